@@ -1,0 +1,143 @@
+"""What the model is asked, and what came of it: plain records, no live resources, no torch.
+
+Arrays are NumPy with one entry per token, so that they cross Ray and Parquet without copies.
+Shape letters: N = tokens of a trajectory, M = kept candidates of all its positions together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A function the model wants called.
+
+    Example:
+        ToolCall(id="call_0", name="add", arguments='{"a": 1, "b": 2}')
+    """
+
+    id: str
+    name: str
+    arguments: str
+    """JSON as the model wrote it: hostile until parsed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a conversation, in the OpenAI shape.
+
+    Example:
+        Message(role="user", content="What is 17 + 25?")
+    """
+
+    role: str
+    """"system", "user", "assistant" or "tool"."""
+    content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One problem, as data. Cheap to pickle, safe to log, never holds a live resource.
+
+    Example:
+        Task(id="17+25", prompt="What is 17 + 25?", payload={"answer": "42"})
+    """
+
+    id: str
+    """Stable across runs and unique in its environment: journal, curricula and store key on it."""
+    prompt: str = ""
+    """The user's message, for the common case of a single one; or give `messages`."""
+    messages: tuple[Message, ...] = ()
+    """The opening conversation. Filled from `prompt` where it is left empty."""
+    tools: tuple[Mapping[str, Any], ...] = ()
+    """JSON schemas in the OpenAI shape, for models whose chat template takes tools."""
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    """Ground truth, for graders only. Never rendered into a prompt."""
+    env: str = ""
+    """Name of the environment that can run this task; set by whoever loads the environment."""
+
+    def __post_init__(self) -> None:
+        if not self.messages:
+            opening = (Message(role="user", content=self.prompt),) if self.prompt else ()
+            object.__setattr__(self, "messages", opening)
+
+
+class Ending(StrEnum):
+    """Why an episode stopped."""
+
+    ANSWERED = "answered"
+    TRUNCATED_TOKENS = "truncated_tokens"
+    TRUNCATED_TURNS = "truncated_turns"
+
+    @property
+    def is_truncated(self) -> bool:
+        """A limit ended it, not the policy. Graded all the same, as what was written."""
+        return self is not Ending.ANSWERED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptTokens:
+    """The nucleus of every position, ragged: position i kept `ids[starts[i]:starts[i + 1]]`.
+
+    Positions that the policy did not sample keep nothing (an empty slice), and the learner then
+    uses the whole vocabulary. With `top_p = 1` no position keeps anything.
+    """
+
+    ids: NDArray[np.int32]
+    """(M,) vocabulary ids, in no particular order within a position."""
+    starts: NDArray[np.int32]
+    """(N + 1,) offsets into `ids`."""
+
+    @classmethod
+    def nothing(cls, num_tokens: int) -> KeptTokens:
+        """No nucleus anywhere: `num_tokens` empty slices."""
+        return cls(ids=np.zeros(0, np.int32), starts=np.zeros(num_tokens + 1, np.int32))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trajectory:
+    """The token stream of one episode: append-only, every turn a strict prefix of the next."""
+
+    token_ids: NDArray[np.int32]
+    """(N,) prompt, policy turns and observations, end to end."""
+    sampled: NDArray[np.bool_]
+    """(N,) True where the policy chose the token; False for prompt and observations."""
+    behaviour_logp: NDArray[np.float32]
+    """(N,) log-probability under the behaviour policy, renormalised over the nucleus; 0 elsewhere."""
+    kept: KeptTokens
+    """The nucleus at each sampled position."""
+    versions: NDArray[np.int32]
+    """(N,) version of the weights that produced the token; -1 where not sampled."""
+    ending: Ending
+    messages: tuple[Message, ...] = ()
+    """The conversation after the opening one: policy turns and observations."""
+    reply: str = ""
+    """Text of the last policy turn."""
+    num_cut: int = 0
+    """Sampled positions whose nucleus was wider than the engine's candidate list."""
+    routed_experts: NDArray[np.int16] | None = None
+    """(N, layers, experts per token) from the inference engine, for mixture-of-experts models."""
+
+    @property
+    def num_sampled(self) -> int:
+        """Tokens the policy wrote."""
+        return int(self.sampled.sum())
+
+    @property
+    def num_prompt(self) -> int:
+        """Tokens before the first sampled one."""
+        return int(self.sampled.argmax()) if self.sampled.any() else len(self.token_ids)
+
+    @property
+    def oldest_version(self) -> int:
+        """Version of the oldest policy that wrote any of it: its staleness counts from here."""
+        return int(self.versions[self.sampled].min()) if self.sampled.any() else -1

@@ -1,0 +1,1 @@
+"""How a person drives it: command line, config tree, run folders, console, report."""

@@ -1,0 +1,1 @@
+"""How the policy learns from trying: loss, entropy control, learner, controller, curriculum."""

@@ -1,0 +1,119 @@
+"""What a person may choose about learning."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from rewards.config import Config
+
+
+class ClipConfig(Config):
+    """Trust region and entropy control (MAI-Thinking-1 report, section 3.1.1, Eqs. 7 to 9)."""
+
+    eps: float = Field(0.6, gt=0, lt=1)
+    """Lower bound is 1 - eps, upper 1 / (1 - eps) + k."""
+    entropy_target: float = Field(0.3, gt=0)
+    """H*: nats per token."""
+    entropy_step: float = Field(0.25, ge=0)
+    """delta: how far k moves after each optimizer step."""
+    widening_max: float = Field(2.5, ge=0)
+    """k_max; 0 keeps the clip fixed."""
+    outer: float = Field(50.0, gt=1)
+    """r_max: bound on the ratio in every branch."""
+    entropy_estimator: Literal["plain", "clipped"] = "plain"
+    """Weigh each token's -log p by the ratio as printed in the report, or by the outer-clipped one."""
+
+
+class LearnerConfig(Config):
+    """The optimizer and how a batch is cut up (report, section 3.1.5)."""
+
+    learning_rate: float = Field(1e-6, gt=0)
+    """Constant: no warm-up, no decay."""
+    betas: tuple[float, float] = (0.95, 0.95)
+    """AdamW's."""
+    eps: float = Field(1e-15, gt=0)
+    """AdamW's."""
+    weight_decay: float = Field(0.0, ge=0)
+    """AdamW's."""
+    max_grad_norm: float = Field(1.0, gt=0)
+    """Global gradient norm is clipped to this; the norm before is logged."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """In RL none; self-distillation uses 0.15."""
+    token_budget: int = Field(8192, ge=64)
+    """Tokens of one micro-batch, prompt and padding included; a longer sequence goes alone."""
+    logits_chunk: int = Field(1024, ge=1)
+    """Positions whose logits exist at once."""
+    share_prompts: bool = True
+    """Compute a group's common prompt once, with a mask; needs full attention in every layer."""
+    ranks: int = Field(1, ge=1)
+    """Learner processes; more than one shards the model with FSDP2 through accelerate."""
+    threads: int = Field(0, ge=0)
+    """CPU threads of a rank; 0 takes all cores, divided among the ranks."""
+    advantage_eps: float = Field(1e-6, ge=0)
+    """Added to the group's population standard deviation."""
+
+
+class BatchConfig(Config):
+    """What one optimizer step takes."""
+
+    num_groups: int = Field(55, ge=1)
+    """Groups per optimizer step."""
+
+
+class SyncConfig(Config):
+    """How fresh the policy that samples is, and the proof that its weights arrived."""
+
+    every_steps: int = Field(5, ge=1)
+    """Optimizer steps between weight updates of the inference servers."""
+    max_staleness: int = Field(8, ge=0)
+    """Groups older than this many weight updates are dropped; 0 is on-policy and deterministic."""
+    in_flight: bool = False
+    """Swap weights under running requests instead of letting them finish first."""
+    proof_tokens: int = Field(64, ge=1)
+    """Stored tokens scored on both sides after every weight update."""
+    proof_bound: float = Field(0.05, gt=0)
+    """Largest mean |log-prob difference| between engine and learner after an update, in nats."""
+
+    @model_validator(mode="after")
+    def _on_policy_syncs_every_step(self) -> Self:
+        if self.max_staleness == 0 and self.every_steps != 1:
+            raise ValueError(
+                f"sync.max_staleness = 0 is on-policy, but sync.every_steps = {self.every_steps} "
+                "lets the servers fall behind. Set sync.every_steps = 1, or raise max_staleness."
+            )
+        return self
+
+
+class LengthConfig(Config):
+    """The cap on response length (report, section 3.1.4: doubled stage by stage)."""
+
+    budget: Literal["stage", "difficulty"] = "stage"
+    """One cap for all, or within a stage a share of it by the task's last pass rate."""
+    stages: tuple[int, ...] = (8192, 16384, 32768, 65536, 131072)
+    """Response tokens of each stage."""
+    truncation_trigger: float = Field(0.2, gt=0, le=1)
+    """A stage ends when this share of responses was truncated, averaged over `patience` steps."""
+    patience: int = Field(20, ge=1)
+    """Steps over which the truncation rate is averaged; also the shortest stage."""
+    difficulty_floor: float = Field(0.25, gt=0, le=1)
+    """With budget = "difficulty": share of the stage's cap that the easiest task gets."""
+
+    @model_validator(mode="after")
+    def _stages_grow(self) -> Self:
+        if not self.stages or list(self.stages) != sorted(set(self.stages)) or self.stages[0] < 1:
+            raise ValueError(
+                f"length.stages = {list(self.stages)}: give response caps that grow, "
+                "for example [8192, 16384]."
+            )
+        return self
+
+
+class CheckpointConfig(Config):
+    """How often a climb is saved."""
+
+    every_steps: int = Field(50, ge=1)
+    """Optimizer steps between checkpoints."""
+    keep: int = Field(3, ge=1)
+    """Newest checkpoints kept; older ones are removed."""

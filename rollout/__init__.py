@@ -1,0 +1,1 @@
+"""How the policy tries: inference engines, router, group sampling, the rollout store."""

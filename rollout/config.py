@@ -1,0 +1,79 @@
+"""What a person may choose about sampling and about the engines that do it."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from rewards.config import Config
+
+
+class RolloutConfig(Config):
+    """How groups are sampled (MAI-Thinking-1 report, sections 3.1.2 and 3.1.3)."""
+
+    engine: Literal["vllm", "transformers"] = "vllm"
+    """Inference engine: "vllm", or "transformers" for debugging."""
+    servers: int = Field(1, ge=1)
+    """Inference servers."""
+    workers: int = Field(1, ge=1)
+    """Problem workers; each runs many groups at once."""
+    group_size: int = Field(128, ge=2)
+    """G: attempts per task."""
+    num_early: int = Field(16, ge=1)
+    """G_early: attempts before the first gate."""
+    reuse_early: bool = True
+    """Count the early attempts into the group; False samples `group_size` more."""
+    early_pass_rate: tuple[float, float] = (0.05, 0.8)
+    """Bounds of the first gate; outside, the task is given up after `num_early` attempts."""
+    pass_rate: tuple[float, float] = (0.1, 0.8)
+    """Bounds of the second gate; outside, the finished group is given up."""
+    temperature: float = Field(1.0, gt=0)
+    """Sampling temperature; the learner divides by the same."""
+    top_p: float = Field(0.97, gt=0, le=1)
+    """Nucleus mass. The kept tokens are recorded and replayed in the learner."""
+    nucleus_candidates: int = Field(64, ge=1)
+    """K: widest nucleus that can be recorded; wider ones are cut to K and counted."""
+    max_turns: int = Field(1, ge=1)
+    """Policy turns per episode."""
+    template: Literal["chat", "r1_zero", "plain"] = "chat"
+    """How a conversation becomes tokens: the tokenizer's chat template, the raw-text template of the
+    report's Fig. 14, or the bare text."""
+    max_context: int = Field(0, ge=0)
+    """Longest token stream, prompt included; 0 takes the model's own limit."""
+    retries: int = Field(3, ge=0)
+    """New tries of an attempt whose machinery failed, before its task is given up."""
+    groups_in_flight: int = Field(8, ge=1)
+    """Tasks that one problem worker has open at once (off-policy)."""
+    generate_deadline_s: float = Field(600.0, gt=0)
+    """Longest wait for one completion before its server counts as failed."""
+    grade_deadline_s: float = Field(60.0, gt=0)
+    """Longest wait for one grade before the attempt counts as unscored."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the engine: auto is float32 on the CPU and bfloat16 on GPUs."""
+    tensor_parallel: int = Field(1, ge=1)
+    """GPUs that share one server's model."""
+    gpu_memory: float = Field(0.85, gt=0, le=1)
+    """Share of a GPU's memory that vLLM may take."""
+    cpu_kv_cache_gb: float = Field(1.0, gt=0)
+    """GiB of key-value cache on the CPU."""
+    max_batch: int = Field(256, ge=1)
+    """Sequences that one server decodes at once."""
+
+    @model_validator(mode="after")
+    def _early_attempts_fit_in_the_group(self) -> Self:
+        if self.reuse_early and self.num_early > self.group_size:
+            raise ValueError(
+                f"rollout.num_early ({self.num_early}) is more than rollout.group_size "
+                f"({self.group_size}): early attempts are part of the group. Lower num_early, "
+                "raise group_size, or set reuse_early = false."
+            )
+        for key, (low, high) in (
+            ("early_pass_rate", self.early_pass_rate),
+            ("pass_rate", self.pass_rate),
+        ):
+            if not 0 <= low < high <= 1:
+                raise ValueError(
+                    f"rollout.{key} = [{low}, {high}]: give two pass rates, 0 <= low < high <= 1."
+                )
+        return self

@@ -1,0 +1,102 @@
+"""The contract of an inference engine, and what crosses it.
+
+    requests ──► Engine.generate ──► completions (ids, behaviour log-probs, nucleus, versions)
+    weights  ──► Engine.update_weights ──► a new version, prefix cache empty
+    tokens   ──► Engine.score ──► log-probs, to prove that the weights arrived
+
+Two engines keep it: `rollout/vllm_engine.py` and `rollout/transformers_engine.py`. Both sample as
+`top_k` first, then `top_p` on what is left, and report exactly the tokens that survived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.types import KeptTokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One completion to sample.
+
+    Example:
+        Request(key=(7, 0, 0), prompt_ids=[1, 2, 3], max_tokens=64, seed=1234)
+    """
+
+    key: tuple[int, ...]
+    """(task index, attempt, try, turn): orders requests, so that a lockstep batch is repeatable."""
+    prompt_ids: Sequence[int]
+    max_tokens: int
+    seed: int
+    """Of this request's own random stream: the draw does not depend on who else is in the batch."""
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    """Candidates a nucleus can hold; 0 means the whole vocabulary. Required > 0 when top_p < 1."""
+    stop_token_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What came back. T = sampled tokens, the stop token included when one was sampled."""
+
+    token_ids: NDArray[np.int32]
+    """(T,)"""
+    logp: NDArray[np.float32]
+    """(T,) of the sampled token at the sampling temperature, renormalised over the nucleus."""
+    kept: KeptTokens
+    """The nucleus, T positions; `KeptTokens.nothing(T)` when top_p = 1 and top_k = 0."""
+    versions: NDArray[np.int32]
+    """(T,) version of the weights that produced each token."""
+    stopped: bool
+    """True when a stop token ended it, False when `max_tokens` or the context did."""
+    num_cut: int = 0
+    """Positions whose nucleus filled all `top_k` candidates, so top_k may have narrowed it."""
+    routed_experts: NDArray[np.int16] | None = None
+    """(T, layers, experts per token), for mixture-of-experts models."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightSource:
+    """Where a version's weights can be read: a safetensors file in shared memory or on disk."""
+
+    path: str
+    version: int
+
+
+class Engine(Protocol):
+    """One inference server's model. Raises `rewards.errors.PolicyError` when it cannot serve."""
+
+    async def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """Complete all requests; they join whatever else is running (continuous batching).
+
+        Requests given in one call while nothing else runs are started in the same engine step and
+        in the order given, so the same call on the same weights gives bitwise the same completions.
+        """
+        ...
+
+    async def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        """(N,) log-probability of each token given those before it (temperature 1, whole
+        vocabulary); entry 0 is 0."""
+        ...
+
+    async def update_weights(self, source: WeightSource, *, drain: bool) -> None:
+        """Load new weights in place and empty the prefix cache.
+
+        With `drain`, running requests finish first; without, they are paused and go on with the new
+        weights, their tokens before and after carrying different versions.
+        """
+        ...
+
+    async def version(self) -> int:
+        """Version being served; also the health probe."""
+        ...
+
+    async def close(self) -> None:
+        """Free everything; leave no process behind."""
+        ...

@@ -1,0 +1,85 @@
+"""What the rollout side hands to the learner: groups of graded attempts, or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from statistics import fmean
+
+from envs.types import Task, Trajectory
+from rewards.compose import RewardBreakdown
+from rewards.types import Grade
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One graded trajectory."""
+
+    trajectory: Trajectory
+    grade: Grade
+    reward: RewardBreakdown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """All graded attempts at one task."""
+
+    index: int
+    """Place of the task in the problem set's stream: what the journal and the seeds key on."""
+    task: Task
+    attempts: tuple[Attempt, ...]
+    early_pass_rate: float
+    """Pass rate of the first `num_early` attempts, before the gates."""
+    num_unscored: int = 0
+    """Attempts that got no grade and had to be made again."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall seconds spent, by phase ("generate", "grade")."""
+
+    @property
+    def pass_rate(self) -> float:
+        """Share of attempts that passed (report, section 3.1.2); in [0, 1]."""
+        return fmean(attempt.grade.solved for attempt in self.attempts)
+
+    @property
+    def oldest_version(self) -> int:
+        """The oldest policy that wrote any token of the group."""
+        return min(attempt.trajectory.oldest_version for attempt in self.attempts)
+
+
+class Reason(StrEnum):
+    """Why a task was given up."""
+
+    TOO_HARD_EARLY = "too_hard_early"
+    TOO_EASY_EARLY = "too_easy_early"
+    TOO_HARD = "too_hard"
+    TOO_EASY = "too_easy"
+    TOO_LONG = "too_long"
+    """The prompt leaves no room for a response in the model's context."""
+    UNSCORED = "unscored"
+    """Retries ran out: servers, sandbox, grader or the environment itself failed."""
+
+    @property
+    def is_gate(self) -> bool:
+        """The task was measured and found uninformative: not a fault of any machinery."""
+        return self in GATES
+
+
+GATES = frozenset({Reason.TOO_HARD_EARLY, Reason.TOO_EASY_EARLY, Reason.TOO_HARD, Reason.TOO_EASY})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abandoned:
+    """A task that yields no group, with its reason. Never scored as wrong."""
+
+    index: int
+    task: Task
+    reason: Reason
+    detail: str = ""
+    """For `UNSCORED`: the last failure in one line, naming the boundary it broke at."""
+    pass_rate: float | None = None
+    """Measured before giving up, where any attempt was graded."""
+    num_attempts: int = 0
+    num_unscored: int = 0
+    num_sampled: int = 0
+    """Policy tokens spent on it."""
