@@ -1,0 +1,208 @@
+"""A checkpoint is a folder that transformers loads as it is, and that is whole or not there at all.
+
+    model*.safetensors, config.json     the weights and the architecture
+    tokenizer.json, ...                 the tokenizer
+    trainer_state.pt                    optimizer, progress, random states (optional)
+    provenance.json                     where the weights come from (optional)
+
+It is written into a hidden sibling folder, flushed to the disk and renamed into place. When it
+replaces another, the old folder steps aside first and goes only once the new one stands; whoever
+opens a checkpoint whose writer died between those two renames puts the old one back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+TRAINER_STATE = "trainer_state.pt"
+PROVENANCE = "provenance.json"
+WEIGHTS = "model.safetensors"
+SHARDS = "model.safetensors.index.json"
+
+
+class CheckpointError(Exception):
+    """A checkpoint could not be written or read; says which, and why, in one sentence."""
+
+    def __init__(self, path: Path | str, cause: object) -> None:
+        super().__init__(str(path), str(cause))
+        self.path = Path(path)
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"checkpoint {self.path}: {self.cause}"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One checkpoint folder, complete or not yet there.
+
+    Example:
+        Checkpoint.write(folder, model=model, tokenizer=tokenizer, provenance={"step": 500})
+        model = Checkpoint(folder).model(dtype=torch.float32)
+    """
+
+    path: Path
+
+    def __init__(self, path: Path | str) -> None:
+        object.__setattr__(self, "path", Path(path))
+
+    @classmethod
+    def write(
+        cls,
+        path: Path | str,
+        *,
+        model: Any,
+        tokenizer: Any,
+        trainer_state: Mapping[str, Any] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        state_dict: Mapping[str, Tensor] | None = None,
+    ) -> Self:
+        """Write a whole checkpoint at `path`, or leave what is there untouched.
+
+        Args:
+            path: the folder; one that exists is replaced.
+            model: a `PreTrainedModel`: its config, and its weights unless `state_dict` is given.
+            tokenizer: a `PreTrainedTokenizerBase`.
+            trainer_state: tensors and plain containers, which load with `weights_only=True`.
+            provenance: anything JSON holds.
+            state_dict: gathered weights, when the model's own are sharded.
+
+        Raises:
+            CheckpointError: the disk refused (full, read-only, no permission).
+        """
+        path = Path(os.path.abspath(path))
+        draft = _sibling(path, "draft")
+        try:
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir(parents=True)
+            model.save_pretrained(draft, state_dict=state_dict)
+            tokenizer.save_pretrained(draft)
+            if trainer_state is not None:
+                with (draft / TRAINER_STATE).open("wb") as file:
+                    torch.save(dict(trainer_state), file)
+            if provenance is not None:
+                text = json.dumps(provenance, indent=2, sort_keys=True)
+                (draft / PROVENANCE).write_text(text + "\n", encoding="utf-8")
+            _flush(draft)
+            _swap(draft, path)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(path, f"could not be written ({error})") from error
+        except RuntimeError as error:
+            # torch's archive writer hides the disk's OSError in a RuntimeError of its own
+            if not isinstance(error.__context__, OSError) and "Writer" not in str(error):
+                raise
+            cause = error.__context__ if isinstance(error.__context__, OSError) else error
+            raise CheckpointError(path, f"could not be written ({cause})") from error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        return cls(path)
+
+    @property
+    def exists(self) -> bool:
+        """Whether a complete checkpoint stands there."""
+        return not self.missing()
+
+    def missing(self) -> tuple[str, ...]:
+        """Names of what a complete checkpoint has and this folder lacks; empty when complete."""
+        _put_back(self.path)
+        if not self.path.is_dir():
+            return ("the folder itself",)
+        lacking = [name for name in ("config.json",) if not (self.path / name).is_file()]
+        if (self.path / SHARDS).is_file():
+            shards = json.loads((self.path / SHARDS).read_text(encoding="utf-8"))["weight_map"]
+            lacking += sorted({s for s in shards.values() if not (self.path / s).is_file()})
+        elif not (self.path / WEIGHTS).is_file():
+            lacking.append(WEIGHTS)
+        if not (self.path / "tokenizer_config.json").is_file():
+            lacking.append("tokenizer_config.json")
+        return tuple(lacking)
+
+    def require(self) -> Self:
+        """This checkpoint, known to be complete.
+
+        Raises:
+            CheckpointError: something is missing; names it.
+        """
+        if missing := self.missing():
+            raise CheckpointError(self.path, f"{', '.join(missing)} missing")
+        return self
+
+    def model(self, **kwargs: Any) -> Any:
+        """The model, by `AutoModelForCausalLM.from_pretrained(path, **kwargs)`."""
+        return AutoModelForCausalLM.from_pretrained(self.require().path, **kwargs)
+
+    def tokenizer(self) -> Any:
+        """The tokenizer, by `AutoTokenizer.from_pretrained(path)`."""
+        return AutoTokenizer.from_pretrained(self.require().path)
+
+    def trainer_state(self) -> dict[str, Any]:
+        """What `write` was given, its tensors on the CPU.
+
+        Raises:
+            CheckpointError: the checkpoint carries none.
+        """
+        file = self.require().path / TRAINER_STATE
+        if not file.is_file():
+            raise CheckpointError(self.path, f"{TRAINER_STATE} missing: training cannot resume")
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        return state
+
+    def provenance(self) -> dict[str, Any]:
+        """Where the weights come from; empty for folders that others made."""
+        file = self.require().path / PROVENANCE
+        if not file.is_file():
+            return {}
+        provenance: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return provenance
+
+
+def _sibling(path: Path, role: str) -> Path:
+    return path.with_name(f".{path.name}.{role}")
+
+
+def _flush(folder: Path) -> None:
+    """Force every file of the folder, and the folder, to the disk."""
+    for entry in (*(file for file in folder.rglob("*")), folder):
+        descriptor = os.open(entry, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _swap(draft: Path, path: Path) -> None:
+    """Rename `draft` to `path`, moving what stands there aside first."""
+    _put_back(path)
+    aside = _sibling(path, "aside")
+    shutil.rmtree(aside, ignore_errors=True)
+    if path.exists():
+        path.rename(aside)
+    try:
+        draft.rename(path)
+    except OSError:
+        _put_back(path)
+        raise
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _put_back(path: Path) -> None:
+    """Undo a swap whose writer died after its first rename."""
+    aside = _sibling(path, "aside")
+    if aside.is_dir() and not path.exists():
+        aside.rename(path)
