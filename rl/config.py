@@ -6,7 +6,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from rewards.config import Config
+from rewards.config import Config, RewardsConfig
+from rollout.config import RolloutConfig
 
 
 class ClipConfig(Config):
@@ -60,6 +61,8 @@ class BatchConfig(Config):
 
     num_groups: int = Field(55, ge=1)
     """Groups per optimizer step."""
+    patience: int = Field(32, ge=1)
+    """Tasks handed out per wanted group before a step makes do with what passed the gates."""
 
 
 class SyncConfig(Config):
@@ -117,3 +120,34 @@ class CheckpointConfig(Config):
     """Optimizer steps between checkpoints."""
     keep: int = Field(3, ge=1)
     """Newest checkpoints kept; older ones are removed."""
+
+
+class DeadlinesConfig(Config):
+    """The longest that each wait may last before the run ends with its cause, in seconds."""
+
+    start_s: float = Field(600.0, gt=0)
+    """For servers, workers and learner to come up."""
+    groups_s: float = Field(1800.0, gt=0)
+    """For the next group (or, on-policy, the next wave of groups)."""
+    step_s: float = Field(1800.0, gt=0)
+    """For one optimizer step."""
+    sync_s: float = Field(300.0, gt=0)
+    """For a weight update of all servers, with its proof."""
+
+
+class ClimbConfig(Config):
+    """One climb, as the loop sees it."""
+
+    num_steps: int = Field(..., ge=1)
+    """Optimizer steps in all. No default: a recipe must say how long it runs."""
+    num_tasks: int = Field(0, ge=0)
+    """Tasks to hand out before the climb ends; 0 for no limit."""
+    rollout: RolloutConfig = RolloutConfig()
+    rewards: RewardsConfig = RewardsConfig()
+    learner: LearnerConfig = LearnerConfig()
+    clip: ClipConfig = ClipConfig()
+    batch: BatchConfig = BatchConfig()
+    sync: SyncConfig = SyncConfig()
+    length: LengthConfig = LengthConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    deadlines: DeadlinesConfig = DeadlinesConfig()

@@ -1,0 +1,92 @@
+"""The whole config tree of a run, composed from what each package defines beside its code."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from envs.config import EnvConfig
+from rewards.config import Config
+from rl.config import ClimbConfig
+
+
+class ModelConfig(Config):
+    """The policy to start from."""
+
+    path: str = ""
+    """Folder of a transformers checkpoint; empty builds the embedded base of `[base]`."""
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    """Attention of the learner; auto takes flash-attn on a GPU where it is installed, else sdpa."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the checkpoint."""
+
+
+class EvalConfig(Config):
+    """Held-out evaluation during a climb, and the defaults of `munro eval`."""
+
+    every_steps: int = Field(50, ge=0)
+    """Optimizer steps between evaluations; 0 evaluates never (else also before the first step)."""
+    num_tasks: int = Field(200, ge=1)
+    """Held-out tasks."""
+    runs: int = Field(1, ge=1)
+    """Attempts at each task; the report's default for benchmarks is 4."""
+    temperature: float = Field(1.0, gt=0)
+    """Sampling temperature."""
+    top_p: float = Field(0.97, gt=0, le=1)
+    """Nucleus mass."""
+
+
+class RayConfig(Config):
+    """Where the actors run."""
+
+    address: str = ""
+    """Of a running cluster, for example "ray://head:10001" or "auto"; empty starts one here."""
+    cpus: int = Field(0, ge=0)
+    """CPUs of the Ray node started here; 0 for all cores."""
+
+
+class RunConfig(ClimbConfig):
+    """A climb and everything around it: what one TOML file says."""
+
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the run; its folder is `folder/name`."""
+    folder: str = "runs"
+    """Where run folders are made."""
+    seed: int = Field(0, ge=0)
+    """Of everything random."""
+    model: ModelConfig = ModelConfig()
+    env: tuple[EnvConfig, ...]
+    """One environment (`env = "arithmetic"` or `[env]`), or several with weights (`[[env]]`)."""
+    eval: EvalConfig = EvalConfig()
+    ray: RayConfig = RayConfig()
+    tracking: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Trackers beside metrics.jsonl; each needs its extra installed."""
+
+    @field_validator("env", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        several = value if isinstance(value, list | tuple) else [value]
+        return [{"path": one} if isinstance(one, str) else one for one in several]
+
+    @model_validator(mode="after")
+    def _keys_agree(self) -> Self:
+        if not self.env:
+            raise ValueError('env is empty: name at least one, for example env = "arithmetic".')
+        if self.rollout.max_context and self.length.stages[0] >= self.rollout.max_context:
+            raise ValueError(
+                f"length.stages[0] = {self.length.stages[0]} leaves no room for a prompt in "
+                f"rollout.max_context = {self.rollout.max_context}. Lower the one or raise the "
+                "other."
+            )
+        if self.sync.max_staleness == 0 and self.rollout.workers != 1:
+            raise ValueError(
+                f"sync.max_staleness = 0 is deterministic and needs rollout.workers = 1, not "
+                f"{self.rollout.workers}. Set workers = 1, or raise max_staleness."
+            )
+        if self.sync.max_staleness == 0 and self.sync.in_flight:
+            raise ValueError(
+                "sync.in_flight swaps weights under running requests, which max_staleness = 0 "
+                "rules out. Unset in_flight, or raise max_staleness."
+            )
+        return self

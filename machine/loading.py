@@ -1,0 +1,160 @@
+"""From a TOML file and overrides on the command line to a checked config; errors are sentences."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from machine.config import RunConfig
+
+
+class BadConfig(ValueError):
+    """What is wrong with a config, in one line: key, value, why, way out."""
+
+
+def load(path: str, overrides: Sequence[tuple[str, str]] = ()) -> RunConfig:
+    """Read a recipe.
+
+    Args:
+        path: of a TOML file.
+        overrides: (dotted key, value as written) pairs, later ones win. A value is TOML where it
+            parses as such, else the bare text.
+
+    Raises:
+        BadConfig: the file or a key is wrong.
+    """
+    raw = _read(path)
+    for key, value in overrides:
+        _override(raw, key, value)
+    return check(raw, source=path)
+
+
+def check(raw: Mapping[str, Any], *, source: str) -> RunConfig:
+    """Validate a raw tree; `source` names it in the error."""
+    try:
+        return RunConfig.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadConfig(f"{source}: {_sentence(first)}") from error
+
+
+def _read(path: str) -> dict[str, Any]:
+    file = Path(path).expanduser()
+    if file.is_dir():
+        raise BadConfig(f"{path} is a folder: give a TOML file, for example configs/quickstart.toml")
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path, [str(p) for p in Path("configs").glob("*.toml")], 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise BadConfig(f"there is no file {path}.{hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadConfig(f"cannot read {path}: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise BadConfig(f"{path} is not valid TOML: {error}") from error
+
+
+def _override(raw: dict[str, Any], key: str, text: str) -> None:
+    *parents, last = key.split(".")
+    node = raw
+    for name in parents:
+        child = node.get(name)
+        if name == "env" and not isinstance(child, dict):
+            # another environment replaces what the recipe says, its weight and arguments too
+            child = {}
+        elif not isinstance(child, dict | None):
+            raise BadConfig(f"--{key}: {name} is not a table in the recipe")
+        node[name] = child = {} if child is None or key == "env.path" else child
+        node = child
+    node[last] = _value(text)
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    where = ".".join(str(part) for part in error["loc"] if not isinstance(part, int))
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {where}{_nearest(error['loc'])}"
+    if error["type"] == "missing":
+        return f"{where} is not set, and has no default"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return message
+    return f"{where} = {error['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _nearest(where: Sequence[str | int]) -> str:
+    names = [str(part) for part in where if not isinstance(part, int)]
+    model = model_at(names[:-1])
+    if model is None:
+        return ""
+    near = difflib.get_close_matches(names[-1], model.model_fields, 1, cutoff=0.5)
+    if near:
+        return f". Did you mean {'.'.join([*names[:-1], near[0]])}?"
+    elsewhere = [key for key in all_keys(RunConfig) if key.split(".")[-1] == names[-1]]
+    if elsewhere:
+        return f". Did you mean {elsewhere[0]}?"
+    return f". Valid here: {', '.join(sorted(model.model_fields))}"
+
+
+def model_at(names: Sequence[str]) -> type[BaseModel] | None:
+    """The config class at a dotted place of the tree, or None."""
+    model: type[BaseModel] = RunConfig
+    for name in names:
+        if name not in model.model_fields:
+            return None
+        kinds = [model.model_fields[name].annotation]
+        kinds += get_args(kinds[0])
+        inner = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+        if not inner:
+            return None
+        model = inner[0]
+    return model
+
+
+def all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Every dotted key below `model`."""
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        keys.append(prefix + name)
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            keys += all_keys(inner, f"{prefix}{name}.")
+    return keys
+
+
+def page(config: BaseModel, indent: str = "") -> str:
+    """The resolved tree on a page: key, value, and what the key means."""
+    lines: list[str] = []
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            lines.append(f"{indent}{name}:")
+            lines.append(page(value, indent + "  "))
+            continue
+        if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+            for one in value:
+                lines.append(f"{indent}{name}:")
+                lines.append(page(one, indent + "  "))
+            continue
+        shown = f"{indent}{name} = {_shown(value)}"
+        lines.append(f"{shown:<44} {(field.description or '').splitlines()[0:1][0]}".rstrip())
+    return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_shown(one) for one in value)}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)

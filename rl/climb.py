@@ -1,0 +1,61 @@
+"""One hill climb, from the first problem to the last checkpoint.
+
+    problems -> rollouts -> rewards -> groups -> batch -> step -> weights
+                    ^                                                |
+                    +------------------------------------------------+
+"""
+
+from __future__ import annotations
+
+from rl.batch import build_batch
+from rl.clock import Clock
+from rl.config import ClimbConfig
+from rl.group_metrics import group_metrics
+from rl.ports import GroupSource, Learner, Publisher, Run
+from rl.state import ClimbState
+
+
+def climb(
+    config: ClimbConfig,
+    state: ClimbState,
+    groups: GroupSource,
+    learner: Learner,
+    publisher: Publisher,
+    run: Run,
+) -> ClimbState:
+    """Take optimizer steps until `config.num_steps`; safe to call again from a saved state."""
+    proof = publisher.publish(state.policy_version)
+    if state.step == 0:
+        run.log(state, {**proof, **run.evaluate(state)})
+
+    while state.step < config.num_steps and not run.should_stop():
+        clock = Clock()
+        with clock("wait"):
+            fresh = groups.take(config.batch.num_groups, state)
+        if not fresh or run.should_stop():
+            break
+        with clock("train"):
+            batch = build_batch(fresh, eps=config.learner.advantage_eps)
+            report = learner.step(batch, clip=state.clip)
+        metrics = group_metrics(fresh, state) | report.metrics | {"policy/k": state.clip.widening}
+        run.record(state, fresh)
+
+        state = state.after(
+            entropy=report.entropy,
+            truncated=metrics["response/truncated"],
+            cursor=groups.settle(fresh, state.step + 1),
+            clip=config.clip,
+            length=config.length,
+        )
+        with clock("sync"):
+            if state.step % config.sync.every_steps == 0:
+                state = state.with_new_policy()
+                metrics |= publisher.publish(state.policy_version)
+        with clock("eval"):
+            metrics |= run.evaluate(state)
+        run.log(state, metrics | groups.metrics() | clock.metrics(metrics))
+        if state.step % config.checkpoint.every_steps == 0:
+            run.save(state)
+
+    run.save(state)
+    return state

@@ -1,0 +1,41 @@
+"""Where a step's wall-clock went."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+
+class Clock:
+    """Times the named phases of one step.
+
+    Example:
+        clock = Clock()
+        with clock("train"):
+            ...
+        clock.metrics({})   # {"time/train": 0.31, "time/step": 0.35}
+    """
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        """Add the time spent inside to `phase`."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            spent = time.monotonic() - began
+            self._seconds[phase] = self._seconds.get(phase, 0.0) + spent
+
+    def metrics(self, counts: Mapping[str, float]) -> dict[str, float]:
+        """Seconds by phase and in all, and tokens per second from the step's token counts."""
+        found = {f"time/{phase}": seconds for phase, seconds in self._seconds.items()}
+        found["time/step"] = time.monotonic() - self._start
+        tokens = counts.get("learner/tokens", 0.0)
+        if self._seconds.get("train"):
+            found["speed/learner_tokens_per_s"] = tokens / self._seconds["train"]
+        return found

@@ -1,0 +1,88 @@
+"""What the loop asks of the cluster. Ray handles implement these; tests pass plain objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from rl.batch import Batch, StepReport
+from rl.clip import Clip
+from rl.state import ClimbState, Cursor
+from rollout.types import Abandoned, Group
+
+
+class Solvers(Protocol):
+    """The problem workers, called as one."""
+
+    def submit(self, index: int, max_response_tokens: int) -> None:
+        """Hand out a task; its outcome will come from `collect`."""
+        ...
+
+    def collect(self, timeout_s: float) -> Sequence[Group | Abandoned]:
+        """What has come back, waiting at most `timeout_s` for the first of it."""
+        ...
+
+    def solve_all(
+        self, tasks: Sequence[tuple[int, int]], deadline_s: float
+    ) -> Sequence[Group | Abandoned]:
+        """Solve (index, max_response_tokens) pairs in lockstep: repeatable bit by bit."""
+        ...
+
+
+class GroupSource(Protocol):
+    """Where the loop gets its groups."""
+
+    def take(self, num_groups: int, state: ClimbState) -> Sequence[Group]:
+        """Block until enough groups, none too old for `state`, are there.
+
+        Returns fewer, even none, when the run is asked to stop or the task limit is reached.
+        """
+        ...
+
+    def settle(self, groups: Sequence[Group], step: int) -> Cursor:
+        """Note that optimizer step `step` trained on these; return where the stream is now."""
+        ...
+
+    def metrics(self) -> Mapping[str, float]:
+        """Figures since the last call."""
+        ...
+
+
+class Learner(Protocol):
+    """The model being trained, all ranks as one."""
+
+    def step(self, batch: Batch, *, clip: Clip) -> StepReport:
+        """One optimizer step."""
+        ...
+
+
+class Publisher(Protocol):
+    """Brings the learner's weights to every inference server."""
+
+    def publish(self, version: int) -> Mapping[str, float]:
+        """Update all servers, prove that the weights arrived, return the proof's figures."""
+        ...
+
+
+class Run(Protocol):
+    """The run's folder, console and evaluation."""
+
+    def should_stop(self) -> bool:
+        """Whether a person asked for an end (Ctrl-C)."""
+        ...
+
+    def record(self, state: ClimbState, groups: Sequence[Group]) -> None:
+        """Keep a trained step's rollouts."""
+        ...
+
+    def evaluate(self, state: ClimbState) -> Mapping[str, float]:
+        """Held-out figures, or nothing when none are due after this step."""
+        ...
+
+    def log(self, state: ClimbState, metrics: Mapping[str, float]) -> None:
+        """Write one line of metrics."""
+        ...
+
+    def save(self, state: ClimbState) -> None:
+        """Write a checkpoint of state and learner."""
+        ...

@@ -1,0 +1,103 @@
+"""What a climb must remember between two steps: a value, so that saving it is saving the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from rl.clip import Clip
+from rl.config import ClipConfig, LengthConfig
+from rl.curriculum import next_stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """Where the climb is in its problem set's stream of tasks.
+
+    Example:
+        Cursor(next_index=40, pending=(31, 38))   # 0..39 handed out, all but two accounted for
+    """
+
+    next_index: int = 0
+    """First task that was never handed out."""
+    pending: tuple[int, ...] = ()
+    """Handed out, neither trained on nor given up: to be handed out again after a resume."""
+    acceptance: float = 1.0
+    """Smoothed share of tasks that became a group, which sizes the next on-policy wave."""
+    pass_rates: Mapping[str, float] = field(default_factory=dict)
+    """Last pass rate of each task id seen, for budgets by difficulty (else left empty)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClimbState:
+    """One climb between two optimizer steps."""
+
+    clip: Clip
+    """Bounds for the next step; `clip.widening` is the controller's k."""
+    step: int = 0
+    """Optimizer steps taken."""
+    policy_version: int = 0
+    """Weight updates made: the version the servers sample with."""
+    stage: int = 0
+    """Index into `length.stages`."""
+    truncation: tuple[float, ...] = ()
+    """Truncation rate of each of this stage's last steps, newest last."""
+    cursor: Cursor = field(default_factory=Cursor)
+
+    @classmethod
+    def first(cls, config: ClipConfig) -> ClimbState:
+        """Before the first step: k = 0, nothing handed out."""
+        return cls(clip=Clip(eps=config.eps, outer=config.outer))
+
+    def after(
+        self,
+        *,
+        entropy: float,
+        truncated: float,
+        cursor: Cursor,
+        clip: ClipConfig,
+        length: LengthConfig,
+    ) -> ClimbState:
+        """The state after one optimizer step.
+
+        Args:
+            entropy: the batch's estimate of the policy's entropy, in nats per token.
+            truncated: share of the batch's responses that hit their cap, in [0, 1].
+            cursor: where the problem set's stream is.
+            clip: the controller's constants.
+            length: the curriculum's.
+        """
+        history = (*self.truncation, truncated)[-length.patience :]
+        stage = next_stage(self.stage, history, length)
+        return replace(
+            self,
+            step=self.step + 1,
+            clip=self.clip.adapted(
+                entropy, clip.entropy_target, clip.entropy_step, clip.widening_max
+            ),
+            stage=stage,
+            truncation=history if stage == self.stage else (),
+            cursor=cursor,
+        )
+
+    def with_new_policy(self) -> ClimbState:
+        """The state once the servers are to have this step's weights."""
+        return replace(self, policy_version=self.policy_version + 1)
+
+    def to_json(self) -> str:
+        """Text from which `from_json` makes an equal state."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> ClimbState:
+        """The state that was written."""
+        raw: dict[str, Any] = json.loads(text)
+        cursor = raw.pop("cursor")
+        return cls(
+            clip=Clip(**raw.pop("clip")),
+            truncation=tuple(raw.pop("truncation")),
+            cursor=Cursor(pending=tuple(cursor.pop("pending")), **cursor),
+            **raw,
+        )
