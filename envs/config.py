@@ -16,5 +16,5 @@ class EnvConfig(Config):
     """Registry name, `module:Class`, or `path/to/file.py:Class`."""
     weight: float = Field(1.0, gt=0)
     """Share of the problem set, relative to the other environments."""
-    args: dict[str, Any] = {}
+    args: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the environment's constructor."""

@@ -112,7 +112,7 @@ class Trajectory:
     sampled: NDArray[np.bool_]
     """(N,) True where the policy chose the token; False for prompt and observations."""
     behaviour_logp: NDArray[np.float32]
-    """(N,) log-probability under the behaviour policy, renormalised over the nucleus; 0 elsewhere."""
+    """(N,) log-probability when sampled, renormalised over the nucleus; 0 where not sampled."""
     kept: KeptTokens
     """The nucleus at each sampled position."""
     versions: NDArray[np.int32]

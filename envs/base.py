@@ -1,0 +1,194 @@
+"""What an environment is: tasks to hand out, and episodes that play them.
+
+    Environment.tasks(split) ──► Task ──► Environment.start(task) ──► Episode
+    Episode.reply(message)   ──► observations, or None when it is over
+    Episode.grade(trajectory) ─► Grade
+
+An environment sees text, never tokens. Every method that a user writes may be sync or async; the
+side that drives them goes through `call`. What user code raises propagates as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import numbers
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from envs.types import Message, Task, Trajectory
+from rewards.errors import GraderError
+from rewards.types import Grade
+
+Outcome = Grade | bool | float | None
+"""What a user's `grade` may return; None means that it could not be scored."""
+
+
+async def call(function: Callable[..., Any], *args: Any) -> Any:
+    """Call user code without blocking the event loop, whether it is sync or async.
+
+    A sync function runs in a thread of its own: a daemon, so that one that never returns can be
+    given up (cancelled by a deadline) without keeping the process alive.
+    """
+    if inspect.iscoroutinefunction(function):
+        return await function(*args)
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Any] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def settle(result: Any, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        result: Any = None
+        error: BaseException | None = None
+        try:
+            result = context.run(function, *args)
+        except StopIteration as raised:  # a future refuses to carry this one
+            error = RuntimeError(f"{_name_of(function)} raised StopIteration")
+            error.__cause__ = raised
+        except BaseException as raised:  # noqa: BLE001 - carried over to the caller, not handled
+            error = raised
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=run, daemon=True, name=f"call {_name_of(function)}").start()
+    result = await done
+    return await result if inspect.isawaitable(result) else result
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", repr(function))
+
+
+def as_grade(outcome: Outcome) -> Grade:
+    """The grade that a user's `grade` meant.
+
+    Raises:
+        GraderError: it returned None (could not be scored), or something that is no grade.
+    """
+    match outcome:
+        case Grade():
+            return outcome
+        case None:
+            raise GraderError("the grader returned None, so the attempt is unscored")
+        case bool() | np.bool_():
+            return Grade.of(bool(outcome))
+        case numbers.Real():
+            return Grade.of(float(outcome))
+    raise GraderError(
+        f"the grader returned {outcome!r:.80} ({type(outcome).__name__}): return a Grade, "
+        "a bool (passed or not) or a finite number (the reward)"
+    )
+
+
+class Episode(ABC):
+    """One attempt at one task. Used once, then closed; nothing is ever reset."""
+
+    @abstractmethod
+    def reply(
+        self, message: Message
+    ) -> Sequence[Message] | Awaitable[Sequence[Message] | None] | None:
+        """Take the policy's turn; return what it observes next, or None when the episode is over.
+
+        What the model got wrong (a malformed call, say) is an observation, never an exception.
+        """
+
+    @abstractmethod
+    def grade(self, trajectory: Trajectory) -> Outcome | Awaitable[Outcome]:
+        """Judge the finished attempt.
+
+        Raises:
+            GraderError: no grade could be had; the attempt is tried again, never scored.
+        """
+
+    def close(self) -> Awaitable[None] | None:
+        """Free whatever the episode holds. Called exactly once, also after a failure."""
+        return None
+
+
+class Environment(ABC):
+    """Hands out tasks, and starts an episode for each attempt at one."""
+
+    name: str
+    """How reports and stores call it; the class name in lower case unless given."""
+    file_args: ClassVar[tuple[str, ...]] = ()
+    """Constructor arguments that name files: made absolute before another process loads it."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" not in cls.__dict__:
+            cls.name = cls.__name__.lower()
+
+    @abstractmethod
+    def tasks(self, split: str) -> Iterable[Task]:
+        """Tasks of "train" or "test", the same ones at every call.
+
+        A list, an iterator (endless ones too), or for millions of tasks an object with `__len__`
+        and `__getitem__`, of which only the tasks drawn are ever made.
+        """
+
+    @abstractmethod
+    def start(self, task: Task) -> Episode | Awaitable[Episode]:
+        """A new episode for one attempt."""
+
+    @property
+    def tools(self) -> tuple[Mapping[str, Any], ...]:
+        """JSON schemas put on every task that brings none of its own."""
+        return ()
+
+    def gold_reply(self, task: Task) -> str | Sequence[str] | Awaitable[Any] | None:  # noqa: ARG002
+        """What a perfect policy writes: one text, or one per turn. None where nobody knows."""
+        return None
+
+    def grade_group(
+        self,
+        task: Task,  # noqa: ARG002
+        trajectories: Sequence[Trajectory],  # noqa: ARG002
+        grades: Sequence[Grade],
+    ) -> Sequence[Grade] | Awaitable[Sequence[Grade]]:
+        """Last word on a whole group, for judging attempts against each other."""
+        return grades
+
+
+class SingleTurn(Environment):
+    """One question, one reply, one grade: write `tasks`, `grade`, and if you can `gold_reply`.
+
+    Example:
+        class Reverse(SingleTurn):
+            def tasks(self, split):
+                return [Task(id="munro", prompt="Spell 'munro' backwards.")]
+
+            def grade(self, task, reply):
+                return Grade.of(reply.strip() == task.id[::-1])
+    """
+
+    @abstractmethod
+    def grade(self, task: Task, reply: str) -> Outcome | Awaitable[Outcome]:
+        """Judge the reply's text. Sync or async."""
+
+    def start(self, task: Task) -> Episode:
+        """An episode that is over after one reply."""
+        return _OneReply(self, task)
+
+
+class _OneReply(Episode):
+    def __init__(self, environment: SingleTurn, task: Task) -> None:
+        self._environment = environment
+        self._task = task
+
+    async def reply(self, message: Message) -> None:  # noqa: ARG002
+        return None
+
+    async def grade(self, trajectory: Trajectory) -> Grade:
+        return as_grade(await call(self._environment.grade, self._task, trajectory.reply))
