@@ -1,8 +1,8 @@
 """One hill climb, from the first problem to the last checkpoint.
 
-    problems -> rollouts -> rewards -> groups -> batch -> step -> weights
-                    ^                                                |
-                    +------------------------------------------------+
+problems -> rollouts -> rewards -> groups -> batch -> step -> weights
+                ^                                                |
+                +------------------------------------------------+
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class ClipConfig(Config):
     outer: float = Field(50.0, gt=1)
     """r_max: bound on the ratio in every branch."""
     entropy_estimator: Literal["plain", "clipped"] = "plain"
-    """Weigh each token's -log p by the ratio as printed in the report, or by the outer-clipped one."""
+    """Ratio that weighs each token's -log p: as printed in the report, or outer-clipped."""
 
 
 class LearnerConfig(Config):

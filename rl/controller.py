@@ -1,7 +1,8 @@
 """Who decides which tasks are handed out, and which groups the learner gets.
 
-`OnPolicy` hands out waves and waits for them: deterministic. `OffPolicy` keeps tasks in flight while
-the learner learns, and drops groups that got too old. Both account for every task in the journal.
+`OnPolicy` hands out waves and waits for them: deterministic. `OffPolicy` (`rl/streaming.py`) keeps
+tasks in flight while the learner learns, and drops groups that got too old. Both account for every
+task in the journal.
 """
 
 from __future__ import annotations
@@ -122,9 +123,7 @@ class Ledger:
             )
         else:
             self._out.discard(outcome.index)
-            self._journal.write(
-                "abandoned", [outcome.index], reason=outcome.reason, step=self.step
-            )
+            self._journal.write("abandoned", [outcome.index], reason=outcome.reason, step=self.step)
             self._abandoned[outcome.reason] += 1
             scored = outcome.num_attempts if outcome.pass_rate is not None else 0
             self._count(outcome.pass_rate or 0.0, scored, outcome.num_unscored)

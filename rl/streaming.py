@@ -1,8 +1,8 @@
 """Off-policy: groups stream in while the learner learns.
 
-    pump (a thread)   takes   tasks from the ledger            waits: while enough groups are ahead
-                      makes   groups into the buffer           waits: for the problem workers
-    take (the loop)   takes   groups from the buffer           waits: until enough are fresh
+pump (a thread)   takes   tasks from the ledger            waits: while enough groups are ahead
+                  makes   groups into the buffer           waits: for the problem workers
+take (the loop)   takes   groups from the buffer           waits: until enough are fresh
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
+from rollout.waits import Stalled
+
 from rl.config import ClimbConfig
 from rl.controller import Ledger
 from rl.ports import Solvers
 from rl.state import ClimbState, Cursor
 from rollout.types import Group
-from rollout.waits import Stalled
 
 
 class OffPolicy:
@@ -94,9 +95,7 @@ class OffPolicy:
             changed = (len(self._buffer), self._ledger.num_out) != before
             if changed or self._failure or self._should_stop():
                 return
-        raise Stalled(
-            "controller", f"the next of {self._ledger.num_out} groups in flight", waited
-        )
+        raise Stalled("controller", f"the next of {self._ledger.num_out} groups in flight", waited)
 
     def _raise_failure(self) -> None:
         if self._failure:

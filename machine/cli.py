@@ -1,0 +1,173 @@
+"""The command line. Commands say what a person wants; the work is elsewhere and imported late.
+
+Options with a dot, such as `--learner.learning_rate 1e-4`, override keys of the recipe.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from machine.loading import BadConfig, load, page
+
+OVERRIDABLE = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="munro")
+def munro() -> None:
+    """A hill-climbing machine for language models."""
+
+
+def overrides_of(arguments: Sequence[str]) -> list[tuple[str, str]]:
+    """`--a.b 1 --c=2` as [("a.b", "1"), ("c", "2")]."""
+    pairs: list[tuple[str, str]] = []
+    rest = list(arguments)
+    while rest:
+        option = rest.pop(0)
+        if not option.startswith("--"):
+            raise BadConfig(f"{option!r} is not an option: write --key value, or --table.key value")
+        key, equals, value = option.removeprefix("--").partition("=")
+        if not equals:
+            if not rest or (rest[0].startswith("--") and "." in rest[0]):
+                raise BadConfig(f"--{key} has no value")
+            value = rest.pop(0)
+        pairs.append((key.replace("-", "_"), value))
+    return pairs
+
+
+@munro.command(context_settings=OVERRIDABLE)
+@click.argument("file")
+@click.option("--model", default="", help="Checkpoint folder to start from.")
+@click.option("--dry-run", is_flag=True, help="Check everything, say what would run, run nothing.")
+@click.option("--force", is_flag=True, help="Resume although the config changed.")
+@click.pass_context
+def climb(context: click.Context, file: str, model: str, dry_run: bool, force: bool) -> None:
+    """Start a climb, or resume it where it stopped."""
+    overrides = overrides_of(context.args) + ([("model.path", model)] if model else [])
+    config = load(file, overrides)
+    if dry_run:
+        from machine.dry_run import plan
+
+        click.echo(plan(config))
+        return
+    from machine.climb import run_climb
+
+    sys.exit(run_climb(config, force=force))
+
+
+@munro.command(context_settings=OVERRIDABLE)
+@click.argument("file")
+@click.option("--steps", default=1, show_default=True, help="Steps' worth of groups to sample.")
+@click.pass_context
+def rollout(context: click.Context, file: str, steps: int) -> None:
+    """Sample and grade only: what the learner would get, in a run folder of its own."""
+    config = load(file, overrides_of(context.args))
+    from machine.debug import run_rollout
+
+    sys.exit(run_rollout(config, steps))
+
+
+@munro.command()
+@click.argument("run")
+@click.option("--step", required=True, type=int, help="Optimizer step to take again.")
+def replay(run: str, step: int) -> None:
+    """The learner alone, on a stored step: the same numbers as then."""
+    from machine.debug import run_replay
+
+    sys.exit(run_replay(run, step))
+
+
+@munro.command(name="eval", context_settings=OVERRIDABLE)
+@click.option("--model", required=True, help="Checkpoint folder.")
+@click.option("--env", required=True, help="Registry name, module:Class, or file.py:Class.")
+@click.option("--tasks", default=200, show_default=True, help="Held-out tasks.")
+@click.option("--runs", default=4, show_default=True, help="Attempts at each task.")
+@click.option("--k", default=0, help="Also report pass@k for this k (at most --runs).")
+@click.pass_context
+def evaluate(
+    context: click.Context, model: str, env: str, tasks: int, runs: int, k: int
+) -> None:
+    """Pass rate of a checkpoint on held-out tasks, with an interval."""
+    from machine.evaluate import run_eval
+
+    sys.exit(run_eval(model, env, tasks, runs, k, overrides_of(context.args)))
+
+
+@munro.group()
+def env() -> None:
+    """Look at environments."""
+
+
+@env.command(name="list")
+def env_list() -> None:
+    """Environments that have a name."""
+    from envs.loader import available
+
+    for name, line in available():
+        click.echo(f"{name:<16} {line}")
+
+
+@env.command(name="check", context_settings=OVERRIDABLE)
+@click.argument("path")
+@click.pass_context
+def env_check(context: click.Context, path: str) -> None:
+    """Show a task, prove that the gold reply passes and silence fails, time the grader."""
+    from machine.env_check import run_check
+
+    sys.exit(run_check(path, overrides_of(context.args)))
+
+
+@munro.command(context_settings=OVERRIDABLE)
+@click.argument("file")
+@click.pass_context
+def config(context: click.Context, file: str) -> None:
+    """Print the resolved config on a page."""
+    click.echo(page(load(file, overrides_of(context.args))))
+
+
+@munro.command()
+@click.argument("run")
+def status(run: str) -> None:
+    """Who waits for whom in a run, and since when."""
+    from machine.status import describe
+
+    click.echo(describe(Path(run)))
+
+
+@munro.command()
+@click.argument("run")
+def report(run: str) -> None:
+    """Write RUN/report.html: one self-contained page."""
+    from machine.report import write_report
+
+    click.echo(f"wrote {write_report(Path(run))}")
+
+
+def main() -> None:
+    """Entry point: a mistake of the user's is one line on stderr and exit status 2."""
+    try:
+        munro(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("munro: interrupted", err=True)
+        sys.exit(130)
+    except Exception as error:
+        if not is_sentence(error):
+            raise
+        click.echo(f"munro: {error}", err=True)
+        sys.exit(2)
+
+
+def is_sentence(error: Exception) -> bool:
+    """Whether the message says it all, and a traceback would only hide it."""
+    if isinstance(error, BadConfig):
+        return True
+    from machine.sentences import SENTENCES
+
+    return isinstance(error, SENTENCES)

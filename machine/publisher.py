@@ -1,0 +1,105 @@
+"""Brings each new policy to the inference servers, and proves that it arrived.
+
+A weight update can go wrong in silence (a layer that keeps a packed copy, a name that matches
+nothing). So after every update a few tokens are scored on both sides, and the climb stops when the
+learner and a server disagree on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rl.config import SyncConfig
+from rollout.engine import WeightSource
+from rollout.types import Group
+
+Scores = Sequence[NDArray[np.float32]]
+
+
+class SyncBroken(Exception):
+    """A server does not compute with the weights it was given."""
+
+
+class Sender(Protocol):
+    """The learner, as far as publishing goes."""
+
+    def publish(self, version: int) -> WeightSource:
+        """Write the current weights where servers can read them."""
+        ...
+
+    def score(self, streams: Sequence[Sequence[int]]) -> Scores:
+        """Log-probability of each token given those before it; whole vocabulary, temperature 1."""
+        ...
+
+
+class Receivers(Protocol):
+    """All inference servers."""
+
+    def update_weights(self, source: WeightSource, *, drain: bool, deadline_s: float) -> None:
+        """Load the weights everywhere; nothing is sampled with older ones afterwards."""
+        ...
+
+    def score_each(
+        self, streams: Sequence[Sequence[int]], deadline_s: float
+    ) -> Mapping[str, Scores]:
+        """What `Sender.score` gives, from every server by its name."""
+        ...
+
+
+class Publisher:
+    """Implements `rl.ports.Publisher`."""
+
+    def __init__(
+        self,
+        sender: Sender,
+        receivers: Receivers,
+        config: SyncConfig,
+        deadline_s: float,
+        vocabulary: int,
+        note: Callable[[str], None],
+    ) -> None:
+        self._sender, self._receivers = sender, receivers
+        self._config, self._deadline_s = config, deadline_s
+        self._note = note
+        # before anything was sampled, any tokens will do
+        first = np.random.default_rng(0).integers(0, vocabulary, size=config.proof_tokens)
+        self._streams: list[list[int]] = [first.tolist()]
+
+    def remember(self, groups: Sequence[Group]) -> None:
+        """Take the next proofs' tokens from these groups' first attempts."""
+        streams: list[list[int]] = []
+        for group in groups:
+            if sum(map(len, streams)) >= self._config.proof_tokens:
+                break
+            streams.append(group.attempts[0].trajectory.token_ids.tolist())
+        self._streams = streams or self._streams
+
+    def publish(self, version: int) -> Mapping[str, float]:
+        """Update all servers and compare.
+
+        Raises:
+            SyncBroken: the mean |log-prob difference| on a server is above `sync.proof_bound`.
+        """
+        self._note("sync")
+        source = self._sender.publish(version)
+        self._receivers.update_weights(
+            source, drain=not self._config.in_flight, deadline_s=self._deadline_s
+        )
+        ours = np.concatenate([s[1:] for s in self._sender.score(self._streams)])
+        worst = 0.0
+        for name, scores in self._receivers.score_each(self._streams, self._deadline_s).items():
+            theirs = np.concatenate([s[1:] for s in scores])
+            gap = float(np.abs(ours - theirs).mean())
+            # a NaN on either side compares false with everything, and must not pass
+            if not gap <= self._config.proof_bound:
+                raise SyncBroken(
+                    f"after weight update {version}, {name} and the learner disagree by "
+                    f"{gap:.2g} nats per token on {len(ours)} tokens (sync.proof_bound = "
+                    f"{self._config.proof_bound:g}): the server does not run the new weights."
+                )
+            worst = max(worst, gap)
+        return {"sync/proof": worst}

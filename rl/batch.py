@@ -1,0 +1,219 @@
+"""What one optimizer step trains on: the sequences of the groups that carry a signal.
+
+NumPy only, so that it crosses Ray without copies. `rl/packing.py` lays it out for the model.
+Shape letters: N = tokens of a trajectory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.types import KeptTokens, Trajectory
+from rl.advantage import group_relative
+from rl.packing import Layout, MicroBatch, lay_out
+from rollout.types import Group
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSequence:
+    """One trajectory and what it is worth."""
+
+    token_ids: NDArray[np.int32]
+    """(N,)"""
+    sampled: NDArray[np.bool_]
+    """(N,) True where the policy chose the token; never at the first."""
+    behaviour_logp: NDArray[np.float32]
+    """(N,)"""
+    kept: KeptTokens
+    advantage: float
+    """Of every sampled token of the sequence."""
+    routed_experts: NDArray[np.int16] | None = None
+    """(N, layers, experts per token)"""
+
+    @property
+    def num_inputs(self) -> int:
+        """Tokens the model must read to predict every sampled one: the last of those is not read."""
+        return int(np.flatnonzero(self.sampled)[-1])
+
+    @property
+    def num_sampled(self) -> int:
+        """Tokens the policy wrote."""
+        return int(self.sampled.sum())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """Sequences that begin with the same tokens, which then need computing only once."""
+
+    num_shared: int
+    """Tokens all of them begin with."""
+    sequences: tuple[TrainingSequence, ...]
+
+    @classmethod
+    def of(cls, sequences: Sequence[TrainingSequence]) -> Bundle:
+        """Find out how much the sequences share; at least one of them."""
+        shortest = min(sequence.num_inputs for sequence in sequences)
+        heads = np.stack([sequence.token_ids[:shortest] for sequence in sequences])
+        differs = np.flatnonzero((heads != heads[0]).any(axis=0))
+        num_shared = int(differs[0]) if len(differs) else shortest
+        return cls(num_shared=num_shared, sequences=tuple(sequences))
+
+    @property
+    def num_inputs(self) -> int:
+        """Tokens to compute when what is shared is computed once."""
+        own = sum(sequence.num_inputs - self.num_shared for sequence in self.sequences)
+        return self.num_shared + own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One optimizer step's work, or one rank's share of it.
+
+    Example:
+        batch = build_batch(groups, eps=1e-6)
+        shares = batch.split(2)
+    """
+
+    bundles: tuple[Bundle, ...]
+    num_global_tokens: int
+    """Sampled tokens to train on, over all ranks: what the loss is divided by."""
+    num_groups: int
+    """Groups of the step over all ranks, those without signal included."""
+    num_silent_groups: int
+    """Groups whose rewards all agree: nothing to learn from, not trained on."""
+    num_global_sequences: int
+    """Sequences to train on, over all ranks."""
+
+    @property
+    def sequences(self) -> list[TrainingSequence]:
+        """All sequences of this share."""
+        return [sequence for bundle in self.bundles for sequence in bundle.sequences]
+
+    @property
+    def counts(self) -> dict[str, float]:
+        """Sizes of the global batch, as metrics."""
+        return {
+            "learner/sequences": float(self.num_global_sequences),
+            "learner/groups": float(self.num_groups),
+            "learner/silent_groups": float(self.num_silent_groups),
+        }
+
+    def split(self, num_ranks: int) -> list[Batch]:
+        """Shares for that many ranks, balanced by tokens; some may be empty.
+
+        Bundles larger than an even share are cut (each part reads the common prefix again), then
+        the largest goes to the least loaded rank. Every share keeps the global counts.
+        """
+        if num_ranks == 1:
+            return [self]
+        share = max(1, sum(bundle.num_inputs for bundle in self.bundles) // num_ranks)
+        parts = [part for bundle in self.bundles for part in _cut(bundle, share)]
+        shares: list[list[Bundle]] = [[] for _ in range(num_ranks)]
+        load = [0] * num_ranks
+        for part in sorted(parts, key=lambda part: -part.num_inputs):
+            rank = load.index(min(load))
+            shares[rank].append(part)
+            load[rank] += part.num_inputs
+        return [replace(self, bundles=tuple(bundles)) for bundles in shares]
+
+    def micro_batches(
+        self, budget: int, *, layout: Layout = Layout.PADDED, width: int = 1024
+    ) -> list[MicroBatch]:
+        """This share in pieces of at most `budget` tokens, padding included.
+
+        Args:
+            budget: tokens of a piece; a sequence longer than that goes alone.
+            layout: how rows are made.
+            width: tokens of a row at which attention costs as much as all the rest of a layer
+                (about twice the model's width); with `Layout.SHARED` it limits a row's length.
+        """
+        return lay_out(self.bundles, budget, layout=layout, width=width)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepReport:
+    """What an optimizer step reports.
+
+    Example:
+        StepReport(metrics={"learner/loss": -0.02, "learner/grad_norm": 0.4}, entropy=0.31)
+    """
+
+    metrics: Mapping[str, float]
+    entropy: float
+    """The estimate that steers the clip, in nats per token; NaN when nothing was trained on."""
+
+
+def build_batch(groups: Sequence[Group], *, eps: float = 1e-6) -> Batch:
+    """Turn groups into one step's work.
+
+    Args:
+        groups: graded attempts, in any order.
+        eps: added to a group's standard deviation.
+
+    Raises:
+        ValueError: a trajectory is malformed: begins with a sampled token, carries a log-probability
+            that is not finite, or sampled a token outside its own nucleus. Names the task.
+    """
+    bundles, num_silent = [], 0
+    for group in groups:
+        advantages = group_relative(group, eps=eps)
+        if not any(advantages):
+            num_silent += 1
+            continue
+        sequences = [
+            _sequence(attempt.trajectory, advantage, group.task.id)
+            for attempt, advantage in zip(group.attempts, advantages, strict=True)
+            if attempt.trajectory.sampled.any()
+        ]
+        if sequences:
+            bundles.append(Bundle.of(sequences))
+    sequences = [sequence for bundle in bundles for sequence in bundle.sequences]
+    return Batch(
+        bundles=tuple(bundles),
+        num_global_tokens=sum(sequence.num_sampled for sequence in sequences),
+        num_groups=len(groups),
+        num_silent_groups=num_silent,
+        num_global_sequences=len(sequences),
+    )
+
+
+def _sequence(trajectory: Trajectory, advantage: float, task_id: str) -> TrainingSequence:
+    sampled = trajectory.sampled
+    if sampled[0]:
+        raise ValueError(f"task {task_id!r}: the first token is sampled, so nothing predicts it")
+    if not np.isfinite(trajectory.behaviour_logp[sampled]).all():
+        raise ValueError(f"task {task_id!r}: a sampled token has no finite behaviour log-prob")
+    counts = np.diff(trajectory.kept.starts)
+    owner = np.repeat(np.arange(len(sampled)), counts)
+    is_own = trajectory.kept.ids == trajectory.token_ids[owner]
+    outside = sampled & (counts > 0) & (np.bincount(owner[is_own], minlength=len(sampled)) == 0)
+    if outside.any():
+        raise ValueError(
+            f"task {task_id!r}: token {int(outside.argmax())} was sampled outside its own nucleus"
+        )
+    return TrainingSequence(
+        token_ids=trajectory.token_ids,
+        sampled=sampled,
+        behaviour_logp=trajectory.behaviour_logp,
+        kept=trajectory.kept,
+        advantage=advantage,
+        routed_experts=trajectory.routed_experts,
+    )
+
+
+def _cut(bundle: Bundle, most: int) -> list[Bundle]:
+    """The bundle in parts of about `most` tokens, at least one sequence each."""
+    parts: list[list[TrainingSequence]] = [[]]
+    load = bundle.num_shared
+    for sequence in bundle.sequences:
+        own = sequence.num_inputs - bundle.num_shared
+        if parts[-1] and load + own > most:
+            parts.append([])
+            load = bundle.num_shared
+        parts[-1].append(sequence)
+        load += own
+    return [replace(bundle, sequences=tuple(part)) for part in parts]

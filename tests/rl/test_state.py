@@ -1,0 +1,49 @@
+"""The state of a climb is a value: what is saved is what is loaded."""
+
+from dataclasses import replace
+
+from rl.clip import Clip
+from rl.config import ClipConfig, LengthConfig
+from rl.state import ClimbState, Cursor
+
+CLIP = ClipConfig(entropy_target=0.3, entropy_step=0.25, widening_max=0.5)
+LENGTH = LengthConfig(stages=(8, 16), patience=2, truncation_trigger=0.5)
+
+
+def stepped(state, *, entropy=0.1, truncated=0.0):
+    return state.after(
+        entropy=entropy, truncated=truncated, cursor=Cursor(), clip=CLIP, length=LENGTH
+    )
+
+
+def test_a_saved_state_loads_as_an_equal_one():
+    state = ClimbState(
+        clip=Clip(eps=0.5, widening=0.25),
+        step=7,
+        policy_version=3,
+        stage=1,
+        truncation=(0.1, 0.2),
+        cursor=Cursor(next_index=9, pending=(4, 8), acceptance=0.3, pass_rates={"a": 0.5}),
+    )
+    assert ClimbState.from_json(state.to_json()) == state
+
+
+def test_low_entropy_widens_up_to_the_cap_and_high_entropy_narrows_to_zero():
+    state = ClimbState.first(CLIP)
+    seen = []
+    for entropy in (0.1, 0.1, 0.1, 0.9, 0.9, 0.9):
+        state = stepped(state, entropy=entropy)
+        seen.append(state.clip.widening)
+    assert seen == [0.25, 0.5, 0.5, 0.25, 0.0, 0.0]
+
+
+def test_a_stage_ends_when_truncation_stays_high_and_its_history_starts_afresh():
+    state = stepped(ClimbState.first(CLIP), truncated=0.9)
+    assert (state.stage, len(state.truncation)) == (0, 1)
+    state = stepped(state, truncated=0.9)
+    assert (state.stage, state.truncation) == (1, ())
+
+
+def test_a_new_policy_changes_nothing_but_the_version():
+    state = ClimbState.first(CLIP)
+    assert state.with_new_policy() == replace(state, policy_version=1)
