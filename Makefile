@@ -1,0 +1,71 @@
+# Two commands do everything on a machine that has Python 3.11+ and make:
+#
+#   make climb     install, then watch a small model climb (minutes on a laptop CPU)
+#   make test      install, then run the tests
+#
+# A second call installs nothing; a changed pyproject.toml installs again. `make help` lists the rest.
+#
+# Variables, all optional:
+#   PYTHON=python3.12          the interpreter to build on; by default the first one that will do
+#   DEVICE=auto|cpu|gpu        what to install for; auto asks nvidia-smi
+#   TORCH_INDEX=URL            where the CPU build of torch comes from when pip, as it is configured,
+#                              does not find it; by default PyTorch's public index of CPU wheels
+#   EXTRAS=tensorboard,dev     extras of pyproject.toml to install beside the inference engine
+#   CONFIG=configs/stem.toml   what `make climb` climbs
+#   ARGS="--num_steps 5"       passed on to `munro climb`, to pytest or to the benchmark
+#   BENCH=verifier             what `make bench` runs: a script of benchmarks/, without ".py"
+
+PYTHON ?=
+DEVICE ?= auto
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+EXTRAS ?= tensorboard,dev
+CONFIG ?= configs/quickstart.toml
+ARGS ?=
+BENCH ?= verifier
+
+BIN = .venv/bin
+READY = .venv/.ready
+
+export PYTHON DEVICE TORCH_INDEX EXTRAS
+
+.DEFAULT_GOAL := help
+.PHONY: help setup climb test test-all test-gpu check lint fmt bench clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s%s\n", $$1, $$2}' Makefile
+
+setup: $(READY)  ## install, and nothing else
+
+climb: $(READY)  ## climb CONFIG, by default configs/quickstart.toml
+	@$(BIN)/munro climb $(CONFIG) $(ARGS)
+
+test: $(READY)  ## the tests that fit a laptop
+	@$(BIN)/python -m pytest -q -m "not slow and not gpu" $(ARGS)
+
+test-all: $(READY)  ## the heavy tests too
+	@$(BIN)/python -m pytest -q -m "not gpu" $(ARGS)
+
+test-gpu: $(READY)  ## the tests that need a CUDA device
+	@$(BIN)/python -m pytest -q -m gpu $(ARGS)
+
+check: lint test  ## what must be green before a commit
+
+lint: $(READY)  ## format, lint, types and layers; changes nothing
+	@$(BIN)/ruff format --check --quiet . || { echo "make fmt puts the format right"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fmt: $(READY)  ## fix what can be fixed without you
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(READY)  ## one benchmark: make bench BENCH=verifier
+	@$(BIN)/python benchmarks/$(BENCH).py $(ARGS)
+
+clean:  ## remove the environment and the caches; runs/ stays
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(READY): pyproject.toml install.sh Makefile
+	@sh install.sh
+	@touch $(READY)

@@ -1,0 +1,66 @@
+"""The import graph is the pipeline, read backwards; heavy libraries stay behind their door."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "rewards": set(),
+    "kernels": set(),
+    "envs": {"rewards"},
+    "rollout": {"envs", "rewards"},
+    "base_model": {"kernels"},
+    "rl": {"envs", "rewards", "rollout", "base_model", "kernels"},
+    "distill": {"envs", "rewards", "rollout", "base_model", "kernels"},
+    "machine": {"envs", "rewards", "rollout", "base_model", "kernels", "rl", "distill"},
+}
+ALSO = {"rollout/vllm_model.py": {"base_model", "kernels"}}  # our architecture, as vLLM serves it
+ONLY_IN = {"vllm": "rollout/vllm_", "triton": "/fused.py", "ray": "/cluster.py"}
+WITHOUT_TORCH = ("envs/", "rewards/", "/types.py", "/config.py")
+TORCH = {"torch", "transformers", "accelerate", "vllm", "triton"}
+
+FILES = [
+    path.relative_to(ROOT)
+    for package in MAY_IMPORT
+    for path in sorted((ROOT / package).rglob("*.py"))
+]
+
+
+def imports(path: Path) -> set[str]:
+    """Top-level names imported anywhere in the file, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_imports_point_one_way(path: Path) -> None:
+    package = path.parts[0]
+    ours = imports(path) & (MAY_IMPORT.keys() | {"tests", "benchmarks"})
+    assert ours <= MAY_IMPORT[package] | {package} | ALSO.get(path.as_posix(), set())
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_heavy_libraries_stay_behind_their_door(path: Path) -> None:
+    through = {name: ONLY_IN[name] for name in imports(path) & ONLY_IN.keys()}
+    assert {name for name, door in through.items() if door not in path.as_posix()} == set()
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_what_must_load_in_a_blink_never_names_torch(path: Path) -> None:
+    if any(part in path.as_posix() for part in WITHOUT_TORCH):
+        assert imports(path) & TORCH == set()
+
+
+def test_every_room_is_in_the_table() -> None:
+    rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "benchmarks"}
+    assert rooms == MAY_IMPORT.keys()
