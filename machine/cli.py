@@ -88,9 +88,7 @@ def replay(run: str, step: int) -> None:
 @click.option("--runs", default=4, show_default=True, help="Attempts at each task.")
 @click.option("--k", default=0, help="Also report pass@k for this k (at most --runs).")
 @click.pass_context
-def evaluate(
-    context: click.Context, model: str, env: str, tasks: int, runs: int, k: int
-) -> None:
+def evaluate(context: click.Context, model: str, env: str, tasks: int, runs: int, k: int) -> None:
     """Pass rate of a checkpoint on held-out tasks, with an interval."""
     from machine.evaluate import run_eval
 

@@ -221,3 +221,6 @@ class OnPolicy:
     def metrics(self) -> dict[str, float]:
         """Figures since the last call."""
         return self._ledger.metrics()
+
+    def close(self) -> None:
+        """Nothing runs between waves."""

@@ -47,6 +47,10 @@ class GroupSource(Protocol):
         """Figures since the last call."""
         ...
 
+    def close(self) -> None:
+        """Hand out nothing more."""
+        ...
+
 
 class Learner(Protocol):
     """The model being trained, all ranks as one."""

@@ -53,11 +53,13 @@ def odd_ones_pass(index):
 
 @pytest.fixture
 def ledger(tmp_path):
+    journal = Journal(tmp_path / "journal.jsonl")
+
     def make(settings, cursor=None, step=0):
-        journal = Journal(tmp_path / "journal.jsonl")
         return Ledger(settings, cursor or Cursor(), journal, str, step=step)
 
-    return make
+    yield make
+    journal.close()
 
 
 def state(version=0):

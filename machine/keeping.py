@@ -1,0 +1,101 @@
+"""What a climb leaves behind as it goes: metrics, rollouts, evaluations, checkpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from machine import tracking
+from machine.config import RunConfig
+from machine.console import Console
+from machine.evaluate import HeldOut, held_out_metrics
+from machine.interrupt import Interrupt
+from machine.publisher import Publisher
+from machine.run import RunFolder
+from machine.start import raw
+from rl.advantage import group_relative
+from rl.state import ClimbState
+from rollout.store import RolloutStore
+from rollout.types import Group
+
+
+class Saves(Protocol):
+    """A learner, as far as saving goes."""
+
+    def save(self, folder: str, provenance: Mapping[str, object]) -> None:
+        """Write weights, tokenizer, optimizer and provenance, whole or not at all."""
+        ...
+
+
+class Keeper:
+    """Implements `rl.ports.Run` over a run folder."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        config: RunConfig,
+        console: Console,
+        interrupt: Interrupt,
+        learner: Saves,
+        held_out: HeldOut,
+        publisher: Publisher,
+        model: str,
+        first_step: int,
+    ) -> None:
+        self._run, self._config, self._console = run, config, console
+        self._interrupt, self._learner, self._held_out = interrupt, learner, held_out
+        self._publisher, self._model = publisher, model
+        self._store = RolloutStore(run.rollouts)
+        self._trackers = tracking.open_trackers(
+            config.tracking, run.path, config=raw(config), first_step=first_step
+        )
+        self._saved: int | None = None
+
+    def should_stop(self) -> bool:
+        """See `rl.ports.Run`."""
+        return self._interrupt.requested
+
+    def record(self, state: ClimbState, groups: Sequence[Group]) -> None:
+        """Store a step's groups and take the next proof's tokens from them."""
+        eps = self._config.learner.advantage_eps
+        advantages = [group_relative(group, eps=eps) for group in groups]
+        self._store.write(state.step + 1, groups, advantages)
+        self._publisher.remember(groups)
+
+    def evaluate(self, state: ClimbState) -> Mapping[str, float]:
+        """Held-out figures where they are due: before the first step, on schedule, at the end."""
+        every, last = self._config.eval.every_steps, state.step >= self._config.num_steps
+        if not every or (state.step % every and not last):
+            return {}
+        self._console.phase("evaluating")
+        return held_out_metrics(self._held_out, self._config, state.stage)
+
+    def log(self, state: ClimbState, metrics: Mapping[str, float]) -> None:
+        """One line of metrics, to file, trackers and console."""
+        self._run.metrics.append(state.step, metrics)
+        for tracker in self._trackers:
+            tracker.log(state.step, metrics)
+        self._console.step(state.step, metrics)
+
+    def save(self, state: ClimbState) -> None:
+        """Write the checkpoint of this step, unless it was written or there is nothing yet."""
+        if state.step in (0, self._saved):
+            return
+        self._console.phase("checkpoint")
+        self._run.metrics.flush_to_disk()
+        provenance = {
+            "run": self._run.name,
+            "step": state.step,
+            "began_from": self._model,
+            "climb_state": state.to_json(),
+            "config": json.dumps(raw(self._config)),
+        }
+        self._learner.save(str(self._run.checkpoint(state.step)), provenance)
+        self._run.prune_checkpoints(self._config.checkpoint.keep)
+        self._saved = state.step
+
+    def close(self) -> None:
+        """Close the trackers."""
+        for tracker in self._trackers:
+            tracker.close()

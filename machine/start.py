@@ -1,0 +1,85 @@
+"""From a run folder to the state that a climb begins or goes on with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from base_model.checkpoint import Checkpoint
+from machine.config import RunConfig
+from machine.loading import BadConfig
+from machine.run import RunFolder, Status, difference
+from rl.state import ClimbState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Where a climb begins."""
+
+    state: ClimbState
+    checkpoint: Path | None
+    """Folder that holds weights and optimizer of `state`; None before the first step."""
+    again: bool
+    """The run was under way before."""
+
+
+def is_finished(run: RunFolder, config: RunConfig) -> bool:
+    """Whether the same config was climbed to its end here already."""
+    info = run.read_info()
+    return info is not None and info.status is Status.FINISHED and not changes(run, config)
+
+
+def changes(run: RunFolder, config: RunConfig) -> list[str]:
+    """What differs between `config` and the one the run was started with."""
+    before = run.read_config()
+    return [] if before is None else difference(before, raw(config))
+
+
+def raw(config: RunConfig) -> dict[str, Any]:
+    """The config as plain data."""
+    return config.model_dump(mode="json")
+
+
+def refuse_changes(run: RunFolder, config: RunConfig, *, force: bool) -> None:
+    """A run goes on with the config it was started with, unless a person insists.
+
+    Raises:
+        BadConfig: keys differ and `force` is not given; lists them.
+    """
+    found = changes(run, config)
+    if found and not force:
+        raise BadConfig(
+            f"{run.path} was started with another config ({'; '.join(found)}). Give the run "
+            "another --name, or resume it with the changes by --force."
+        )
+
+
+def begin(
+    run: RunFolder, config: RunConfig, provenance: Mapping[str, str], *, force: bool
+) -> Start:
+    """Begin a new run, or go back to the newest checkpoint of an old one.
+
+    Raises:
+        BadConfig: the config changed and `force` is not given.
+        CheckpointError: the checkpoint is incomplete.
+    """
+    refuse_changes(run, config, force=force)
+    if run.read_info() is None:
+        run.begin(raw(config), seed=config.seed, provenance=provenance)
+        return Start(state=ClimbState.first(config.clip), checkpoint=None, again=False)
+    run.write_config(raw(config))
+    return resume(run, config)
+
+
+def resume(run: RunFolder, config: RunConfig) -> Start:
+    """Go back to the newest checkpoint, or to the beginning where there is none."""
+    newest = run.newest_checkpoint()
+    if newest is None:
+        run.resume(-1)
+        return Start(state=ClimbState.first(config.clip), checkpoint=None, again=True)
+    step, folder = newest
+    saved = Checkpoint(folder).require().provenance()
+    run.resume(step)
+    return Start(state=ClimbState.from_json(saved["climb_state"]), checkpoint=folder, again=True)
