@@ -1,0 +1,29 @@
+"""The length part of a reward (MAI-Thinking-1 report, Eq. 12, after ALP, arXiv 2506.05256)."""
+
+from __future__ import annotations
+
+
+def penalty(num_tokens: int, pass_rate: float, cap: int) -> float:
+    """R_len = rho * |y| / l_max: long answers cost more where the problem is easy.
+
+    Args:
+        num_tokens: |y|, sampled tokens of the response, 0 to `cap`.
+        pass_rate: rho, share of the group's attempts that passed, 0 to 1.
+        cap: l_max, the most tokens a response may have at this stage.
+
+    Returns:
+        The deduction before its weight, in [0, 1].
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+        penalty(500, pass_rate=0.8, cap=1000)       # 0.4
+    """
+    if cap < 1:
+        raise ValueError(f"cap is {cap}: a response may have at least 1 token")
+    if not 0 <= num_tokens <= cap:
+        raise ValueError(f"num_tokens is {num_tokens}: must lie between 0 and the cap of {cap}")
+    if not 0 <= pass_rate <= 1:
+        raise ValueError(f"pass_rate is {pass_rate}: must lie between 0 and 1")
+    return pass_rate * num_tokens / cap
