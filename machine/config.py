@@ -57,7 +57,7 @@ class RunConfig(ClimbConfig):
     """Of everything random."""
     model: ModelConfig = ModelConfig()
     env: tuple[EnvConfig, ...]
-    """One environment (`env = "arithmetic"` or `[env]`), or several with weights (`[[env]]`)."""
+    """One environment (env = "arithmetic" or [env]), or several with weights ([[env]])."""
     eval: EvalConfig = EvalConfig()
     ray: RayConfig = RayConfig()
     tracking: tuple[Literal["tensorboard", "wandb"], ...] = ()

@@ -46,7 +46,9 @@ def check(raw: Mapping[str, Any], *, source: str) -> RunConfig:
 def _read(path: str) -> dict[str, Any]:
     file = Path(path).expanduser()
     if file.is_dir():
-        raise BadConfig(f"{path} is a folder: give a TOML file, for example configs/quickstart.toml")
+        raise BadConfig(
+            f"{path} is a folder: give a TOML file, for example configs/quickstart.toml"
+        )
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -71,10 +73,11 @@ def _override(raw: dict[str, Any], key: str, text: str) -> None:
             raise BadConfig(f"--{key}: {name} is not a table in the recipe")
         node[name] = child = {} if child is None or key == "env.path" else child
         node = child
-    node[last] = _value(text)
+    node[last] = value_of(text)
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
+    """TOML where the text parses as such, else the bare text."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -98,12 +101,12 @@ def _nearest(where: Sequence[str | int]) -> str:
     model = model_at(names[:-1])
     if model is None:
         return ""
-    near = difflib.get_close_matches(names[-1], model.model_fields, 1, cutoff=0.5)
-    if near:
-        return f". Did you mean {'.'.join([*names[:-1], near[0]])}?"
     elsewhere = [key for key in all_keys(RunConfig) if key.split(".")[-1] == names[-1]]
     if elsewhere:
         return f". Did you mean {elsewhere[0]}?"
+    near = difflib.get_close_matches(names[-1], model.model_fields, 1, cutoff=0.5)
+    if near:
+        return f". Did you mean {'.'.join([*names[:-1], near[0]])}?"
     return f". Valid here: {', '.join(sorted(model.model_fields))}"
 
 
