@@ -1,7 +1,6 @@
 """What one optimizer step trains on: the sequences of the groups that carry a signal.
 
 NumPy only, so that it crosses Ray without copies. `rl/packing.py` lays it out for the model.
-Shape letters: N = tokens of a trajectory.
 """
 
 from __future__ import annotations
@@ -10,63 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from envs.types import KeptTokens, Trajectory
+from envs.types import Trajectory
 from rl.advantage import group_relative
 from rl.packing import Layout, MicroBatch, lay_out
+from rl.sequences import Bundle, TrainingSequence
 from rollout.types import Group
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingSequence:
-    """One trajectory and what it is worth."""
-
-    token_ids: NDArray[np.int32]
-    """(N,)"""
-    sampled: NDArray[np.bool_]
-    """(N,) True where the policy chose the token; never at the first."""
-    behaviour_logp: NDArray[np.float32]
-    """(N,)"""
-    kept: KeptTokens
-    advantage: float
-    """Of every sampled token of the sequence."""
-    routed_experts: NDArray[np.int16] | None = None
-    """(N, layers, experts per token)"""
-
-    @property
-    def num_inputs(self) -> int:
-        """Tokens the model must read to predict every sampled one: the last of those is not read."""
-        return int(np.flatnonzero(self.sampled)[-1])
-
-    @property
-    def num_sampled(self) -> int:
-        """Tokens the policy wrote."""
-        return int(self.sampled.sum())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bundle:
-    """Sequences that begin with the same tokens, which then need computing only once."""
-
-    num_shared: int
-    """Tokens all of them begin with."""
-    sequences: tuple[TrainingSequence, ...]
-
-    @classmethod
-    def of(cls, sequences: Sequence[TrainingSequence]) -> Bundle:
-        """Find out how much the sequences share; at least one of them."""
-        shortest = min(sequence.num_inputs for sequence in sequences)
-        heads = np.stack([sequence.token_ids[:shortest] for sequence in sequences])
-        differs = np.flatnonzero((heads != heads[0]).any(axis=0))
-        num_shared = int(differs[0]) if len(differs) else shortest
-        return cls(num_shared=num_shared, sequences=tuple(sequences))
-
-    @property
-    def num_inputs(self) -> int:
-        """Tokens to compute when what is shared is computed once."""
-        own = sum(sequence.num_inputs - self.num_shared for sequence in self.sequences)
-        return self.num_shared + own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +59,7 @@ class Batch:
         if num_ranks == 1:
             return [self]
         share = max(1, sum(bundle.num_inputs for bundle in self.bundles) // num_ranks)
-        parts = [part for bundle in self.bundles for part in _cut(bundle, share)]
+        parts = [part for bundle in self.bundles for part in bundle.cut(share)]
         shares: list[list[Bundle]] = [[] for _ in range(num_ranks)]
         load = [0] * num_ranks
         for part in sorted(parts, key=lambda part: -part.num_inputs):
@@ -155,7 +103,7 @@ def build_batch(groups: Sequence[Group], *, eps: float = 1e-6) -> Batch:
         eps: added to a group's standard deviation.
 
     Raises:
-        ValueError: a trajectory is malformed: begins with a sampled token, carries a log-probability
+        ValueError: a trajectory is malformed: it begins with a sampled token, carries a log-prob
             that is not finite, or sampled a token outside its own nucleus. Names the task.
     """
     bundles, num_silent = [], 0
@@ -203,17 +151,3 @@ def _sequence(trajectory: Trajectory, advantage: float, task_id: str) -> Trainin
         advantage=advantage,
         routed_experts=trajectory.routed_experts,
     )
-
-
-def _cut(bundle: Bundle, most: int) -> list[Bundle]:
-    """The bundle in parts of about `most` tokens, at least one sequence each."""
-    parts: list[list[TrainingSequence]] = [[]]
-    load = bundle.num_shared
-    for sequence in bundle.sequences:
-        own = sequence.num_inputs - bundle.num_shared
-        if parts[-1] and load + own > most:
-            parts.append([])
-            load = bundle.num_shared
-        parts[-1].append(sequence)
-        load += own
-    return [replace(bundle, sequences=tuple(part)) for part in parts]

@@ -48,6 +48,11 @@ class LearnerConfig(Config):
     """Positions whose logits exist at once."""
     share_prompts: bool = True
     """Compute a group's common prompt once, with a mask; needs full attention in every layer."""
+    activation_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, a third more work."""
+    replay_routing: Literal["auto", "require"] = "auto"
+    """Have a mixture of experts repeat the engine's choice of experts (report, section 3.1.3):
+    where both sides can, or fail where one cannot."""
     ranks: int = Field(1, ge=1)
     """Learner processes; more than one shards the model with FSDP2 through accelerate."""
     threads: int = Field(0, ge=0)

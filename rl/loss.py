@@ -41,8 +41,9 @@ def policy_loss(
     Returns:
         The scalar loss, and metrics without gradient. Each is a sum over sampled tokens (add them
         over ranks, then divide by the tokens), but for names ending in "/max", which merge by max:
-        "policy/entropy" weighs -log p by r as the report prints it (Eq. 7), "policy/entropy_clipped"
-        by r_out; "policy/mismatch_kl" is the k3 estimate of KL(engine || learner);
+        "policy/entropy" weighs -log p by r, as the report prints it (Eq. 7);
+        "policy/entropy_clipped" weighs it by r_out;
+        "policy/mismatch_kl" is the k3 estimate of KL(engine || learner);
         "policy/logp_diff" is |log r|; "clip/low", "clip/high" and "clip/outer" count tokens whose
         gradient that bound removed (see `_bites`); "ratio/max" is the largest r.
     """

@@ -1,0 +1,261 @@
+"""Log-probabilities of sampled tokens from hidden states, without the logits of a whole batch.
+
+Two exact ways, both recomputing in the backward pass what they do not keep:
+
+    gathered   a position with a small recorded nucleus needs only the kept rows of the output
+               matrix: no product with the whole vocabulary at all
+    tiled      any other position: logits exist for one tile of positions and vocabulary at a time
+
+Replaying the nucleus: MAI-Thinking-1 report, section 3.1.3.
+
+Shape suffixes: T = positions, D = model width, V = vocabulary, M = kept candidates of all
+positions together, t and v = one tile of T and V.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+VOCAB_TILE = 8192
+GATHER_TILE = 4096
+# a gathered row costs far more than its share of a matrix product
+GATHER_COST = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """What lies between the output matrix and the softmax."""
+
+    temperature: float = 1.0
+    softcap: float = 0.0
+    """Bound of the logits (Gemma's `final_logit_softcapping`); 0 for none."""
+
+    def apply(self, raw: Tensor) -> Tensor:
+        """Logits from the matrix product."""
+        if self.softcap:
+            raw = self.softcap * torch.tanh(raw / self.softcap)
+        return raw / self.temperature
+
+    def slope(self, logit: Tensor) -> Tensor | float:
+        """Derivative of `apply` at the raw value that gave `logit`."""
+        if not self.softcap:
+            return 1 / self.temperature
+        return (1 - (logit * self.temperature / self.softcap) ** 2) / self.temperature
+
+
+def sampled_logp(
+    hidden_TD: Tensor,
+    weight_VD: Tensor,
+    token_T: Tensor,
+    kept_ids_M: Tensor,
+    kept_starts: Tensor,
+    *,
+    scale: Scale,
+    tile: int = 512,
+) -> Tensor:
+    """Log-probability of each token under the softmax over its nucleus.
+
+    Args:
+        hidden_TD: [T, D] what the output matrix is applied to.
+        weight_VD: [V, D] the output matrix; no bias.
+        token_T: [T] int64.
+        kept_ids_M: [M] int64, the nuclei end to end; each holds its token.
+        kept_starts: [T + 1] int64 offsets into `kept_ids_M`; an empty slice means all of V.
+        scale: temperature and soft cap.
+        tile: positions whose logits exist at once.
+
+    Returns:
+        [T] float32 (float64 for float64 input), with gradient to `hidden_TD` and `weight_VD`.
+    """
+    count_T = kept_starts.diff()
+    has_nucleus_T = count_T > 0
+    num_nuclei = int(has_nucleus_T.sum())
+    if len(kept_ids_M) * GATHER_COST > num_nuclei * weight_VD.shape[0]:
+        has_nucleus_T = torch.zeros_like(has_nucleus_T)
+    owner_M = torch.repeat_interleave(count_T)
+    if bool(has_nucleus_T.all()):
+        return _gathered(hidden_TD, weight_VD, token_T, kept_ids_M, owner_M, scale)
+    if not bool(has_nucleus_T.any()):
+        return _tiled(hidden_TD, weight_VD, token_T, kept_ids_M, kept_starts, scale, tile)
+    # mixed: nuclei are gathered, the rest has none to mask
+    inside, outside = has_nucleus_T.nonzero()[:, 0], (~has_nucleus_T).nonzero()[:, 0]
+    rank_T = has_nucleus_T.cumsum(0) - 1
+    near = _gathered(
+        hidden_TD[inside], weight_VD, token_T[inside], kept_ids_M, rank_T[owner_M], scale
+    )
+    no_starts = kept_starts.new_zeros(len(outside) + 1)
+    far = _tiled(
+        hidden_TD[outside], weight_VD, token_T[outside], kept_ids_M[:0], no_starts, scale, tile
+    )
+    logp_T = near.new_zeros(len(token_T))
+    return logp_T.index_copy(0, inside, near).index_copy(0, outside, far)
+
+
+def _gathered(
+    hidden: Tensor, weight: Tensor, token: Tensor, ids: Tensor, owner: Tensor, scale: Scale
+) -> Tensor:
+    logp: Tensor = _Gathered.apply(hidden, weight, token, ids, owner, scale)  # type: ignore[no-untyped-call]
+    return logp
+
+
+def _tiled(
+    hidden: Tensor,
+    weight: Tensor,
+    token: Tensor,
+    ids: Tensor,
+    starts: Tensor,
+    scale: Scale,
+    tile: int,
+) -> Tensor:
+    logp: Tensor = _Tiled.apply(hidden, weight, token, ids, starts, scale, tile)  # type: ignore[no-untyped-call]
+    return logp
+
+
+def _accurate(dtype: torch.dtype) -> torch.dtype:
+    """The precision of logits, sums and gradients of this input."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+class _Gathered(torch.autograd.Function):
+    """Every position has a nucleus: one dot product for each kept candidate."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_TD: Tensor,
+        weight_VD: Tensor,
+        token_T: Tensor,
+        ids_M: Tensor,
+        owner_M: Tensor,
+        scale: Scale,
+    ) -> Tensor:
+        exact = _accurate(hidden_TD.dtype)
+        logit_M = torch.empty(len(ids_M), dtype=exact, device=hidden_TD.device)
+        for part in _parts(len(ids_M)):
+            rows = weight_VD[ids_M[part]].to(exact)
+            logit_M[part] = (rows * hidden_TD[owner_M[part]].to(exact)).sum(-1)
+        logit_M = scale.apply(logit_M)
+        top_T = logit_M.new_full((len(token_T),), float("-inf"))
+        top_T = top_T.scatter_reduce(0, owner_M, logit_M, "amax")
+        total_T = torch.zeros_like(top_T).index_add(0, owner_M, (logit_M - top_T[owner_M]).exp())
+        logp_M = logit_M - (top_T + total_T.log())[owner_M]
+        is_token_M = ids_M == token_T[owner_M]
+        ctx.save_for_backward(hidden_TD, weight_VD, ids_M, owner_M, logit_M, logp_M, is_token_M)
+        ctx.scale = scale
+        return torch.zeros_like(top_T).index_add(0, owner_M, torch.where(is_token_M, logp_M, 0.0))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_T: Tensor) -> tuple[Tensor | None, ...]:
+        hidden_TD, weight_VD, ids_M, owner_M, logit_M, logp_M, is_token_M = ctx.saved_tensors
+        exact = logit_M.dtype
+        slope_M = (is_token_M.to(exact) - logp_M.exp()) * ctx.scale.slope(logit_M)
+        grad_M = grad_T.to(exact)[owner_M] * slope_M
+        grad_hidden = torch.zeros_like(hidden_TD, dtype=exact)
+        grad_weight = torch.zeros_like(weight_VD, dtype=exact)
+        for part in _parts(len(ids_M)):
+            ids, owner, grad = ids_M[part], owner_M[part], grad_M[part, None]
+            grad_hidden.index_add_(0, owner, weight_VD[ids].to(exact).mul_(grad))
+            grad_weight.index_add_(0, ids, hidden_TD[owner].to(exact).mul_(grad))
+        return (grad_hidden.to(hidden_TD.dtype), grad_weight.to(weight_VD.dtype), *(None,) * 4)
+
+
+class _Tiled(torch.autograd.Function):
+    """The whole vocabulary, or wide nuclei, by tiles of positions and vocabulary."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_TD: Tensor,
+        weight_VD: Tensor,
+        token_T: Tensor,
+        ids_M: Tensor,
+        starts: Tensor,
+        scale: Scale,
+        tile: int,
+    ) -> Tensor:
+        exact = _accurate(hidden_TD.dtype)
+        norm_T = torch.empty(len(token_T), dtype=exact, device=hidden_TD.device)
+        chosen_T = torch.empty_like(norm_T)
+        source = weight_VD, token_T, (ids_M, starts), scale
+        for rows in _parts(len(token_T), tile):
+            top_t = chosen_T.new_full((len(token_T[rows]),), float("-inf"))
+            total_t = torch.zeros_like(top_t)
+            for columns in _parts(len(weight_VD), VOCAB_TILE):
+                logit_tv, (row, column) = _logits(hidden_TD, *source, rows, columns)
+                chosen_T[rows.start + row] = logit_tv[row, column]
+                new_top_t = torch.maximum(top_t, logit_tv.amax(-1))
+                # a tile with nothing kept so far leaves the top at -inf, and -inf - -inf is NaN
+                shift_t = torch.where(new_top_t.isinf(), 0.0, new_top_t)
+                part_t = logit_tv.sub_(shift_t[:, None]).exp_().sum(-1)
+                total_t = total_t * (top_t - shift_t).exp() + part_t
+                top_t = new_top_t
+            norm_T[rows] = top_t + total_t.log()
+        ctx.save_for_backward(hidden_TD, weight_VD, token_T, ids_M, starts, norm_T)
+        ctx.scale, ctx.tile = scale, tile
+        return chosen_T - norm_T
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_T: Tensor) -> tuple[Tensor | None, ...]:
+        hidden_TD, weight_VD, token_T, ids_M, starts, norm_T = ctx.saved_tensors
+        exact, scale = norm_T.dtype, ctx.scale
+        grad_hidden = torch.zeros_like(hidden_TD, dtype=exact)
+        grad_weight = torch.zeros_like(weight_VD, dtype=exact)
+        source = weight_VD, token_T, (ids_M, starts), scale
+        for rows in _parts(len(token_T), ctx.tile):
+            hidden_tD = hidden_TD[rows]
+            grad_t = grad_T[rows, None].to(exact)
+            for columns in _parts(len(weight_VD), VOCAB_TILE):
+                logit_tv, (row, column) = _logits(hidden_TD, *source, rows, columns)
+                slope = scale.slope(logit_tv)
+                grad_tv = logit_tv.sub(norm_T[rows, None]).exp_().neg_()
+                grad_tv[row, column] += 1
+                grad_tv = grad_tv.mul_(grad_t).mul_(slope)
+                if scale.softcap and len(ids_M):
+                    # outside the nucleus the gradient is zero and the slope infinite
+                    grad_tv = grad_tv.nan_to_num_(nan=0.0)
+                grad_tv = grad_tv.to(hidden_TD.dtype)
+                weight_vD = weight_VD[columns].to(hidden_TD.dtype)
+                grad_hidden[rows] += grad_tv @ weight_vD
+                grad_weight[columns] += grad_tv.T @ hidden_tD
+        return (grad_hidden.to(hidden_TD.dtype), grad_weight.to(weight_VD.dtype), *(None,) * 5)
+
+
+def _logits(
+    hidden_TD: Tensor,
+    weight_VD: Tensor,
+    token_T: Tensor,
+    nuclei: tuple[Tensor, Tensor],
+    scale: Scale,
+    rows: slice,
+    columns: slice,
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """[t, v] logits of a tile, -inf outside a nucleus, and (row, column) of the tokens in it."""
+    weight_vD = weight_VD[columns].to(hidden_TD.dtype)
+    logit_tv = scale.apply((hidden_TD[rows] @ weight_vD.T).to(_accurate(hidden_TD.dtype)))
+    token_t = token_T[rows]
+    row = ((token_t >= columns.start) & (token_t < columns.stop)).nonzero()[:, 0]
+    here = row, token_t[row] - columns.start
+    ids_M, starts = nuclei
+    if len(ids_M):
+        count_t = starts[rows.start : rows.stop + 1].diff()
+        ids = ids_M[int(starts[rows.start]) : int(starts[rows.stop])]
+        owner = torch.repeat_interleave(count_t)
+        inside = (ids >= columns.start) & (ids < columns.stop)
+        allowed_tv = (count_t == 0)[:, None].expand(logit_tv.shape).clone()
+        allowed_tv[owner[inside], ids[inside] - columns.start] = True
+        logit_tv = logit_tv.masked_fill_(~allowed_tv, float("-inf"))
+    return logit_tv, here
+
+
+def _parts(size: int, step: int = GATHER_TILE) -> Iterator[slice]:
+    """Slices of at most `step` that cover `size`."""
+    for start in range(0, size, step):
+        yield slice(start, min(start + step, size))
