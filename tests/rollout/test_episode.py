@@ -1,0 +1,176 @@
+"""An episode is one stream of tokens, each with what the engine said of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from envs.types import Ending, Message
+from rollout.engine import Completion
+from rollout.episode import Limits, play
+from rollout.render import renderer
+from rollout.seeds import request_seed
+from tests.builders import make_task
+from tests.rollout.builders import ScriptedEngine, make_tokenizer
+
+TOKENIZER = make_tokenizer()
+RENDER = renderer(TOKENIZER, "chat")
+END = TOKENIZER.convert_tokens_to_ids("<|im_end|>")
+LIMITS = Limits(max_response_tokens=100, max_context=1000, max_turns=3, top_p=0.9)
+
+
+def says(*texts):
+    """An engine whose policy says one text a turn."""
+    return ScriptedEngine(lambda r: [*TOKENIZER.encode(texts[r.key[-1]]), END])
+
+
+def observes(*answers):
+    """An environment that answers the turns one by one, then is done."""
+    rest = list(answers)
+
+    async def reply(message):
+        return [Message(role="user", content=rest.pop(0))] if rest else None
+
+    return reply
+
+
+async def episode(engine, reply, limits=LIMITS, task=None):
+    return await play(
+        task or make_task(), reply, engine.generate, RENDER, limits, seed=7, key=(5, 2, 0)
+    )
+
+
+async def test_one_turn_is_the_prompt_and_what_was_sampled():
+    told = await episode(says("42"), observes())
+    assert TOKENIZER.decode(told.token_ids) == (
+        "<|im_start|>user\nWhat is 17+25?<|im_end|>\n<|im_start|>assistant\n42<|im_end|>"
+    )
+    assert told.num_prompt == len(told.token_ids) - 3
+    assert told.sampled.tolist() == [False] * told.num_prompt + [True] * 3
+    assert told.behaviour_logp.tolist() == [0.0] * told.num_prompt + [-0.25] * 3
+    assert told.versions.tolist() == [-1] * told.num_prompt + [0] * 3
+    assert (told.ending, told.reply) == (Ending.ANSWERED, "42")
+
+
+async def test_observations_are_in_the_stream_but_nobody_sampled_them():
+    engine = says("41", "43", "42")
+    told = await episode(engine, observes("no", "no, no"))
+    text = TOKENIZER.decode(told.token_ids[told.num_prompt :])
+    assert text == (
+        "41<|im_end|>\n<|im_start|>user\nno<|im_end|>\n<|im_start|>assistant\n"
+        "43<|im_end|>\n<|im_start|>user\nno, no<|im_end|>\n<|im_start|>assistant\n42<|im_end|>"
+    )
+    written = TOKENIZER.decode(told.token_ids[told.sampled])
+    assert written == "41<|im_end|>43<|im_end|>42<|im_end|>"
+    assert [message.role for message in told.messages] == ["assistant", "user"] * 2 + ["assistant"]
+    assert told.reply == "42"
+    assert engine.calls == [[(5, 2, 0, 0)], [(5, 2, 0, 1)], [(5, 2, 0, 2)]]
+
+
+async def test_every_turn_continues_the_very_stream_of_the_turn_before():
+    prompts = []
+
+    def writes(request):
+        prompts.append(list(request.prompt_ids))
+        return [*TOKENIZER.encode(" 41 "), END]
+
+    told = await episode(ScriptedEngine(writes), observes("no", "no"))
+    stream = told.token_ids.tolist()
+    assert len(prompts) == 3
+    assert all(stream[: len(prompt)] == prompt for prompt in prompts)
+    assert all(stream[len(p) : len(p) + 5] == [*TOKENIZER.encode(" 41 "), END] for p in prompts)
+
+
+async def test_the_nucleus_is_known_where_the_policy_chose_and_nowhere_else():
+    told = await episode(says("41", "42"), observes("no"))
+    starts, ids = told.kept.starts, told.kept.ids
+    for place, (token, sampled) in enumerate(zip(told.token_ids, told.sampled, strict=True)):
+        kept = ids[starts[place] : starts[place + 1]].tolist()
+        assert kept == ([token, 0] if sampled else [])
+    assert len(starts) == len(told.token_ids) + 1
+
+
+async def test_each_turn_carries_the_version_that_wrote_it():
+    engine = says("41", "42")
+
+    async def reply(message):
+        engine.served += 1
+        return [Message(role="user", content="no")] if message.content == "41" else None
+
+    told = await episode(engine, reply)
+    assert told.versions[told.sampled].tolist() == [0, 0, 0, 1, 1, 1]
+    assert told.oldest_version == 0
+
+
+async def test_experts_are_joined_and_marked_unknown_where_none_were_reported():
+    class Routed(ScriptedEngine):
+        def _complete(self, request) -> Completion:
+            done = super()._complete(request)
+            layers = np.full((len(done.token_ids), 2, 3), request.key[-1], np.int16)
+            return replace(done, routed_experts=layers, num_cut=1)
+
+    told = await episode(Routed(says("41", "42").writes), observes("no"))
+    expected = np.where(told.sampled, 0, -1)
+    expected[-3:] = 1
+    assert told.routed_experts.shape == (len(told.token_ids), 2, 3)
+    assert (told.routed_experts == expected[:, None, None]).all()
+    assert told.num_cut == 2
+    assert (await episode(says("42"), observes())).routed_experts is None
+
+
+async def test_the_response_cap_counts_the_sampled_tokens_of_all_turns():
+    limits = replace(LIMITS, max_response_tokens=5)
+    told = await episode(
+        says("41", "42"), observes("a long observation that costs nothing"), limits
+    )
+    assert told.num_sampled == 5
+    assert (told.ending, told.reply) == (Ending.TRUNCATED_TOKENS, "42")
+
+
+async def test_a_cap_that_is_spent_exactly_ends_the_episode_before_another_turn():
+    limits = replace(LIMITS, max_response_tokens=3)
+    engine = says("41", "42")
+    told = await episode(engine, observes("no"), limits)
+    assert told.ending is Ending.TRUNCATED_TOKENS
+    assert len(engine.calls) == 1
+
+
+async def test_a_full_context_truncates():
+    prompt = RENDER.opening(make_task().messages)
+    told = await episode(says("42"), observes(), replace(LIMITS, max_context=len(prompt) + 1))
+    assert (told.num_sampled, told.ending) == (1, Ending.TRUNCATED_TOKENS)
+
+
+async def test_turns_run_out():
+    told = await episode(says("1", "2", "3"), observes(*"abcd"))
+    assert told.ending is Ending.TRUNCATED_TURNS
+    assert [message.content for message in told.messages] == ["1", "a", "2", "b", "3"]
+
+
+async def test_a_prompt_without_room_for_a_reply_is_refused():
+    with pytest.raises(ValueError, match=r"the prompt of arithmetic/17\+25 is \d+ tokens long"):
+        await episode(says("42"), observes(), replace(LIMITS, max_context=10))
+
+
+async def test_every_turn_of_every_try_draws_from_a_stream_of_its_own():
+    seeds = []
+
+    def writes(request):
+        seeds.append(request.seed)
+        return [END]
+
+    for attempt in ((5, 2, 0), (5, 2, 1), (5, 3, 0)):
+        engine = ScriptedEngine(writes)
+        await play(
+            make_task(), observes("no"), engine.generate, RENDER, LIMITS, seed=7, key=attempt
+        )
+    assert len(set(seeds)) == 6
+    assert seeds[0] == request_seed(7, (5, 2, 0, 0))
+
+
+def test_seeds_are_the_same_for_ever():
+    assert request_seed(0, (0, 0, 0, 0)) == 268_742_502_790_376_492
+    assert request_seed(1, (0, 0, 0, 0)) != request_seed(0, (1, 0, 0, 0))
+    assert all(0 <= request_seed(s, (1, 2, 3, 4)) < 2**63 for s in range(100))
