@@ -1,0 +1,218 @@
+"""Environments in which the model may call functions before it answers.
+
+The model calls in the Hermes form, in its own text, as often as it likes in one turn:
+
+    <tool_call>{"name": "add", "arguments": {"a": 17, "b": 25}}</tool_call>
+
+Each call is answered by a message of role "tool". A turn without a call ends the episode.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from envs.base import Environment, Episode, Outcome, as_grade, call
+from envs.types import Message, Task, ToolCall, Trajectory
+from rewards.types import Grade
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+CALL = re.compile(r"<tool_call>(.*?)(</tool_call>|(?=<tool_call>)|\Z)", re.DOTALL)
+NOT_ARGUMENTS = ("self", "state")
+
+
+class ToolError(Exception):
+    """Raised by a tool for what the model did wrong: its text is what the model reads."""
+
+
+def tool(function: F) -> F:
+    """Mark a method that the model may call. Its type hints and docstring become the schema.
+
+    A parameter called `state` is not the model's: it receives the episode's own state.
+    """
+    function.__dict__["is_tool"] = True
+    return function
+
+
+class ToolUse(Environment):
+    """Several turns with tools: write `tasks`, methods marked with `tool`, and `grade`.
+
+    Example:
+        class Shop(ToolUse):
+            def tasks(self, split):
+                return [Task(id="pear", prompt="What does a pear cost?", payload={"cost": "3"})]
+
+            @tool
+            def price(self, fruit: str) -> int:
+                "Price of one fruit."
+                return {"pear": 3, "fig": 1}[fruit]
+
+            def grade(self, task, reply, state):
+                return task.payload["cost"] in reply
+
+            def gold_reply(self, task):
+                ask = '<tool_call>{"name": "price", "arguments": {"fruit": "pear"}}</tool_call>'
+                return [ask, "It costs 3."]
+    """
+
+    most_calls = 16
+    """Calls in one turn that are carried out; the rest are refused."""
+
+    @abstractmethod
+    def grade(self, task: Task, reply: str, state: dict[str, Any]) -> Outcome | Awaitable[Outcome]:
+        """Judge the last turn's text and what the tools left in `state`."""
+
+    def setup(self, task: Task) -> dict[str, Any] | Awaitable[dict[str, Any]]:  # noqa: ARG002
+        """A new episode's own state, for tools that take `state`."""
+        return {}
+
+    def teardown(self, state: dict[str, Any]) -> Awaitable[None] | None:  # noqa: ARG002
+        """Free what `setup` made."""
+        return None
+
+    @property
+    def tools(self) -> tuple[Mapping[str, Any], ...]:
+        """JSON schemas of all marked methods, in the OpenAI shape."""
+        return tuple(_schema(name, method) for name, method in self.methods().items())
+
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """The marked methods by name."""
+        return {
+            name: getattr(self, name)
+            for name, member in inspect.getmembers_static(type(self))
+            if getattr(member, "is_tool", False)
+        }
+
+    def start(self, task: Task) -> Episode:
+        """An episode that is over with the first turn that calls nothing."""
+        return _Conversation(self, task)
+
+
+class _Conversation(Episode):
+    def __init__(self, environment: ToolUse, task: Task) -> None:
+        self._environment = environment
+        self._task = task
+        self._methods = environment.methods()
+        self._state: dict[str, Any] | None = None
+
+    async def reply(self, message: Message) -> list[Message] | None:
+        calls: list[ToolCall | str] = [*message.tool_calls] or parse_calls(message.content)
+        if not calls:
+            return None
+        observations = []
+        for number, each in enumerate(calls):
+            if number >= self._environment.most_calls:
+                most = self._environment.most_calls
+                observations.append(_error("", f"more than {most} calls in one turn"))
+                break
+            observations.append(await self._answer(each))
+        return observations
+
+    async def grade(self, trajectory: Trajectory) -> Grade:
+        state = await self._opened()
+        grade = self._environment.grade
+        return as_grade(await call(grade, self._task, trajectory.reply, state))
+
+    async def close(self) -> None:
+        if self._state is not None:
+            await call(self._environment.teardown, self._state)
+
+    async def _opened(self) -> dict[str, Any]:
+        if self._state is None:
+            self._state = await call(self._environment.setup, self._task)
+        return self._state
+
+    async def _answer(self, wanted: ToolCall | str) -> Message:
+        """The observation of one call. Only what the model did wrong becomes text."""
+        if isinstance(wanted, str):
+            return _error("", wanted)
+        method = self._methods.get(wanted.name)
+        if method is None:
+            there = ", ".join(self._methods)
+            return _error(wanted.id, f"there is no tool {wanted.name[:40]!r}; there are: {there}")
+        try:
+            given = _arguments(method).model_validate(_json(wanted.arguments))
+        except ValidationError as error:
+            wrong = "; ".join(
+                f"{'.'.join(map(str, item['loc'])) or 'arguments'}: {item['msg']}"
+                for item in error.errors(include_url=False, include_input=False)[:5]
+            )
+            return _error(wanted.id, f"{wanted.name}: {wrong}")
+        except (ValueError, RecursionError) as error:
+            return _error(wanted.id, f"{wanted.name}: the arguments are not JSON ({error})")
+        arguments = {name: getattr(given, name) for name in type(given).model_fields}
+        if "state" in inspect.signature(method).parameters:
+            arguments["state"] = await self._opened()
+        try:
+            result = await call(lambda: method(**arguments))
+        except ToolError as error:
+            return _error(wanted.id, str(error))
+        content = result if isinstance(result, str) else json.dumps(result, default=str)
+        return Message(role="tool", content=content, tool_call_id=wanted.id)
+
+
+def parse_calls(text: str) -> list[ToolCall | str]:
+    """The calls in a turn, in order; for a malformed one, what is wrong with it.
+
+    Example:
+        parse_calls('<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>')
+    """
+    found: list[ToolCall | str] = []
+    for number, match in enumerate(CALL.finditer(text)):
+        if not match[2]:
+            found.append("the call is not closed: </tool_call> is missing")
+            continue
+        try:
+            wanted = _json(match[1])
+        except (ValueError, RecursionError) as error:
+            found.append(f"the call is not JSON ({str(error)[:100]})")
+            continue
+        if not isinstance(wanted, dict) or not isinstance(wanted.get("name"), str):
+            found.append('a call is written {"name": ..., "arguments": {...}}')
+            continue
+        arguments = json.dumps(wanted.get("arguments", {}))
+        found.append(ToolCall(id=f"call_{number}", name=wanted["name"], arguments=arguments))
+    return found
+
+
+def _json(text: str) -> Any:
+    """Strict JSON: no NaN, no Infinity."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def _error(call_id: str, text: str) -> Message:
+    return Message(role="tool", content=f"Error: {text}", tool_call_id=call_id)
+
+
+def _arguments(method: Callable[..., Any]) -> type[BaseModel]:
+    """What the model may pass, as a type that checks it."""
+    hints = get_type_hints(method)
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(method).parameters.items():
+        if name in NOT_ARGUMENTS:
+            continue
+        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+        fields[name] = (hints.get(name, Any), default)
+    name = getattr(method, "__name__", "tool")
+    return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def _schema(name: str, method: Callable[..., Any]) -> dict[str, Any]:
+    parameters = _arguments(method).model_json_schema()
+    parameters.pop("title", None)
+    for field in parameters.get("properties", {}).values():
+        field.pop("title", None)
+    description = inspect.getdoc(method) or ""
+    function = {"name": name, "description": description, "parameters": parameters}
+    return {"type": "function", "function": function}
