@@ -70,21 +70,23 @@ def policy_loss(
             if len(ratio_T)
             else torch.zeros(()),
         }
-        metrics |= _bites(ratio_T, advantage_T, clip)
+        metrics |= _bites(ratio_T, bounded_T * advantage_T, trusted_T * advantage_T, clip)
     return loss, metrics
 
 
-def _bites(ratio_T: Tensor, advantage_T: Tensor, clip: Clip) -> dict[str, Tensor]:
-    """How many tokens lost their gradient to each bound.
+def _bites(
+    ratio_T: Tensor, outer_branch_T: Tensor, trust_branch_T: Tensor, clip: Clip
+) -> dict[str, Tensor]:
+    """How many tokens lost their gradient to each bound: those whose minimum lies on it.
 
-    low: A < 0 and r < low. high: A > 0 and r > high (and high < outer). outer: r > outer and the
-    minimum is taken on it, which is A < 0, or A > 0 where the outer bound is the tighter one. A
-    ratio beyond a bound on the side where the objective ignores that bound is not counted.
+    With an outer bound beyond the trust region that is: low, A < 0 and r < low; high, A > 0 and
+    r > high; outer, A < 0 and r > outer. A ratio beyond a bound on the side where the objective
+    does not mind it is not counted.
     """
-    up_T, down_T = advantage_T > 0, advantage_T < 0
-    outer_T = (ratio_T > clip.outer) & (down_T | up_T & (clip.outer <= clip.high))
+    trusts_T = trust_branch_T < outer_branch_T
+    beyond_T = ~trusts_T & (ratio_T > clip.outer) & (outer_branch_T != 0)
     return {
-        "clip/low": (down_T & (ratio_T < clip.low)).sum(),
-        "clip/high": (up_T & (ratio_T > clip.high) & (clip.high < clip.outer)).sum(),
-        "clip/outer": outer_T.sum(),
+        "clip/low": (trusts_T & (ratio_T < clip.low)).sum(),
+        "clip/high": (trusts_T & (ratio_T > clip.high)).sum(),
+        "clip/outer": beyond_T.sum(),
     }
