@@ -54,6 +54,7 @@ class ScriptedEngine:
         self.is_down = False
         self.hangs = False
         self.closed = False
+        self.probes = 0
 
     async def generate(self, requests: Sequence[Request]) -> list[Completion]:
         self.calls.append([request.key for request in requests])
@@ -88,6 +89,7 @@ class ScriptedEngine:
         self.served = source.version
 
     async def version(self) -> int:
+        self.probes += 1
         if self.is_down:
             raise PolicyError("the scripted engine is down")
         return self.served
