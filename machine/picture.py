@@ -1,0 +1,124 @@
+"""The climb as a still picture, for a README: pass rate, response length and entropy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Values = Sequence[float | None]
+
+STYLE = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "munro",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.edgecolor": "#9aa1a9",
+    "axes.labelcolor": "#5d646d",
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": "#e4e4df",
+    "xtick.color": "#5d646d",
+    "ytick.color": "#5d646d",
+    "ytick.left": False,
+    "xtick.bottom": False,
+    "text.color": "#1c1f23",
+    "figure.facecolor": "#ffffff",
+}
+BLUE, ORANGE, GREEN, VIOLET, GREY = "#1f5fbf", "#c8590d", "#2b8050", "#7b4bb3", "#7d858e"
+
+
+def draw(
+    steps: Sequence[int],
+    columns: Mapping[str, Values],
+    path: Path,
+    *,
+    entropy_target: float | None = None,
+) -> None:
+    """Draw the first figure of a report into `path`; its suffix chooses PNG or SVG.
+
+    Raises:
+        OSError: `path` cannot be written.
+        ValueError: matplotlib knows no format of that suffix.
+    """
+    # imported here, for it takes a second; the figure is made without pyplot's global state
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 5.6), layout="constrained")
+        top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(1.6, 1, 1))
+        _curve(top, steps, columns.get("pass_rate/sampled"), BLUE, "training")
+        _dots(top, steps, columns.get("eval/pass_rate"), ORANGE, "held-out")
+        top.set(title="Pass rate", ylim=(0, 1.02))
+        _curve(middle, steps, columns.get("response/length"), GREEN)
+        middle.set(title="Response length, tokens")
+        middle.set_ylim(bottom=0)
+        _curve(bottom, steps, columns.get("policy/entropy"), VIOLET)
+        if entropy_target is not None:
+            bottom.axhline(entropy_target, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
+            _label(bottom, steps, entropy_target, GREY, f"target {entropy_target:g}")
+        bottom.set(title="Entropy, nats per token", xlabel="optimizer step")
+        bottom.set_ylim(bottom=0)
+        still = {"Date": None} if path.suffix == ".svg" else {}
+        figure.savefig(path, dpi=160, metadata=still)
+
+
+def smooth(values: Values) -> list[float]:
+    """A mean over the neighbours of each value, weighted by a bell; NaN where none was measured."""
+    width = sum(value is not None for value in values) / 70
+    reach = math.ceil(width * 2.5)
+    smoothed = []
+    for at, own in enumerate(values):
+        mass = total = 0.0
+        for near in range(max(0, at - reach), min(len(values), at + reach + 1)):
+            value = values[near]
+            if own is not None and value is not None:
+                weight = math.exp(-0.5 * ((near - at) / width) ** 2)
+                mass += weight
+                total += weight * value
+        smoothed.append(total / mass if mass else math.nan)
+    return smoothed
+
+
+def _curve(
+    axes: Any, steps: Sequence[int], values: Values | None, colour: str, name: str = ""
+) -> None:
+    if not values:
+        return
+    raw = [math.nan if value is None else value for value in values]
+    smoothed = smooth(values)
+    axes.plot(steps, raw, color=colour, linewidth=0.7, alpha=0.3)
+    axes.plot(steps, smoothed, color=colour, linewidth=1.8)
+    _label(axes, steps, smoothed[-1], colour, name)
+
+
+def _dots(axes: Any, steps: Sequence[int], values: Values | None, colour: str, name: str) -> None:
+    measured = [
+        (step, value) for step, value in zip(steps, values or (), strict=False) if value is not None
+    ]
+    if measured:
+        at, rates = zip(*measured, strict=True)
+        axes.plot(at, rates, color=colour, linewidth=1.2, marker="o", markersize=4.5)
+        _label(axes, steps, rates[-1], colour, name)
+
+
+def _label(axes: Any, steps: Sequence[int], y: float, colour: str, name: str) -> None:
+    if steps and name and math.isfinite(y):
+        axes.annotate(
+            name,
+            (steps[-1], y),
+            xytext=(7, 0),
+            textcoords="offset points",
+            color=colour,
+            fontweight="bold",
+            verticalalignment="center",
+            annotation_clip=False,
+        )
