@@ -1,1 +1,26 @@
-"""What learns: the trainer core, checkpoints, and the small base model of the quickstart."""
+"""What learns: the trainer core, checkpoints, and the small base model of the quickstart.
+
+    Checkpoint(folder)                  base_model.checkpoint: weights, tokenizer, trainer state
+    pretrain(...)                       base_model.pretrain: the trainer core
+    build_base(config, ...)             base_model.quickstart: the embedded default's base
+
+Only the configuration is handed on here, so that it loads without torch.
+"""
+
+from base_model.config import (
+    BaseConfig,
+    CorpusConfig,
+    ModelConfig,
+    OptimizerConfig,
+    PretrainConfig,
+    ScheduleConfig,
+)
+
+__all__ = [
+    "BaseConfig",
+    "CorpusConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "PretrainConfig",
+    "ScheduleConfig",
+]

@@ -1,0 +1,127 @@
+"""What a person may choose about the base model and its training."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Config(BaseModel):
+    """A typo is an error, and nothing changes after start-up."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ScheduleConfig(Config):
+    """How the learning rate moves."""
+
+    shape: Literal["cosine", "linear", "constant"] = "cosine"
+    """What follows the linear warm-up."""
+    warmup_steps: int = Field(100, ge=0)
+    """Steps of the warm-up."""
+    final: float = Field(0.1, ge=0, le=1)
+    """Rate at the last step, as a share of the peak."""
+
+
+class OptimizerConfig(Config):
+    """AdamW as the report has it (MAI-Thinking-1 report, section 2.6.2)."""
+
+    learning_rate: float = Field(3e-3, gt=0)
+    """Peak rate."""
+    betas: tuple[float, float] = (0.95, 0.925)
+    """AdamW's."""
+    eps: float = Field(1e-8, gt=0)
+    """AdamW's."""
+    weight_decay: float = Field(0.1, ge=0)
+    """Of feed-forward weights and whatever has no rule of its own."""
+    attention_weight_decay: float = Field(0.01, ge=0)
+    """Of attention projections."""
+    embedding_weight_decay: float = Field(0.005, ge=0)
+    """Of input and output embeddings."""
+    norm_weight_decay: float = Field(0.0, ge=0)
+    """Of norm gains and biases (the report does not say)."""
+    max_grad_norm: float = Field(1.0, gt=0)
+    """Global gradient norm is clipped to this; the norm before is logged."""
+
+
+class ModelConfig(Config):
+    """Shape of a Llama-like model (`transformers.LlamaForCausalLM`)."""
+
+    hidden_size: int = Field(128, ge=32)
+    """Width."""
+    intermediate_size: int = Field(320, ge=1)
+    """Inner width of the gated feed-forward."""
+    num_layers: int = Field(3, ge=1)
+    """Blocks."""
+    num_heads: int = Field(4, ge=1)
+    """Attention heads; vLLM's CPU kernels want a head width of 32, 64, 80, 96, 112 or 128."""
+    max_context: int = Field(512, ge=8)
+    """Longest token stream the model is made for."""
+    tie_embeddings: bool = False
+    """Use the input embedding as the output head."""
+    init_std: float = Field(0.02, gt=0)
+    """Standard deviation of every weight at the start; outputs that feed a residual add get it
+    divided by the square root of their number (report, section 2.3)."""
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        if self.hidden_size % self.num_heads:
+            raise ValueError(
+                f"model.hidden_size = {self.hidden_size} does not divide into "
+                f"model.num_heads = {self.num_heads} heads: make it a multiple."
+            )
+        return self
+
+
+class PretrainConfig(Config):
+    """A run of the trainer core."""
+
+    num_steps: int = Field(1500, ge=1)
+    """Optimizer steps."""
+    batch_rows: int = Field(32, ge=1)
+    """Packed rows per step."""
+    row_tokens: int = Field(64, ge=8)
+    """Tokens of a row; a longer document is cut into pieces of this."""
+    keep_documents_apart: bool = True
+    """Tokens see only their own document and count positions from its start; otherwise a row is
+    one stream."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    checkpoint_every: int = Field(250, ge=1)
+    """Steps between checkpoints from which an interrupted run resumes."""
+    log_every: int = Field(10, ge=1)
+    """Steps between lines of metrics."""
+    threads: int = Field(0, ge=0)
+    """CPU threads; 0 takes what torch chose."""
+    seed: int = 0
+    """Of the initial weights and the order of the data."""
+
+
+class CorpusConfig(Config):
+    """What the quickstart's base model reads: Python's own documentation, and sums.
+
+    In a first part of the training most sums are worked column by column, so that the model learns
+    how; in the rest most are answered at once, so that it rarely does.
+    """
+
+    text_share: float = Field(0.1, ge=0, lt=1)
+    """Share of the tokens that is documentation."""
+    digits: int = Field(3, ge=1, le=6)
+    """Digits of every number."""
+    worked_share_early: float = Field(0.8, ge=0, le=1)
+    """Share of the sums that are worked, in the first part of the training."""
+    worked_share: float = Field(0.15, ge=0, le=1)
+    """Share of the sums that are worked, in the rest."""
+    early_part: float = Field(0.75, ge=0, le=1)
+    """How much of the training the first part is."""
+
+
+class BaseConfig(Config):
+    """The quickstart's base model: everything that decides its weights."""
+
+    vocab_size: int = Field(512, ge=300)
+    """Tokens of the tokenizer; 256 of them are the bytes."""
+    model: ModelConfig = ModelConfig()
+    corpus: CorpusConfig = CorpusConfig()
+    training: PretrainConfig = PretrainConfig()

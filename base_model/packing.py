@@ -1,0 +1,101 @@
+"""Documents of any length become rows of one length.
+
+Shape suffixes: B = rows, T = tokens of a row.
+
+A corpus is a pure function from an index to a document, so the whole progress of the data is one
+`Cursor`, and a run that resumes reads exactly what it would have read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Documents = Callable[[int], Sequence[int]]
+"""Token ids of the document with this index; every index has one, and none is empty."""
+
+NO_DOCUMENT = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The next token to be read."""
+
+    document: int = 0
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedRows:
+    """A batch of rows, filled from the left; what is left empty belongs to no document."""
+
+    token_ids: NDArray[np.int64]
+    """(B, T)"""
+    documents: NDArray[np.int64]
+    """(B, T) number of the document within its row; `NO_DOCUMENT` on padding."""
+    positions: NDArray[np.int64]
+    """(B, T) counted from the start of what attention may see."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that are not padding."""
+        return int((self.documents != NO_DOCUMENT).sum())
+
+
+def pack(
+    documents: Documents, cursor: Cursor, *, rows: int, row_tokens: int, apart: bool
+) -> tuple[PackedRows, Cursor]:
+    """Fill `rows` rows of `row_tokens` tokens from `cursor` on.
+
+    With `apart`, a document that does not fit into what is left of a row begins the next one, and
+    only one longer than a whole row is cut, each piece counting as a document of its own. Without,
+    documents follow each other without gaps and are cut wherever a row ends.
+    """
+    shape = (rows, row_tokens)
+    token_ids_BT = np.zeros(shape, np.int64)
+    document_BT = np.full(shape, NO_DOCUMENT, np.int64)
+    position_BT = np.zeros(shape, np.int64)
+    for row in range(rows):
+        filled = number = 0
+        while filled < row_tokens:
+            ids = documents(cursor.document)
+            remaining = len(ids) - cursor.offset
+            room = row_tokens - filled
+            if apart and remaining > room and filled:
+                break
+            taken = min(remaining, room)
+            span = slice(filled, filled + taken)
+            token_ids_BT[row, span] = ids[cursor.offset : cursor.offset + taken]
+            document_BT[row, span] = number if apart else 0
+            position_BT[row, span] = np.arange(taken) + (0 if apart else filled)
+            filled, number = filled + taken, number + 1
+            at_end = taken == remaining
+            cursor = (
+                Cursor(cursor.document + 1)
+                if at_end
+                else Cursor(cursor.document, cursor.offset + taken)
+            )
+    packed = PackedRows(token_ids=token_ids_BT, documents=document_BT, positions=position_BT)
+    return packed, cursor
+
+
+def attention_mask(document_BT: Tensor, dtype: torch.dtype) -> Tensor:
+    """[B, 1, T, T] additive mask: 0 where a token may look (its own document, no later token).
+
+    Padding looks at padding, so that no row of the softmax is empty.
+    """
+    same_BTT = document_BT[:, :, None] == document_BT[:, None, :]
+    allowed_BTT = same_BTT.tril()
+    mask_BTT = torch.zeros(allowed_BTT.shape, dtype=dtype, device=document_BT.device)
+    return mask_BTT.masked_fill_(~allowed_BTT, torch.finfo(dtype).min)[:, None]
+
+
+def has_target(document_BT: Tensor) -> Tensor:
+    """[B, T - 1] bool: the next token belongs to the same document, so it can be predicted."""
+    same_BT = document_BT[:, 1:] == document_BT[:, :-1]
+    return same_BT & (document_BT[:, 1:] != NO_DOCUMENT)
