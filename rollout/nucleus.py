@@ -1,0 +1,117 @@
+"""Top-k, then top-p, then one draw: the sampling rule both engines share.
+
+Shape letters: B = sequences, V = vocabulary, K = candidates.
+
+The rule works on the K largest logits alone, so the whole vocabulary is never sorted, and the
+tokens it samples from are exactly the ones it reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Nucleus(NamedTuple):
+    """What a position may sample from."""
+
+    ids: Tensor
+    """[B, K] int64 vocabulary ids, most probable first."""
+    logp: Tensor
+    """[B, K] float32, renormalised over the nucleus; -inf outside it; finite ones lead."""
+
+
+def nucleus(logits_BV: Tensor, temperature_B: Tensor, top_k_B: Tensor, top_p_B: Tensor) -> Nucleus:
+    """Keep the `top_k` largest logits, then the fewest of these whose mass reaches `top_p`.
+
+    Mass is counted after top-k, as a share of what top-k left (report, section 3.1.2: a token
+    leaves when those above it already hold `top_p`). Of equal logits either may be kept.
+
+    Args:
+        logits_BV: any float dtype; computed in float32.
+        temperature_B: > 0.
+        top_k_B: int64 in [1, V]; its maximum is K.
+        top_p_B: in (0, 1]; 1 is no limit.
+    """
+    K = int(top_k_B.max())
+    top_BK, ids_BK = logits_BV.float().topk(K, dim=-1)
+    top_BK = top_BK / temperature_B.float()[:, None]
+    rank_K = torch.arange(K, device=logits_BV.device)
+    top_BK = top_BK.masked_fill(rank_K >= top_k_B[:, None], float("-inf"))
+    p_BK = top_BK.softmax(-1)
+    above_BK = p_BK.cumsum(-1) - p_BK
+    # a limit of 1 keeps candidates whose predecessors round up to all the mass there is
+    out_BK = (above_BK >= top_p_B[:, None]) & (top_p_B < 1)[:, None]
+    out_BK[:, 0] = False
+    top_BK = top_BK.masked_fill(out_BK, float("-inf"))
+    return Nucleus(ids_BK, top_BK.log_softmax(-1))
+
+
+def draw(logp_BK: Tensor, uniform_B: Tensor) -> Tensor:
+    """[B, 1] int64: the candidate of its row that each uniform number in [0, 1) hits.
+
+    Accumulated in float64, so that a candidate of any recorded probability can be hit. A candidate
+    at -inf never is.
+    """
+    mass_BK = logp_BK.double().exp().cumsum(-1)
+    target_B1 = uniform_B[:, None] * mass_BK[:, -1:]
+    return (mass_BK <= target_B1).sum(-1, keepdim=True)
+
+
+class Draws(NamedTuple):
+    """One token for every row, and what it was drawn from."""
+
+    token: Tensor
+    """[B] int64"""
+    logp: Tensor
+    """[B] float32, of that token, renormalised over its nucleus."""
+    candidates: Tensor
+    """[B, K] int64; those with a finite entry in `candidate_logp` are the nucleus."""
+    candidate_logp: Tensor
+    """[B, K] float32; a row that sampled from the whole vocabulary is -inf throughout."""
+
+
+def sample(
+    logits_BV: Tensor,
+    temperature_B: Tensor,
+    top_k_B: Tensor,
+    top_p_B: Tensor,
+    uniform_B: Tensor,
+) -> Draws:
+    """Sample every row by its own rule; a row's result does not depend on the other rows.
+
+    Args:
+        logits_BV: [B, V].
+        temperature_B: > 0.
+        top_k_B: int64 in [1, V]; V is no limit.
+        top_p_B: in (0, 1]; 1 is no limit.
+        uniform_B: float64 in [0, 1), the only source of chance.
+    """
+    B, V = logits_BV.shape
+    wide_B = (top_k_B >= V) & (top_p_B >= 1)
+    K = int(torch.where(wide_B, 1, top_k_B).max())
+    token_B = torch.empty(B, dtype=torch.int64, device=logits_BV.device)
+    logp_B = torch.empty(B, dtype=torch.float32, device=logits_BV.device)
+    ids_BK = torch.zeros(B, K, dtype=torch.int64, device=logits_BV.device)
+    logp_BK = torch.full((B, K), float("-inf"), device=logits_BV.device)
+    for rows in (wide_B.nonzero().squeeze(-1), (~wide_B).nonzero().squeeze(-1)):
+        if not len(rows):
+            continue
+        if wide_B[rows[0]]:
+            scaled = logits_BV[rows].float() / temperature_B[rows].float()[:, None]
+            logp, ids = scaled.log_softmax(-1), None
+        else:
+            ids, logp = nucleus(logits_BV[rows], temperature_B[rows], top_k_B[rows], top_p_B[rows])
+            ids_BK[rows, : ids.shape[-1]], logp_BK[rows, : ids.shape[-1]] = ids, logp
+        place = draw(logp, uniform_B[rows])
+        token_B[rows] = (place if ids is None else ids.gather(-1, place)).squeeze(-1)
+        logp_B[rows] = logp.gather(-1, place).squeeze(-1)
+    return Draws(token_B, logp_B, ids_BK, logp_BK)
+
+
+def uniforms(streams: Iterable[torch.Generator]) -> Tensor:
+    """(B,) float64 in [0, 1), the next number of each request's own stream."""
+    return torch.cat([torch.rand(1, generator=g, dtype=torch.float64) for g in streams])

@@ -1,0 +1,273 @@
+"""An inference engine in plain PyTorch, for debugging: the contract with nothing in the way.
+
+It decodes one batch at a time, in one thread, padding on the left and keeping keys and values. The
+sampling rule is `rollout.nucleus`, the very code that runs inside vLLM on the CPU.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from envs.types import KeptTokens
+from rewards.errors import PolicyError
+from rollout.config import RolloutConfig
+from rollout.engine import Completion, Request, WeightSource
+from rollout.nucleus import Draws, sample, uniforms
+
+T = TypeVar("T")
+
+
+class TransformersEngine:
+    """Keeps the contract of `rollout.engine.Engine`.
+
+    Batches run one after another, so an update of the weights always finds no request running:
+    with or without `drain` it waits for the batches given before it.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        config: RolloutConfig,
+        *,
+        seed: int,  # noqa: ARG002 - every draw here has its request's own seed
+        max_context: int,
+    ) -> None:
+        """Load the model; blocks.
+
+        Args:
+            model: folder or name of a checkpoint.
+            config: sampling and machine.
+            seed: not used.
+            max_context: longest token stream; 0 takes the model's own limit.
+
+        Raises:
+            PolicyError: the model cannot be loaded.
+        """
+        from transformers import AutoModelForCausalLM
+
+        on_gpu = torch.cuda.is_available()
+        name = config.dtype if config.dtype != "auto" else ("bfloat16" if on_gpu else "float32")
+        try:
+            self._model = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, name))
+        except (OSError, ValueError) as error:
+            raise PolicyError(f"transformers cannot load {model!r}: {error}") from error
+        self._model.eval().to("cuda" if on_gpu else "cpu")
+        self._max_context = max_context or self._model.config.max_position_embeddings
+        self._max_batch = config.max_batch
+        self._version = 0
+        # one thread: its queue is what orders batches and updates
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="transformers_engine")
+        self._is_closed = False
+
+    async def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """See `rollout.engine.Engine.generate`.
+
+        Raises:
+            PolicyError: the engine has been closed.
+            ValueError: a request that no engine could serve.
+        """
+        for request in requests:
+            self._check(request)
+        return await self._run(lambda: self._generate(requests))
+
+    async def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        """See `rollout.engine.Engine.score`."""
+
+        @torch.inference_mode()
+        def score() -> NDArray[np.float32]:
+            ids_N = torch.tensor(list(token_ids), device=self._model.device)
+            logits_NV = self._model(ids_N[None, :-1]).logits[0]
+            logp_NV = logits_NV.float().log_softmax(-1)
+            logp_N = logp_NV.gather(-1, ids_N[1:, None]).squeeze(-1)
+            return np.concatenate([np.zeros(1, np.float32), logp_N.cpu().numpy()])
+
+        return await self._run(score)
+
+    async def update_weights(
+        self,
+        source: WeightSource,
+        *,
+        drain: bool,  # noqa: ARG002 - batches run one after another
+    ) -> None:
+        """See `rollout.engine.Engine.update_weights`.
+
+        Raises:
+            PolicyError: the file is missing, or is not this model's.
+        """
+        if not Path(source.path).is_file():
+            raise PolicyError(f"weights of version {source.version}: no file at {source.path}")
+
+        def load() -> None:
+            from safetensors.torch import load_file
+
+            try:
+                missing, extra = self._model.load_state_dict(load_file(source.path), strict=False)
+            except RuntimeError as error:
+                raise PolicyError(f"weights of version {source.version}: {error}") from error
+            missing = set(missing) - set(self._model.all_tied_weights_keys)
+            if missing or extra:
+                raise PolicyError(
+                    f"weights of version {source.version} are not this model's: "
+                    f"missing {sorted(missing)[:3]}, unknown {sorted(extra)[:3]}"
+                )
+            self._version = source.version
+
+        await self._run(load)
+
+    async def version(self) -> int:
+        """See `rollout.engine.Engine.version`."""
+        return await self._run(lambda: self._version)
+
+    async def close(self) -> None:
+        """Let go of model and thread."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._thread.shutdown(wait=True, cancel_futures=True)
+            del self._model
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        if self._is_closed:
+            raise PolicyError("the inference engine has been closed")
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _check(self, request: Request) -> None:
+        if not 0 < len(request.prompt_ids) < self._max_context:
+            raise ValueError(
+                f"request {request.key}: a prompt of {len(request.prompt_ids)} tokens; this engine "
+                f"takes 1 to {self._max_context - 1}, and needs room for one more."
+            )
+        if request.top_p < 1 and request.top_k <= 0:
+            raise ValueError(
+                f"request {request.key}: top_p = {request.top_p} needs top_k > 0, the number of "
+                "candidates that a nucleus can be recorded from."
+            )
+
+    def _generate(self, requests: Sequence[Request]) -> list[Completion]:
+        done: list[Completion] = []
+        for first in range(0, len(requests), self._max_batch):
+            done += self._batch(requests[first : first + self._max_batch])
+        return done
+
+    @torch.inference_mode()
+    def _batch(self, requests: Sequence[Request]) -> list[Completion]:
+        """Decode until the last sequence ends; ended ones ride along unread."""
+        from transformers import DynamicCache
+
+        rows = [Row(request, self._max_context) for request in requests]
+        rule = Rule.of(requests, vocab=self._model.config.vocab_size)
+        device = self._model.device
+        width = max(len(request.prompt_ids) for request in requests)
+        ids_BL = torch.zeros(len(rows), width, dtype=torch.int64)
+        mask_BL = torch.zeros_like(ids_BL)
+        for i, request in enumerate(requests):
+            ids_BL[i, width - len(request.prompt_ids) :] = torch.tensor(list(request.prompt_ids))
+            mask_BL[i, width - len(request.prompt_ids) :] = 1
+        ids_BL, mask_BL = ids_BL.to(device), mask_BL.to(device)
+        position_BL = (mask_BL.cumsum(-1) - 1).clamp(min=0)
+        cache: Any = DynamicCache()
+        while True:
+            logits_BV = self._model(
+                ids_BL,
+                attention_mask=mask_BL,
+                position_ids=position_BL,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits[:, -1]
+            drawn = rule.draw(logits_BV)
+            for i, row in enumerate(rows):
+                row.take(drawn, i)
+            if all(row.is_done for row in rows):
+                return [row.completion(self._version) for row in rows]
+            ids_BL = drawn.token.to(device)[:, None]
+            mask_BL = torch.cat([mask_BL, torch.ones_like(ids_BL)], dim=-1)
+            position_BL = position_BL[:, -1:] + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What a batch's requests ask of the sampler, row by row."""
+
+    temperature: Tensor
+    """[B] float32"""
+    top_k: Tensor
+    """[B] int64, V for no limit."""
+    top_p: Tensor
+    """[B] float32"""
+    streams: tuple[torch.Generator, ...]
+
+    @classmethod
+    def of(cls, requests: Sequence[Request], *, vocab: int) -> Rule:
+        """Read the requests."""
+        return cls(
+            temperature=torch.tensor([request.temperature for request in requests]),
+            top_k=torch.tensor(
+                [min(request.top_k, vocab) if request.top_k else vocab for request in requests]
+            ),
+            top_p=torch.tensor([request.top_p for request in requests]),
+            streams=tuple(torch.Generator().manual_seed(request.seed) for request in requests),
+        )
+
+    def draw(self, logits_BV: Tensor) -> Draws:
+        """The next token of every row."""
+        return sample(
+            logits_BV.cpu(),
+            self.temperature,
+            self.top_k,
+            self.top_p,
+            uniforms(self.streams),
+        )
+
+
+@dataclass(slots=True)
+class Row:
+    """One sequence as it grows."""
+
+    request: Request
+    max_context: int
+    token_ids: list[int] = field(default_factory=list)
+    logp: list[float] = field(default_factory=list)
+    kept: list[NDArray[np.int32]] = field(default_factory=list)
+    is_stopped: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        """A stop token or a limit has ended it."""
+        room = self.max_context - len(self.request.prompt_ids)
+        return self.is_stopped or len(self.token_ids) >= min(self.request.max_tokens, room)
+
+    def take(self, drawn: Draws, row: int) -> None:
+        """Note what was drawn for it."""
+        if self.is_done:
+            return
+        token = int(drawn.token[row])
+        self.token_ids.append(token)
+        self.logp.append(float(drawn.logp[row]))
+        is_kept = drawn.candidate_logp[row].isfinite()
+        self.kept.append(drawn.candidates[row][is_kept].to(torch.int32).numpy())
+        self.is_stopped = token in self.request.stop_token_ids
+
+    def completion(self, version: int) -> Completion:
+        """What came of it."""
+        num_kept = [len(ids) for ids in self.kept]
+        return Completion(
+            token_ids=np.array(self.token_ids, np.int32),
+            logp=np.array(self.logp, np.float32),
+            kept=KeptTokens(
+                ids=np.concatenate(self.kept),
+                starts=np.concatenate([[0], np.cumsum(num_kept)]).astype(np.int32),
+            ),
+            versions=np.full(len(self.token_ids), version, np.int32),
+            stopped=self.is_stopped,
+            num_cut=num_kept.count(self.request.top_k) if self.request.top_k else 0,
+        )

@@ -1,0 +1,133 @@
+"""New weights into a running vLLM, in its engine process: our transfer engine and its repacking.
+
+    file in shared memory ──► load_weights, layer by layer ──► packed matrices made again
+
+Importing this module, which every engine process does as its worker extension, registers the
+transfer engine with vLLM and ties the process's life to the one that started it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from safetensors import safe_open
+from torch import Tensor, nn
+from vllm.distributed.weight_transfer.base import (
+    WeightTransferEngine,
+    WeightTransferInitInfo,
+    WeightTransferUpdateInfo,
+)
+from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
+from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
+from vllm.model_executor.model_loader.reload import (
+    finalize_layerwise_reload,
+    initialize_layerwise_reload,
+)
+
+BACKEND = "munro_file"
+PARENT_PULSE_S = 0.5
+
+
+@dataclass
+class FileInit(WeightTransferInitInfo):  # type: ignore[misc]
+    """Nothing to agree on beforehand."""
+
+
+@dataclass
+class FileUpdate(WeightTransferUpdateInfo):  # type: ignore[misc]
+    """Sent with every update."""
+
+    path: str
+    """Safetensors file under the checkpoint's own (Hugging Face) names."""
+    repack: bool = True
+    """False leaves out `repack_embeddings`: only the proof that the sync is checked does so."""
+
+
+class FileTransfer(WeightTransferEngine[FileInit, FileUpdate]):  # type: ignore[misc]
+    """Read a checkpoint-format file, memory-mapped, into the model that is serving."""
+
+    init_info_cls = FileInit
+    update_info_cls = FileUpdate
+    repack = True
+
+    def init_transfer_engine(self, init_info: FileInit) -> None:
+        """Nothing to do: a file needs no connection."""
+
+    def start_weight_update(self) -> None:
+        """Give the layers their loadable parameters back (packing has emptied them)."""
+        initialize_layerwise_reload(self.model)
+
+    def update_weights(self, update_info: dict[str, str]) -> None:
+        """Load one file. The base class would synchronise an accelerator, which a CPU has not."""
+        self.receive_weights(self.parse_update_info(update_info))
+
+    def receive_weights(self, update_info: FileUpdate) -> None:
+        """Hand every tensor of the file to the model's own loader."""
+        self.repack = update_info.repack
+        self.model.load_weights(tensors(update_info.path))
+
+    def finish_weight_update(self) -> None:
+        """Put the new values where the kernels read them."""
+        finalize_layerwise_reload(self.model, self.model_config)
+        if self.repack and self.device.type == "cpu":
+            repack_embeddings(self.model)
+
+    def shutdown(self) -> None:
+        """Nothing is held open between updates."""
+
+
+def tensors(path: str) -> Iterator[tuple[str, Tensor]]:
+    """Name and tensor of everything in a safetensors file."""
+    with safe_open(path, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 - the handle is not iterable itself
+            yield name, file.get_tensor(name)
+
+
+def repack_embeddings(model: nn.Module) -> None:
+    """Pack the vocabulary matrices again.
+
+    On the CPU an output layer multiplies by a packed copy of its matrix. vLLM makes that copy at
+    start-up only: a tied layer is skipped by its reload, and would go on with the first weights.
+    """
+    from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+
+    tied = getattr(getattr(model, "config", None), "tie_word_embeddings", False)
+    head = getattr(model, "lm_head", None)
+    embedding = getattr(getattr(model, "model", None), "embed_tokens", None)
+    if tied and head is not None and embedding is not None:
+        head.weight = embedding.weight
+    for module in model.modules():
+        if isinstance(module, VocabParallelEmbedding) and hasattr(module, "cpu_linear"):
+            dispatch_cpu_unquantized_gemm(module, remove_weight=False)
+
+
+class Extension:
+    """vLLM wants a class to mix into its worker; what we need is that this module is imported."""
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it is gone, even by kill -9.
+
+    A thread that watches the parent, not PR_SET_PDEATHSIG: that signal would also come when only
+    the parent's *thread* that started us ends.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent.pid:
+            time.sleep(PARENT_PULSE_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="end_with_parent").start()
+
+
+if BACKEND not in WeightTransferEngineFactory._registry:
+    WeightTransferEngineFactory.register_engine(BACKEND, FileTransfer)
+end_with_parent()

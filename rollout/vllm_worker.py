@@ -1,0 +1,71 @@
+"""The CPU worker inside vLLM's engine process, with our sampling rule in place of vLLM's.
+
+vLLM sorts the whole vocabulary for top-p, and keeps every token tied with the last of the top-k.
+`rollout.nucleus` looks at K candidates only and keeps exactly those it reports. Batches it has no
+rule for (an unseeded request, a penalty) go to vLLM's own sampler.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from vllm.v1.outputs import LogprobsTensors, SamplerOutput
+from vllm.v1.sample.metadata import SamplingMetadata
+from vllm.v1.sample.sampler import Sampler
+from vllm.v1.worker.cpu_worker import CPUWorker
+
+from rollout.nucleus import sample, uniforms
+
+
+class NucleusSampler(Sampler):  # type: ignore[misc]
+    """vLLM's sampler, but for batches of seeded requests that only want top-k and top-p."""
+
+    def forward(
+        self, logits: Tensor, sampling_metadata: SamplingMetadata, *args: Any, **kwargs: Any
+    ) -> SamplerOutput:
+        """Sample one token for every row of `logits` ([B, V])."""
+        meta = sampling_metadata
+        if args or kwargs or not is_plain(meta):
+            return super().forward(logits, meta, *args, **kwargs)
+        B, V = logits.shape
+        drawn = sample(
+            logits,
+            meta.temperature,
+            torch.full((B,), V) if meta.top_k is None else meta.top_k.long(),
+            torch.ones(B) if meta.top_p is None else meta.top_p,
+            uniforms(meta.generators[row] for row in range(B)),
+        )
+        reported = None
+        if meta.max_num_logprobs is not None:
+            reported = LogprobsTensors(
+                torch.cat([drawn.token[:, None], drawn.candidates], dim=-1).to(torch.int32),
+                torch.cat([drawn.logp[:, None], drawn.candidate_logp], dim=-1),
+                torch.zeros(B, dtype=torch.int64),  # ranks: not computed, nobody asks
+            )
+        return SamplerOutput(
+            sampled_token_ids=drawn.token.to(torch.int32)[:, None], logprobs_tensors=reported
+        )
+
+
+def is_plain(meta: SamplingMetadata) -> bool:
+    """Every row is seeded and nothing but temperature, top-k and top-p shapes its distribution."""
+    return (
+        meta.all_random
+        and len(meta.generators) == len(meta.temperature)
+        and meta.no_penalties
+        and meta.allowed_token_ids_mask is None
+        and not meta.bad_words_token_ids
+        and not meta.logprob_token_ids
+    )
+
+
+class Worker(CPUWorker):  # type: ignore[misc]
+    """vLLM's CPU worker with `NucleusSampler`."""
+
+    def load_model(self, **kwargs: Any) -> None:
+        """Load, then change the sampler."""
+        super().load_model(**kwargs)
+        runner = self.model_runner
+        runner.sampler = NucleusSampler(logprobs_mode=runner.model_config.logprobs_mode)

@@ -1,0 +1,130 @@
+"""How new weights travel from the learner to the engines: the writing side.
+
+    learner ──► publish ──► /dev/shm/…/weights-000007.safetensors ──► WeightSource ──► engines
+                       └──► latest.json, for an engine that starts later
+
+A file in shared memory is the one path written and tried here. Between GPUs the same file works
+through host memory; a broadcast over NCCL is left to vLLM's own `nccl` back end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from rollout.engine import WeightSource
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SHARED_MEMORY = Path("/dev/shm")
+POINTER = "latest.json"
+
+
+class WeightTransfer(Protocol):
+    """Makes a version of the policy available to every engine."""
+
+    def publish(self, named_tensors: Iterable[tuple[str, Tensor]], version: int) -> WeightSource:
+        """Make these weights readable as `version`; returns once they are."""
+        ...
+
+    def close(self) -> None:
+        """Free what was published."""
+        ...
+
+
+class SharedMemoryWeights:
+    """Weights as safetensors files in a folder that lives in memory.
+
+    Example:
+        weights = SharedMemoryWeights(place("stem-4711"))
+        source = weights.publish(model.state_dict().items(), version=7)
+    """
+
+    def __init__(self, folder: str | Path, *, keep: int = 2) -> None:
+        """Use `folder`, made if need be.
+
+        Args:
+            folder: on a file system in memory for speed; see `place`.
+            keep: newest versions kept, so that a slow engine finds the one it was told of.
+        """
+        self._folder = Path(folder)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._keep = keep
+
+    def publish(self, named_tensors: Iterable[tuple[str, Tensor]], version: int) -> WeightSource:
+        """Write one file under the tensors' names, then point `latest.json` at it.
+
+        A name that shares its storage with an earlier one (tied embeddings) is left out: every
+        reader ties it again. A reader sees a whole file or none.
+
+        Raises:
+            OSError: the folder is full or gone; the earlier version stays published.
+        """
+        from safetensors.torch import save_file
+
+        path = self._folder / f"weights-{version:06d}.safetensors"
+        half = path.with_suffix(".half")
+        try:
+            save_file(plain(named_tensors), half)
+            half.replace(path)
+        finally:
+            half.unlink(missing_ok=True)
+        source = WeightSource(path=str(path), version=version)
+        pointer = self._folder / f"{POINTER}.half"
+        pointer.write_text(json.dumps({"path": source.path, "version": version}))
+        pointer.replace(self._folder / POINTER)
+        for old in sorted(self._folder.glob("weights-*.safetensors"), key=age)[: -self._keep]:
+            old.unlink(missing_ok=True)
+        return source
+
+    def close(self) -> None:
+        """Remove the folder with all it holds."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def latest(folder: str | Path) -> WeightSource | None:
+    """The newest version published in `folder`, or None."""
+    try:
+        pointer = json.loads((Path(folder) / POINTER).read_text())
+    except FileNotFoundError:
+        return None
+    return WeightSource(path=pointer["path"], version=pointer["version"])
+
+
+def place(name: str, *, otherwise: str | Path | None = None) -> Path:
+    """A folder for one run's weights: in shared memory where there is any, else in `otherwise`.
+
+    Raises:
+        ValueError: there is no shared memory, and no other folder was named.
+    """
+    if SHARED_MEMORY.is_dir() and os.access(SHARED_MEMORY, os.W_OK):
+        return SHARED_MEMORY / f"munro-{name}"
+    if otherwise is None:
+        raise ValueError(f"{SHARED_MEMORY} cannot be written: name a folder for the weights.")
+    return Path(otherwise) / "weights"
+
+
+def plain(named_tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """Detached, contiguous CPU tensors by name, each storage once."""
+    seen: set[tuple[int, tuple[int, ...]]] = set()
+    out: dict[str, Tensor] = {}
+    for name, tensor in named_tensors:
+        where = (tensor.data_ptr(), tuple(tensor.shape))
+        if tensor.numel() and where in seen:
+            continue
+        seen.add(where)
+        out[name] = tensor.detach().to("cpu").contiguous()
+    return out
+
+
+def age(path: Path) -> int:
+    """The version in a file's name."""
+    with contextlib.suppress(ValueError):
+        return int(path.stem.removeprefix("weights-"))
+    return -1

@@ -1,0 +1,162 @@
+"""The engine in plain PyTorch, on a real (tiny, random) Llama."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from rewards.errors import PolicyError
+from rollout.config import RolloutConfig
+from rollout.engine import WeightSource
+from rollout.transformers_engine import TransformersEngine
+from tests.rollout.tiny_llama import (
+    CONTEXT,
+    assert_nuclei_are_exact,
+    assert_same,
+    mismatch,
+    nudge,
+    publish,
+    requests,
+    tiny_llama,
+)
+
+
+@pytest.fixture
+def model():
+    return tiny_llama(tied=True)
+
+
+@pytest_asyncio.fixture
+async def engine(model, tmp_path):
+    model.save_pretrained(tmp_path / "model")
+    engine = TransformersEngine(
+        str(tmp_path / "model"), RolloutConfig(), seed=0, max_context=CONTEXT
+    )
+    yield engine
+    await engine.close()
+
+
+async def test_log_probs_are_those_of_the_model_over_the_recorded_nucleus(engine, model):
+    asked = requests(24)
+    done = await engine.generate(asked)
+    assert mismatch(model, asked, done) < 1e-5
+    assert_nuclei_are_exact(model, asked, done)
+
+
+async def test_without_limits_the_whole_vocabulary_is_sampled(engine, model):
+    asked = requests(8, top_k=0, top_p=1.0)
+    done = await engine.generate(asked)
+    assert mismatch(model, asked, done) < 1e-5
+    assert all(len(one.kept.ids) == 0 and one.num_cut == 0 for one in done)
+
+
+async def test_a_request_is_answered_the_same_alone_and_in_company(engine):
+    asked = requests(20)
+    together = await engine.generate(asked)
+    for i in (0, 7, 19):
+        (alone,) = await engine.generate([asked[i]])
+        np.testing.assert_array_equal(alone.token_ids, together[i].token_ids)
+        np.testing.assert_allclose(alone.logp, together[i].logp, atol=1e-4)
+
+
+async def test_the_same_call_gives_the_same_bits(engine):
+    asked = requests(12)
+    assert_same(await engine.generate(asked), await engine.generate(asked))
+
+
+async def test_more_requests_than_fit_one_batch_are_all_answered(model, tmp_path):
+    model.save_pretrained(tmp_path / "model")
+    small = TransformersEngine(
+        str(tmp_path / "model"), RolloutConfig(max_batch=5), seed=0, max_context=CONTEXT
+    )
+    asked = requests(12)
+    done = await small.generate(asked)
+    assert mismatch(model, asked, done) < 1e-5
+    await small.close()
+
+
+async def test_a_stop_token_ends_its_sequence_and_is_part_of_it(engine):
+    free = (await engine.generate(requests(1)))[0]
+    stop = int(free.token_ids[10])
+    first = free.token_ids.tolist().index(stop)
+    (stopped,) = await engine.generate(requests(1, stop_token_ids=(stop,)))
+    assert stopped.stopped
+    assert not free.stopped
+    np.testing.assert_array_equal(stopped.token_ids, free.token_ids[: first + 1])
+
+
+async def test_the_context_ends_a_sequence_as_max_tokens_does(engine):
+    (done,) = await engine.generate(requests(1, max_tokens=10_000))
+    assert len(done.token_ids) == CONTEXT - 5
+    assert not done.stopped
+
+
+async def test_nuclei_that_fill_every_candidate_are_counted(engine):
+    (done,) = await engine.generate(requests(1, top_k=2, top_p=0.999))
+    widths = np.diff(done.kept.starts)
+    assert done.num_cut == int((widths == 2).sum()) > 0
+
+
+@pytest.mark.parametrize("tied", [True, False])
+async def test_after_every_update_the_new_weights_answer(tied: bool, tmp_path: Path):
+    model = tiny_llama(tied=tied)
+    model.save_pretrained(tmp_path / "model")
+    engine = TransformersEngine(
+        str(tmp_path / "model"), RolloutConfig(), seed=0, max_context=CONTEXT
+    )
+    asked = requests(8)
+    for version in (1, 2):
+        nudge(model, seed=version)
+        await engine.update_weights(publish(model, tmp_path / "w", version), drain=True)
+        done = await engine.generate(asked)
+        assert await engine.version() == version
+        assert all((one.versions == version).all() for one in done)
+        assert mismatch(model, asked, done) < 1e-5
+    await engine.close()
+
+
+async def test_a_score_is_the_models_own_log_probability(engine, model):
+    (request,) = requests(1, top_k=0, top_p=1.0)
+    request = replace(request, temperature=1.0)
+    (done,) = await engine.generate([request])
+    scores = await engine.score([*request.prompt_ids, *done.token_ids.tolist()])
+    assert scores[0] == 0
+    np.testing.assert_allclose(scores[len(request.prompt_ids) :], done.logp, atol=1e-4)
+
+
+async def test_what_cannot_be_served_is_refused_in_a_sentence(engine, model, tmp_path):
+    (request,) = requests(1)
+    with pytest.raises(ValueError, match="top_k > 0"):
+        await engine.generate([replace(request, top_k=0)])
+    with pytest.raises(ValueError, match="needs room for one more"):
+        await engine.generate([replace(request, prompt_ids=[2] * CONTEXT)])
+    with pytest.raises(PolicyError, match="no file at"):
+        await engine.update_weights(WeightSource(path="/nowhere", version=1), drain=True)
+    other = publish(tiny_llama(tied=False), tmp_path / "w", 3)
+    with pytest.raises(PolicyError, match="not this model's"):
+        await engine.update_weights(
+            WeightSource(path=drop(other.path, "model.norm.weight"), version=3), drain=True
+        )
+
+
+async def test_a_closed_engine_says_so(model, tmp_path):
+    model.save_pretrained(tmp_path / "model")
+    engine = TransformersEngine(str(tmp_path / "model"), RolloutConfig(), seed=0, max_context=0)
+    await engine.close()
+    await engine.close()
+    with pytest.raises(PolicyError, match="closed"):
+        await engine.version()
+
+
+def drop(path: str, name: str) -> str:
+    """The same file without one tensor."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(path)
+    del tensors[name]
+    save_file(tensors, path + ".less")
+    return path + ".less"

@@ -1,0 +1,86 @@
+"""The writing side of the weight transfer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rollout.weights import SharedMemoryWeights, latest, place
+
+
+def test_what_is_published_is_read_back_bit_by_bit(tmp_path: Path):
+    sent = {"a.weight": torch.randn(3, 4), "b": torch.randn(5).to(torch.bfloat16)}
+    source = SharedMemoryWeights(tmp_path).publish(sent.items(), version=7)
+    read = load_file(source.path)
+    assert source.version == 7
+    assert read.keys() == sent.keys()
+    assert all(torch.equal(read[name], sent[name]) for name in sent)
+
+
+def test_an_engine_that_starts_later_finds_the_newest_version(tmp_path: Path):
+    weights = SharedMemoryWeights(tmp_path / "new" / "folder")
+    assert latest(tmp_path / "new" / "folder") is None
+    weights.publish([("a", torch.zeros(2))], version=1)
+    second = weights.publish([("a", torch.ones(2))], version=2)
+    assert latest(tmp_path / "new" / "folder") == second
+
+
+def test_the_two_newest_versions_are_kept(tmp_path: Path):
+    weights = SharedMemoryWeights(tmp_path)
+    sources = [weights.publish([("a", torch.zeros(2))], version=v) for v in (8, 9, 10, 11)]
+    assert [Path(source.path).exists() for source in sources] == [False, False, True, True]
+
+
+def test_a_tied_matrix_is_written_once(tmp_path: Path):
+    matrix = torch.randn(4, 3)
+    pairs = [("embed.weight", matrix), ("norm", torch.ones(3)), ("lm_head.weight", matrix)]
+    source = SharedMemoryWeights(tmp_path).publish(pairs, version=1)
+    assert load_file(source.path).keys() == {"embed.weight", "norm"}
+
+
+def test_a_transposed_or_expanded_tensor_is_written_as_what_it_looks_like(tmp_path: Path):
+    matrix = torch.randn(4, 3)
+    pairs = [("t", matrix.T), ("wide", torch.ones(1).expand(5))]
+    read = load_file(SharedMemoryWeights(tmp_path).publish(pairs, version=1).path)
+    assert torch.equal(read["t"], matrix.T)
+    assert torch.equal(read["wide"], torch.ones(5))
+
+
+def test_a_failure_half_way_leaves_the_earlier_version_published_and_nothing_else(tmp_path: Path):
+    weights = SharedMemoryWeights(tmp_path)
+    first = weights.publish([("a", torch.zeros(2))], version=1)
+
+    def breaks() -> Iterator[tuple[str, torch.Tensor]]:
+        yield "a", torch.ones(2)
+        raise RuntimeError("a rank died")
+
+    with pytest.raises(RuntimeError, match="a rank died"):
+        weights.publish(breaks(), version=2)
+    assert latest(tmp_path) == first
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "latest.json",
+        Path(first.path).name,
+    ]
+
+
+def test_closing_leaves_nothing_in_memory(tmp_path: Path):
+    weights = SharedMemoryWeights(tmp_path / "w")
+    weights.publish([("a", torch.zeros(2))], version=1)
+    weights.close()
+    assert not (tmp_path / "w").exists()
+    weights.close()
+
+
+def test_the_place_is_shared_memory_or_the_folder_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("rollout.weights.SHARED_MEMORY", tmp_path)
+    assert place("stem") == tmp_path / "munro-stem"
+    monkeypatch.setattr("rollout.weights.SHARED_MEMORY", tmp_path / "none")
+    assert place("stem", otherwise=tmp_path / "run") == tmp_path / "run" / "weights"
+    with pytest.raises(ValueError, match="name a folder"):
+        place("stem")
