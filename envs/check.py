@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any, TypeVar
 
@@ -65,15 +66,18 @@ class _Broken(Exception):
     """One line that says what is wrong."""
 
 
-def check(path: str, *, num_tasks: int = 8, deadline_s: float = 30.0, **args: Any) -> CheckReport:
+def check(
+    path: str, /, *, check_tasks: int = 8, check_deadline_s: float = 60.0, **args: Any
+) -> CheckReport:
     """Examine the environment that `path` and `args` name. Never raises for what it finds.
 
     Args:
         path: as for `envs.load`.
-        num_tasks: tasks tried.
-        deadline_s: wall seconds that loading, listing tasks, or playing one episode may take.
+        check_tasks: tasks tried.
+        check_deadline_s: wall seconds that loading, listing tasks, or playing one episode may take.
         args: the environment's own.
     """
+    num_tasks, deadline_s = check_tasks, check_deadline_s
     seen: dict[str, Any] = {"path": path}
     warnings: list[str] = []
     try:
@@ -198,7 +202,7 @@ def _exam(
         return grade
 
     golds = [
-        _within(deadline_s, f"task {task.id!r}: gold_reply", lambda: gold_of(environment, task))
+        _within(deadline_s, f"task {task.id!r}: gold_reply", partial(gold_of, environment, task))
         for task in tasks
     ]
     first = None

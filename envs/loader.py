@@ -39,7 +39,7 @@ class EnvironmentNotFound(BadEnvironment):
     """No environment of that name, no such file, no such class."""
 
 
-def load(path: str, **args: Any) -> Environment:
+def load(path: str, /, **args: Any) -> Environment:
     """The environment that `path` names, made with `args`.
 
     Raises:
