@@ -19,7 +19,11 @@ FORMULA = re.compile(
 )
 QUOTED = re.compile(r"\"[^\"\n]{1,300}\"|“[^”\n]{1,300}”|«[^»\n]{1,300}»|「[^」\n]{1,300}」")
 LINK = re.compile(r"\b(?:https?://|www\.)\S{1,500}")
-WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*[\u0300-\u036f]*")
+# vowel signs of Hebrew, Arabic and the scripts of South and South-East Asia are part of the word
+MARKS = (
+    r"\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u0963\u0980-\u0dff\u0e31-\u109f\u1780-\u17d3"
+)
+WORD = re.compile(rf"[^\W\d_](?:[^\W\d_]|[{MARKS}])*(?:['-](?:[^\W\d_]|[{MARKS}])+)*")
 
 THOUGHT = re.compile(r"<think>(.*?)(?:</think>|\Z)", re.DOTALL)
 ANSWER = re.compile(r"<answer>.*?(?:</answer>|\Z)", re.DOTALL)

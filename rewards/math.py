@@ -48,12 +48,19 @@ class MathVerifier:
             verifier.verify(r"so it is \\boxed{\\frac{2}{4}}", "0.5").passed     # True
     """
 
-    def __init__(self, config: RewardsConfig | None = None, *, cache_size: int = 8192) -> None:
+    def __init__(
+        self,
+        config: RewardsConfig | None = None,
+        *,
+        cache_size: int = 8192,
+        cpu_s: float | None = None,
+    ) -> None:
         """Nothing is started yet.
 
         Args:
             config: `workers`, `timeout_s` and `memory_mb` are read.
             cache_size: verdicts remembered; the least recently used go first.
+            cpu_s: CPU seconds that one check may take; `timeout_s` where not given.
         """
         self._config = config or RewardsConfig()
         self._cache_size = cache_size
@@ -65,6 +72,7 @@ class MathVerifier:
             size=self._config.workers,
             timeout_s=self._config.timeout_s,
             memory_mb=self._config.memory_mb,
+            cpu_s=cpu_s,
             preload=(PREPARE,),
             max_input_bytes=8 * MAX_ANSWER_CHARS,
         )
@@ -75,7 +83,7 @@ class MathVerifier:
         Raises:
             GraderError: the reference cannot be read, or no worker could be started.
         """
-        return self._grade(extract(reply), _reference(gold))
+        return self.verify_group([reply], gold)[0]
 
     def verify_group(self, replies: Sequence[str], gold: str) -> list[Grade]:
         """Grade all attempts at one problem; equal answers cost one check.
@@ -85,14 +93,29 @@ class MathVerifier:
         """
         reference = _reference(gold)
         answers = [extract(reply) for reply in replies]
-        distinct = list(dict.fromkeys(answers))
-        if len(distinct) == 1:
-            grades = [self._grade(distinct[0], reference)]
-        else:
+        grades = {answer: _grade_at_once(answer, reference) for answer in dict.fromkeys(answers)}
+        hard = [answer for answer, grade in grades.items() if answer is not None and grade is None]
+        if len(hard) == 1:
+            grades[hard[0]] = self._remembered(clean(hard[0]), reference)
+        elif hard:
             with ThreadPoolExecutor(self._config.workers, "verify-group") as threads:
-                grades = list(threads.map(lambda each: self._grade(each, reference), distinct))
-        by_answer = dict(zip(distinct, grades, strict=True))
-        return [by_answer[answer] for answer in answers]
+                checked = threads.map(lambda each: self._remembered(clean(each), reference), hard)
+                grades.update(zip(hard, checked, strict=True))
+        graded = [grades[answer] for answer in answers]
+        return [grade for grade in graded if grade is not None]
+
+    def warm(self) -> None:
+        """Start the worker processes now and return when they are ready.
+
+        Raises:
+            GraderError: one could not be started.
+        """
+        self._pool.warm()
+
+    def forget(self) -> None:
+        """Empty the cache of verdicts."""
+        with self._lock:
+            self._verdicts.clear()
 
     def close(self) -> None:
         """End the worker processes. Safe to call twice."""
@@ -108,21 +131,6 @@ class MathVerifier:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _grade(self, answer: str | None, gold: str) -> Grade:
-        if answer is None:
-            return Grade.of(False, "no final answer")
-        if len(answer) > MAX_ANSWER_CHARS:
-            return Grade.of(False, f"answer too long ({len(answer):,} characters)")
-        answer = clean(answer)
-        if not answer:
-            return Grade.of(False, "the final answer is empty")
-        if depth(answer) > MAX_DEPTH:
-            return Grade.of(False, "answer nested too deeply")
-        verdict = decide(answer, gold)
-        if verdict is not None:
-            return _grade_of(verdict, answer)
-        return self._remembered(answer, gold)
 
     def _remembered(self, answer: str, gold: str) -> Grade:
         """The verdict from the cache, from a check already under way, or from one of our own."""
@@ -154,6 +162,21 @@ class MathVerifier:
         if outcome.value == "unreadable":
             return Grade.of(False, f"the answer cannot be read: {answer[:80]!r}")
         return _grade_of(outcome.value == "equal", answer)
+
+
+def _grade_at_once(answer: str | None, gold: str) -> Grade | None:
+    """The grade of an answer that needs no algebra, None for one that does."""
+    if answer is None:
+        return Grade.of(False, "no final answer")
+    if len(answer) > MAX_ANSWER_CHARS:
+        return Grade.of(False, f"answer too long ({len(answer):,} characters)")
+    answer = clean(answer)
+    if not answer:
+        return Grade.of(False, "the final answer is empty")
+    if depth(answer) > MAX_DEPTH:
+        return Grade.of(False, "answer nested too deeply")
+    verdict = decide(answer, gold)
+    return None if verdict is None else _grade_of(verdict, answer)
 
 
 def _grade_of(is_equal: bool, answer: str) -> Grade:

@@ -18,24 +18,27 @@ import atexit
 import json
 import os
 import select
+import signal
 import struct
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from rewards.errors import GraderError
 
 CHILD = Path(__file__).with_name("worker_child.py")
+_Started = TypeVar("_Started")
+
 START_TIMEOUT_S = 120.0
 MAX_REPLY_BYTES = 4 << 20
 JOBS_PER_CHILD = 5000
@@ -140,7 +143,7 @@ class _Child:
         return self._receive(deadline)
 
     def kill(self) -> None:
-        """End the process now and free its pipes. Safe to call twice."""
+        """End the process now, unless it has ended, and free its pipes. Safe to call twice."""
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
@@ -215,6 +218,7 @@ class WorkerPool:
         size: int,
         timeout_s: float,
         memory_mb: int,
+        cpu_s: float | None = None,
         preload: Sequence[str] = (),
         sealed: bool = True,
         max_input_bytes: int = 1 << 20,
@@ -225,12 +229,15 @@ class WorkerPool:
             size: jobs that may run at the same moment.
             timeout_s: wall seconds a job may take, unless `run` says otherwise.
             memory_mb: address space of a child, MiB.
+            cpu_s: CPU seconds a job may take; its wall seconds where not given. A machine that is
+                busy with other work stretches wall time and not this.
             preload: functions without arguments that a child calls before it is ready.
             sealed: refuse processes, sockets and writing files inside the children.
             max_input_bytes: jobs whose arguments are larger as JSON are not run.
         """
         self._size = size
         self._timeout_s = timeout_s
+        self._cpu_s = cpu_s
         self._max_input_bytes = max_input_bytes
         self._settings = {
             "path": [os.path.abspath(entry) for entry in sys.path],
@@ -252,7 +259,7 @@ class WorkerPool:
     def run(self, function: str, *args: Any, timeout_s: float | None = None) -> Outcome:
         """Call `function(*args)` in a child.
 
-        A child that dies is replaced and the job tried once more, so that an accident of the
+        A child that dies is replaced and the job tried once more in a new one, so that an accident of the
         machine is not taken for a property of the input.
 
         Args:
@@ -264,7 +271,7 @@ class WorkerPool:
             GraderError: no child could be started, or the pool is closed.
         """
         limit = self._timeout_s if timeout_s is None else timeout_s
-        request = {"function": function, "args": args, "cpu_s": limit + 1}
+        request = {"function": function, "args": args, "cpu_s": self._cpu_s or limit}
         if sum(map(_size_bytes, args)) > self._max_input_bytes:
             return Outcome(
                 status=Status.TOO_LARGE, detail=f"input over {self._max_input_bytes:,} bytes"
@@ -273,7 +280,7 @@ class WorkerPool:
             outcome, was_fresh = self._attempt(request, limit)
             retry = {Status.DIED} if was_fresh else {Status.DIED, Status.OUT_OF_MEMORY}
             if outcome.status in retry:
-                outcome, _ = self._attempt(request, limit)
+                outcome, _ = self._attempt(request, limit, is_retry=True)
         return outcome
 
     def warm(self) -> None:
@@ -282,7 +289,7 @@ class WorkerPool:
         Raises:
             GraderError: a child could not be started.
         """
-        self._order_spares(self._size + 1)
+        self._on_starter(lambda: self._add_spares(self._size + 1))
         with self._lock:
             children = list(self._spares)
         for child in children:
@@ -298,8 +305,11 @@ class WorkerPool:
         with self._lock:
             children = list(self._spares)
             self._spares.clear()
+            stray = list(self._busy)
         for child in children:
             child.kill()
+        for child in stray:
+            child.process.kill()  # started while this pool was being closed
         atexit.unregister(self.close)
 
     def __enter__(self) -> WorkerPool:
@@ -319,9 +329,11 @@ class WorkerPool:
         with self._lock:
             return [child.process.pid for child in (*self._spares, *self._busy)]
 
-    def _attempt(self, request: dict[str, Any], limit: float) -> tuple[Outcome, bool]:
+    def _attempt(
+        self, request: dict[str, Any], limit: float, *, is_retry: bool = False
+    ) -> tuple[Outcome, bool]:
         """The outcome, and whether the child had been new."""
-        child = self._take()
+        child = self._take(is_new=is_retry)
         is_fresh = child.num_jobs == 0
         try:
             reply = child.ask(request, limit)
@@ -330,6 +342,8 @@ class WorkerPool:
             return Outcome(status=Status.TIMED_OUT, detail=f"no answer within {limit:g} s"), True
         except _Gone:
             self._discard(child)
+            if child.process.returncode == -signal.SIGPROF:
+                return Outcome(status=Status.TIMED_OUT, detail="out of CPU time"), True
             return Outcome(status=Status.DIED, detail="the worker process died"), is_fresh
         except BaseException:
             self._discard(child)
@@ -342,17 +356,16 @@ class WorkerPool:
             return Outcome(status=Status.RAISED, detail=reply["detail"]), is_fresh
         return Outcome(status=Status.DONE, value=reply["value"]), is_fresh
 
-    def _take(self) -> _Child:
+    def _take(self, *, is_new: bool) -> _Child:
         """A ready child, and another one on its way if none is left in reserve."""
         while True:
             with self._lock:
                 self._refuse_if_closed()
-                child = self._spares.popleft() if self._spares else None
+                child = self._spares.popleft() if self._spares and not is_new else None
                 if child is not None:
                     self._busy.add(child)
             if child is None:
-                self._order_spares(1)
-                continue
+                child = self._start_busy()
             try:
                 self._reserve()
                 if child.is_alive:
@@ -369,21 +382,32 @@ class WorkerPool:
             is_wanted = not self._spares and not self._is_closed
         if is_wanted:
             with suppress(RuntimeError):
-                self._starter.submit(self._start, 1)
+                self._starter.submit(self._add_spares, 1)
 
-    def _order_spares(self, num_spares: int) -> None:
-        """Have the starter thread bring the reserve up to `num_spares`."""
-        self._refuse_if_closed()
-        try:
-            self._starter.submit(self._start, num_spares).result(timeout=START_TIMEOUT_S)
-        except (OSError, RuntimeError, TimeoutError) as failure:
-            raise GraderError(f"a worker process could not be started: {failure}") from failure
+    def _start_busy(self) -> _Child:
+        """A new child for the caller, started by the starter thread."""
 
-    def _start(self, num_spares: int) -> None:
+        def start() -> _Child:
+            child = _Child(self._settings)
+            with self._lock:
+                self._busy.add(child)
+            return child
+
+        return self._on_starter(start)
+
+    def _add_spares(self, num_spares: int) -> None:
+        """On the starter thread: bring the reserve up to `num_spares`."""
         while len(self._spares) < num_spares and not self._is_closed:
             child = _Child(self._settings)
             with self._lock:
                 self._spares.append(child)
+
+    def _on_starter(self, start: Callable[[], _Started]) -> _Started:
+        self._refuse_if_closed()
+        try:
+            return self._starter.submit(start).result(timeout=START_TIMEOUT_S)
+        except (OSError, RuntimeError, TimeoutError) as failure:
+            raise GraderError(f"a worker process could not be started: {failure}") from failure
 
     def _give_back(self, child: _Child, *, retire: bool) -> None:
         if retire or child.num_jobs >= JOBS_PER_CHILD:
