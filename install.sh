@@ -94,7 +94,7 @@ touch "$broken"
 : >"$log"
 
 echo "installing into $venv for $device, with $python $(found "$python")"
-step "virtual environment" "$python" -m venv "$venv"
+[ -x "$venv/bin/python" ] || step "virtual environment" "$python" -m venv "$venv"
 step "newest pip" pip install --upgrade pip
 [ "$device" = gpu ] || step "torch" torch_for_cpu
 step "vLLM, munro and the rest (a few minutes)" pip install -e ".[$device${extras:+,$extras}]"
