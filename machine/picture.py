@@ -32,6 +32,8 @@ STYLE = {
     "text.color": "#1c1f23",
     "figure.facecolor": "#ffffff",
 }
+APART = 0.085
+"""Of the pass rate axis: the height of a name."""
 BLUE, ORANGE, GREEN, VIOLET, GREY = "#1f5fbf", "#c8590d", "#2b8050", "#7b4bb3", "#7d858e"
 
 
@@ -55,8 +57,9 @@ def draw(
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 5.6), layout="constrained")
         top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(1.6, 1, 1))
-        _curve(top, steps, columns.get("pass_rate/sampled"), BLUE, "training")
-        _dots(top, steps, columns.get("eval/pass_rate"), ORANGE, "held-out")
+        training = _curve(top, steps, columns.get("pass_rate/sampled"), BLUE)
+        held_out = _dots(top, steps, columns.get("eval/pass_rate"), ORANGE)
+        _label(top, steps, {"training": (training, BLUE), "held-out": (held_out, ORANGE)})
         top.set(title="Pass rate", ylim=(0, 1.02))
         _curve(middle, steps, columns.get("response/length"), GREEN)
         middle.set(title="Response length, tokens")
@@ -64,9 +67,10 @@ def draw(
         _curve(bottom, steps, columns.get("policy/entropy"), VIOLET)
         if entropy_target is not None:
             bottom.axhline(entropy_target, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
-            _label(bottom, steps, entropy_target, GREY, f"target {entropy_target:g}")
+            _label(bottom, steps, {f"target {entropy_target:g}": (entropy_target, GREY)})
         bottom.set(title="Entropy, nats per token", xlabel="optimizer step")
         bottom.set_ylim(bottom=0)
+        top.margins(x=0)
         still = {"Date": None} if path.suffix == ".svg" else {}
         figure.savefig(path, dpi=160, metadata=still)
 
@@ -88,35 +92,46 @@ def smooth(values: Values) -> list[float]:
     return smoothed
 
 
-def _curve(
-    axes: Any, steps: Sequence[int], values: Values | None, colour: str, name: str = ""
-) -> None:
+def _curve(axes: Any, steps: Sequence[int], values: Values | None, colour: str) -> float:
+    """Draw each step thinly and their mean thickly; returns where the mean ends."""
     if not values:
-        return
-    raw = [math.nan if value is None else value for value in values]
+        return math.nan
     smoothed = smooth(values)
+    raw = [math.nan if value is None else value for value in values]
     axes.plot(steps, raw, color=colour, linewidth=0.7, alpha=0.3)
     axes.plot(steps, smoothed, color=colour, linewidth=1.8)
-    _label(axes, steps, smoothed[-1], colour, name)
+    return smoothed[-1]
 
 
-def _dots(axes: Any, steps: Sequence[int], values: Values | None, colour: str, name: str) -> None:
+def _dots(axes: Any, steps: Sequence[int], values: Values | None, colour: str) -> float:
+    """Draw what is measured only now and then; returns the last of it."""
     measured = [
         (step, value) for step, value in zip(steps, values or (), strict=False) if value is not None
     ]
-    if measured:
-        at, rates = zip(*measured, strict=True)
-        axes.plot(at, rates, color=colour, linewidth=1.2, marker="o", markersize=4.5)
-        _label(axes, steps, rates[-1], colour, name)
+    if not measured:
+        return math.nan
+    at, rates = zip(*measured, strict=True)
+    axes.plot(at, rates, color=colour, linewidth=1.2, marker="o", markersize=4.5, clip_on=False)
+    return float(rates[-1])
 
 
-def _label(axes: Any, steps: Sequence[int], y: float, colour: str, name: str) -> None:
-    if steps and name and math.isfinite(y):
+def _label(axes: Any, steps: Sequence[int], ends: Mapping[str, tuple[float, str]]) -> None:
+    """Name curves at their right end, the names one under the other where the ends are close."""
+    # imported here, with the rest of matplotlib
+    from matplotlib.transforms import ScaledTranslation
+
+    told = sorted(
+        ((y, colour, name) for name, (y, colour) in ends.items() if math.isfinite(y)), reverse=True
+    )
+    shifted = axes.transData + ScaledTranslation(8 / 72, 0, axes.figure.dpi_scale_trans)
+    above = math.inf
+    for y, colour, name in told:
+        above = min(y, above - APART)
         axes.annotate(
             name,
             (steps[-1], y),
-            xytext=(7, 0),
-            textcoords="offset points",
+            xytext=(steps[-1], above),
+            textcoords=shifted,
             color=colour,
             fontweight="bold",
             verticalalignment="center",

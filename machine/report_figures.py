@@ -185,7 +185,7 @@ def _staleness() -> Spec:
         _panel(
             "Weight updates",
             _series("mean", "staleness/mean", "a"),
-            _series("oldest", "staleness/max", "f", exact=True),
+            _series("oldest", "staleness/max", "f"),
         ),
         _panel("Groups dropped as too old", _series("stale", "groups/stale", "e"), height=70),
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rollout.store import RolloutStore, StoreError
+from rollout.store import RolloutStore, StoreError, field
 
 MOST_ROWS = 2000
 MOST_FILES = 100
@@ -64,12 +64,12 @@ def sample(folder: Path, *, most_rows: int = MOST_ROWS) -> dict[str, Any]:
     total = 0
     for step in steps:
         try:
-            found = [_row(raw) for raw in store.scan(list(COLUMNS), steps=[step])]
+            found, num_stored = _sample_step(store, step, max(1, most_rows // len(steps)))
         except StoreError:
             unreadable.append(step)
             continue
-        total += len(found)
-        rows += _pick(found, max(1, most_rows // len(steps)))
+        total += num_stored
+        rows += found
     packed = _pack(rows)
     while len(json.dumps(packed)) > MOST_BYTES:
         rows = rows[::2]
@@ -83,6 +83,20 @@ def shortened(text: str) -> str:
     if missing <= 0:
         return text
     return f"{text[:HEAD]}\n[… {missing:,} characters left out …]\n{text[-TAIL:]}"
+
+
+def _sample_step(store: RolloutStore, step: int, most: int) -> tuple[list[Row], int]:
+    """Some attempts of some groups, so that siblings can be compared; and how many there are.
+
+    The texts of the groups that are not shown are never read.
+    """
+    sizes = Counter(row["index"] for row in store.scan(["index"], steps=[step]))
+    chosen = _spread(sorted(sizes), max(1, most // PER_GROUP))
+    each = max(min(most, PER_GROUP), most // max(1, len(chosen)))
+    groups: dict[int, list[Row]] = {index: [] for index in chosen}
+    for raw in store.scan(list(COLUMNS), field("index").isin(chosen), steps=[step]):
+        groups[raw["index"]].append(_row(raw))
+    return [row for group in groups.values() for row in _spread(group, each)], sizes.total()
 
 
 def _row(raw: Row) -> Row:
@@ -106,17 +120,6 @@ def _conversation(messages: Sequence[Row]) -> str:
         calls = [f"{call['name']}({call['arguments']})" for call in message["tool_calls"]]
         turns.append("\n".join([f"[{message['role']}]", message["content"], *calls]))
     return "\n\n".join(turns)
-
-
-def _pick(rows: Sequence[Row], most: int) -> list[Row]:
-    """Some attempts of some groups, so that siblings can be compared."""
-    groups: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[row["env"], row["task_id"], row["index"]].append(row)
-    per_group = min(most, PER_GROUP)
-    chosen = _spread(list(groups.values()), max(1, most // per_group))
-    per_group = max(per_group, most // len(chosen)) if chosen else per_group
-    return [row for group in chosen for row in _spread(group, per_group)]
 
 
 def _spread(items: Sequence[T], most: int) -> list[T]:

@@ -17,16 +17,20 @@ function element(parent, name, attributes = {}, text = null) {
 function pretty(value) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
-  if (size !== 0 && (size < 0.001 || size >= 1e6)) return value.toExponential(1).replace("e+", "e");
+  if (size !== 0 && (size < 0.001 || size >= 1e6)) return value.toExponential(1).replace("e+", "e").replace(".0e", "e");
   if (size >= 1000) return Math.round(value).toLocaleString("en");
   return String(Number(value.toPrecision(size < 1 ? 3 : 4)));
+}
+
+function share(part) {
+  return part < 0.005 ? "<1%" : `${Math.round(100 * part)}%`;
 }
 
 // About `count` round numbers that span [low, high].
 function ticks(low, high, count) {
   const rough = (high - low) / count || 1;
   const base = 10 ** Math.floor(Math.log10(rough));
-  const unit = [1, 2, 5, 10].map((m) => m * base).find((m) => m >= rough * 0.999);
+  const unit = [1, 2, 2.5, 5, 10].map((m) => m * base).find((m) => m >= rough * 0.999);
   const found = [];
   for (let at = Math.ceil(low / unit - 1e-9); at * unit <= high + unit * 1e-9; at++) found.push(at * unit);
   return found;
@@ -37,7 +41,8 @@ function decades(low, high) {
   const stride = Math.max(1, Math.ceil((last - first) / 4));
   const found = [];
   for (let power = first; power <= last; power += stride) found.push(10 ** power);
-  return found;
+  const inside = found.filter((mark) => mark >= low && mark <= high);
+  return inside.length > 1 ? inside : found.flatMap((mark) => [mark, 2 * mark, 5 * mark]);
 }
 
 // A mean over the neighbours, weighted by a bell; holes stay holes.
@@ -230,7 +235,7 @@ class Figure {
     placed.panel.series.forEach((series, i) => {
       const middle = placed.y(base + lastBin.parts[i] / 2);
       base += lastBin.parts[i];
-      if (sums[i] > 0) ends.push({ y: middle, name: `${series.name} ${Math.round((100 * sums[i]) / total)}%`, tone: series.tone });
+      if (sums[i] > 0) ends.push({ y: middle, name: `${series.name} ${share(sums[i] / total)}`, tone: series.tone });
     });
   }
 
@@ -260,7 +265,7 @@ class Figure {
       if (event.step < first || event.step > last) continue;
       const x = this.x(event.step);
       for (const { top, bottom } of this.panels) element(this.svg, "line", { class: "event", x1: x, x2: x, y1: top, y2: bottom });
-      element(this.svg, "text", { x, y: this.panels[0].top - 1, "text-anchor": "middle" }, event.mark);
+      element(this.svg, "text", { x, y: this.panels[0].top + 9, "text-anchor": "middle" }, event.mark);
     }
   }
 
