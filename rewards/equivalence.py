@@ -32,8 +32,7 @@ EXTRACTION = [LatexExtractionConfig(boxed_match_priority=0, try_extract_without_
 def prepare() -> None:
     """Warm SymPy up, then close the door to `eval` behind it."""
     logging.disable(logging.CRITICAL)
-    for answer, gold in ((r"\frac{1}{2}x^2", "0.5*x**2"), ("[0, 1)", r"0 \le x < 1"), ("5", "2+3")):
-        check(answer, gold)
+    check("5", "2+3")
     sys.addaudithook(_refuse_evaluation)
 
 

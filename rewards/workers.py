@@ -259,8 +259,8 @@ class WorkerPool:
     def run(self, function: str, *args: Any, timeout_s: float | None = None) -> Outcome:
         """Call `function(*args)` in a child.
 
-        A child that dies is replaced and the job tried once more in a new one, so that an accident of the
-        machine is not taken for a property of the input.
+        A child that dies is replaced and the job tried once more in a new one, so that an accident
+        of the machine is not taken for a property of the input.
 
         Args:
             function: `"package.module:function"`, importable in the child.
