@@ -14,6 +14,7 @@ import base64
 import dataclasses
 import functools
 import json
+import os
 import pickle
 import re
 import threading
@@ -78,6 +79,11 @@ BROKEN = {
 }
 """Data sets that are refused, and why."""
 
+HASH_DEPENDENT = frozenset(
+    ("isomorphic_strings", "knight_swap", "polynomial_multiplication", "ransom_note", "word_ladder")
+)
+"""Data sets whose problems follow the order of a Python set of strings, new in every process."""
+
 
 class ReasoningGym(SingleTurn):
     """Puzzles and problems made by the package reasoning-gym, over a hundred kinds."""
@@ -115,6 +121,11 @@ class ReasoningGym(SingleTurn):
             )
         if dataset in BROKEN:
             raise ValueError(f"{dataset} of reasoning-gym cannot be used: {BROKEN[dataset]}.")
+        if dataset in HASH_DEPENDENT and not os.environ.get("PYTHONHASHSEED", "").isdigit():
+            raise ValueError(
+                f"{dataset} of reasoning-gym makes other problems in every process unless Python's "
+                "hash seed is fixed: set PYTHONHASHSEED=0 in the shell."
+            )
         known = {field.name for field in dataclasses.fields(DATASETS[dataset][1])}
         for key in config:
             if key not in known:

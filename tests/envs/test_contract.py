@@ -171,6 +171,14 @@ def test_an_unknown_data_set_of_reasoning_gym_gets_the_nearest_name():
         load("reasoning_gym", dataset="game_of_life_halting")
 
 
+def test_a_data_set_that_differs_from_process_to_process_asks_for_a_hash_seed(monkeypatch):
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+    with pytest.raises(ValueError, match="set PYTHONHASHSEED=0"):
+        load("reasoning_gym", dataset="ransom_note")
+    monkeypatch.setenv("PYTHONHASHSEED", "0")
+    assert load("reasoning_gym", dataset="ransom_note").name == "reasoning_gym/ransom_note"
+
+
 @pytest.mark.parametrize(
     ("is_fit", "good", "bad"),
     [
