@@ -37,8 +37,8 @@ class RolloutConfig(Config):
     max_turns: int = Field(1, ge=1)
     """Policy turns per episode."""
     template: Literal["chat", "r1_zero", "plain"] = "chat"
-    """How a conversation becomes tokens: the tokenizer's chat template, the raw-text template of the
-    report's Fig. 14, or the bare text."""
+    """How a conversation becomes tokens: the tokenizer's chat template, the raw-text template of
+    the report's Fig. 14, or the bare text."""
     max_context: int = Field(0, ge=0)
     """Longest token stream, prompt included; 0 takes the model's own limit."""
     retries: int = Field(3, ge=0)
@@ -48,7 +48,8 @@ class RolloutConfig(Config):
     generate_deadline_s: float = Field(600.0, gt=0)
     """Longest wait for one completion before its server counts as failed."""
     grade_deadline_s: float = Field(60.0, gt=0)
-    """Longest wait for one grade before the attempt counts as unscored."""
+    """Longest wait for one grade, or any other word of an environment, before the attempt counts as
+    unscored."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the engine: auto is float32 on the CPU and bfloat16 on GPUs."""
     tensor_parallel: int = Field(1, ge=1)

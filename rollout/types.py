@@ -34,7 +34,7 @@ class Group:
     num_unscored: int = 0
     """Attempts that got no grade and had to be made again."""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """Wall seconds spent, by phase ("generate", "grade")."""
+    """Wall seconds that an attempt spent on average, by phase ("generate", "grade")."""
 
     @property
     def pass_rate(self) -> float:
