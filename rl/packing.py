@@ -102,16 +102,26 @@ def _pieces(bundle: Bundle, budget: int, width: int) -> list[_Piece]:
     shared = bundle.num_shared
     room = min(math.isqrt(shared * (shared + width)), budget - shared)
     own = [sequence.num_inputs - shared for sequence in bundle.sequences]
-    if room < 2 * min(own):
+    if room <= 0 or room < 2 * min(own):
         return [_alone(sequence) for sequence in bundle.sequences]
-    num_rows = math.ceil(sum(own) / room)
-    rows: list[list[TrainingSequence]] = [[] for _ in range(num_rows)]
+    num_rows = max(1, math.ceil(sum(own) / room))
+    rows = _spread(own, num_rows)
+    while num_rows < len(own) and any(sum(own[i] for i in row) > room for row in rows):
+        num_rows += 1
+        rows = _spread(own, num_rows)
+    chosen = [tuple(bundle.sequences[index] for index in row) for row in rows if row]
+    return [_Piece(shared, row) if len(row) > 1 else _alone(row[0]) for row in chosen]
+
+
+def _spread(sizes: Sequence[int], num_rows: int) -> list[list[int]]:
+    """Indices for each row: the largest goes to the least loaded."""
+    rows: list[list[int]] = [[] for _ in range(num_rows)]
     load = [0] * num_rows
-    for index in sorted(range(len(own)), key=lambda index: -own[index]):
+    for index in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
         row = load.index(min(load))
-        rows[row].append(bundle.sequences[index])
-        load[row] += own[index]
-    return [_Piece(shared, tuple(row)) if len(row) > 1 else _alone(row[0]) for row in rows if row]
+        rows[row].append(index)
+        load[row] += sizes[index]
+    return rows
 
 
 def _fitting(pieces: Iterable[_Piece], budget: int, *, pad: bool) -> list[list[_Piece]]:
