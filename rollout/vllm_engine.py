@@ -10,6 +10,7 @@ drains. Nothing waits for an engine process that has died: that is a `PolicyErro
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
@@ -163,6 +164,9 @@ class VllmEngine:
         if not self._is_closed:
             self._is_closed = True
             self._llm.shutdown(timeout=CLOSE_S)
+            await asyncio.sleep(0)  # lets the output task take notice of its cancellation
+            del self._llm
+            gc.collect()  # its cycles hold semaphores, and complain when the interpreter ends
 
     @property
     def _core(self) -> AsyncMPClient:

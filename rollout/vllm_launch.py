@@ -69,6 +69,7 @@ def engine_arguments(
         "enable_prefix_caching": True,
         "enable_return_routed_experts": is_mixture_of_experts(model),
         "disable_log_stats": True,
+        "use_tqdm_on_load": False,
         "enable_log_requests": False,
         "weight_transfer_config": {"backend": "munro_file"},
         "worker_extension_cls": "rollout.vllm_weights.Extension",
@@ -116,7 +117,9 @@ def environment(*, on_gpu: bool) -> Iterator[None]:
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": "ERROR",
         "GLOO_LOG_LEVEL": "ERROR",
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
         "TRANSFORMERS_VERBOSITY": "error",
+        "PYTHONWARNINGS": "ignore",
     }.items():
         os.environ.setdefault(name, value)
     if not on_gpu:
