@@ -27,6 +27,8 @@ TARGETS = {
     "proof": ("sync", "proof_bound"),
 }
 """Reference lines of the figures, and the config keys they come from."""
+ZERO_IF_SILENT = ("time/", "groups/abandoned/")
+"""Metrics that a step leaves out where nothing of the kind happened."""
 EDGE = 0.05
 """Share of a run whose mean stands for its beginning and its end in the headline."""
 
@@ -113,6 +115,8 @@ def _unaccounted(columns: Mapping[str, Sequence[float | None]]) -> list[float | 
 
 def _mean(part: Sequence[Line], name: str) -> float | None:
     values = [line[name] for line in part if line.get(name) is not None]
+    if name.startswith(ZERO_IF_SILENT):
+        values += [0.0] * (len(part) - len(values))
     return float(f"{fmean(values):.6g}") if values else None
 
 
@@ -127,7 +131,9 @@ def _targets(config: Line) -> dict[str, float]:
 
 def _events(info: RunInfo, lines: Sequence[Line]) -> list[dict[str, Any]]:
     events = [
-        {"step": step, "text": f"resumed after step {step}", "mark": "↻"} for step in info.resumes
+        {"step": step, "text": f"resumed after step {step}", "mark": "↻"}
+        for step in info.resumes
+        if step > 0
     ]
     for line in lines:
         for text in line.get(EVENT) or ():
@@ -192,9 +198,9 @@ def _when(info: RunInfo) -> str:
 
 
 def _facts(info: RunInfo) -> dict[str, str]:
-    resumed = ", ".join(f"{step:,}" for step in info.resumes)
+    resumed = ", ".join(f"{step:,}" if step > 0 else "the start" for step in info.resumes)
     facts = {str(name): str(value) for name, value in info.provenance.items()}
     facts["seed"] = str(info.seed)
     if resumed:
-        facts["resumed after step"] = resumed
+        facts["resumed after"] = resumed
     return facts | {name: str(version) for name, version in info.versions.items()}

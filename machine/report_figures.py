@@ -32,6 +32,7 @@ def specify(columns: Columns, *, targets: Mapping[str, float]) -> list[Spec]:
         _time(),
         _abandoned(columns),
         _sync(targets),
+        _machinery(),
     ]
     return [figure for figure in (_fillable(each, columns) for each in figures) if figure]
 
@@ -244,6 +245,17 @@ def _sync(targets: Mapping[str, float]) -> Spec:
             height=110,
             line=_line("bound", targets.get("proof")),
         ),
+    )
+
+
+def _machinery() -> Spec:
+    return _figure(
+        "machinery",
+        "What the machinery could not do",
+        "Attempts without a grade are made again, never scored as wrong. A nucleus wider than the "
+        "engine can record is cut.",
+        _panel("Share of attempts unscored", _series("unscored", "rollout/unscored", "e")),
+        _panel("Share of tokens with a cut nucleus", _series("cut", "rollout/nucleus_cut", "b")),
     )
 
 

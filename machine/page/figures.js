@@ -296,7 +296,7 @@ class Figure {
     for (const { panel } of this.panels) {
       for (const series of panel.series) {
         const value = column(series.key)[at];
-        if (value === null) continue;
+        if (value === null || (panel.stack && value === 0)) continue;
         const row = element(this.tip, "div", { class: series.tone });
         element(row, "span", {}, panel.series.length === 1 ? panel.short || panel.label : series.name);
         element(row, "span", {}, pretty(value));

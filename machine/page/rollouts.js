@@ -11,6 +11,12 @@ function fixed(value) {
   return value === null ? "–" : value.toFixed(2);
 }
 
+// Characters that would turn text around or hide it are shown by their number.
+function visible(text) {
+  const steering = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
+  return text.replace(steering, (letter) => `‹U+${letter.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}›`);
+}
+
 class Browser {
   constructor(place, rollouts) {
     this.rows = rollouts.rows;
@@ -67,7 +73,7 @@ class Browser {
     const [mark, kind, said] = row.passed ? ["✓", "pass", "passed"] : ["✗", "fail", "failed"];
     element(button, "span", { class: kind, title: said, "aria-label": said }, mark);
     element(button, "span", { class: "dim" }, row.step.toLocaleString("en"));
-    element(button, "span", { class: "task" }, row.task_id);
+    element(button, "span", { class: "task" }, visible(row.task_id));
     element(button, "span", { class: "num" }, fixed(row.total));
     element(button, "span", { class: "num" }, signed(row.advantage));
     element(button, "span", { class: "num dim" }, row.tokens === null ? "–" : row.tokens.toLocaleString("en"));
@@ -91,12 +97,12 @@ class Browser {
     for (const [name, value] of facts) {
       const fact = element(parts, "span");
       element(fact, "span", {}, `${name} `);
-      fact.append(value);
+      fact.append(visible(value));
     }
     element(detail, "h3", {}, "Prompt");
-    element(detail, "pre", { dir: "auto" }, this.prompts[row.prompt]);
+    element(detail, "pre", { dir: "auto" }, visible(this.prompts[row.prompt]));
     element(detail, "h3", {}, "Response");
-    element(detail, "pre", { dir: "auto" }, row.reply);
+    element(detail, "pre", { dir: "auto" }, visible(row.reply));
   }
 }
 

@@ -51,6 +51,8 @@ def make_metrics(step: int, of: int, rng: random.Random) -> dict[str, float | li
         "groups/abandoned/too_hard_early": int(9 * (1 - done)),
         "groups/abandoned/too_easy": int(7 * done),
         "groups/abandoned/unscored": int(rng.random() < 0.03),
+        "rollout/unscored": 0.01 * rng.random(),
+        "rollout/nucleus_cut": 0.0,
         "sync/proof": 1e-5 * math.exp(rng.gauss(0, 0.3)),
         "speed/rollout_tokens_per_s": 2300 + rng.gauss(0, 120),
         "speed/learner_tokens_per_s": 4100 + rng.gauss(0, 200),

@@ -87,7 +87,7 @@ def test_the_page_says_how_the_run_stands_and_where_it_comes_from(run, page):
     names, values = ([each["text"] for each in page.all(tag)] for tag in ("th", "td"))
     facts = dict(zip(names, values, strict=True))
     assert facts["model"] == "embedded base <tiny>"
-    assert (facts["seed"], facts["resumed after step"]) == ("1", "13")
+    assert (facts["seed"], facts["resumed after"]) == ("1", "13")
     assert facts["torch"] == run.read_info().versions["torch"]
     assert "entropy_target = 0.3" in page.all("pre")[0]["text"]
 
@@ -127,6 +127,12 @@ def test_resumes_and_events_are_marked_at_their_step(page):
 def test_seconds_that_no_phase_claims_are_shown_as_other(page):
     columns = data_of(page)["columns"]
     assert columns["time/other"][1] == pytest.approx(0.1)
+
+
+def test_phases_and_reasons_that_a_step_does_not_name_count_as_none(page):
+    columns = data_of(page)["columns"]
+    assert columns["time/eval"][1] == 0
+    assert columns["eval/pass_rate"][1] is None
 
 
 def test_what_a_model_wrote_is_data_and_never_markup(page):
