@@ -169,6 +169,7 @@ def clean(text: str) -> str:
         text = "".join(map(_plain_character, text))
     text = text.replace("{,}", ",").replace(r"\!", "").replace(r"\,", " ").replace(r"\;", " ")
     text = text.replace(r"\left", "").replace(r"\right", "").strip()
+    text = text.replace(r"\varnothing", r"\emptyset")
     for _ in range(4):
         before = text
         for wrapper in WRAPPERS:

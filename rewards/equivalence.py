@@ -4,7 +4,8 @@ Math-Verify does the work, and only its grammar-based half. Its other half, `Exp
 reads plain text with SymPy's `parse_expr`, which ends in Python's `eval`; it is not used at all
 (`rewards.plain` writes plain text as LaTeX first). Within the LaTeX half SymPy still evaluates a
 little text of its own making (`Number("12")` becomes the source `Integer (12 )`). `prepare` lets
-exactly that through and refuses any other code at the moment SymPy's reader would run it.
+exactly that through and refuses any other code at the moment SymPy's reader would run it. A check
+during which something was refused ends in PermissionError, whatever the libraries made of it.
 
 Time and memory are the parent's affair: nothing here is bounded, and Math-Verify's own time-outs,
 which need the main thread and Python signals, are switched off.
@@ -25,7 +26,8 @@ from rewards.plain import to_latex
 
 # what SymPy's reader runs before each text, and the only names that its rewriting of a number uses
 SETUP = compile("from sympy import *", "<string>", "exec")
-HARMLESS_NAMES = frozenset({"Integer", "Float", "Rational", "Symbol"})
+HARMLESS_NAMES = frozenset({"Integer", "Float", "Rational", "Symbol", "E", "I", "pi", "oo", "zoo"})
+_refused: list[str] = []
 EXTRACTION = [LatexExtractionConfig(boxed_match_priority=0, try_extract_without_anchor=False)]
 
 
@@ -38,6 +40,14 @@ def prepare() -> None:
 
 def check(answer: str, gold: str) -> str:
     """`equal`, `different`, `unreadable` (the answer) or `bad gold`."""
+    _refused.clear()
+    verdict = _verdict(answer, gold)
+    if _refused:
+        raise PermissionError(f"text is not evaluated here: {_refused[0]}")
+    return verdict
+
+
+def _verdict(answer: str, gold: str) -> str:
     golds = parse_gold(gold)
     if not _is_mathematics(golds):
         return "bad gold"
@@ -75,4 +85,5 @@ def _refuse_evaluation(event: str, args: tuple[Any, ...]) -> None:
     if set(code.co_names) - HARMLESS_NAMES or any(
         isinstance(const, CodeType) for const in code.co_consts
     ):
+        _refused.append(f"names {sorted(code.co_names)}")
         raise PermissionError("text is not evaluated here")

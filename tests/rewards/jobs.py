@@ -81,3 +81,10 @@ def fork(path: str) -> None:
 def connect(path: str) -> None:
     with socket.socket() as connection:
         connection.connect(("127.0.0.1", 9))
+
+
+def sympify(text: str) -> str:
+    """What the verifier never does with a model's text."""
+    import sympy
+
+    return str(sympy.sympify(text))

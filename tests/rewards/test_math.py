@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,8 +19,11 @@ import rewards.math
 from rewards.answers import clean, decide, quantity
 from rewards.config import RewardsConfig
 from rewards.errors import GraderError
-from rewards.math import MathVerifier, extract
+from rewards.math import PREPARE, MathVerifier, extract
+from rewards.workers import Status, WorkerPool
+from tests.rewards.hostile import injections
 
+JOBS = "tests.rewards.jobs"
 CONFIG = RewardsConfig(workers=1, timeout_s=20)
 
 
@@ -147,6 +154,7 @@ PAIRS = [
         False,
     ),
     ("2+3i", "3i + 2", True),
+    (r"\emptyset", r"\varnothing", True),
     ("#### 18", "18", True),
     (r"$\boxed{7}$", "7", True),
 ]
@@ -216,6 +224,18 @@ def test_a_reference_that_cannot_be_read_is_our_error_and_not_a_grade(verifier, 
         verifier.verify("<answer>x+1</answer>", gold)
 
 
+def test_the_child_evaluates_numbers_and_refuses_whatever_else_sympy_would_run(tmp_path):
+    """The second line: SymPy's own reader, called on purpose inside a sealed and prepared child."""
+    canary = tmp_path / "canary"
+    with WorkerPool(size=1, timeout_s=60, memory_mb=512, preload=[PREPARE]) as workers:
+        assert workers.run(f"{JOBS}:sympify", "12").value == "12"
+        for text in [*injections(str(canary)), "open", "x.__class__", "(lambda: 5)()"]:
+            outcome = workers.run(f"{JOBS}:sympify", text)
+            is_mere_literal = outcome.value == text[1:-1] and text[0] == "'"
+            assert outcome.status is Status.RAISED or is_mere_literal
+    assert not canary.exists()
+
+
 def test_equal_answers_of_a_group_cost_one_check_and_keep_their_order(verifier):
     before = verifier.num_checks
     replies = [r"\boxed{\sqrt{12}}", r"\boxed{\sqrt{7}}", "no"] * 40
@@ -261,3 +281,46 @@ def test_a_closed_verifier_still_knows_numbers_and_says_so_for_the_rest():
     assert verifier.verify("is 3", "3").passed
     with pytest.raises(GraderError, match="closed"):
         verifier.verify(r"\boxed{x}", "x + y")
+
+
+def test_a_plain_script_without_a_main_guard_verifies_and_ends_in_silence():
+    script = (
+        "from rewards.math import verify\n"
+        "print(verify('<answer>sqrt(18)</answer>', '3' + chr(92) + 'sqrt{2}').passed)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+def test_verification_works_inside_a_ray_actor_and_its_children_end_with_it():
+    import ray
+
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    try:
+
+        @ray.remote(num_cpus=1)
+        class Grader:
+            def grade(self) -> tuple[bool | None, list[int]]:
+                verifier = MathVerifier(RewardsConfig(workers=1, timeout_s=20))
+                grade = verifier.verify(r"\boxed{\sqrt{18}}", r"3\sqrt{2}")
+                self.verifier = verifier
+                return grade.passed, verifier._pool.pids
+
+        actor = Grader.remote()
+        passed, pids = ray.get(actor.grade.remote(), timeout=120)
+        assert passed is True
+        children = [psutil.Process(pid) for pid in pids]
+        assert children
+        ray.kill(actor)
+        _, alive = psutil.wait_procs(children, timeout=30)
+        assert [child for child in alive if child.status() != psutil.STATUS_ZOMBIE] == []
+    finally:
+        ray.shutdown()
