@@ -92,15 +92,7 @@ class VllmEngine:
         await self._open()
         params = [self._sampling(request) for request in requests]
         async with self._admission:
-            is_alone = self._num_running == 0
-            if is_alone:
-                await self._alive(self._core.pause_scheduler_async("keep", True))
-            running = [
-                await self._add(request.prompt_ids, how)
-                for request, how in zip(requests, params, strict=True)
-            ]
-            if is_alone:
-                await self._alive(self._core.resume_scheduler_async())
+            running = await self._start([request.prompt_ids for request in requests], params)
         done = await self._finish(running)
         return [completion(out, request) for out, request in zip(done, requests, strict=True)]
 
@@ -142,9 +134,9 @@ class VllmEngine:
         async with self._admission:
             if drain:
                 await self._alive(self._idle.wait())
-            await self._alive(self._core.pause_scheduler_async("keep", True))
             update = {"path": source.path, "repack": self.repack}
             try:
+                await self._alive(self._core.pause_scheduler_async("keep", True))
                 await self._alive(self._llm.start_weight_update())
                 await self._alive(self._llm.update_weights(WeightTransferUpdateRequest(update)))
                 await self._alive(self._llm.finish_weight_update(str(source.version)))
@@ -216,6 +208,25 @@ class VllmEngine:
                 "and needs room for one more."
             )
 
+    async def _start(
+        self, prompts: Sequence[Sequence[int]], params: Sequence[SamplingParams]
+    ) -> list[RequestOutputCollector]:
+        """Queue a call's sequences in order; all in one engine step, if nothing else runs."""
+        running: list[RequestOutputCollector] = []
+        is_alone = self._num_running == 0
+        try:
+            if is_alone:
+                await self._alive(self._core.pause_scheduler_async("keep", True))
+            for prompt, how in zip(prompts, params, strict=True):
+                running.append(await self._add(prompt, how))
+        except BaseException:
+            await self._forget(running)
+            raise
+        finally:
+            if is_alone:
+                await self._alive(self._core.resume_scheduler_async())
+        return running
+
     async def _add(self, token_ids: Sequence[int], how: SamplingParams) -> RequestOutputCollector:
         """Queue one sequence; the caller holds `_admission`, so that the order is the order."""
         from vllm.inputs import tokens_input
@@ -228,20 +239,34 @@ class VllmEngine:
         return queued
 
     async def _finish(self, running: Sequence[RequestOutputCollector]) -> list[RequestOutput]:
-        """Wait for queued sequences; cancelling this frees their places."""
+        """Wait for queued sequences; giving up frees their places."""
         try:
-            return [await self._alive(queued.get()) for queued in running]
-        except asyncio.CancelledError:
-            await self._llm.abort([queued.request_id for queued in running], internal=True)
+            done = [await self._alive(queued.get()) for queued in running]
+        except BaseException:
+            await self._forget(running)
             raise
-        finally:
-            self._num_running -= len(running)
-            if not self._num_running:
-                self._idle.set()
+        self._count_off(len(running))
+        return done
+
+    async def _forget(self, running: Sequence[RequestOutputCollector]) -> None:
+        """Take sequences out of the engine, finished or not."""
+        self._count_off(len(running))
+        if running and not self._is_closed and not self._llm.errored:
+            await self._llm.abort([queued.request_id for queued in running], internal=True)
+
+    def _count_off(self, num: int) -> None:
+        self._num_running -= num
+        if not self._num_running:
+            self._idle.set()
 
     async def _alive(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await `work`, but no longer than the engine process lives."""
-        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+        """Await `work`, but no longer than the engine process lives.
+
+        Raises:
+            PolicyError: it died, or reported a failure (vLLM gives those no type of their own).
+            ValueError: vLLM refused what it was given.
+        """
+        from vllm.v1.engine.exceptions import EngineDeadError
 
         task = asyncio.ensure_future(work)
         try:
@@ -249,13 +274,16 @@ class VllmEngine:
                 await asyncio.wait({task}, timeout=PULSE_S)
                 if not task.done() and self._llm.errored:
                     raise PolicyError("the inference engine's process has died")
-            return task.result()
-        except EngineDeadError as error:
-            raise PolicyError("the inference engine's process has died") from error
-        except (EngineGenerateError, RuntimeError) as error:
-            raise PolicyError(f"the inference engine failed: {error}") from error
         finally:
             task.cancel()
+        error = task.exception()
+        if error is None:
+            return task.result()
+        if isinstance(error, ValueError):
+            raise error
+        if isinstance(error, EngineDeadError):
+            raise PolicyError("the inference engine's process has died") from error
+        raise PolicyError(f"the inference engine failed: {error}") from error
 
 
 def completion(done: RequestOutput, request: Request) -> Completion:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,24 +31,26 @@ def start(model: str, config: RolloutConfig, *, seed: int, max_context: int) -> 
     on_gpu = torch.cuda.is_available()
     with environment(on_gpu=on_gpu):
         try:
-            from vllm.engine.arg_utils import AsyncEngineArgs
-            from vllm.v1.engine.async_llm import AsyncLLM
-        except ModuleNotFoundError as error:
-            extra = "gpu" if on_gpu else "cpu"
-            raise PolicyError(
-                f"rollout.engine = 'vllm', but {error.name} is not installed. Install it with "
-                f"pip install 'munro[{extra}]', or set rollout.engine = 'transformers'."
-            ) from error
-        try:
             arguments = engine_arguments(
                 model, config, seed=seed, max_context=max_context, on_gpu=on_gpu
             )
+            # what its modules log while they are imported, before vLLM sets its own level
+            logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])
+            from vllm.engine.arg_utils import AsyncEngineArgs
+            from vllm.v1.engine.async_llm import AsyncLLM
+
             return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+        except ModuleNotFoundError as error:
+            raise PolicyError(
+                f"rollout.engine = 'vllm', but vLLM cannot be imported ({error}). Install it with "
+                f"pip install 'munro[{'gpu' if on_gpu else 'cpu'}]', or set rollout.engine = "
+                "'transformers'."
+            ) from error
         except (RuntimeError, ValueError, OSError) as error:
             raise PolicyError(
-                f"vLLM could not start on {model!r}: {error} (set VLLM_LOGGING_LEVEL=INFO to see "
-                "the engine's own log; on the CPU rollout.cpu_kv_cache_gb must hold one sequence "
-                "of rollout.max_context tokens)"
+                f"vLLM could not start on {model!r}: {error} (VLLM_LOGGING_LEVEL=INFO shows the "
+                "engine's own log; on the CPU rollout.cpu_kv_cache_gb must hold one sequence of "
+                "rollout.max_context tokens)"
             ) from error
 
 
