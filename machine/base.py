@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from base_model.checkpoint import Checkpoint
+from base_model.pretrain import StepMetrics
 from base_model.quickstart import build_base
 from envs.arithmetic import is_held_out
 from machine.config import RunConfig
@@ -20,5 +21,9 @@ def model_folder(config: RunConfig, console: Console) -> Path:
     if config.model.path:
         return Checkpoint(Path(config.model.path).expanduser()).require().path
     console.phase("base model")
-    built = build_base(config.base, is_held_out=is_held_out, on_progress=console.pretrain)
-    return built.path
+    total = config.base.training.num_steps
+
+    def show(metrics: StepMetrics) -> None:
+        console.pretrain(metrics.step, total, metrics.loss)
+
+    return build_base(config.base, is_held_out=is_held_out, on_progress=show).path

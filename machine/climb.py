@@ -115,8 +115,10 @@ class Attempt:
 
     def _loop(self, start: Start, journal: Journal, fleet: Fleet) -> ClimbState:
         config, state = self.config, start.state
+        if start.checkpoint:
+            fleet.trainer.load(start.checkpoint)
         publisher = Publisher(
-            fleet.learner,
+            fleet.trainer,
             fleet.servers,
             config.sync,
             config.deadlines.sync_s,
@@ -129,7 +131,7 @@ class Attempt:
             config,
             self.console,
             self.interrupt,
-            fleet.learner,
+            fleet.trainer,
             fleet.solvers,
             publisher,
             str(self.model),
@@ -141,7 +143,7 @@ class Attempt:
         else:
             groups = OffPolicy(config, ledger, fleet.solvers, state, keeper.should_stop)
         try:
-            return climb(config, state, groups, fleet.learner, publisher, keeper)
+            return climb(config, state, groups, fleet.trainer, publisher, keeper)
         finally:
             groups.close()
             keeper.close()

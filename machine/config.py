@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from base_model.config import BaseConfig
 from envs.config import EnvConfig
 from rewards.config import Config
 from rl.config import ClimbConfig
@@ -16,10 +17,6 @@ class ModelConfig(Config):
 
     path: str = ""
     """Folder of a transformers checkpoint; empty builds the embedded base of `[base]`."""
-    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
-    """Attention of the learner; auto takes flash-attn on a GPU where it is installed, else sdpa."""
-    trust_remote_code: bool = False
-    """Run Python code that comes with the checkpoint."""
 
 
 class EvalConfig(Config):
@@ -31,10 +28,6 @@ class EvalConfig(Config):
     """Held-out tasks."""
     runs: int = Field(1, ge=1)
     """Attempts at each task; the report's default for benchmarks is 4."""
-    temperature: float = Field(1.0, gt=0)
-    """Sampling temperature."""
-    top_p: float = Field(0.97, gt=0, le=1)
-    """Nucleus mass."""
 
 
 class RayConfig(Config):
@@ -56,6 +49,8 @@ class RunConfig(ClimbConfig):
     seed: int = Field(0, ge=0)
     """Of everything random."""
     model: ModelConfig = ModelConfig()
+    base: BaseConfig = BaseConfig()
+    """The embedded base, trained where `model.path` is empty; kept in the user's cache folder."""
     env: tuple[EnvConfig, ...]
     """One environment (env = "arithmetic" or [env]), or several with weights ([[env]])."""
     eval: EvalConfig = EvalConfig()

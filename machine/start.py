@@ -80,6 +80,16 @@ def resume(run: RunFolder, config: RunConfig) -> Start:
         run.resume(-1)
         return Start(state=ClimbState.first(config.clip), checkpoint=None, again=True)
     step, folder = newest
-    saved = Checkpoint(folder).require().provenance()
+    start = saved_start(folder)
     run.resume(step)
+    return start
+
+
+def saved_start(folder: Path) -> Start:
+    """Where the checkpoint in `folder` goes on.
+
+    Raises:
+        CheckpointError: it is incomplete.
+    """
+    saved = Checkpoint(folder).require().provenance()
     return Start(state=ClimbState.from_json(saved["climb_state"]), checkpoint=folder, again=True)

@@ -83,6 +83,10 @@ def engine_arguments(
             "tensor_parallel_size": config.tensor_parallel,
         }
     return arguments | {
+        # a prompt prefilled in parts makes vLLM wind a seeded generator back, which on the CPU
+        # cannot be done: it would end the engine
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(PREFILL_TOKENS, config.max_batch, max_context),
         "enforce_eager": True,
         "kv_cache_memory_bytes": int(config.cpu_kv_cache_gb * GIB),
         "worker_cls": "rollout.vllm_worker.Worker",

@@ -1,0 +1,112 @@
+"""Half a climb at a time: sampling without the learner, and the learner without sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from machine.base import model_folder
+from machine.cluster import start_fleet
+from machine.config import RunConfig
+from machine.console import Console, Summary
+from machine.files import RunError
+from machine.loading import check
+from machine.metrics import is_timing
+from machine.run import RunFolder, Status
+from machine.start import Start, raw, saved_start
+from rl.advantage import group_relative
+from rl.batch import build_batch
+from rl.controller import Ledger, OnPolicy
+from rl.group_metrics import group_metrics
+from rl.journal import Journal
+from rl.learner import Learner
+from rl.state import ClimbState
+from rollout.store import RolloutStore
+
+COMPARED = ("learner/", "policy/", "clip/", "ratio/", "reward/", "response/")
+
+
+def run_rollout(config: RunConfig, steps: int) -> int:
+    """Sample and grade `steps` steps' worth of groups into the run folder NAME-rollout."""
+    run = RunFolder(Path(config.folder) / f"{config.name}-rollout")
+    summary = Summary(run=run.name, model=config.model.path, env="", engine=config.rollout.engine)
+    with run.held(), Console(summary, steps) as console:
+        if run.read_info() is not None:
+            raise RunError(f"{run.path} is there already: give another --name.")
+        model = model_folder(config, console)
+        run.begin(raw(config), seed=config.seed, provenance={"model": str(model)})
+        journal = Journal(run.path / "journal.jsonl")
+        store = RolloutStore(run.rollouts)
+        state = ClimbState.first(config.clip)
+        console.phase("starting servers and workers")
+        with start_fleet(config, model, run.path, learner=False) as fleet:
+            ledger = Ledger(config, state.cursor, journal, fleet.task_id, step=0)
+            source = OnPolicy(config, ledger, fleet.solvers)
+            for step in range(1, steps + 1):
+                console.phase("sampling")
+                groups = source.take(config.batch.num_groups, state)
+                store.write(step, groups, [group_relative(group) for group in groups])
+                metrics = group_metrics(groups, state) | source.metrics()
+                run.metrics.append(step, metrics)
+                console.step(step, metrics)
+                source.settle(groups, step)
+        journal.close()
+        run.end(Status.FINISHED)
+        console.note(f"sampled {steps} steps into {run.rollouts}")
+    return 0
+
+
+def run_replay(path: str, step: int) -> int:
+    """Take a stored step again with the learner alone, and compare; exit status 1 if it differs."""
+    run = RunFolder.existing(path)
+    config = check(run.read_config() or {}, source=str(run.config_file))
+    then = {row["step"]: row for row in run.metrics.read()}.get(step)
+    if then is None:
+        raise RunError(f"{run.path} has no step {step} in its metrics.")
+    now = _again(run, config, step)
+    names = [n for n in now if n.startswith(COMPARED) and n in then and not is_timing(n)]
+    different = [name for name in names if now[name] != then[name]]
+    for name in names:
+        mark = "differs" if name in different else "same"
+        click.echo(f"{name:<24} {then[name]:<24.17g} {now[name]:<24.17g} {mark}")
+    click.echo(f"step {step}: {len(names) - len(different)} of {len(names)} figures are the same")
+    return 1 if different else 0
+
+
+def _again(run: RunFolder, config: RunConfig, step: int) -> Mapping[str, float]:
+    """Metrics of `step`, from the nearest checkpoint before it over the stored steps between."""
+    start = _before(run, config, step)
+    learner = Learner(
+        str(start.checkpoint),
+        config.learner,
+        seed=config.seed,
+        temperature=config.rollout.temperature,
+    )
+    state, store = start.state, RolloutStore(run.rollouts)
+    metrics: Mapping[str, float] = {}
+    while state.step < step:
+        groups = store.read(state.step + 1)
+        batch = build_batch(groups, eps=config.learner.advantage_eps)
+        report = learner.step(batch, clip=state.clip)
+        metrics = group_metrics(groups, state) | report.metrics | {"policy/k": state.clip.widening}
+        state = state.after(
+            entropy=report.entropy,
+            truncated=metrics["response/truncated"],
+            cursor=state.cursor,
+            clip=config.clip,
+            length=config.length,
+        )
+        if state.step % config.sync.every_steps == 0:
+            state = state.with_new_policy()
+    return metrics
+
+
+def _before(run: RunFolder, config: RunConfig, step: int) -> Start:
+    earlier = [folder for saved, folder in run.list_checkpoints() if saved < step]
+    if earlier:
+        return saved_start(earlier[-1])
+    info = run.read_info()
+    began_from = info.provenance["model"] if info else ""
+    return Start(state=ClimbState.first(config.clip), checkpoint=Path(began_from), again=False)
