@@ -1,0 +1,108 @@
+"""One inference server: an engine that is built when it is needed, and built again when it dies.
+
+Plain Python that keeps the contract of `rollout.engine.Engine`; `rollout/cluster.py` runs it as a
+process of its own. A server that starts late, or again, loads the newest published weights before
+it answers anything, so that nobody is served by an old policy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewards.errors import PolicyError
+from rollout.config import RolloutConfig
+from rollout.engine import Completion, Engine, Request, WeightSource
+from rollout.weights import latest
+
+
+def build_engine(model: str, config: RolloutConfig, *, seed: int, max_context: int) -> Engine:
+    """The engine that `rollout.engine` names; blocks while it starts.
+
+    Raises:
+        PolicyError: it does not come up; says why.
+    """
+    if config.engine == "vllm":
+        from rollout.vllm_engine import VllmEngine
+
+        return VllmEngine(model, config, seed=seed, max_context=max_context)
+    from rollout.transformers_engine import TransformersEngine
+
+    return TransformersEngine(model, config, seed=seed, max_context=max_context)
+
+
+class InferenceServer:
+    """Keeps the contract of `rollout.engine.Engine`.
+
+    Args:
+        build: starts an engine; called again after the engine died.
+        weights: folder in which new weights are published.
+        catch_up: load the newest published weights at the first start too: for a server that
+            replaces a dead one. A run's first servers must not, lest they find the weights that an
+            earlier, interrupted run left there.
+    """
+
+    def __init__(
+        self, build: Callable[[], Engine], weights: str | Path, *, catch_up: bool = False
+    ) -> None:
+        self._build = build
+        self._weights = weights
+        self._catch_up = catch_up
+        self._engine: Engine | None = None
+        self._building = asyncio.Lock()
+
+    async def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """See `Engine.generate`."""
+        return await (await self._ready()).generate(requests)
+
+    async def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        """See `Engine.score`."""
+        return await (await self._ready()).score(token_ids)
+
+    async def update_weights(self, source: WeightSource, *, drain: bool) -> None:
+        """See `Engine.update_weights`."""
+        await (await self._ready()).update_weights(source, drain=drain)
+
+    async def version(self) -> int:
+        """See `Engine.version`; an engine that does not answer is replaced by the next call."""
+        engine = await self._ready()
+        try:
+            return await engine.version()
+        except PolicyError:
+            await self._discard(engine)
+            raise
+
+    async def close(self) -> None:
+        """See `Engine.close`."""
+        if self._engine is not None:
+            await self._discard(self._engine)
+
+    async def _ready(self) -> Engine:
+        async with self._building:
+            if self._engine is None:
+                # this blocks the event loop, which has nothing else to do without an engine
+                engine = self._build()
+                try:
+                    await self._load_newest(engine)
+                except BaseException:
+                    await engine.close()
+                    raise
+                self._engine, self._catch_up = engine, True
+            return self._engine
+
+    async def _load_newest(self, engine: Engine) -> None:
+        source = latest(self._weights) if self._catch_up else None
+        if source is not None:
+            await engine.update_weights(source, drain=True)
+
+    async def _discard(self, engine: Engine) -> None:
+        if self._engine is engine:
+            self._engine = None
+        # it is being given up because it fails: that closing fails too is no news
+        with contextlib.suppress(PolicyError):
+            await engine.close()

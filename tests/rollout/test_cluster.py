@@ -1,0 +1,179 @@
+"""Servers and workers as processes: they repeat, take new weights, and come back when killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from envs.config import EnvConfig
+from rewards.config import RewardsConfig
+from rewards.errors import PolicyError
+from rollout.config import RolloutConfig
+from rollout.types import Group
+from rollout.waits import read_waits
+from rollout.weights import SharedMemoryWeights
+from tests.rollout.builders import make_tokenizer
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
+
+CAP = 6
+DEADLINE_S = 240
+STREAM = [5, 9, 200, 31, 7, 7, 120]
+
+
+def tiny_llama(seed):
+    torch.manual_seed(seed)
+    tokenizer = make_tokenizer(None)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=128,
+            eos_token_id=tokenizer.eos_token_id,
+            initializer_range=0.3,
+        )
+    ).eval()
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    from rollout.cluster import Setting
+
+    folder = tmp_path_factory.mktemp("run")
+    tiny_llama(0).save_pretrained(folder / "model")
+    make_tokenizer(None).save_pretrained(folder / "model")
+    return Setting(
+        model=str(folder / "model"),
+        rollout=RolloutConfig(
+            engine="transformers",
+            servers=2,
+            group_size=4,
+            num_early=2,
+            early_pass_rate=(0, 1),
+            pass_rate=(0, 1),
+            template="plain",
+            top_p=0.9,
+            generate_deadline_s=DEADLINE_S,
+        ),
+        rewards=RewardsConfig(),
+        envs=(EnvConfig(path="arithmetic"),),
+        seed=3,
+        max_context=128,
+        weights=str(folder / "weights"),
+        run=str(folder),
+        environment={"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+    )
+
+
+@pytest.fixture(scope="module")
+def fleet(local_ray, setting):
+    from rollout.cluster import Servers, Solvers
+
+    servers = Servers(setting)
+    solvers = Solvers(setting, servers)
+    servers.wait_ready(DEADLINE_S)
+    solvers.wait_ready(DEADLINE_S)
+    yield servers, solvers
+    solvers.close()
+    servers.close()
+
+
+def told(outcomes):
+    """Everything that must repeat, to the last bit."""
+    assert all(isinstance(group, Group) for group in outcomes)
+    return [
+        (group.index, a.trajectory.token_ids.tolist(), a.trajectory.behaviour_logp.tobytes())
+        for group in outcomes
+        for a in group.attempts
+    ]
+
+
+def log_probs(model):
+    """What `Engine.score` must say of STREAM."""
+    with torch.no_grad():
+        logp = model(torch.tensor([STREAM])).logits[0].log_softmax(-1)
+    after_first = logp[torch.arange(len(STREAM) - 1), torch.tensor(STREAM[1:])]
+    return [0.0, *after_first.tolist()]
+
+
+def collected(solvers, num):
+    outcomes = []
+    while len(outcomes) < num:
+        outcomes += solvers.collect(timeout_s=1)
+    return outcomes
+
+
+def kill(setting, process):
+    (pid,) = (said.pid for said in read_waits(setting.run) if said.process == process)
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def test_waves_and_evaluations_repeat_bit_by_bit_over_two_servers(fleet):
+    _, solvers = fleet
+    wave = [(index, CAP) for index in range(5)]
+    first = solvers.solve_all(wave, DEADLINE_S)
+    assert [group.index for group in first] == list(range(5))
+    assert [group.task.id for group in first] == [solvers.task_id(index) for index in range(5)]
+    assert told(first) == told(solvers.solve_all(wave, DEADLINE_S))
+    held_out = [solvers.evaluate(3, 2, CAP, DEADLINE_S) for _ in range(2)]
+    streams = [
+        [a.trajectory.token_ids.tolist() for task in tasks for a in task] for tasks in held_out
+    ]
+    assert len(streams[0]) == 6
+    assert streams[0] == streams[1]
+
+
+def test_every_server_takes_new_weights_and_is_known_by_its_name(fleet, setting):
+    servers, solvers = fleet
+    model = tiny_llama(1)
+    source = SharedMemoryWeights(setting.weights).publish(model.state_dict().items(), version=1)
+    servers.update_weights(source, drain=True, deadline_s=DEADLINE_S)
+    scores = servers.score_each([STREAM, STREAM[:3]], DEADLINE_S)
+    assert list(scores) == ["server-0", "server-1"]
+    for whole, start in scores.values():
+        assert whole.tolist() == pytest.approx(log_probs(model), abs=1e-4)
+        assert start.tolist() == pytest.approx(log_probs(model)[:3], abs=1e-4)
+    (group,) = solvers.solve_all([(0, CAP)], DEADLINE_S)
+    assert group.oldest_version == 1
+
+
+def test_a_killed_server_and_a_killed_worker_cost_no_task(fleet, setting):
+    servers, solvers = fleet
+    before = servers.score_each([STREAM], DEADLINE_S)["server-0"][0].tolist()
+    wave = [(index, CAP) for index in range(3)]
+    undisturbed = told(solvers.solve_all(wave, DEADLINE_S))
+
+    for index in range(12):
+        solvers.submit(index, CAP)
+    gone = {kill(setting, "server-0"), kill(setting, "worker-0")}
+    outcomes = collected(solvers, 12)
+    assert sorted(group.index for group in outcomes) == list(range(12))
+    assert {group.oldest_version for group in outcomes} == {1}
+
+    # the one that came back serves the weights it never was given
+    assert servers.score_each([STREAM], DEADLINE_S)["server-0"][0].tolist() == before
+    assert told(solvers.solve_all(wave, DEADLINE_S)) == undisturbed
+    said = {process.process: process.pid for process in read_waits(setting.run)}
+    assert not gone & set(said.values())
+    assert {said["server-0"], said["worker-0"]} <= {*servers.pids(), *solvers.pids()}
+
+
+def test_a_server_that_cannot_serve_says_why_at_once(local_ray, setting):
+    from dataclasses import replace
+
+    from rollout.cluster import Servers
+
+    one = setting.rollout.model_copy(update={"servers": 1})
+    servers = Servers(replace(setting, model="no/such/model", rollout=one))
+    with pytest.raises(PolicyError, match="no/such/model"):
+        servers.wait_ready(DEADLINE_S)
+    servers.close()
