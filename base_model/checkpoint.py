@@ -15,7 +15,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +25,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 TRAINER_STATE = "trainer_state.pt"
 PROVENANCE = "provenance.json"
@@ -86,7 +88,8 @@ class Checkpoint:
         try:
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir(parents=True)
-            model.save_pretrained(draft, state_dict=state_dict)
+            with _no_progress_bars():
+                model.save_pretrained(draft, state_dict=state_dict)
             tokenizer.save_pretrained(draft)
             if trainer_state is not None:
                 with (draft / TRAINER_STATE).open("wb") as file:
@@ -140,7 +143,8 @@ class Checkpoint:
 
     def model(self, **kwargs: Any) -> Any:
         """The model, by `AutoModelForCausalLM.from_pretrained(path, **kwargs)`."""
-        return AutoModelForCausalLM.from_pretrained(self.require().path, **kwargs)
+        with _no_progress_bars():
+            return AutoModelForCausalLM.from_pretrained(self.require().path, **kwargs)
 
     def tokenizer(self) -> Any:
         """The tokenizer, by `AutoTokenizer.from_pretrained(path)`."""
@@ -165,6 +169,18 @@ class Checkpoint:
             return {}
         provenance: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return provenance
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Keep transformers' own bars off the console, which shows one of ours."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 def _sibling(path: Path, role: str) -> Path:

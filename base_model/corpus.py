@@ -89,16 +89,16 @@ class Corpus:
         self._end: int = tokenizer.eos_token_id
         self._seed = seed
         self._is_held_out = is_held_out
-        self._texts: list[list[int]] = [self._encode(text).ids for text in paragraphs(is_held_out)]
+        self._paragraphs = paragraphs(is_held_out)
 
     def tokens(self, index: int, progress: float) -> list[int]:
         """Token ids of document `index`, as read when `progress` of the training is done."""
         rng = random.Random(f"{self._seed}:{index}")
         if rng.random() < self._config.text_share:
-            ids = self._texts[rng.randrange(len(self._texts))]
+            text = rng.choice(self._paragraphs)
         else:
-            ids = self._encode(self._sum(rng, progress)).ids
-        return [*ids, self._end]
+            text = self._sum(rng, progress)
+        return [*self._encode(text).ids, self._end]
 
     def _sum(self, rng: random.Random, progress: float) -> str:
         config = self._config
