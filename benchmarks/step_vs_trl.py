@@ -1,0 +1,127 @@
+"""One GRPO step on the same model and the same work: TRL and Munro, turn by turn in one run.
+
+    python benchmarks/smollm2.py /tmp/smollm2
+    python -m venv /tmp/trl && /tmp/trl/bin/pip install "torch==2.13.0+cpu" "trl>=1.16"
+    python benchmarks/step_vs_trl.py --model /tmp/smollm2 --peer-python /tmp/trl/bin/python
+
+A step is all of it: sampling, rewards, forward, backward, optimizer, and for Munro also the new
+weights on their way into vLLM. 8 prompts of 16 completions of 32 tokens, float32. Nobody stops at
+the end-of-turn token, nothing is cut from the softmax (top_p = 1) and the reward differs within
+every group, so that both sides sample and train on exactly the same number of tokens; the run stops
+when they do not. Each side is a process of its own that does nothing while the other has its turn,
+and both have all cores. The first round warms up and does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any, Self
+
+from step_work import Work
+
+HERE = Path(__file__).parent
+
+
+class Side:
+    """One worker process."""
+
+    def __init__(self, name: str, command: list[str]) -> None:
+        self.name = name
+        self.steps: list[dict[str, Any]] = []
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.about = self._answer()
+        print(f"{name:<6} up: {self.about}", flush=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(60)
+
+    def step(self, work: Work, *, counts: bool) -> None:
+        """Let it take one step.
+
+        Raises:
+            SystemExit: it died, or did another amount of work.
+        """
+        assert self._process.stdin is not None
+        self._process.stdin.write("step\n")
+        self._process.stdin.flush()
+        done = self._answer()
+        if done["tokens"] != work.num_sampled:
+            sys.exit(f"{self.name} trained on {done['tokens']} tokens, not {work.num_sampled}")
+        figures = " ".join(f"{key}={value:.3g}" for key, value in done.items())
+        print(f"{self.name:<6} {'' if counts else '(warm-up) '}{figures}", flush=True)
+        if counts:
+            self.steps.append(done)
+
+    def seconds(self) -> float:
+        """Median of the steps that count."""
+        return median(step["seconds"] for step in self.steps)
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            sys.exit(f"{self.name} ended with exit code {self._process.wait()}; see above")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="One GRPO step: TRL against Munro.")
+    parser.add_argument("--model", required=True, help="checkpoint folder, see smollm2.py")
+    parser.add_argument("--peer-python", required=True, help="Python of an environment with TRL")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds that count")
+    parser.add_argument("--prompts", type=int, default=8)
+    parser.add_argument("--samples", type=int, default=16)
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--peer-micro-batch", type=int, default=16, help="TRL's, in completions")
+    parser.add_argument("--threads", type=int, default=0, help="Munro's learner; 0: all cores")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Interleave the two, then print medians, their ratio, and one line of JSON."""
+    args = arguments()
+    work = Work(
+        model=str(Path(args.model).resolve()),
+        num_prompts=args.prompts,
+        num_samples=args.samples,
+        num_tokens=args.tokens,
+    )
+    peer = [args.peer_python, str(HERE / "step_trl.py"), work.to_json(), str(args.peer_micro_batch)]
+    ours = [sys.executable, str(HERE / "step_munro.py"), work.to_json(), str(args.threads)]
+    with Side("TRL", peer) as trl, Side("Munro", ours) as munro:
+        for round_ in range(args.rounds + 1):
+            for side in (trl, munro):
+                side.step(work, counts=round_ > 0)
+        ratio = trl.seconds() / munro.seconds()
+        print(f"median of {args.rounds}: TRL {trl.seconds():.1f} s, Munro {munro.seconds():.1f} s")
+        print(f"Munro is {ratio:.2f} times as fast")
+        print(
+            json.dumps(
+                {
+                    "benchmark": "step_vs_trl",
+                    "ratio": round(ratio, 3),
+                    "trl_s": [step["seconds"] for step in trl.steps],
+                    "munro_s": [step["seconds"] for step in munro.steps],
+                    "trl": trl.about,
+                    "munro": munro.about,
+                }
+            )
+        )
+
+
+if __name__ == "__main__":
+    main()
