@@ -20,7 +20,7 @@ class ScheduleConfig(Config):
     """What follows the linear warm-up."""
     warmup_steps: int = Field(100, ge=0)
     """Steps of the warm-up."""
-    final: float = Field(0.1, ge=0, le=1)
+    final: float = Field(0.05, ge=0, le=1)
     """Rate at the last step, as a share of the peak."""
 
 
@@ -77,7 +77,7 @@ class ModelConfig(Config):
 class PretrainConfig(Config):
     """A run of the trainer core."""
 
-    num_steps: int = Field(1500, ge=1)
+    num_steps: int = Field(1400, ge=1)
     """Optimizer steps."""
     batch_rows: int = Field(32, ge=1)
     """Packed rows per step."""
@@ -88,7 +88,7 @@ class PretrainConfig(Config):
     one stream."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
-    checkpoint_every: int = Field(250, ge=1)
+    checkpoint_every: int = Field(100, ge=1)
     """Steps between checkpoints from which an interrupted run resumes."""
     log_every: int = Field(10, ge=1)
     """Steps between lines of metrics."""
@@ -111,9 +111,9 @@ class CorpusConfig(Config):
     """Digits of every number."""
     worked_share_early: float = Field(0.8, ge=0, le=1)
     """Share of the sums that are worked, in the first part of the training."""
-    worked_share: float = Field(0.15, ge=0, le=1)
+    worked_share: float = Field(0.2, ge=0, le=1)
     """Share of the sums that are worked, in the rest."""
-    early_part: float = Field(0.75, ge=0, le=1)
+    early_part: float = Field(0.8, ge=0, le=1)
     """How much of the training the first part is."""
 
 
