@@ -77,6 +77,10 @@ class Engine(Protocol):
 
         Requests given in one call while nothing else runs are started in the same engine step and
         in the order given, so the same call on the same weights gives bitwise the same completions.
+
+        Raises:
+            PolicyError: the engine cannot serve.
+            ValueError: a request is at fault: a prompt that leaves no room, top_p without top_k.
         """
         ...
 

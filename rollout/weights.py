@@ -3,8 +3,8 @@
     learner ──► publish ──► /dev/shm/…/weights-000007.safetensors ──► WeightSource ──► engines
                        └──► latest.json, for an engine that starts later
 
-A file in shared memory is the one path written and tried here. Between GPUs the same file works
-through host memory; a broadcast over NCCL is left to vLLM's own `nccl` back end.
+One way is written: a file in shared memory. It serves GPUs of the same node too, through host
+memory; a broadcast between GPUs would be another `WeightTransfer`.
 """
 
 from __future__ import annotations
