@@ -34,7 +34,7 @@ from rollout.inference import InferenceServer, build_engine
 from rollout.problem import ProblemWorker
 from rollout.router import Patience, Router
 from rollout.types import Abandoned, Attempt, Group
-from rollout.waits import waiting
+from rollout.waits import Stalled, waiting
 
 CALLS_AT_ONCE = 100_000
 """Calls that one actor has open; the engine's own batch size is what limits work."""
@@ -388,20 +388,22 @@ def _everywhere(
     references = {name: call(actor) for name, actor in actors.items()}
     answers: dict[str, Any] = {}
     for name in actors:
-        told = ""
-        while name not in answers:
-            left = max(end - time.monotonic(), 0)
-            with waiting(f"{what} ({name}{told})", left) as wait:
-                try:
-                    answers[name] = ray.get(references[name], timeout=wait.remaining)
-                except again_after as error:
-                    if not wait.remaining:
-                        raise TimeoutError from error
-                    told = f": {_first_line(error)}"
-                    time.sleep(min(RETRY_S, wait.remaining))
-                    references[name] = call(actors[name])
-                except RayTaskError as error:
-                    raise _cause(error) from error
+        last_failure = ""
+        try:
+            with waiting(f"{what} ({name})", max(end - time.monotonic(), 0)) as wait:
+                while name not in answers:
+                    try:
+                        answers[name] = ray.get(references[name], timeout=wait.remaining)
+                    except again_after as error:
+                        last_failure = f": {_first_line(error)}"
+                        if not wait.remaining:
+                            raise TimeoutError from error
+                        time.sleep(min(RETRY_S, wait.remaining))
+                        references[name] = call(actors[name])
+        except Stalled as stalled:
+            raise Stalled(stalled.who, stalled.what + last_failure, deadline_s) from stalled
+        except RayTaskError as error:
+            raise _cause(error) from error
     return answers
 
 

@@ -1,0 +1,106 @@
+"""A server is rebuilt when its engine dies, and never serves older weights than were published."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from rewards.errors import PolicyError
+from rollout.engine import Request, WeightSource
+from rollout.inference import InferenceServer
+from tests.rollout.builders import ScriptedEngine
+
+
+@pytest.fixture
+def built():
+    """The engines that were built, the last one last."""
+    return []
+
+
+def server(built, folder, *, catch_up=False, failures=0):
+    rest = [failures]
+
+    def build():
+        if rest[0]:
+            rest[0] -= 1
+            raise PolicyError("the GPU's memory is not free yet")
+        built.append(ScriptedEngine(lambda r: [2]))
+        return built[-1]
+
+    return InferenceServer(build, folder, catch_up=catch_up)
+
+
+def publish(folder, version):
+    (folder / "latest.json").write_text(json.dumps({"path": "w", "version": version}))
+
+
+async def test_the_engine_is_built_once_when_it_is_first_needed(built, tmp_path):
+    one = server(built, tmp_path)
+    assert built == []
+    asked = Request(key=(0,), prompt_ids=[1], max_tokens=1, seed=0)
+    await asyncio.gather(*(one.generate([asked]) for _ in range(5)), one.score([1]), one.version())
+    assert len(built) == 1
+    assert len(built[0].calls) == 5
+
+
+async def test_a_first_server_ignores_what_an_interrupted_run_published(built, tmp_path):
+    publish(tmp_path, 9)
+    one = server(built, tmp_path)
+    assert await one.version() == 0
+    await one.update_weights(WeightSource(path="w", version=5), drain=True)
+    assert await one.version() == 5
+
+
+async def test_a_replacement_catches_up_before_it_answers(built, tmp_path):
+    assert await server(built, tmp_path, catch_up=True).version() == 0
+    publish(tmp_path, 9)
+    asked = Request(key=(0,), prompt_ids=[1], max_tokens=1, seed=0)
+    (done,) = await server(built, tmp_path, catch_up=True).generate([asked])
+    assert done.versions.tolist() == [9]
+
+
+async def test_an_engine_that_died_is_replaced_once_it_is_asked_how_it_is(built, tmp_path):
+    one = server(built, tmp_path)
+    assert await one.version() == 0
+    publish(tmp_path, 3)
+    built[0].is_down = True
+    with pytest.raises(PolicyError):
+        await one.version()
+    assert built[0].closed
+    assert await one.version() == 3
+    assert len(built) == 2
+
+
+async def test_a_start_that_failed_is_tried_again_at_the_next_call(built, tmp_path):
+    one = server(built, tmp_path, failures=2)
+    for _ in range(2):
+        with pytest.raises(PolicyError, match="not free yet"):
+            await one.version()
+    assert await one.version() == 0
+
+
+async def test_an_engine_that_cannot_catch_up_is_not_used(built, tmp_path):
+    publish(tmp_path, 3)
+
+    class Refuses(ScriptedEngine):
+        async def update_weights(self, source, *, drain):
+            raise PolicyError("half a file")
+
+    def build():
+        built.append(Refuses(lambda r: [2]))
+        return built[-1]
+
+    one = InferenceServer(build, tmp_path, catch_up=True)
+    with pytest.raises(PolicyError, match="half a file"):
+        await one.version()
+    assert [engine.closed for engine in built] == [True]
+
+
+async def test_closing_closes_the_engine_if_there_is_one(built, tmp_path):
+    one = server(built, tmp_path)
+    await one.close()
+    await one.version()
+    await one.close()
+    assert [engine.closed for engine in built] == [True]
