@@ -1,7 +1,7 @@
 """All processes of one climb, started and ended together. Ray's door in this room.
 
-    driver (this process) ──► Solvers (problem workers) ──► Servers (inference)
-                         └──► Trainer (learner ranks) ── weights in shared memory ──► Servers
+driver (this process) ──► Solvers (problem workers) ──► Servers (inference)
+                     └──► Trainer (learner ranks) ── weights in shared memory ──► Servers
 """
 
 from __future__ import annotations

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
+import click
+
 from machine.config import EvalConfig, RunConfig
+from machine.loading import BadConfig, from_overrides
 from machine.statistics import pass_at_1, pass_at_k
 from rollout.types import Attempt
 
@@ -30,6 +35,34 @@ def held_out_metrics(held_out: HeldOut, config: RunConfig, stage: int) -> dict[s
         "eval/pass_rate_high": estimate.high,
         "eval/response_length": fmean(a.trajectory.num_sampled for task in attempts for a in task),
     }
+
+
+def run_eval(
+    model: str, env: str, tasks: int, runs: int, k: int, overrides: Sequence[tuple[str, str]]
+) -> int:
+    """Print how a checkpoint does on an environment's held-out tasks.
+
+    Raises:
+        BadConfig: a key is wrong, or `k` is more than `runs`.
+        CheckpointError: the model's folder is missing or incomplete.
+    """
+    if k > runs:
+        raise BadConfig(f"--k {k} needs at least as many attempts at each task, not --runs {runs}")
+    from base_model.checkpoint import Checkpoint
+    from machine.cluster import start_fleet
+
+    folder = Checkpoint(Path(model).expanduser()).require().path
+    given = [("num_steps", "1"), ("model.path", str(folder)), ("env", env)]
+    given += [("eval.num_tasks", str(tasks)), ("eval.runs", str(runs)), *overrides]
+    config = from_overrides(given)
+    with (
+        TemporaryDirectory(prefix="munro-eval-") as scratch,
+        start_fleet(config, folder, Path(scratch), learner=False) as fleet,
+    ):
+        attempts = fleet.solvers.evaluate(config.eval, config.length.stages[0])
+    for name, figure in summary(attempts, k).items():
+        click.echo(f"{name:<16} {figure}")
+    return 0
 
 
 def verdicts(attempts: Sequence[Sequence[Attempt]]) -> list[list[bool]]:

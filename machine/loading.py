@@ -34,6 +34,14 @@ def load(path: str, overrides: Sequence[tuple[str, str]] = ()) -> RunConfig:
     return check(raw, source=path)
 
 
+def from_overrides(overrides: Sequence[tuple[str, str]]) -> RunConfig:
+    """A config from dotted keys alone, as `load` without a file."""
+    raw: dict[str, Any] = {}
+    for key, value in overrides:
+        _override(raw, key, value)
+    return check(raw, source="command line")
+
+
 def check(raw: Mapping[str, Any], *, source: str) -> RunConfig:
     """Validate a raw tree; `source` names it in the error."""
     try:
