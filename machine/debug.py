@@ -90,7 +90,7 @@ def _again(run: RunFolder, config: RunConfig, step: int) -> Mapping[str, float]:
         groups = store.read(state.step + 1)
         batch = build_batch(groups, eps=config.learner.advantage_eps)
         report = learner.step(batch, clip=state.clip)
-        metrics = group_metrics(groups, state) | report.metrics | {"policy/k": state.clip.widening}
+        metrics = group_metrics(groups, state) | dict(report.metrics)
         state = state.after(
             entropy=report.entropy,
             truncated=metrics["response/truncated"],

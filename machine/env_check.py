@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import click
 
@@ -13,7 +14,8 @@ from machine.loading import value_of
 
 def run_check(path: str, arguments: Sequence[tuple[str, str]]) -> int:
     """Print what the check found; exit status 1 when the environment is broken."""
-    report = check(path, **{key: value_of(text) for key, text in arguments})
+    given: dict[str, Any] = {key: value_of(text) for key, text in arguments}
+    report = check(path, **given)
     for line in described(report):
         click.echo(line)
     # a grader that never returned sits in a thread that cannot be ended from within

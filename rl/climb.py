@@ -37,7 +37,7 @@ def climb(
         with clock("train"):
             batch = build_batch(fresh, eps=config.learner.advantage_eps)
             report = learner.step(batch, clip=state.clip)
-        metrics = group_metrics(fresh, state) | report.metrics | {"policy/k": state.clip.widening}
+        metrics = group_metrics(fresh, state) | dict(report.metrics)
         run.record(state, fresh)
 
         state = state.after(

@@ -35,5 +35,6 @@ def group_metrics(groups: Sequence[Group], state: ClimbState) -> dict[str, float
         "staleness/mean": fmean(ages),
         "staleness/max": max(ages),
         "length/stage": state.stage,
+        "policy/k": state.clip.widening,
     }
     return found | {f"staleness/hist/{age}": n for age, n in sorted(Counter(ages).items())}

@@ -10,13 +10,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from rollout.waits import Stalled
-
 from rl.config import ClimbConfig
 from rl.controller import Ledger
 from rl.ports import Solvers
 from rl.state import ClimbState, Cursor
 from rollout.types import Group
+from rollout.waits import Stalled
 
 
 class OffPolicy:
