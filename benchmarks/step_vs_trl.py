@@ -66,7 +66,7 @@ class Side:
 
     def seconds(self) -> float:
         """Median of the steps that count."""
-        return median(step["seconds"] for step in self.steps)
+        return median(float(step["seconds"]) for step in self.steps)
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
