@@ -214,6 +214,8 @@ class Learner:
         micros = batch.micro_batches(
             self._config.token_budget, layout=self._layout, width=self._width
         )
+        # agreed on first: from here on every pass is a sequence of collectives
+        num_passes = self._world.largest(len(micros))
         sums: dict[str, float] = {}
         for micro in micros:
             loss, metrics = self._loss(micro, clip, batch.num_global_tokens)
@@ -223,7 +225,7 @@ class Learner:
             figures = {name: float(value) for name, value in metrics.items()}
             figures["learner/computed_tokens"] = float(micro.token_ids.size)
             sums = merged(sums, figures)
-        self._keep_pace(self._world.largest(len(micros)) - len(micros))
+        self._keep_pace(num_passes - len(micros))
         return sums
 
     def _loss(
@@ -248,8 +250,6 @@ class Learner:
 
     def _keep_pace(self, num_passes: int) -> None:
         """Take part in the collectives of ranks that have more micro-batches than this one."""
-        if num_passes <= 0:
-            return
         bundle = Bundle(num_shared=0, sequences=(_to_score([0, 0]),))
         (micro,) = lay_out([bundle], 64, layout=Layout.PADDED, width=1)
         for _ in range(num_passes):

@@ -1,0 +1,121 @@
+"""Two real ranks, FSDP2 over gloo, against one: the same figures and the same weights."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rl.batch import build_batch
+from rl.clip import Clip
+from rl.config import LearnerConfig
+from tests.rl.builders import make_model, random_group, save_model
+from tests.rl.rank import run
+
+ROOT = Path(__file__).parents[2]
+TEXTS = [[3, 1, 4, 1, 5, 9], [2, 6]]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def answers(folder: Path, num_ranks: int) -> list[dict[str, Any]]:
+    """What each rank found out."""
+    return [
+        pickle.loads((folder / f"answer-{rank}-of-{num_ranks}.pkl").read_bytes())
+        for rank in range(num_ranks)
+    ]
+
+
+def run_ranks(folder: Path, num_ranks: int) -> list[dict[str, Any]]:
+    """Run `tests/rl/rank.py` in processes of their own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.rl.rank", str(folder), str(num_ranks), str(free_port())],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return answers(folder, num_ranks)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
+def runs(request, tmp_path_factory):
+    """The same three batches on one rank and on two, with shares of unequal size."""
+    folder = tmp_path_factory.mktemp("fsdp")
+    rng = np.random.default_rng(0)
+    batches = [
+        build_batch([random_group(rng, index=i, num_attempts=2 + 3 * i) for i in range(3)])
+        for _ in range(3)
+    ]
+    # rank 1 gets nothing of this one, and must still take part in every collective
+    batches[1] = build_batch([random_group(rng, num_attempts=2, longest=2, num_prompt=30)])
+    task = {
+        "model": save_model(folder / "model", make_model(tied=request.param)),
+        "config": LearnerConfig(learning_rate=1e-3, eps=1e-6, token_budget=64, max_grad_norm=0.5),
+        "clip": Clip(eps=0.6),
+        "batches": batches,
+        "texts": TEXTS,
+    }
+    (folder / "task.pkl").write_bytes(pickle.dumps(task))
+    run(folder)
+    (one,) = answers(folder, 1)
+    # two ranks go on from what one rank saved: a checkpoint is of no particular number of them
+    (folder / "task.pkl").write_bytes(pickle.dumps(task | {"load": folder / "saved-1"}))
+    return folder, one, run_ranks(folder, 2)
+
+
+def test_two_ranks_report_what_one_does(runs):
+    _, one, two = runs
+    assert two[0]["reports"] == two[1]["reports"]
+    for ours, theirs in zip(two[0]["reports"], one["reports"], strict=True):
+        assert ours.entropy == pytest.approx(theirs.entropy, rel=1e-4)
+        for name in theirs.metrics.keys() - {"learner/computed_tokens"}:
+            assert ours.metrics[name] == pytest.approx(theirs.metrics[name], rel=2e-3, abs=1e-5), (
+                name
+            )
+
+
+def test_two_ranks_score_and_publish_what_one_does(runs):
+    folder, one, two = runs
+    for ours, theirs in zip(two[0]["scores"], one["scores"], strict=True):
+        assert ours == pytest.approx(theirs, abs=2e-3)
+    assert (two[0]["source"].version, two[1]["source"]) == (3, None)
+    ours, theirs = (torch.load(folder / f"published-{ranks}.pt") for ranks in (2, 1))
+    assert ours.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(ours[name], tensor, rtol=1e-3, atol=1e-3)
+
+
+def test_a_checkpoint_of_one_rank_goes_on_with_two_as_if_nothing_had_been(runs):
+    _, one, two = runs
+    assert one["again"] == one["reports"][2]
+    again, before = two[0]["again"].metrics, one["reports"][2].metrics
+    for name in ("learner/loss", "learner/grad_norm", "policy/entropy"):
+        assert again[name] == pytest.approx(before[name], rel=1e-3, abs=1e-5)
+
+
+def test_two_ranks_save_what_one_does(runs):
+    folder, _, _ = runs
+    states = [
+        torch.load(folder / f"saved-{ranks}" / "trainer_state.pt", weights_only=True)
+        for ranks in (1, 2)
+    ]
+    one, two = (state["optimizer"] for state in states)
+    assert one.keys() == two.keys()
+    for name in one:
+        for key in ("exp_avg", "exp_avg_sq", "step"):
+            torch.testing.assert_close(two[name][key], one[name][key], rtol=1e-2, atol=1e-5)
