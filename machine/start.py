@@ -12,6 +12,7 @@ from machine.config import RunConfig
 from machine.loading import BadConfig
 from machine.run import RunFolder, Status, difference
 from rl.state import ClimbState
+from rollout.store import RolloutStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +78,17 @@ def resume(run: RunFolder, config: RunConfig) -> Start:
     """Go back to the newest checkpoint, or to the beginning where there is none."""
     newest = run.newest_checkpoint()
     if newest is None:
-        run.resume(-1)
+        _go_back(run, -1)
         return Start(state=ClimbState.first(config.clip), checkpoint=None, again=True)
     step, folder = newest
     start = saved_start(folder)
-    run.resume(step)
+    _go_back(run, step)
     return start
+
+
+def _go_back(run: RunFolder, step: int) -> None:
+    run.resume(step)
+    RolloutStore(run.rollouts).drop_after(step)
 
 
 def saved_start(folder: Path) -> Start:

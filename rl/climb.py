@@ -50,10 +50,10 @@ def climb(
         with clock("sync"):
             if state.step % config.sync.every_steps == 0:
                 state = state.with_new_policy()
-                metrics |= publisher.publish(state.policy_version)
+                metrics.update(publisher.publish(state.policy_version))
         with clock("eval"):
-            metrics |= run.evaluate(state)
-        run.log(state, metrics | groups.metrics() | clock.metrics(metrics))
+            metrics.update(run.evaluate(state))
+        run.log(state, {**metrics, **groups.metrics(), **clock.metrics(metrics)})
         if state.step % config.checkpoint.every_steps == 0:
             run.save(state)
 

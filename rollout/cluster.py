@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import psutil
@@ -133,10 +134,12 @@ class ServerHandle:
 class _WorkerActor:
     """A `ProblemWorker` in a process of its own, with its problem set and its router."""
 
-    def __init__(self, name: str, setting: Setting, servers: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, setting: Setting, servers: Mapping[str, str]) -> None:
         waits.publish(setting.run, name)
         self._setting = setting
-        self._handles = {server: ServerHandle(server, actor) for server, actor in servers.items()}
+        self._handles = {
+            server: ServerHandle(server, ray.get_actor(known)) for server, known in servers.items()
+        }
 
     # not in `__init__`: Ray never starts an actor again whose constructor raised
     @cached_property
@@ -202,9 +205,16 @@ class Servers:
         self.version = 0
         """Of the weights that all of them serve."""
         num_gpus = setting.rollout.tensor_parallel if ray.cluster_resources().get("GPU") else 0
-        self.actors: dict[str, Any] = {
-            name: _start(_ServerActor, setting, name, num_gpus, setting)
+        # workers look servers up by name: a handle among an actor's arguments could not be had
+        # again when the actor restarts
+        several = uuid4().hex
+        self.known_as = {
+            name: f"{several}/{name}"
             for name in (f"server-{i}" for i in range(setting.rollout.servers))
+        }
+        self.actors: dict[str, Any] = {
+            name: _start(_ServerActor, setting, name, num_gpus, setting, known_as=known)
+            for name, known in self.known_as.items()
         }
 
     def wait_ready(self, deadline_s: float) -> None:
@@ -259,7 +269,7 @@ class Solvers:
     def __init__(self, setting: Setting, servers: Servers) -> None:
         self._servers = servers
         self.actors: dict[str, Any] = {
-            name: _start(_WorkerActor, setting, name, 0, setting, servers.actors)
+            name: _start(_WorkerActor, setting, name, 0, setting, servers.known_as)
             for name in (f"worker-{i}" for i in range(setting.rollout.workers))
         }
         self._running: dict[Any, tuple[str, int, int]] = {}
@@ -352,7 +362,9 @@ class Solvers:
         return _everywhere(what, {name: actor}, call, deadline_s)[name]
 
 
-def _start(kind: type, setting: Setting, name: str, num_gpus: float, *args: Any) -> Any:
+def _start(
+    kind: type, setting: Setting, name: str, num_gpus: float, *args: Any, known_as: str = ""
+) -> Any:
     """An actor that Ray starts again for ever."""
     options: dict[str, Any] = {
         "num_cpus": 0,
@@ -362,6 +374,8 @@ def _start(kind: type, setting: Setting, name: str, num_gpus: float, *args: Any)
         "max_concurrency": CALLS_AT_ONCE,
         "scheduling_strategy": "SPREAD",
     }
+    if known_as:
+        options["name"] = known_as
     if setting.environment:
         options["runtime_env"] = {"env_vars": dict(setting.environment)}
     return ray.remote(kind).options(**options).remote(name, *args)
