@@ -80,7 +80,7 @@ class Side:
             "tokens": batch.num_global_tokens,
             "reward": sum(a.reward.total for g in groups for a in g.attempts)
             / sum(len(group.attempts) for group in groups),
-            "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+            "learner_peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
         }
 
     async def _groups(self, number: int) -> list[Group]:
