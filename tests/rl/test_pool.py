@@ -1,0 +1,51 @@
+"""The learner's ranks as Ray actors, called as one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rl.batch import build_batch
+from rl.clip import Clip
+from rl.cluster import LearnerPool
+from rl.config import DeadlinesConfig, LearnerConfig
+from rl.learner import Learner
+from rollout.weights import SharedMemoryWeights
+from tests.rl.builders import make_model, random_group, save_model
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+CONFIG = LearnerConfig(learning_rate=1e-3, eps=1e-6, token_budget=64, threads=1)
+TEXT = [3, 1, 4, 1, 5, 9]
+
+
+def test_two_actors_are_one_learner(local_ray, tmp_path: Path):
+    model = save_model(tmp_path / "model")
+    rng = np.random.default_rng(0)
+    batch = build_batch([random_group(rng, index=i) for i in range(3)])
+    alone = Learner(model, CONFIG, seed=0)
+    two = CONFIG.model_copy(update={"ranks": 2})
+    pool = LearnerPool(model, two, deadlines=DeadlinesConfig(), seed=0)
+    try:
+        ours, theirs = (learner.step(batch, clip=Clip()) for learner in (pool, alone))
+        for name in theirs.metrics.keys() - {"learner/computed_tokens"}:
+            assert ours.metrics[name] == pytest.approx(theirs.metrics[name], rel=1e-4, abs=1e-6)
+        assert pool.score([TEXT])[0] == pytest.approx(alone.score([TEXT])[0], abs=1e-3)
+
+        source = pool.publish(SharedMemoryWeights(tmp_path / "shared"), 1)
+        assert (Path(source.path).is_file(), source.version) == (True, 1)
+
+        pool.save(tmp_path / "saved", {"step": 1})
+        alone.load(tmp_path / "saved")
+        assert pool.score([TEXT])[0] == pytest.approx(alone.score([TEXT])[0], abs=1e-5)
+
+        # what a rank raises reaches the caller as itself
+        foreign = save_model(tmp_path / "foreign", make_model(hidden_size=64))
+        with pytest.raises(ValueError, match="holds another model"):
+            pool.load(foreign)
+    finally:
+        pool.close()
