@@ -1,4 +1,4 @@
-"""The hot loops: one folder per kernel, holding its plain definition, its fused twin, its benchmark.
+"""The hot loops, one folder per kernel: its plain definition, its fused twin, its benchmark.
 
 Empty for now. The version below is not ours: `transformers` probes for a package of this name and
 must find it too old to be the one it looks for.

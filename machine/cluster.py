@@ -27,8 +27,9 @@ from rl.batch import Batch, StepReport
 from rl.clip import Clip
 from rl.cluster import LearnerPool
 from rollout import waits
-from rollout.cluster import Servers, Setting, Solvers
+from rollout.cluster import Servers, Solvers
 from rollout.engine import WeightSource
+from rollout.setting import Setting
 from rollout.types import Abandoned, Attempt, Group
 from rollout.weights import SharedMemoryWeights, place
 

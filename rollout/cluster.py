@@ -12,7 +12,6 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 from uuid import uuid4
@@ -23,17 +22,15 @@ import ray
 from numpy.typing import NDArray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from envs.config import EnvConfig
 from envs.problem_set import ProblemSet
 from rewards import math
-from rewards.config import RewardsConfig
 from rewards.errors import PolicyError
 from rollout import waits
-from rollout.config import RolloutConfig
 from rollout.engine import Completion, Request, WeightSource
 from rollout.inference import InferenceServer, build_engine
 from rollout.problem import ProblemWorker
 from rollout.router import Patience, Router
+from rollout.setting import Setting
 from rollout.types import Abandoned, Attempt, Group
 from rollout.waits import Stalled, waiting
 
@@ -41,27 +38,6 @@ CALLS_AT_ONCE = 100_000
 """Calls that one actor has open; the engine's own batch size is what limits work."""
 RETRY_S = 0.5
 """Between two looks at an actor that is being restarted."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """What servers and workers of one run must know. Crosses to their processes."""
-
-    model: str
-    """Folder of the checkpoint, tokenizer included."""
-    rollout: RolloutConfig
-    rewards: RewardsConfig
-    envs: tuple[EnvConfig, ...]
-    """With absolute paths (`envs.loader.resolve_config`)."""
-    seed: int
-    max_context: int
-    """Longest token stream; must not be 0."""
-    weights: str
-    """Folder in which the learner publishes new weights."""
-    run: str
-    """The run's folder, for `waits/` and `stacks/`."""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    """Environment variables of the actors' processes."""
 
 
 class _ServerActor:

@@ -303,6 +303,8 @@ def completion(done: RequestOutput, request: Request) -> Completion:
     versions = np.zeros(T, np.int32)
     for span in out.weight_versions or ():
         versions[span.start : span.end] = int(span.version)
+    # one row a position that went through the model: all but the last token
+    experts = out.routed_experts
     return Completion(
         token_ids=ids[:, 0].copy(),
         logp=logp[:, 0].copy(),
@@ -310,5 +312,5 @@ def completion(done: RequestOutput, request: Request) -> Completion:
         versions=versions,
         stopped=out.finish_reason == "stop",
         num_cut=int((num_kept == request.top_k).sum()) if request.top_k else 0,
-        routed_experts=out.routed_experts,
+        routed_experts=None if experts is None else experts[-T:].astype(np.int16),
     )

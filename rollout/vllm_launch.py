@@ -70,7 +70,6 @@ def engine_arguments(
         "logprobs_mode": "processed_logprobs",
         "max_logprobs": max(config.nucleus_candidates, 1),
         "enable_prefix_caching": True,
-        "enable_return_routed_experts": is_mixture_of_experts(model),
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
         "enable_log_requests": False,
@@ -81,6 +80,8 @@ def engine_arguments(
         return arguments | {
             "gpu_memory_utilization": config.gpu_memory,
             "tensor_parallel_size": config.tensor_parallel,
+            # its newer model runner only, which the CPU has not: there the learner routes anew
+            "enable_return_routed_experts": is_mixture_of_experts(model),
         }
     return arguments | {
         # a prompt prefilled in parts makes vLLM wind a seeded generator back, which on the CPU

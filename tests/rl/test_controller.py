@@ -4,7 +4,6 @@ import threading
 from collections import Counter
 
 import pytest
-from rollout.waits import Stalled
 
 from rl.config import BatchConfig, ClimbConfig, DeadlinesConfig, SyncConfig
 from rl.controller import Ledger, NoSignal, OnPolicy, TooManyUnscored
@@ -13,6 +12,7 @@ from rl.state import ClimbState, Cursor
 from rl.streaming import OffPolicy
 from rollout.config import RolloutConfig
 from rollout.types import Reason
+from rollout.waits import Stalled
 from tests.builders import make_abandoned, make_attempt, make_group, make_trajectory
 
 

@@ -1,0 +1,31 @@
+"""What crosses to the processes of a run when they start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from envs.config import EnvConfig
+from rewards.config import RewardsConfig
+from rollout.config import RolloutConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What servers and workers of one run must know. Crosses to their processes."""
+
+    model: str
+    """Folder of the checkpoint, tokenizer included."""
+    rollout: RolloutConfig
+    rewards: RewardsConfig
+    envs: tuple[EnvConfig, ...]
+    """With absolute paths (`envs.loader.resolve_config`)."""
+    seed: int
+    max_context: int
+    """Longest token stream; must not be 0."""
+    weights: str
+    """Folder in which the learner publishes new weights."""
+    run: str
+    """The run's folder, for `waits/` and `stacks/`."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables of the actors' processes."""
