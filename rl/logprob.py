@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-VOCAB_TILE = 8192
+VOCAB_TILE = 4096
 GATHER_TILE = 4096
 # a gathered row costs far more than its share of a matrix product
 GATHER_COST = 16
@@ -37,10 +37,10 @@ class Scale:
     """Bound of the logits (Gemma's `final_logit_softcapping`); 0 for none."""
 
     def apply(self, raw: Tensor) -> Tensor:
-        """Logits from the matrix product."""
+        """Logits from the matrix product, which is overwritten."""
         if self.softcap:
-            raw = self.softcap * torch.tanh(raw / self.softcap)
-        return raw / self.temperature
+            raw = raw.div_(self.softcap).tanh_().mul_(self.softcap)
+        return raw.div_(self.temperature) if self.temperature != 1 else raw
 
     def slope(self, logit: Tensor) -> Tensor | float:
         """Derivative of `apply` at the raw value that gave `logit`."""
@@ -215,7 +215,7 @@ class _Tiled(torch.autograd.Function):
             for columns in _parts(len(weight_VD), VOCAB_TILE):
                 logit_tv, (row, column) = _logits(hidden_TD, *source, rows, columns)
                 slope = scale.slope(logit_tv)
-                grad_tv = logit_tv.sub(norm_T[rows, None]).exp_().neg_()
+                grad_tv = logit_tv.sub_(norm_T[rows, None]).exp_().neg_()
                 grad_tv[row, column] += 1
                 grad_tv = grad_tv.mul_(grad_t).mul_(slope)
                 if scale.softcap and len(ids_M):
@@ -223,8 +223,12 @@ class _Tiled(torch.autograd.Function):
                     grad_tv = grad_tv.nan_to_num_(nan=0.0)
                 grad_tv = grad_tv.to(hidden_TD.dtype)
                 weight_vD = weight_VD[columns].to(hidden_TD.dtype)
-                grad_hidden[rows] += grad_tv @ weight_vD
-                grad_weight[columns] += grad_tv.T @ hidden_tD
+                if grad_tv.dtype == exact:
+                    grad_hidden[rows].addmm_(grad_tv, weight_vD)
+                    grad_weight[columns].addmm_(grad_tv.T, hidden_tD)
+                else:
+                    grad_hidden[rows] += grad_tv @ weight_vD
+                    grad_weight[columns] += grad_tv.T @ hidden_tD
         return (grad_hidden.to(hidden_TD.dtype), grad_weight.to(weight_VD.dtype), *(None,) * 5)
 
 
@@ -251,7 +255,7 @@ def _logits(
         inside = (ids >= columns.start) & (ids < columns.stop)
         allowed_tv = (count_t == 0)[:, None].expand(logit_tv.shape).clone()
         allowed_tv[owner[inside], ids[inside] - columns.start] = True
-        logit_tv = logit_tv.masked_fill_(~allowed_tv, float("-inf"))
+        logit_tv.masked_fill_(~allowed_tv, float("-inf"))
     return logit_tv, here
 
 
