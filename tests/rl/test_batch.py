@@ -81,7 +81,7 @@ def wanted(batch: Batch) -> list[tuple]:
     st.integers(1, 3),
     st.integers(1, 12),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_every_sampled_token_is_asked_once_with_its_own_context(
     seed, layout, budget, turns, num_prompt
 ):

@@ -117,7 +117,7 @@ def near_a_bound(tokens, clip: Clip) -> bool:
 
 
 @given(TOKENS, st.floats(0.05, 0.95), st.floats(0, 5), st.floats(1.01, 60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_tokens_and_any_bounds_agree_with_the_formula(tokens, eps, widening, outer):
     clip = Clip(eps=eps, widening=widening, outer=outer)
     if near_a_bound(tokens, clip):
