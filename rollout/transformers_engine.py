@@ -109,17 +109,27 @@ class TransformersEngine:
 
         def load() -> None:
             from safetensors.torch import load_file
+            from transformers.utils import logging
 
+            # the model's class reads a checkpoint's names (fused experts have others in memory)
+            logging.disable_progress_bar()
             try:
-                missing, extra = self._model.load_state_dict(load_file(source.path), strict=False)
+                model, found = type(self._model).from_pretrained(
+                    None,
+                    config=self._model.config,
+                    state_dict=load_file(source.path),
+                    dtype=self._model.dtype,
+                    output_loading_info=True,
+                )
             except RuntimeError as error:
                 raise PolicyError(f"weights of version {source.version}: {error}") from error
-            missing = set(missing) - set(self._model.all_tied_weights_keys)
-            if missing or extra:
+            if found["missing_keys"] or found["unexpected_keys"]:
                 raise PolicyError(
-                    f"weights of version {source.version} are not this model's: "
-                    f"missing {sorted(missing)[:3]}, unknown {sorted(extra)[:3]}"
+                    f"weights of version {source.version} are not this model's: missing "
+                    f"{sorted(found['missing_keys'])[:3]}, unknown "
+                    f"{sorted(found['unexpected_keys'])[:3]}"
                 )
+            self._model = model.eval().to(self._model.device)
             self._version = source.version
 
         await self._run(load)

@@ -166,10 +166,10 @@ class VllmEngine:
 
     async def _open(self) -> None:
         """On the first call: what needs a running event loop."""
-        if self._broken:
-            raise PolicyError(self._broken)
         if self._is_closed:
             raise PolicyError("the inference engine has been closed")
+        if self._broken:
+            raise PolicyError(self._broken)
         if self._is_open:
             return
         self._is_open = True

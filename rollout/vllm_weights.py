@@ -23,11 +23,14 @@ from vllm.distributed.weight_transfer.base import (
     WeightTransferUpdateInfo,
 )
 from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
+from vllm.model_executor.layers.attention import is_deferred_attention_layer
+from vllm.model_executor.layers.linear import LinearBase
 from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
 from vllm.model_executor.model_loader.reload import (
     finalize_layerwise_reload,
     initialize_layerwise_reload,
 )
+from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
 
 BACKEND = "munro_file"
 PARENT_PULSE_S = 0.5
@@ -72,7 +75,14 @@ class FileTransfer(WeightTransferEngine[FileInit, FileUpdate]):  # type: ignore[
         self.model.load_weights(tensors(update_info.path))
 
     def finish_weight_update(self) -> None:
-        """Put the new values where the kernels read them."""
+        """Put the new values where the kernels read them.
+
+        Raises:
+            RuntimeError: the file lacks weights of some layer.
+        """
+        missing = incomplete(self.model)
+        if missing:
+            raise RuntimeError(f"the file lacks weights of {', '.join(missing[:3])}")
         finalize_layerwise_reload(self.model, self.model_config)
         if self.repack and self.device.type == "cpu":
             repack_embeddings(self.model)
@@ -104,6 +114,22 @@ def repack_embeddings(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, VocabParallelEmbedding) and hasattr(module, "cpu_linear"):
             dispatch_cpu_unquantized_gemm(module, remove_weight=False)
+
+
+def incomplete(model: nn.Module) -> list[str]:
+    """Layers that a reload has given nothing, or half a matrix; vLLM would serve them so.
+
+    Embeddings may lack the rows that pad the vocabulary, so of them only the empty ones count.
+    """
+    tied = getattr(getattr(model, "config", None), "tie_word_embeddings", False)
+    names: list[str] = []
+    for name, layer in model.named_modules():
+        info = get_layerwise_info(layer)
+        waits = info.can_load() and any(True for _ in layer.parameters(recurse=False))
+        lacks = waits and (info.load_numel == 0 or isinstance(layer, LinearBase))
+        if lacks and not is_deferred_attention_layer(layer) and not (tied and name == "lm_head"):
+            names.append(name)
+    return names
 
 
 class Extension:

@@ -13,9 +13,9 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rollout.engine import WeightSource
 
@@ -43,7 +43,8 @@ class SharedMemoryWeights:
 
     Example:
         weights = SharedMemoryWeights(place("stem-4711"))
-        source = weights.publish(model.state_dict().items(), version=7)
+        tensors = checkpoint_tensors(model, model.state_dict())
+        source = weights.publish(tensors.items(), version=7)
     """
 
     def __init__(self, folder: str | Path, *, keep: int = 2) -> None:
@@ -86,6 +87,21 @@ class SharedMemoryWeights:
     def close(self) -> None:
         """Remove the folder with all it holds."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def checkpoint_tensors(model: Any, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same weights under the names that the model's checkpoint has, which engines read.
+
+    For most models nothing changes. A mixture of experts that holds its experts as one matrix in
+    memory is taken apart again; vLLM would pass over the fused names.
+
+    Args:
+        model: the transformers model whose weights they are.
+        state: full (unsharded) tensors by the names of its `state_dict`.
+    """
+    from transformers.core_model_loading import revert_weight_conversion
+
+    return dict(revert_weight_conversion(model, dict(state)))
 
 
 def latest(folder: str | Path) -> WeightSource | None:

@@ -21,6 +21,7 @@ from tests.rollout.tiny_llama import (
     nudge,
     publish,
     requests,
+    tiny_experts,
     tiny_llama,
 )
 
@@ -101,9 +102,9 @@ async def test_nuclei_that_fill_every_candidate_are_counted(engine):
     assert done.num_cut == int((widths == 2).sum()) > 0
 
 
-@pytest.mark.parametrize("tied", [True, False])
-async def test_after_every_update_the_new_weights_answer(tied: bool, tmp_path: Path):
-    model = tiny_llama(tied=tied)
+@pytest.mark.parametrize("kind", ["tied", "untied", "experts"])
+async def test_after_every_update_the_new_weights_answer(kind: str, tmp_path: Path):
+    model = tiny_experts() if kind == "experts" else tiny_llama(tied=kind == "tied")
     model.save_pretrained(tmp_path / "model")
     engine = TransformersEngine(
         str(tmp_path / "model"), RolloutConfig(), seed=0, max_context=CONTEXT

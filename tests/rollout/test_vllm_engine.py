@@ -24,6 +24,7 @@ from rewards.errors import PolicyError
 from rollout.config import RolloutConfig
 from rollout.engine import Completion, Request, WeightSource
 from rollout.vllm_engine import VllmEngine
+from rollout.weights import SharedMemoryWeights, checkpoint_tensors
 from tests.rollout.tiny_llama import (
     CONTEXT,
     VOCAB,
@@ -34,6 +35,7 @@ from tests.rollout.tiny_llama import (
     nudge,
     publish,
     requests,
+    tiny_experts,
     tiny_llama,
 )
 
@@ -289,6 +291,29 @@ async def test_the_score_sees_it_when_the_repacking_is_left_out(tied: Pair):
     tied.engine.repack = True
     await tied.update(seed=100)
     assert await difference() < 1e-4
+
+
+async def test_a_file_that_lacks_a_layer_is_refused(untied: Pair, tmp_path: Path):
+    tensors = checkpoint_tensors(untied.model, untied.model.state_dict())
+    del tensors["model.layers.1.self_attn.q_proj.weight"]  # a third of vLLM's qkv_proj
+    source = SharedMemoryWeights(tmp_path).publish(tensors.items(), 50)
+    with pytest.raises(PolicyError, match=r"lacks weights of model\.layers\.1\.self_attn\.qkv"):
+        await untied.engine.update_weights(source, drain=True)
+    with pytest.raises(PolicyError, match="half-way"):
+        await untied.engine.generate(requests(1))
+
+
+@pytest.mark.slow
+async def test_a_mixture_of_experts_is_served_and_updated(tmp_path: Path):
+    model = tiny_experts()
+    model.save_pretrained(tmp_path / "model")
+    engine = VllmEngine(str(tmp_path / "model"), SMALL, seed=0, max_context=CONTEXT)
+    asked = requests(16)
+    assert mismatch(model, asked, await engine.generate(asked)) < 1e-4
+    nudge(model, seed=1)
+    await engine.update_weights(publish(model, tmp_path / "weights", 1), drain=True)
+    assert mismatch(model, asked, await engine.generate(asked)) < 1e-4
+    await engine.close()
 
 
 async def test_closing_leaves_no_process_behind(untied: Pair):

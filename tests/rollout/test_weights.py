@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rollout.weights import SharedMemoryWeights, latest, place
+from rollout.weights import SharedMemoryWeights, checkpoint_tensors, latest, place
+from tests.rollout.tiny_llama import tiny_experts
 
 
 def test_what_is_published_is_read_back_bit_by_bit(tmp_path: Path):
@@ -40,6 +41,15 @@ def test_a_tied_matrix_is_written_once(tmp_path: Path):
     pairs = [("embed.weight", matrix), ("norm", torch.ones(3)), ("lm_head.weight", matrix)]
     source = SharedMemoryWeights(tmp_path).publish(pairs, version=1)
     assert load_file(source.path).keys() == {"embed.weight", "norm"}
+
+
+def test_fused_experts_are_sent_one_by_one_as_in_a_checkpoint(tmp_path: Path):
+    model = tiny_experts()
+    model.save_pretrained(tmp_path / "model")
+    sent = checkpoint_tensors(model, model.state_dict())
+    saved = load_file(tmp_path / "model" / "model.safetensors")
+    assert sent.keys() == saved.keys() != model.state_dict().keys()
+    assert all(torch.equal(sent[name], saved[name]) for name in saved)
 
 
 def test_a_transposed_or_expanded_tensor_is_written_as_what_it_looks_like(tmp_path: Path):

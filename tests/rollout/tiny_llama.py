@@ -8,10 +8,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
 
 from rollout.engine import Completion, Request, WeightSource
-from rollout.weights import SharedMemoryWeights
+from rollout.weights import SharedMemoryWeights, checkpoint_tensors
 
 VOCAB = 300
 CONTEXT = 256
@@ -35,6 +41,28 @@ def tiny_llama(*, tied: bool, seed: int = 0) -> LlamaForCausalLM:
         eos_token_id=1,
     )
     return LlamaForCausalLM(config).eval()
+
+
+def tiny_experts() -> Qwen3MoeForCausalLM:
+    """Two layers of eight experts, two of which see each token."""
+    torch.manual_seed(0)
+    config = Qwen3MoeConfig(
+        vocab_size=VOCAB,
+        hidden_size=128,
+        intermediate_size=128,
+        moe_intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        num_experts=8,
+        num_experts_per_tok=2,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=False,
+        initializer_range=0.2,
+        mlp_only_layers=[],
+    )
+    return Qwen3MoeForCausalLM(config).eval()
 
 
 def requests(
@@ -65,7 +93,7 @@ def requests(
 
 @torch.inference_mode()
 def logits_of(
-    model: LlamaForCausalLM, request: Request, completion: Completion
+    model: PreTrainedModel, request: Request, completion: Completion
 ) -> NDArray[np.float64]:
     """(T, V) at the request's temperature, before each sampled token."""
     ids = torch.tensor([[*request.prompt_ids, *completion.token_ids.tolist()]])
@@ -100,7 +128,7 @@ def nucleus_by_hand(
 
 
 def mismatch(
-    model: LlamaForCausalLM, asked: Sequence[Request], completions: Sequence[Completion]
+    model: PreTrainedModel, asked: Sequence[Request], completions: Sequence[Completion]
 ) -> float:
     """Mean |behaviour log-prob - transformers' renormalised over the recorded nucleus|."""
     differences: list[float] = []
@@ -115,7 +143,7 @@ def mismatch(
 
 
 def assert_nuclei_are_exact(
-    model: LlamaForCausalLM, asked: Sequence[Request], completions: Sequence[Completion]
+    model: PreTrainedModel, asked: Sequence[Request], completions: Sequence[Completion]
 ) -> None:
     """Every recorded set is the one worked out by hand; positions decided by a hair are let off."""
     widths: set[int] = set()
@@ -146,7 +174,7 @@ def assert_same(first: Sequence[Completion], second: Sequence[Completion]) -> No
 
 
 @torch.no_grad()
-def nudge(model: LlamaForCausalLM, *, seed: int) -> None:
+def nudge(model: PreTrainedModel, *, seed: int) -> None:
     """What a few optimizer steps would do: every weight moves a little."""
     rng = torch.Generator().manual_seed(seed)
     for weight in model.parameters():
@@ -154,6 +182,7 @@ def nudge(model: LlamaForCausalLM, *, seed: int) -> None:
         weight += 0.02 * torch.randn(weight.shape, generator=rng)
 
 
-def publish(model: LlamaForCausalLM, folder: Path, version: int) -> WeightSource:
+def publish(model: PreTrainedModel, folder: Path, version: int) -> WeightSource:
     """Hand the model's weights over as the learner does."""
-    return SharedMemoryWeights(folder).publish(model.state_dict().items(), version)
+    tensors = checkpoint_tensors(model, model.state_dict())
+    return SharedMemoryWeights(folder).publish(tensors.items(), version)
