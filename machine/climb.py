@@ -104,7 +104,7 @@ class Attempt:
             self.console.note(f"going on with {self.run.path} after step {start.state.step}")
         self.console.phase("starting servers, workers and learner")
         try:
-            with start_fleet(self.config, start.checkpoint or self.model, self.run.path) as fleet:
+            with start_fleet(self.config, self.model, self.run.path) as fleet:
                 try:
                     return self._loop(start, journal, fleet)
                 except Stalled:

@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import ray
 from numpy.typing import NDArray
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 from transformers import AutoConfig
 
 from envs.loader import resolve_config
@@ -147,7 +147,8 @@ def start_fleet(
             running.append(solvers)
             trainer = None
             if learner:
-                trainer = _trainer(config, model, weights)
+                with _lost("loading its model"):
+                    trainer = _trainer(config, model, weights)
                 running.append(trainer)
             solvers.wait_ready(config.deadlines.start_s)
             servers.wait_ready(config.deadlines.start_s)
@@ -170,6 +171,9 @@ def _lost(doing: str) -> Iterator[None]:
     except RayActorError as error:
         first = (str(error).strip().splitlines() or [""])[0]
         raise LearnerLost(f"the learner died while {doing} ({first})") from error
+    except RayTaskError as error:
+        # what was raised in the learner says more than where Ray carried it through
+        raise error.cause if isinstance(error.cause, Exception) else error from None
 
 
 @contextmanager

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+# as `munro` sets it: threads that spin on a shared machine make tests crawl
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
