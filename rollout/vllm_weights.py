@@ -63,6 +63,8 @@ class FileTransfer(WeightTransferEngine[FileInit, FileUpdate]):  # type: ignore[
 
     def start_weight_update(self) -> None:
         """Give the layers their loadable parameters back (packing has emptied them)."""
+        if self.device.type == "cpu":
+            forget_packed_experts(self.model)
         initialize_layerwise_reload(self.model)
 
     def update_weights(self, update_info: dict[str, str]) -> None:
@@ -114,6 +116,18 @@ def repack_embeddings(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, VocabParallelEmbedding) and hasattr(module, "cpu_linear"):
             dispatch_cpu_unquantized_gemm(module, remove_weight=False)
+
+
+def forget_packed_experts(model: nn.Module) -> None:
+    """Have the experts' matrices packed anew.
+
+    vLLM packs them only when it builds the layer's kernel, once: after a reload the kernel would
+    read plain matrices as packed ones. Without a kernel it builds one, and packs.
+    """
+    for module in model.modules():
+        method = getattr(module, "quant_method", None)
+        if method is not None and getattr(method, "moe_kernel", None) is not None:
+            method.moe_kernel = None
 
 
 def incomplete(model: nn.Module) -> list[str]:
