@@ -234,6 +234,13 @@ def _setting(config: RunConfig, model: Path, folder: Path) -> Setting:
         envs=tuple(resolve_config(env) for env in config.env),
         seed=config.seed,
         max_context=wanted or most,
-        weights=str(place(f"{run.name}-{os.getpid()}", otherwise=run)),
+        weights=str(_weights_folder(config, run)),
         run=str(run),
     )
+
+
+def _weights_folder(config: RunConfig, run: Path) -> Path:
+    name = f"{run.name}-{os.getpid()}"
+    if config.sync.weights_folder:
+        return Path(config.sync.weights_folder).expanduser().resolve() / name
+    return place(name, otherwise=run)

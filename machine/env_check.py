@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ def run_check(path: str, arguments: Sequence[tuple[str, str]]) -> int:
         click.echo(line)
     # a grader that never returned sits in a thread that cannot be ended from within
     if not report.is_ok:
-        click.get_text_stream("stdout").flush()
+        sys.stdout.flush()
         os._exit(1)
     return 0
 

@@ -51,6 +51,7 @@ class Keeper:
             config.tracking, run.path, config=raw(config), first_step=first_step
         )
         self._saved: int | None = None
+        self._stage: int | None = None
 
     def should_stop(self) -> bool:
         """See `rl.ports.Run`."""
@@ -73,10 +74,16 @@ class Keeper:
 
     def log(self, state: ClimbState, metrics: Mapping[str, float]) -> None:
         """One line of metrics, to file, trackers and console."""
-        self._run.metrics.append(state.step, metrics)
+        self._run.metrics.append(state.step, {**metrics, **self._events(state)})
         for tracker in self._trackers:
             tracker.log(state.step, metrics)
         self._console.step(state.step, metrics)
+
+    def _events(self, state: ClimbState) -> dict[str, list[str]]:
+        before, self._stage = self._stage, state.stage
+        if before in (None, state.stage):
+            return {}
+        return {"event": [f"length cap {self._config.length.stages[state.stage]}"]}
 
     def save(self, state: ClimbState) -> None:
         """Write the checkpoint of this step, unless it was written or there is nothing yet."""

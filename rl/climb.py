@@ -53,7 +53,8 @@ def climb(
                 metrics.update(publisher.publish(state.policy_version))
         with clock("eval"):
             metrics.update(run.evaluate(state))
-        run.log(state, {**metrics, **groups.metrics(), **clock.metrics(metrics)})
+        metrics.update(groups.metrics())
+        run.log(state, metrics | clock.metrics(metrics))
         if state.step % config.checkpoint.every_steps == 0:
             run.save(state)
 

@@ -35,7 +35,10 @@ class Clock:
         """Seconds by phase and in all, and tokens per second from the step's token counts."""
         found = {f"time/{phase}": seconds for phase, seconds in self._seconds.items()}
         found["time/step"] = time.monotonic() - self._start
-        tokens = counts.get("learner/tokens", 0.0)
-        if self._seconds.get("train"):
-            found["speed/learner_tokens_per_s"] = tokens / self._seconds["train"]
+        for name, tokens, phase in (
+            ("learner", "learner/tokens", "train"),
+            ("rollout", "rollout/tokens", "wait"),
+        ):
+            if self._seconds.get(phase):
+                found[f"speed/{name}_tokens_per_s"] = counts.get(tokens, 0.0) / self._seconds[phase]
         return found

@@ -77,6 +77,9 @@ class SyncConfig(Config):
     """Optimizer steps between weight updates of the inference servers."""
     max_staleness: int = Field(8, ge=0)
     """Groups older than this many weight updates are dropped; 0 is on-policy and deterministic."""
+    weights_folder: str = ""
+    """Where servers find new weights. Empty is shared memory, on the learner's node alone; servers
+    on other nodes need a folder of a file system that all nodes share."""
     in_flight: bool = False
     """Swap weights under running requests instead of letting them finish first."""
     proof_tokens: int = Field(64, ge=1)
