@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from envs.problem_set import ProblemSet
 from machine import tracking
 from machine.base import model_folder
 from machine.cluster import Fleet, LearnerLost, start_fleet
@@ -59,6 +60,8 @@ def _summary(config: RunConfig) -> Summary:
 
 def _to_the_end(run: RunFolder, config: RunConfig, console: Console, *, force: bool) -> int:
     with Interrupt(console.note) as interrupt:
+        # what is wrong with an environment is told before anything is trained or started
+        ProblemSet(config.env, config.seed).task(0)
         model = model_folder(config, console)
         start = begin(run, config, {"model": str(model)}, force=force)
         attempt = Attempt(run=run, config=config, console=console, interrupt=interrupt, model=model)

@@ -192,6 +192,9 @@ class Servers:
             name: _start(_ServerActor, setting, name, num_gpus, setting, known_as=known)
             for name, known in self.known_as.items()
         }
+        # engines come up while others do; who waits for them hears of failures
+        for actor in self.actors.values():
+            actor.call.remote("version")
 
     def wait_ready(self, deadline_s: float) -> None:
         """Wait until all of them serve.
@@ -249,6 +252,8 @@ class Solvers:
             for name in (f"worker-{i}" for i in range(setting.rollout.workers))
         }
         self._running: dict[Any, tuple[str, int, int]] = {}
+        for actor in self.actors.values():
+            actor.load.remote()
 
     def wait_ready(self, deadline_s: float) -> None:
         """Wait until all have loaded their environments.

@@ -103,10 +103,6 @@ BROKEN = {
         "def grade(self, task, reply):\n        raise KeyError('the answer')",
         "KeyError",
     ),
-    "its grader returns NaN": (
-        "def grade(self, task, reply):\n        return Grade.of(float('nan'))",
-        "finite",
-    ),
     "its environment has no tasks": (
         "def tasks(self, split):\n        return []\n\n"
         "    def grade(self, task, reply):\n        return Grade.of(True)",

@@ -113,6 +113,7 @@ def test_a_grader_that_never_returns_ends_the_run_with_its_name(folder):
     assert "grade_deadline_s" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_server_that_stops_answering_is_a_stall_with_stacks(folder):
     recipe = str(write_recipe(folder, "stopped-server"))
     run = folder / "runs" / "stopped-server"
