@@ -31,7 +31,7 @@ from rollout.cluster import Servers, Solvers
 from rollout.engine import WeightSource
 from rollout.setting import Setting
 from rollout.types import Abandoned, Attempt, Group
-from rollout.weights import SharedMemoryWeights, place
+from rollout.weights import SharedMemoryWeights, place, sweep
 
 
 class LearnerLost(Exception):
@@ -243,4 +243,5 @@ def _weights_folder(config: RunConfig, run: Path) -> Path:
     name = f"{run.name}-{os.getpid()}"
     if config.sync.weights_folder:
         return Path(config.sync.weights_folder).expanduser().resolve() / name
+    sweep(run.name)
     return place(name, otherwise=run)

@@ -17,6 +17,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import psutil
+
 from rollout.engine import WeightSource
 
 if TYPE_CHECKING:
@@ -111,6 +113,14 @@ def latest(folder: str | Path) -> WeightSource | None:
     except FileNotFoundError:
         return None
     return WeightSource(path=pointer["path"], version=pointer["version"])
+
+
+def sweep(run: str) -> None:
+    """Remove what drivers of the run named `run` left in shared memory when they were killed."""
+    for folder in SHARED_MEMORY.glob(f"munro-{run}-*"):
+        pid = folder.name.removeprefix(f"munro-{run}-")
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def place(name: str, *, otherwise: str | Path | None = None) -> Path:

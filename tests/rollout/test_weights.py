@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from rollout import weights
 from rollout.weights import SharedMemoryWeights, checkpoint_tensors, latest, place
 from tests.rollout.tiny_llama import tiny_experts
 
@@ -94,3 +97,19 @@ def test_the_place_is_shared_memory_or_the_folder_named(
     assert place("stem", otherwise=tmp_path / "run") == tmp_path / "run" / "weights"
     with pytest.raises(ValueError, match="name a folder"):
         place("stem")
+
+
+def test_what_a_killed_driver_left_in_shared_memory_goes_and_what_a_living_one_uses_stays(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(weights, "SHARED_MEMORY", tmp_path)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left, used, other = (
+        tmp_path / name
+        for name in (f"munro-stem-{ended.pid}", f"munro-stem-{os.getpid()}", "munro-stem-two-1x")
+    )
+    for folder in (left, used, other):
+        folder.mkdir()
+    weights.sweep("stem")
+    assert [folder.exists() for folder in (left, used, other)] == [False, True, True]
