@@ -32,7 +32,7 @@ function ticks(low, high, count) {
   const base = 10 ** Math.floor(Math.log10(rough));
   const unit = [1, 2, 2.5, 5, 10].map((m) => m * base).find((m) => m >= rough * 0.999);
   const found = [];
-  for (let at = Math.ceil(low / unit - 1e-9); at * unit <= high + unit * 1e-9; at++) found.push(at * unit);
+  for (let at = Math.ceil(low / unit - 1e-9); at * unit <= high + unit * 1e-9; at++) found.push(at * unit + 0); // + 0: no -0
   return found;
 }
 
