@@ -76,7 +76,7 @@ def _override(raw: dict[str, Any], key: str, text: str) -> None:
         child = node.get(name)
         if name == "env" and not isinstance(child, dict):
             # another environment replaces what the recipe says, its weight and arguments too
-            child = {}
+            child = {"path": child} if isinstance(child, str) and key != "env.path" else {}
         elif not isinstance(child, dict | None):
             raise BadConfig(f"--{key}: {name} is not a table in the recipe")
         node[name] = child = {} if child is None or key == "env.path" else child

@@ -7,7 +7,7 @@ import pytest
 from rl.journal import audit
 from tests.machine.climbing import kill_hard, munro, rows, start, wait_for_step, write_recipe
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

@@ -79,6 +79,13 @@ def test_another_environment_on_the_command_line_drops_the_recipes_arguments(rec
     assert [(one.path, one.args) for one in config.env] == [("./mine.py:Mine", {})]
 
 
+def test_an_environment_named_in_a_word_can_be_given_arguments(recipe):
+    config = load(recipe(), [("env.args.digits", "3"), ("env.args.terms", "2")])
+    assert [(one.path, one.args) for one in config.env] == [
+        ("arithmetic", {"digits": 3, "terms": 2})
+    ]
+
+
 def test_several_environments_carry_weights(recipe):
     text = "num_steps = 3\n[[env]]\npath = 'a'\nweight = 2\n[[env]]\npath = 'b'\n"
     assert [one.weight for one in load(recipe(text)).env] == [2, 1]
