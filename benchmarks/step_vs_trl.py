@@ -1,8 +1,8 @@
 """One GRPO step on the same model and the same work: TRL and Munro, turn by turn in one run.
 
-    python benchmarks/smollm2.py /tmp/smollm2
-    python -m venv /tmp/trl && /tmp/trl/bin/pip install "torch==2.13.0+cpu" "trl>=1.16"
-    python benchmarks/step_vs_trl.py --model /tmp/smollm2 --peer-python /tmp/trl/bin/python
+    python benchmarks/smollm2.py models/smollm2
+    python -m venv .venv-trl && .venv-trl/bin/pip install "torch==2.13.0+cpu" "trl>=1.16"
+    python benchmarks/step_vs_trl.py --model models/smollm2 --peer-python .venv-trl/bin/python
 
 A step is all of it: sampling, rewards, forward, backward, optimizer, and for Munro also the new
 weights on their way into vLLM. 8 prompts of 16 completions of 32 tokens, float32. Nobody stops at
