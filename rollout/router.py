@@ -94,17 +94,20 @@ class Router:
                 failure.
         """
         avoided: set[Server] = set()
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._patience.patience_s
+        end = asyncio.get_running_loop().time() + self._patience.patience_s
+        last_failure = ""
         while True:
-            server = await self._choose(avoided, end)
+            try:
+                server = await self._choose(avoided, end)
+            except PolicyError as failure:
+                # a probe may have found the server well again, and forgotten why it failed
+                raise PolicyError(f"{failure}{last_failure}") from failure
             try:
                 return await self._ask(server, requests)
             except PolicyError as failure:
                 avoided.add(server)
                 self._failed(server, failure)
-                if loop.time() >= end:
-                    raise PolicyError(f"patience is at its end: {self}") from failure
+                last_failure = f"; this request last failed with: {failure}"
 
     async def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """See `Engine.score`; from the least loaded server."""
