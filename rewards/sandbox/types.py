@@ -1,0 +1,218 @@
+"""What a sandbox is asked and what it answers, whatever stands behind it.
+
+A program that a model wrote is hostile: what it did, however badly it ended, is an `Outcome`. Only
+a sandbox that would not start, or lost its hold, is an exception (`rewards.errors.SandboxError`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import TracebackType
+from typing import Self
+
+Files = Mapping[str, bytes | str]
+"""Contents by path below the working directory; text is UTF-8."""
+
+
+class Limit(StrEnum):
+    """Which limit ended a run, or cut what it left."""
+
+    CPU = "cpu"
+    WALL = "wall"
+    MEMORY = "memory"
+    PROCESSES = "processes"
+    OPEN_FILES = "open files"
+    OUTPUT = "output"
+    DISK = "disk"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one run may spend. All of them hold at once.
+
+    Example:
+        Limits(cpu_s=2, wall_s=4, memory_mb=256)
+    """
+
+    cpu_s: float = 5.0
+    """CPU seconds, all processes of the run together where the kernel can count them so."""
+    wall_s: float = 10.0
+    memory_mb: int = 512
+    """MiB."""
+    processes: int = 32
+    """Processes and threads alive at once."""
+    open_files: int = 64
+    """Descriptors of one process."""
+    output_bytes: int = 1 << 20
+    """Of stdout and stderr, each; what is over is cut, and the run ended."""
+    disk_mb: int = 64
+    """MiB of files below the working directory and /tmp."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a run did spend."""
+
+    cpu_s: float
+    wall_s: float
+    memory_mb: float
+    """Peak resident, MiB; 0 where it could not be measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a run ended.
+
+    Example:
+        Outcome(status=0, stdout=b"42\\n", usage=Usage(cpu_s=0.01, wall_s=0.02, memory_mb=9))
+    """
+
+    status: int
+    """Exit status; minus the signal's number when a signal ended it."""
+    stdout: bytes = b""
+    stderr: bytes = b""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """Those asked for that were there: regular files, no links followed."""
+    limit: Limit | None = None
+    """The limit that it hit; None where it ended by itself."""
+    usage: Usage
+
+    @property
+    def is_ok(self) -> bool:
+        """It ended by itself, with status 0."""
+        return self.status == 0 and self.limit is None
+
+
+class Session(ABC):
+    """Several commands in one place: files stay from one to the next, processes do not."""
+
+    @abstractmethod
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        files: Files | None = None,
+        stdin: bytes | str = b"",
+        want: Sequence[str] = (),
+        limits: Limits | None = None,
+    ) -> Outcome:
+        """As `Sandbox.run`, in this session's working directory."""
+
+
+class Sandbox(ABC):
+    """A back end that is ready. Safe to use from many threads; close it in the end.
+
+    Example:
+        with sandbox.open("namespaces", Limits(wall_s=2)) as box:
+            box.run(["python3", "main.py"], files={"main.py": "print(6 * 7)"}).stdout   # b"42\\n"
+    """
+
+    limits: Limits
+    """Of a run that names none."""
+
+    @abstractmethod
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        files: Files | None = None,
+        stdin: bytes | str = b"",
+        want: Sequence[str] = (),
+        limits: Limits | None = None,
+    ) -> Outcome:
+        """Run `command` in an empty working directory that holds `files`, and nothing else of ours.
+
+        Args:
+            command: program and arguments; never through a shell.
+            files: written before it starts; sub-folders are made.
+            stdin: what it may read.
+            want: paths, below the working directory, to bring back.
+            limits: for this run alone.
+
+        Raises:
+            SandboxError: the sandbox failed, not the program.
+            ValueError: a path leads out of the working directory.
+        """
+
+    @abstractmethod
+    def converse(
+        self,
+        command: Sequence[str],
+        answer: Callable[[bytes], bytes | None],
+        *,
+        files: Files | None = None,
+        limits: Limits | None = None,
+    ) -> Outcome:
+        """Run `command` and talk to it line by line while it runs.
+
+        Args:
+            answer: given each whole line that it writes on stdout (newline included), returns what
+                goes to its stdin (b"" for nothing), or None to close its stdin. Called in the
+                thread of the caller. A line longer than `output_bytes` ends the run.
+
+        The first call of `answer` is with b"", before the program has written anything. The
+        outcome's `stdout` is empty; all else is as for `run`.
+        """
+
+    def run_python(
+        self,
+        source: str,
+        *,
+        files: Files | None = None,
+        stdin: bytes | str = b"",
+        want: Sequence[str] = (),
+        limits: Limits | None = None,
+    ) -> Outcome:
+        """Run Python source as `__main__`: from a warm interpreter where the back end has them."""
+        return self.run(
+            ["python3", "-I", "main.py"],
+            files={**(files or {}), "main.py": source},
+            stdin=stdin,
+            want=want,
+            limits=limits,
+        )
+
+    def converse_python(
+        self,
+        source: str,
+        answer: Callable[[bytes], bytes | None],
+        *,
+        files: Files | None = None,
+        limits: Limits | None = None,
+    ) -> Outcome:
+        """`converse` with Python source, from a warm interpreter where there is one."""
+        return self.converse(
+            ["python3", "-I", "-u", "main.py"],
+            answer,
+            files={**(files or {}), "main.py": source},
+            limits=limits,
+        )
+
+    @abstractmethod
+    def session(
+        self, *, files: Files | None = None, limits: Limits | None = None
+    ) -> AbstractContextManager[Session]:
+        """A working directory that lives over several commands."""
+
+    @abstractmethod
+    def has(self, program: str) -> bool:
+        """Whether `program` is to be found in there."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End everything that runs, and free what is held. Safe to call twice."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        failure: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
