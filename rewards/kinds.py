@@ -1,0 +1,165 @@
+"""The graders that have a name: what each is given, and where it is made. The only such table.
+
+A grader takes an item, which is a response with what it is graded against as JSON can say it, and
+returns a `Grade`. One name serves `munro grade --kind NAME`, the service (`rewards.service`), and
+graders that a TOML file names. A new kind is one entry in `KINDS` and one small class.
+
+    with make("math") as grader:
+        grader.grade({"response": "<answer>2/4</answer>", "answer": "0.5"})
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from rewards.types import Grade
+
+Item = Mapping[str, Any]
+"""A response and what it is graded against, by the field names of its kind; JSON-like."""
+
+
+class Grader(ABC):
+    """Grades items of one kind. Safe to use from many threads; close it in the end."""
+
+    @abstractmethod
+    def grade(self, item: Item) -> Grade:
+        """Judge one item, whose fields were checked.
+
+        Raises:
+            EpisodeError: no grade could be had; the item says nothing about the policy.
+            ValueError: a field holds something that this kind cannot use; says which and why.
+        """
+
+    def close(self) -> None:
+        """Free what is held. Safe to call twice."""
+        return None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        failure: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """A field of an item."""
+
+    what: str
+    """For a person: what to put there."""
+    types: tuple[type, ...] = (str,)
+    """What JSON may hold there."""
+    is_required: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of grader, as data.
+
+    Example:
+        Kind(
+            summary="the final answer, as mathematics",
+            factory="rewards.graders:MathGrader",
+            fields={"answer": Field(what="the reference")},
+        )
+    """
+
+    summary: str
+    """One line, for lists."""
+    factory: str
+    """`module:name` of what makes a `Grader` from options."""
+    fields: Mapping[str, Field] = field(default_factory=dict)
+    """What an item holds beside `response`, which every kind takes."""
+    in_process: bool = False
+    """The grader runs in threads of the service's process, for it waits on others most of the time
+    and bounds itself; False runs it in child processes that can be killed."""
+    is_sealed: bool = False
+    """Its child processes start no processes, open no sockets and write no files."""
+    timeout_s: float = 10.0
+    """Wall seconds that one grading may take, unless the config says otherwise."""
+    memory_mb: int = 1024
+    """Address space of a child process, MiB; 0 for no bound."""
+
+
+RESPONSE = Field(what="what the model wrote")
+KINDS: dict[str, Kind] = {
+    "math": Kind(
+        summary="the final answer, compared as mathematics with a reference",
+        factory="rewards.graders:MathGrader",
+        fields={"answer": Field(what="the reference answer", types=(str, int, float))},
+        is_sealed=True,
+        timeout_s=5.0,
+    ),
+}
+
+
+def kind_of(name: str) -> Kind:
+    """The kind of that name.
+
+    Raises:
+        ValueError: there is none; offers the nearest.
+    """
+    if name in KINDS:
+        return KINDS[name]
+    close = difflib.get_close_matches(name, KINDS, n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(KINDS)}."
+    raise ValueError(f"there is no grader {name!r}. {hint}")
+
+
+def check_item(name: str, item: Item) -> None:
+    """Refuse an item that lacks a field or holds the wrong type in one.
+
+    Raises:
+        ValueError: one sentence that names the field and what belongs there.
+    """
+    for key, wanted in {"response": RESPONSE, **kind_of(name).fields}.items():
+        if key not in item:
+            if wanted.is_required:
+                raise ValueError(f"{key!r} is missing: {wanted.what}")
+        elif not isinstance(item[key], wanted.types):
+            types = " or ".join(_JSON_NAMES[each] for each in wanted.types)
+            raise ValueError(f"{key!r} is not {types}: {wanted.what}")
+
+
+_JSON_NAMES: dict[type, str] = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "an object",
+}
+
+
+def make(name: str, /, **options: Any) -> Grader:
+    """A grader of that kind.
+
+    Args:
+        name: of the kind.
+        options: what its factory takes by name.
+
+    Raises:
+        ValueError: no such kind or option, or an option's value is unusable.
+        EpisodeError: what it needs cannot be had on this machine.
+    """
+    module, _, attribute = kind_of(name).factory.partition(":")
+    factory = getattr(importlib.import_module(module), attribute)
+    known = inspect.signature(factory).parameters
+    for option in options:
+        if option not in known:
+            takes = f"It takes: {', '.join(known)}." if known else "It takes none."
+            raise ValueError(f"the grader {name!r} has no option {option!r}. {takes}")
+    grader: Grader = factory(**options)
+    return grader
