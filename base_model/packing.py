@@ -16,7 +16,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Documents = Callable[[int], Sequence[int]]
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A document of which only some tokens are to be learned, such as an answer to a question."""
+
+    token_ids: Sequence[int]
+    learned: Sequence[bool]
+    """One per token."""
+
+
+Documents = Callable[[int], Sequence[int] | Lesson]
 """Token ids of the document with this index; every index has one, and none is empty."""
 
 NO_DOCUMENT = -1
@@ -40,6 +50,8 @@ class PackedRows:
     """(B, T) number of the document within its row; `NO_DOCUMENT` on padding."""
     positions: NDArray[np.int64]
     """(B, T) counted from the start of what attention may see."""
+    learned: NDArray[np.bool_]
+    """(B, T) tokens to be learned, where they have a predecessor; False on padding."""
 
     @property
     def num_tokens(self) -> int:
@@ -60,17 +72,21 @@ def pack(
     token_ids_BT = np.zeros(shape, np.int64)
     document_BT = np.full(shape, NO_DOCUMENT, np.int64)
     position_BT = np.zeros(shape, np.int64)
+    learned_BT = np.zeros(shape, np.bool_)
     for row in range(rows):
         filled = number = 0
         while filled < row_tokens:
-            ids = documents(cursor.document)
-            remaining = len(ids) - cursor.offset
+            document = documents(cursor.document)
+            lesson = document if isinstance(document, Lesson) else _wholly_learned(document)
+            remaining = len(lesson.token_ids) - cursor.offset
             room = row_tokens - filled
             if apart and remaining > room and filled:
                 break
             taken = min(remaining, room)
             span = slice(filled, filled + taken)
-            token_ids_BT[row, span] = ids[cursor.offset : cursor.offset + taken]
+            piece = slice(cursor.offset, cursor.offset + taken)
+            token_ids_BT[row, span] = lesson.token_ids[piece]
+            learned_BT[row, span] = lesson.learned[piece]
             document_BT[row, span] = number if apart else 0
             position_BT[row, span] = np.arange(taken) + (0 if apart else filled)
             filled, number = filled + taken, number + 1
@@ -80,8 +96,14 @@ def pack(
                 if at_end
                 else Cursor(cursor.document, cursor.offset + taken)
             )
-    packed = PackedRows(token_ids=token_ids_BT, documents=document_BT, positions=position_BT)
+    packed = PackedRows(
+        token_ids=token_ids_BT, documents=document_BT, positions=position_BT, learned=learned_BT
+    )
     return packed, cursor
+
+
+def _wholly_learned(token_ids: Sequence[int]) -> Lesson:
+    return Lesson(token_ids, [True] * len(token_ids))
 
 
 def attention_mask(document_BT: Tensor, dtype: torch.dtype) -> Tensor:

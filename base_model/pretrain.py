@@ -9,6 +9,7 @@ Shape suffixes: B = rows, T = tokens of a row, V = vocabulary.
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import time
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from base_model.checkpoint import Checkpoint
 from base_model.config import PretrainConfig
 from base_model.optim import adamw, set_learning_rate
-from base_model.packing import Cursor, PackedRows, attention_mask, has_target, pack
+from base_model.packing import Cursor, Lesson, PackedRows, attention_mask, has_target, pack
 from base_model.schedule import schedule
 
 UNFINISHED = "unfinished"
@@ -35,8 +36,11 @@ METRICS = "metrics.jsonl"
 class Documents(Protocol):
     """An endless corpus, as a pure function, so that a resumed run reads what it would have."""
 
-    def tokens(self, index: int, progress: float) -> Sequence[int]:
-        """Token ids of document `index`, read when `progress` (0 to 1) of the run is done."""
+    def tokens(self, index: int, progress: float) -> Sequence[int] | Lesson:
+        """Token ids of document `index`, read when `progress` (0 to 1) of the run is done.
+
+        A `Lesson` where only some of them are to be learned.
+        """
         ...
 
 
@@ -71,6 +75,7 @@ def pretrain(
     folder: Path,
     provenance: dict[str, Any] | None = None,
     on_metrics: OnMetrics | None = None,
+    device: str = "cpu",
 ) -> Checkpoint:
     """Train to the last step and return the finished checkpoint, `folder/model`.
 
@@ -85,6 +90,7 @@ def pretrain(
         folder: holds checkpoints and `metrics.jsonl`.
         provenance: recorded in the checkpoint beside the training's own figures.
         on_metrics: told every `log_every` steps and at the last one.
+        device: where the model is trained, as torch names it.
 
     Raises:
         CheckpointError: the disk refused.
@@ -94,7 +100,7 @@ def pretrain(
         return finished
     folder.mkdir(parents=True, exist_ok=True)
     with _Threads(config.threads), torch.random.fork_rng(devices=[]):
-        run = _Run(make_model, tokenizer, documents, config, folder)
+        run = _Run(make_model, tokenizer, documents, config, folder, device)
         clock = _Clock(run.step, run.num_tokens)
         while run.step < config.num_steps:
             loss, grad_norm, learning_rate = run.take_step()
@@ -112,17 +118,29 @@ def pretrain(
 
 
 def language_loss(model: nn.Module, rows: PackedRows, *, apart: bool) -> Tensor:
-    """Mean cross-entropy, in nats, over every token that has a predecessor in its document."""
+    """Mean cross-entropy, in nats, over every learned token with a predecessor in its document.
+
+    Where lessons leave most columns with nothing to learn, logits exist at the others only.
+    """
     device = next(model.parameters()).device
     token_ids_BT = torch.from_numpy(rows.token_ids).to(device)
     document_BT = torch.from_numpy(rows.documents).to(device)
     position_BT = torch.from_numpy(rows.positions).to(device)
     mask = attention_mask(document_BT, next(model.parameters()).dtype) if apart else None
-    logits_BTV = model(
-        input_ids=token_ids_BT, attention_mask=mask, position_ids=position_BT, use_cache=False
-    ).logits
-    predicted = has_target(document_BT)
-    return F.cross_entropy(logits_BTV[:, :-1][predicted].float(), token_ids_BT[:, 1:][predicted])
+    predicted = has_target(document_BT) & torch.from_numpy(rows.learned[:, 1:]).to(device)
+    target_BT = token_ids_BT[:, 1:]
+    inputs = {"attention_mask": mask, "position_ids": position_BT, "use_cache": False}
+    columns = predicted.any(dim=0).nonzero().flatten()
+    if 2 * len(columns) < predicted.shape[1] and _chooses_logits(model):
+        predicted, target_BT = predicted[:, columns], target_BT[:, columns]
+        logits_BTV = model(input_ids=token_ids_BT, logits_to_keep=columns, **inputs).logits
+    else:
+        logits_BTV = model(input_ids=token_ids_BT, **inputs).logits[:, :-1]
+    return F.cross_entropy(logits_BTV[predicted].float(), target_BT[predicted])
+
+
+def _chooses_logits(model: nn.Module) -> bool:
+    return "logits_to_keep" in inspect.signature(model.forward).parameters
 
 
 class _Run:
@@ -135,6 +153,7 @@ class _Run:
         documents: Documents,
         config: PretrainConfig,
         folder: Path,
+        device: str,
     ) -> None:
         torch.manual_seed(config.seed)
         self._tokenizer, self._documents = tokenizer, documents
@@ -145,7 +164,7 @@ class _Run:
         self._cursor = Cursor()
         resuming = self._unfinished.exists
         self._model = self._unfinished.model(dtype="auto") if resuming else make_model()
-        self._model.train()
+        self._model.to(device).train()
         self._optimizer = adamw(self._model, config.optimizer)
         if resuming:
             self._restore(self._unfinished.trainer_state())

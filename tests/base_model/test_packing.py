@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from base_model.packing import NO_DOCUMENT, Cursor, attention_mask, has_target, pack
+from base_model.packing import NO_DOCUMENT, Cursor, Lesson, attention_mask, has_target, pack
 
 LENGTHS = st.lists(st.integers(1, 23), min_size=1, max_size=12)
 
@@ -40,6 +40,21 @@ def test_a_document_longer_than_a_row_is_cut_into_pieces():
     assert rows.token_ids.tolist() == [[0] * 8, [0] * 3 + [0] * 5]
     assert rows.documents.tolist() == [[0] * 8, [0] * 3 + [NO_DOCUMENT] * 5]
     assert cursor == Cursor(document=1)
+
+
+def test_a_lesson_keeps_what_is_learned_beside_its_tokens_and_other_documents_are_learned_whole():
+    lesson = Lesson([7, 8, 9, 10], [False, False, True, True])
+    documents = [[5, 6], lesson, lesson].__getitem__
+    rows, _ = pack(documents, Cursor(), rows=1, row_tokens=8, apart=True)
+    assert rows.token_ids.tolist() == [[5, 6, 7, 8, 9, 10, 0, 0]]
+    assert rows.learned.tolist() == [[True, True, False, False, True, True, False, False]]
+
+
+def test_a_lesson_that_is_cut_is_cut_in_both():
+    lesson = Lesson([7, 8, 9, 10], [False, True, False, True])
+    rows, _ = pack(lambda _: lesson, Cursor(), rows=2, row_tokens=3, apart=False)
+    assert rows.token_ids.tolist() == [[7, 8, 9], [10, 7, 8]]
+    assert rows.learned.tolist() == [[False, True, False], [True, False, True]]
 
 
 @settings(max_examples=40)

@@ -14,7 +14,7 @@ import torch
 from base_model.checkpoint import Checkpoint
 from base_model.config import PretrainConfig
 from base_model.corpus import Corpus
-from base_model.packing import Cursor, pack
+from base_model.packing import Cursor, Lesson, pack
 from base_model.pretrain import StepMetrics, language_loss, pretrain
 from base_model.quickstart import new_model
 from tests.base_model.builders import nothing_held_out, small_base, small_tokenizer
@@ -125,6 +125,22 @@ def test_the_loss_is_the_mean_over_what_each_document_predicts_alone():
         total -= sum(logp_TV[t, ids[t + 1]].item() for t in range(len(ids) - 1))
     loss = language_loss(model, rows, apart=True).item()
     assert loss == pytest.approx(total / 6, rel=1e-5)
+
+
+@pytest.mark.parametrize("learned_of_8", [1, 6], ids=["few logits kept", "all logits kept"])
+def test_the_loss_of_lessons_counts_only_what_is_learned(learned_of_8: int):
+    torch.manual_seed(0)
+    model = new_model(small_base().model, small_tokenizer())
+    mask = [False] * (8 - learned_of_8) + [True] * learned_of_8
+    documents = [Lesson(list(range(start, start + 8)), mask) for start in (5, 30)]
+    rows, _ = pack(documents.__getitem__, Cursor(), rows=2, row_tokens=8, apart=True)
+    total = 0.0
+    for lesson in documents:
+        ids = torch.tensor([lesson.token_ids])
+        logp_TV = model(input_ids=ids).logits[0].log_softmax(-1)
+        total -= sum(logp_TV[t - 1, ids[0, t]].item() for t in range(8) if mask[t])
+    loss = language_loss(model, rows, apart=True).item()
+    assert loss == pytest.approx(total / (2 * learned_of_8), rel=1e-5)
 
 
 def test_the_gradient_norm_is_told_before_clipping_and_the_rate_as_scheduled(tmp_path):
