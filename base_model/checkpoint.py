@@ -19,13 +19,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import torch
 from safetensors import SafetensorError
-from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
+
+if TYPE_CHECKING:  # who only asks whether a checkpoint is there does not wait for torch
+    from torch import Tensor
 
 TRAINER_STATE = "trainer_state.pt"
 PROVENANCE = "provenance.json"
@@ -83,6 +82,8 @@ class Checkpoint:
         Raises:
             CheckpointError: the disk refused (full, read-only, no permission).
         """
+        import torch
+
         path = Path(os.path.abspath(path))
         draft = _sibling(path, "draft")
         try:
@@ -143,11 +144,15 @@ class Checkpoint:
 
     def model(self, **kwargs: Any) -> Any:
         """The model, by `AutoModelForCausalLM.from_pretrained(path, **kwargs)`."""
+        from transformers import AutoModelForCausalLM
+
         with _no_progress_bars():
             return AutoModelForCausalLM.from_pretrained(self.require().path, **kwargs)
 
     def tokenizer(self) -> Any:
         """The tokenizer, by `AutoTokenizer.from_pretrained(path)`."""
+        from transformers import AutoTokenizer
+
         return AutoTokenizer.from_pretrained(self.require().path)
 
     def trainer_state(self) -> dict[str, Any]:
@@ -156,6 +161,8 @@ class Checkpoint:
         Raises:
             CheckpointError: the checkpoint carries none.
         """
+        import torch
+
         file = self.require().path / TRAINER_STATE
         if not file.is_file():
             raise CheckpointError(self.path, f"{TRAINER_STATE} missing: training cannot resume")
@@ -174,13 +181,15 @@ class Checkpoint:
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
     """Keep transformers' own bars off the console, which shows one of ours."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         yield
     finally:
         if shown:
-            transformers_logging.enable_progress_bar()
+            logging.enable_progress_bar()
 
 
 def _sibling(path: Path, role: str) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from machine.loading import BadConfig, load, page
+from machine.sentences import is_sentence
 
 OVERRIDABLE = {"ignore_unknown_options": True, "allow_extra_args": True}
 
@@ -164,12 +165,3 @@ def main() -> None:
             raise
         click.echo(f"munro: {error}", err=True)
         sys.exit(2)
-
-
-def is_sentence(error: Exception) -> bool:
-    """Whether the message says it all, and a traceback would only hide it."""
-    if isinstance(error, BadConfig):
-        return True
-    from machine.sentences import SENTENCES
-
-    return isinstance(error, SENTENCES)

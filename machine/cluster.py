@@ -94,6 +94,10 @@ class Workers:
         """Solve a wave in lockstep."""
         return self._solvers.solve_all(tasks, deadline_s)
 
+    def task_id(self, index: int) -> str:
+        """Id of a task of the stream."""
+        return self._solvers.task_id(index)
+
     def evaluate(self, config: EvalConfig, max_response_tokens: int) -> list[list[Attempt]]:
         """Held-out attempts."""
         return self._solvers.evaluate(
@@ -109,10 +113,6 @@ class Fleet:
     solvers: Workers
     learner: Trainer | None
     vocabulary: int
-
-    def task_id(self, index: int) -> str:
-        """Id of a task of the stream."""
-        return self.solvers._solvers.task_id(index)
 
     @property
     def trainer(self) -> Trainer:

@@ -42,7 +42,7 @@ def run_rollout(config: RunConfig, steps: int) -> int:
         state = ClimbState.first(config.clip)
         console.phase("starting servers and workers")
         with start_fleet(config, model, run.path, learner=False) as fleet:
-            ledger = Ledger(config, state.cursor, journal, fleet.task_id, step=0)
+            ledger = Ledger(config, state.cursor, journal, fleet.solvers.task_id, step=0)
             source = OnPolicy(config, ledger, fleet.solvers)
             for step in range(1, steps + 1):
                 console.phase("sampling")

@@ -12,7 +12,6 @@ from machine.config import RunConfig
 from machine.loading import BadConfig
 from machine.run import RunFolder, Status, difference
 from rl.state import ClimbState
-from rollout.store import RolloutStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +86,8 @@ def resume(run: RunFolder, config: RunConfig) -> Start:
 
 
 def _go_back(run: RunFolder, step: int) -> None:
+    from rollout.store import RolloutStore
+
     run.resume(step)
     RolloutStore(run.rollouts).drop_after(step)
 

@@ -37,9 +37,8 @@ class Grader(ABC):
             ValueError: a field holds something that this kind cannot use; says which and why.
         """
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most hold nothing
         """Free what is held. Safe to call twice."""
-        return None
 
     def __enter__(self) -> Self:
         return self

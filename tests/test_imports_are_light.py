@@ -19,6 +19,7 @@ def module_name(path: Path) -> str:
 
 LIGHT = {
     "the command line": ["machine.cli"],
+    "a climb until it starts something": ["machine.climb", "machine.status"],
     "types and configs": [
         module_name(path)
         for room in ROOMS
