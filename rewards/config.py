@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -9,6 +11,29 @@ class Config(BaseModel):
     """A typo is an error, and nothing changes after start-up."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class SandboxConfig(Config):
+    """Where programs run, and what one run may spend; each limit as in `sandbox.Limits`."""
+
+    backend: Literal["namespaces", "docker"] = "namespaces"
+    """What stands behind it. What cannot be had is an error, never a weaker sandbox."""
+    cpu_s: float = Field(5.0, gt=0)
+    """CPU seconds."""
+    wall_s: float = Field(10.0, gt=0)
+    """Wall seconds: more than `cpu_s`, for machines that are busy."""
+    memory_mb: int = Field(512, ge=32)
+    """MiB."""
+    processes: int = Field(32, ge=1)
+    """Processes and threads alive at once."""
+    open_files: int = Field(64, ge=16)
+    """Descriptors of one process."""
+    output_bytes: int = Field(1 << 20, ge=1)
+    """Of stdout and stderr, each."""
+    disk_mb: int = Field(64, ge=1)
+    """MiB of files that a run may leave."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Of the back end, by the names that its `open_sandbox` takes (an image, say)."""
 
 
 class RewardsConfig(Config):
@@ -28,3 +53,5 @@ class RewardsConfig(Config):
     """Wall seconds that one check may take before its process is killed."""
     memory_mb: int = Field(1024, ge=128)
     """Address space of one checking process, in MiB."""
+    sandbox: SandboxConfig = Field(default_factory=SandboxConfig)
+    """Where the programs of code tasks run."""
