@@ -124,6 +124,8 @@ class Environment(ABC):
     """How reports and stores call it; the class name in lower case unless given."""
     file_args: ClassVar[tuple[str, ...]] = ()
     """Constructor arguments that name files: made absolute before another process loads it."""
+    needs_graders: ClassVar[bool] = False
+    """It grades nothing by itself: `[env.graders]` must."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from rewards.config import Config
+from rewards.tree import Gated, GraderConfig, Lexicographic, Severity, Sum, check_names, node_of
 
 
 class EnvConfig(Config):
@@ -18,3 +19,18 @@ class EnvConfig(Config):
     """Share of the problem set, relative to the other environments."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the environment's constructor."""
+    graders: dict[str, GraderConfig] = Field(default_factory=dict)
+    """Graders by the name of the part that each scores."""
+    reward: str | Sum | Lexicographic | Gated | Severity | None = None
+    """What is paid: a part, or a way to combine some ("task" is the environment's own grade).
+    Unset, the environment's own grade alone."""
+
+    @field_validator("reward", mode="before")
+    @classmethod
+    def _reward_is_a_tree(cls, value: Any) -> Any:
+        return None if value is None else node_of(value, "env.reward")
+
+    @model_validator(mode="after")
+    def _parts_are_scored(self) -> Self:
+        check_names(self.graders, self.reward)
+        return self

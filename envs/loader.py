@@ -25,7 +25,9 @@ from types import ModuleType
 from typing import Any
 
 from envs.base import Environment
+from envs.combined import Combined
 from envs.config import EnvConfig
+from rewards.tree import OWN, GraderConfig, names
 
 HERE = Path(__file__).parent
 GROUP = "munro.envs"
@@ -56,6 +58,24 @@ def load(path: str, /, **args: Any) -> Environment:
         raise BadEnvironment(f"{path}: {error}") from error
     except Exception as error:
         raise BadEnvironment(f"{path} cannot be made: {blame(error)}") from error
+
+
+def load_config(config: EnvConfig) -> Environment:
+    """The environment of a config, with its graders and its reward. Raises as `load` does."""
+    environment = load(config.path, **config.args)
+    if config.reward is None:
+        if environment.needs_graders:
+            raise BadEnvironment(
+                f"{config.path} grades nothing by itself: name graders in [env.graders], and in "
+                "env.reward what is paid."
+            )
+        return environment
+    if environment.needs_graders and OWN in names(config.reward):
+        raise BadEnvironment(f"{config.path} has no grade of its own: leave {OWN!r} out of reward.")
+    try:
+        return Combined(environment, config.graders, config.reward)
+    except ValueError as error:
+        raise BadEnvironment(f"env.{error}") from error
 
 
 def find(path: str) -> type[Environment]:
@@ -89,7 +109,17 @@ def resolve_config(config: EnvConfig) -> EnvConfig:
         value = args.get(name)
         if isinstance(value, str) and Path(value).expanduser().exists():
             args[name] = str(Path(value).expanduser().resolve())
-    return config.model_copy(update={"path": resolve(config.path), "args": args})
+    graders = {name: _resolved(grader) for name, grader in config.graders.items()}
+    made = {"path": resolve(config.path), "args": args, "graders": graders}
+    return config.model_copy(update=made)
+
+
+def _resolved(grader: GraderConfig) -> GraderConfig:
+    path = grader.args.get("path")
+    if not (isinstance(path, str) and Path(path).expanduser().exists()):
+        return grader
+    args = grader.args | {"path": str(Path(path).expanduser().resolve())}
+    return grader.model_copy(update={"args": args})
 
 
 def available() -> list[tuple[str, str]]:

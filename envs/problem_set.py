@@ -16,7 +16,7 @@ from typing import cast
 
 from envs.base import Environment
 from envs.config import EnvConfig
-from envs.loader import BadEnvironment, blame, load
+from envs.loader import BadEnvironment, blame, load_config
 from envs.shuffle import shuffled
 from envs.types import Task
 
@@ -135,7 +135,7 @@ class ProblemSet:
         self._seed = seed
         self._environments: dict[str, Environment] = {}
         for config in configs:
-            environment = load(config.path, **config.args)
+            environment = load_config(config)
             self._environments[self._unique(environment.name)] = environment
         self._pools = [TaskPool(e, "train", name) for name, e in self._environments.items()]
         for pool in self._pools:

@@ -91,6 +91,15 @@ def chain_of_thought(reply: str) -> str:
     return before if tag else ANSWER.sub(" ", reply)
 
 
+def visible(reply: str) -> str:
+    """What a user sees of a reply: all that follows the thoughts; nothing where they never end."""
+    _, thoughts, after = reply.rpartition("</think>")
+    if thoughts:
+        return after
+    before, tag, _ = reply.partition("<think>")
+    return before if tag else reply
+
+
 def num_foreign_words(text: str) -> int:
     """Words that are not English.
 

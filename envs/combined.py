@@ -1,0 +1,260 @@
+"""Any environment, with graders added and a reward combined from what they say.
+
+    [env]
+    path = "arithmetic"
+    [env.graders.brief]
+    kind = "brevity"
+    [env.reward]
+    kind = "lexicographic"
+    parts = ["task", "brief"]          # "task" is the environment's own grade
+
+An attempt is first graded as far as it takes to tell whether it passes, for that is what the gates
+of a climb count. Once a group is complete the rest is scored: only parts that the reward needs, so
+nothing behind a closed gate, and graders that compare attempts see the whole group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from envs.base import Environment, Episode, as_grade, call
+from envs.types import Message, Task, Trajectory
+from rewards.combine import Combination
+from rewards.kinds import Grader, check_item, make
+from rewards.language import visible
+from rewards.tree import OWN, GraderConfig, levels, names
+from rewards.types import Grade
+
+RANGES = {"honesty": (-1.0, 1.0), "length_range": (-1.0, 0.0)}
+"""Least and largest value of kinds that do not keep to 0 and 1."""
+MOST_AT_ONCE = 64
+"""Gradings of one group that run at the same time."""
+MOST_REASON = 300
+"""Characters of a grade's reason."""
+
+
+class Combined(Environment):
+    """An environment whose reward is a tree over parts."""
+
+    def __init__(
+        self, environment: Environment, graders: Mapping[str, GraderConfig], reward: Any
+    ) -> None:
+        """
+        Args:
+            environment: whose tasks and episodes these are.
+            graders: by the name of their part. What `reward` does not name is scored and shown,
+                but not paid.
+            reward: a tree of `rewards.tree`.
+
+        Raises:
+            ValueError: a grader's options are wrong, or a gate would pay those who fail it.
+        """
+        self.name = environment.name
+        self.environment = environment
+        self._configs = dict(graders)
+        self._own = OWN in names(reward)
+        self._levels = levels(reward)
+        ranges = {name: one.range or RANGES.get(one.kind, (0, 1)) for name, one in graders.items()}
+        self._combination = Combination(reward, ranges)
+        self._graders = {name: _made(name, one) for name, one in graders.items()}
+        # processes and connections of the graders end with whoever uses them
+        weakref.finalize(self, _close, list(self._graders.values()))
+        self._late = {name for name, one in graders.items() if one.late or self._is_joint(name)}
+        if self._own and type(environment).grade_group is not Environment.grade_group:
+            raise ValueError(
+                f"{environment.name} compares attempts itself (grade_group): its own grade cannot "
+                f"be combined with others. Leave {OWN!r} out of env.reward."
+            )
+
+    @property
+    def tools(self) -> tuple[Mapping[str, Any], ...]:
+        """The environment's own."""
+        return self.environment.tools
+
+    def tasks(self, split: str) -> Iterable[Task]:
+        """The environment's own."""
+        return self.environment.tasks(split)
+
+    def gold_reply(self, task: Task) -> Any:
+        """The environment's own."""
+        return self.environment.gold_reply(task)
+
+    async def start(self, task: Task) -> Episode:
+        """An episode of the environment, graded here."""
+        return _Graded(self, task, await call(self.environment.start, task))
+
+    async def first_grade(self, task: Task, trajectory: Trajectory, episode: Episode) -> Grade:
+        """The verdict on one attempt, and the parts that it takes."""
+        scores = _Scores(self._brought(task))
+        tree = self._combination
+        while wanted := tree.undecided(scores.known, scores.passed, self._late):
+            await self._score_one(wanted, task, trajectory, episode, scores)
+        verdict = tree.verdict(scores.known, scores.passed)
+        left = tree.needed([scores.known])
+        if verdict is None:
+            # nothing can tell but the reward itself: score all that needs no siblings
+            while now := [name for name in left if name not in self._late]:
+                await self._score_one(now, task, trajectory, episode, scores)
+                left = tree.needed([scores.known])
+        elif left and self._own and OWN not in scores.known:
+            # the environment grades while the episode lives: later is too late
+            await self._score_one([OWN], task, trajectory, episode, scores)
+            left = tree.needed([scores.known])
+        reward = float(bool(verdict)) if left else tree.rewards([scores.known])[0]
+        return Grade(reward=reward, passed=verdict, parts=scores.known, reason=scores.reason())
+
+    async def grade_group(
+        self, task: Task, trajectories: Sequence[Trajectory], grades: Sequence[Grade]
+    ) -> list[Grade]:
+        """Everything else, and the reward of each attempt."""
+        group = [_Scores(dict(grade.parts)) for grade in grades]
+        known = [scores.known for scores in group]
+        everyone = list(range(len(group)))
+        while wanted := self._combination.needed(known):
+            await self._score(wanted, task, trajectories, group)
+        paid = names(self._combination.node)
+        watched = {name: everyone for name in self._graders if name not in paid}
+        if watched:
+            await self._score(watched, task, trajectories, group)
+        rewards = self._combination.rewards(known)
+        return [
+            Grade(
+                reward=reward,
+                passed=grade.passed,
+                parts=scores.known,
+                reason=_joined(grade.reason, scores.reason()),
+            )
+            for reward, grade, scores in zip(rewards, grades, group, strict=True)
+        ]
+
+    def _brought(self, task: Task) -> dict[str, float]:
+        """Levels of severity that the task brings."""
+        brought = {}
+        for name in self._levels:
+            value = task.payload.get(name)
+            if isinstance(value, int | float):
+                brought[name] = float(value)
+        return brought
+
+    async def _score_one(
+        self,
+        wanted: Iterable[str],
+        task: Task,
+        trajectory: Trajectory,
+        episode: Episode,
+        scores: _Scores,
+    ) -> None:
+        for name in wanted:
+            if name == OWN:
+                scores.enter(name, as_grade(await call(episode.grade, trajectory)), None)
+                continue
+            grade = await call(self._graders[name].grade, self._item(name, task, trajectory))
+            scores.enter(name, as_grade(grade), self._configs[name])
+
+    async def _score(
+        self,
+        wanted: Mapping[str, Sequence[int]],
+        task: Task,
+        trajectories: Sequence[Trajectory],
+        group: Sequence[_Scores],
+    ) -> None:
+        """Score parts of some attempts, all at once as far as they may."""
+        room = asyncio.Semaphore(MOST_AT_ONCE)
+
+        async def alone(name: str, row: int) -> None:
+            async with room:
+                item = self._item(name, task, trajectories[row])
+                grade = await call(self._graders[name].grade, item)
+            group[row].enter(name, as_grade(grade), self._configs[name])
+
+        async def together(name: str, rows: Sequence[int]) -> None:
+            items = [self._item(name, task, trajectories[row]) for row in rows]
+            grades = await call(self._graders[name].grade_group, items)
+            for row, grade in zip(rows, grades, strict=True):
+                group[row].enter(name, as_grade(grade), self._configs[name])
+
+        work = []
+        for name, rows in wanted.items():
+            if self._is_joint(name):
+                work.append(together(name, rows))
+            else:
+                work += [alone(name, row) for row in rows]
+        await asyncio.gather(*work)
+
+    def _is_joint(self, name: str) -> bool:
+        return hasattr(self._graders[name], "grade_group")
+
+    def _item(self, name: str, task: Task, trajectory: Trajectory) -> dict[str, Any]:
+        """What a grader is given: the task's own fields, and these."""
+        config = self._configs[name]
+        item = {
+            "prompt": "\n\n".join(message.content for message in task.messages),
+            "task_id": task.id,
+            **task.payload,
+            "response": trajectory.reply if config.thoughts else visible(trajectory.reply),
+            "num_tokens": trajectory.num_sampled,
+        }
+        for wanted, called in config.fields.items():
+            if called not in item:
+                raise ValueError(f"the task {task.id!r} has no field {called!r} (graders.{name})")
+            item[wanted] = item[called]
+        check_item(config.kind, item)
+        return item
+
+
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """What is known of one attempt, by part."""
+
+    known: dict[str, float]
+    passed: dict[str, bool | None] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def enter(self, name: str, grade: Grade, config: GraderConfig | None) -> None:
+        """One part, with the parts of its own beside it."""
+        self.known[name] = grade.reward
+        self.known.update({f"{name}/{part}": value for part, value in grade.parts.items()})
+        self.passed[name] = grade.passed
+        if config is not None and config.pass_at is not None:
+            self.passed[name] = grade.reward >= config.pass_at
+        self.reasons[name] = grade.reason
+
+    def reason(self) -> str:
+        return _joined(*(f"{name}: {why}" for name, why in self.reasons.items() if why))
+
+
+class _Graded(Episode):
+    """An episode of the environment inside, with a grade of our own."""
+
+    def __init__(self, combined: Combined, task: Task, inner: Episode) -> None:
+        self._combined, self._task, self._inner = combined, task, inner
+
+    async def reply(self, message: Message) -> Sequence[Message] | None:
+        seen: Sequence[Message] | None = await call(self._inner.reply, message)
+        return seen
+
+    async def grade(self, trajectory: Trajectory) -> Grade:
+        return await self._combined.first_grade(self._task, trajectory, self._inner)
+
+    async def close(self) -> None:
+        await call(self._inner.close)
+
+
+def _made(name: str, config: GraderConfig) -> Any:
+    try:
+        return make(config.kind, **config.args)
+    except ValueError as error:
+        raise ValueError(f"graders.{name}: {error}") from error
+
+
+def _close(graders: Sequence[Grader]) -> None:
+    for grader in graders:
+        grader.close()
+
+
+def _joined(*reasons: str) -> str:
+    return "; ".join(filter(None, reasons))[:MOST_REASON]
