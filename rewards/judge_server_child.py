@@ -1,0 +1,99 @@
+"""Keeps one server alive exactly as long as the process that wants it. Started by path.
+
+    python judge_server_child.py PARENT_PID COMMAND...
+
+Runs the command with everything it starts in a session of its own, and ends all of it when stdin
+closes, when the parent dies, when it is told to (SIGTERM), or when the command itself ends. A
+server's own children outlive it otherwise, with the memory of the model. It stands alone: standard
+library only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from types import FrameType
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+GRACE_S = 5.0
+
+
+def main() -> int:
+    """Run the command of the command line; return its exit status."""
+    parent, command = int(sys.argv[1]), sys.argv[2:]
+    ends, told = os.pipe()
+
+    def tell(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signal's own form
+        os.write(told, b"x")
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, tell)
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it died before we could ask to be told
+        return 1
+
+    def die_with_us() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    server = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=die_with_us,  # safe: this process has one thread
+    )
+    try:
+        select.select([0, ends, os.pidfd_open(server.pid)], [], [])
+    finally:
+        end_all(server)
+    return server.returncode
+
+
+def end_all(server: subprocess.Popen[bytes]) -> None:
+    """End the server and whatever it left: politely at first, then for certain."""
+    with suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        server.wait(GRACE_S)
+    # orphans come to us, the subreaper, one generation after the other
+    while left := descendants():
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if server.poll() is None:
+            server.wait()
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        time.sleep(0.01)
+
+
+def descendants() -> list[int]:
+    """Every process below this one, dead but not yet collected ones left out."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        with suppress(OSError), open(f"/proc/{entry}/stat", encoding="utf-8") as stat:
+            # "pid (name) state parent ...", and a name may hold anything
+            state, above = stat.read().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                children.setdefault(int(above), []).append(int(entry))
+    found, ours = [], [os.getpid()]
+    while ours:
+        below = children.get(ours.pop(), [])
+        found += below
+        ours += below
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
