@@ -45,6 +45,14 @@ class RewardsConfig(Config):
     """Language reward lost per non-English word of the chain of thought."""
     length_weight: float = Field(0.25, ge=0)
     """w_len: the largest deduction for length (0 at the report's last stage)."""
+    length_form: Literal["report", "alp"] = "report"
+    """R_len as in Eq. 12, or as ALP has it (arXiv 2506.05256): with a floor of 1 / group size."""
+    alp_scale: int = Field(0, ge=0)
+    """N of ALP: tokens that cost the whole weight; 0 takes the cap of the stage."""
+    repetition_weight: float = Field(0.0, ge=0)
+    """Deduction for a response that is all repetition."""
+    truncation_weight: float = Field(0.0, ge=0)
+    """Deduction for a response that a limit cut short."""
     max_unscored_rate: float = Field(0.2, gt=0, le=1)
     """Share of attempts without a grade, over the last 20 groups, above which the run stops."""
     workers: int = Field(2, ge=1)

@@ -27,3 +27,31 @@ def penalty(num_tokens: int, pass_rate: float, cap: int) -> float:
     if not 0 <= pass_rate <= 1:
         raise ValueError(f"pass_rate is {pass_rate}: must lie between 0 and 1")
     return pass_rate * num_tokens / cap
+
+
+def alp(num_tokens: int, pass_rate: float, group_size: int, scale: int) -> float:
+    """ALP's own form: max(p, 1 / K) * |y| / N, so that unsolved problems cost a little too.
+
+    arXiv 2506.05256. Its beta is the weight of this part (`rewards.length_weight`).
+
+    Args:
+        num_tokens: |y|, sampled tokens of the response.
+        pass_rate: p, share of the group's attempts that passed, 0 to 1.
+        group_size: K, attempts of the group.
+        scale: N, tokens that count as 1.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+        alp(500, pass_rate=0.0, group_size=16, scale=1000)      # 0.03125
+    """
+    if group_size < 1:
+        raise ValueError(f"group_size is {group_size}: a group has at least 1 attempt")
+    if scale < 1:
+        raise ValueError(f"scale is {scale}: must be at least 1 token")
+    if num_tokens < 0:
+        raise ValueError(f"num_tokens is {num_tokens}: must not be negative")
+    if not 0 <= pass_rate <= 1:
+        raise ValueError(f"pass_rate is {pass_rate}: must lie between 0 and 1")
+    return max(pass_rate, 1 / group_size) * num_tokens / scale

@@ -199,7 +199,7 @@ def levels(node: Any) -> list[str]:
 
 OWN = "task"
 """The part that an environment's own grade is, where graders are added to it."""
-RESERVED = ("total", "language", "length", "repetition", "truncation", OWN)
+RESERVED = ("total", "std", "language", "length", "repetition", "truncation", OWN)
 """Names of parts that no grader may take."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import fields
 from statistics import fmean, pstdev
 
+from rewards.compose import RewardBreakdown
 from rl.state import ClimbState
-from rollout.types import Group
+from rollout.types import Attempt, Group
+
+MOST_PARTS = 32
+"""Names of grade parts that become metrics: a grader may make up a name for every test."""
 
 
 def group_metrics(groups: Sequence[Group], state: ClimbState) -> dict[str, float]:
@@ -20,10 +25,7 @@ def group_metrics(groups: Sequence[Group], state: ClimbState) -> dict[str, float
     attempts = [attempt for group in groups for attempt in group.attempts]
     lengths = [attempt.trajectory.num_sampled for attempt in attempts]
     ages = [state.policy_version - group.oldest_version for group in groups]
-    found = {
-        f"reward/{part}": fmean(getattr(attempt.reward, part) for attempt in attempts)
-        for part in ("total", "task", "language", "length")
-    }
+    found = _rewards(attempts)
     found |= {
         "reward/std": fmean(pstdev([a.reward.total for a in group.attempts]) for group in groups),
         "pass_rate/trained": fmean(group.pass_rate for group in groups),
@@ -38,3 +40,18 @@ def group_metrics(groups: Sequence[Group], state: ClimbState) -> dict[str, float
         "policy/k": state.clip.widening,
     }
     return found | {f"staleness/hist/{age}": n for age, n in sorted(Counter(ages).items())}
+
+
+def _rewards(attempts: Sequence[Attempt]) -> dict[str, float]:
+    """Mean of every part of the reward, and of the parts of which graders made the task's.
+
+    A part that only some attempts have (it stands behind a gate, or another environment knows
+    nothing of it) is averaged over those.
+    """
+    own = [part.name for part in fields(RewardBreakdown)]
+    found = {f"reward/{part}": fmean(getattr(a.reward, part) for a in attempts) for part in own}
+    names = dict.fromkeys(name for attempt in attempts for name in attempt.grade.parts)
+    for name in sorted(names)[:MOST_PARTS]:
+        values = [a.grade.parts[name] for a in attempts if name in a.grade.parts]
+        found[f"reward/{name if name not in own else f'{name}_grade'}"] = fmean(values)
+    return found

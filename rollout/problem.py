@@ -26,7 +26,7 @@ from typing import Any
 
 from envs.base import Environment, Episode, as_grade, call
 from envs.types import Message, Task, Trajectory
-from rewards import language, length
+from rewards import language, length, repetition
 from rewards.compose import compose
 from rewards.config import RewardsConfig
 from rewards.errors import EnvironmentFailure, EpisodeError, GraderError
@@ -359,7 +359,9 @@ class ProblemWorker:
             index=index,
             task=task,
             attempts=tuple(
-                self._attempt_of(trajectory, grade, pass_rate, cap)
+                self._attempt_of(
+                    trajectory, grade, self._length(trajectory, pass_rate, cap, len(played))
+                )
                 for trajectory, grade in zip(trajectories, grades, strict=True)
             ),
             early_pass_rate=early_pass_rate,
@@ -390,21 +392,26 @@ class ProblemWorker:
             return [as_grade(grade) for grade in final]
         raise AssertionError("the last try returns or raises")
 
-    def _attempt_of(
-        self, trajectory: Trajectory, grade: Grade, pass_rate: float, cap: int
-    ) -> Attempt:
-        thoughts = "\n".join(
-            language.chain_of_thought(message.content)
-            for message in trajectory.messages
-            if message.role == "assistant"
-        )
+    def _length(self, trajectory: Trajectory, pass_rate: float, cap: int, group_size: int) -> float:
+        """R_len of one attempt, in the form that the config asks for."""
+        num_tokens = trajectory.num_sampled
+        if self._rewards.length_form == "alp":
+            scale = self._rewards.alp_scale or cap
+            return length.alp(num_tokens, pass_rate, group_size, scale)
+        return length.penalty(num_tokens, pass_rate, cap)
+
+    def _attempt_of(self, trajectory: Trajectory, grade: Grade, spent: float) -> Attempt:
+        said = [message.content for message in trajectory.messages if message.role == "assistant"]
+        thoughts = "\n".join(map(language.chain_of_thought, said))
         return Attempt(
             trajectory=trajectory,
             grade=grade,
             reward=compose(
                 grade,
                 language=language.consistency(thoughts, self._rewards.language_alpha),
-                length=length.penalty(trajectory.num_sampled, pass_rate, cap),
+                length=spent,
+                repetition=repetition.share("\n".join(said)),
+                truncation=float(trajectory.ending.is_truncated),
                 config=self._rewards,
             ),
         )

@@ -70,6 +70,8 @@ SCHEMA = pa.schema(
         ("reward_task", pa.float64()),
         ("reward_language", pa.float64()),
         ("reward_length", pa.float64()),
+        ("reward_repetition", pa.float64()),
+        ("reward_truncation", pa.float64()),
         ("reward_total", pa.float64()),
         ("advantage", pa.float64()),
         ("pass_rate", pa.float64()),
@@ -284,6 +286,8 @@ def _row(attempt: Attempt) -> dict[str, Any]:
         "reward_task": reward.task,
         "reward_language": reward.language,
         "reward_length": reward.length,
+        "reward_repetition": reward.repetition,
+        "reward_truncation": reward.truncation,
         "reward_total": reward.total,
         "experts_shape": None if experts is None else list(experts.shape),
     }
@@ -303,7 +307,9 @@ def _ragged(arrays: Sequence[NDArray[Any] | None], kind: pa.DataType) -> pa.List
 def _group(rows: pa.Table) -> Group:
     (batch,) = rows.combine_chunks().to_batches()
     arrays = {name: _split(batch.column(name)) for name in ARRAYS}
-    plain = batch.select([name for name in SCHEMA.names if name not in ARRAYS]).to_pylist()
+    # what was stored before a column was there lacks it
+    stored = [name for name in SCHEMA.names if name in batch.schema.names]
+    plain = batch.select([name for name in stored if name not in ARRAYS]).to_pylist()
     first = plain[0]
     return Group(
         index=first["index"],
@@ -352,6 +358,8 @@ def _attempt(row: Mapping[str, Any], arrays: Mapping[str, Any]) -> Attempt:
             task=row["reward_task"],
             language=row["reward_language"],
             length=row["reward_length"],
+            repetition=row.get("reward_repetition", 0.0),
+            truncation=row.get("reward_truncation", 0.0),
             total=row["reward_total"],
         ),
     )
