@@ -1,0 +1,145 @@
+"""Rows of a data set (.jsonl, .parquet, or one of the Hugging Face hub) as tasks, read when drawn.
+
+A row is checked once, when the file is opened, and made into a task each time that it is drawn.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from envs.loader import nearest
+from envs.types import Task
+
+Row = Mapping[str, Any]
+
+
+def place_of(text: str) -> int:
+    """Where a text falls, in [0, 2 ** 32): a property of the text alone."""
+    return int.from_bytes(blake2b(text.strip().encode(), digest_size=4).digest())
+
+
+class Rows(Sequence[Any]):
+    """Rows of one source, read one at a time."""
+
+    def place(self, number: int) -> str:
+        """How an error message calls a row."""
+        raise NotImplementedError
+
+
+class JsonLines(Rows):
+    """A .jsonl file of which only the line starts are in memory."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._starts, self._lines = array("Q"), array("Q")
+        start = 0
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    self._starts.append(start)
+                    self._lines.append(number)
+                start += len(line)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __iter__(self) -> Iterator[Row]:
+        with self._file.open("rb") as lines:
+            filled = (line for line in lines if line.strip())
+            yield from (self._parsed(line, number) for number, line in enumerate(filled))
+
+    def __getitem__(self, number: Any) -> Any:
+        with self._file.open("rb") as lines:
+            lines.seek(self._starts[number])
+            return self._parsed(lines.readline(), number)
+
+    def place(self, number: int) -> str:
+        return f"{self._file.name}:{self._lines[number]}"
+
+    def _parsed(self, line: bytes, number: int) -> Row:
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{self.place(number)} is not JSON: {error}.") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"{self.place(number)} is not a JSON object.")
+        return row
+
+
+class Table(Rows):
+    """A Parquet file's needed columns as an Arrow table, or a data set of the hub."""
+
+    def __init__(self, name: str, table: Any, num_rows: int) -> None:
+        self._name, self._table, self._num_rows = name, table, num_rows
+
+    def __len__(self) -> int:
+        return self._num_rows
+
+    def __getitem__(self, number: Any) -> Any:
+        if not 0 <= number < self._num_rows:
+            raise IndexError(number)
+        row = self._table[number] if hasattr(self._table, "features") else None
+        return row if row is not None else self._table.slice(number, 1).to_pylist()[0]
+
+    def place(self, number: int) -> str:
+        return f"{self._name}:{number + 1}"
+
+
+class RowTasks(Sequence[Task]):
+    """Some of the rows of a source, as tasks."""
+
+    def __init__(
+        self, make: Callable[[Row, str], Task], rows: Rows, numbers: Iterable[int]
+    ) -> None:
+        """`make` takes a row and its place ("file:line"), and raises ValueError for a bad one."""
+        self._make, self._rows, self._numbers = make, rows, array("Q", numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        number = self._numbers[index]
+        return self._make(self._rows[number], self._rows.place(number))
+
+
+def open_rows(path: str, subset: str, split: str, columns: list[str]) -> Rows:
+    """The rows that `path` names."""
+    file = Path(path).expanduser()
+    if file.suffix in (".jsonl", ".parquet") and not file.is_file():
+        raise ValueError(f"There is no file {file}.")
+    if file.suffix == ".jsonl":
+        return JsonLines(file)
+    if file.suffix == ".parquet":
+        return _open_parquet(file, columns)
+    if file.is_file():
+        raise ValueError(f"{file} is neither .jsonl nor .parquet.")
+    return _open_hub(path, subset, split)
+
+
+def _open_parquet(file: Path, columns: list[str]) -> Rows:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        there = pyarrow.parquet.read_schema(file).names
+        for column in columns:
+            if column not in there:
+                raise ValueError(f"{file.name} has no column {column!r}. {nearest(column, there)}")
+        table = pyarrow.parquet.read_table(file, columns=columns)
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f"{file} is no Parquet file: {error}") from error
+    return Table(file.name, table, table.num_rows)
+
+
+def _open_hub(name: str, subset: str, split: str) -> Rows:
+    import datasets
+
+    rows = datasets.load_dataset(name, subset or None, split=split)
+    return Table(f"{name}[{split}]", rows, len(rows))
