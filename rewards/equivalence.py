@@ -28,13 +28,28 @@ from rewards.plain import to_latex
 SETUP = compile("from sympy import *", "<string>", "exec")
 HARMLESS_NAMES = frozenset({"Integer", "Float", "Rational", "Symbol", "E", "I", "pi", "oo", "zoo"})
 _refused: list[str] = []
+WARM_UP = (
+    ("5", "2+3"),
+    ("x+1", "1+x"),
+    (r"\frac{1}{2}", "0.5"),
+    (r"\sqrt{8}", r"2\sqrt{2}"),
+    ("(1,2)", "(1,2)"),
+    (r"\{1,2\}", r"\{2,1\}"),
+    ("x=3", "3"),
+    ("x<3", "3>x"),
+    ("10^{20}", "10^{20}"),
+)
+"""Checked once, in the process that children are forked from: what grammar and algebra look up at
+the first expression of a kind (20 to 100 ms of CPU each) is then there in every child."""
 EXTRACTION = [LatexExtractionConfig(boxed_match_priority=0, try_extract_without_anchor=False)]
 
 
 def prepare() -> None:
     """Warm SymPy up, then close the door to `eval` behind it."""
     logging.disable(logging.CRITICAL)
-    check("5", "2+3")
+    for answer, gold in WARM_UP:
+        check(answer, gold)
+    parse_gold.cache_clear()
     sys.addaudithook(_refuse_evaluation)
 
 

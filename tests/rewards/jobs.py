@@ -7,10 +7,29 @@ import resource
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 _hoard: list[bytes] = []
+
+
+def seed() -> None:
+    _hoard.append(b"from the template")
+
+
+def count() -> int:
+    _hoard.append(b"")
+    return _hoard.index(b"from the template") * 100 + len(_hoard) - 1
+
+
+def start_thread() -> None:
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+
+def linger(note: str) -> None:
+    with subprocess.Popen(["sleep", "600"]) as sleeper:
+        Path(note).write_text(str(sleeper.pid))
 
 
 def echo(value: Any) -> Any:

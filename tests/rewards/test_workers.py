@@ -24,6 +24,15 @@ def pool(**changes):
     return WorkerPool(**{"size": 1, "timeout_s": 30, "memory_mb": 512, **changes})
 
 
+def is_over(pid: int) -> bool:
+    """Whether the process ends within half a minute; one that nobody reaps has ended too."""
+    for _ in range(300):
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.1)
+    return False
+
+
 def test_a_job_is_a_name_and_json_and_its_value_comes_back():
     with pool() as workers:
         assert workers.run("math:factorial", 5).value == 120
@@ -107,6 +116,43 @@ def test_an_idle_child_that_was_killed_from_outside_is_not_noticed_by_the_caller
         for pid in workers.pids:
             os.kill(pid, signal.SIGKILL)
         assert workers.run("math:factorial", 4).value == 24
+
+
+def test_a_template_that_was_killed_is_replaced_with_all_its_children():
+    with pool(size=2) as workers:
+        workers.warm()
+        template, *children = (psutil.Process(pid) for pid in workers.pids)
+        template.kill()
+        psutil.wait_procs(children, timeout=30)
+        assert [workers.run("math:factorial", n).value for n in (3, 4, 5)] == [6, 24, 120]
+        assert not {template.pid, *(child.pid for child in children)} & {*workers.pids}
+
+
+def test_children_are_forked_from_one_process_and_share_nothing_that_they_change():
+    with pool(size=2, preload=[f"{JOBS}:seed"]) as workers:
+        workers.warm()
+        template, *children = workers.pids
+        assert {psutil.Process(pid).ppid() for pid in children} == {template}
+        assert workers.run(f"{JOBS}:count").value == 1
+        assert workers.run(f"{JOBS}:count").value == 2
+        workers.run("time:sleep", 60, timeout_s=0.1)
+        values = [workers.run(f"{JOBS}:count").value for _ in range(2)]
+        assert values == [1, 2]
+
+
+def test_preloading_may_not_leave_a_thread_behind():
+    with (
+        pool(preload=[f"{JOBS}:start_thread"]) as workers,
+        pytest.raises(GraderError, match="left a thread running"),
+    ):
+        workers.run("math:factorial", 3)
+
+
+def test_what_a_job_started_ends_with_its_child(tmp_path):
+    note = tmp_path / "pid"
+    with pool(sealed=False) as workers:
+        assert workers.run(f"{JOBS}:linger", str(note), timeout_s=2).status is Status.TIMED_OUT
+        assert is_over(int(note.read_text()))
 
 
 def test_input_beyond_the_bound_is_refused_without_a_child():
