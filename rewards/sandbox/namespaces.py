@@ -1,0 +1,425 @@
+"""The back end that needs no daemon: namespaces, seccomp, control groups and limits of Linux alone.
+
+    caller's process          outer namespaces                   a run's own namespaces
+    NamespaceSandbox  ----->  template, an interpreter  ----->   keeper  ----->  the program
+       |   one socket            waits, forks                    holds limits, cleans up
+       +------------------------------------------------------------+
+           one socket and three pipes a run (or session)
+
+A run sees a read-only root with /usr and what else a language needs, an empty /dev, a /proc with
+its own processes only, and a private file system in memory for its working directory (/tmp/work)
+and /tmp. It has no network, no capability and no way to one, a user that owns nothing, and a
+filter of system calls. Python source runs in a fork of the template, so it does not wait for an
+interpreter to start; whatever it does to that interpreter ends with the run.
+
+Limits: memory and processes are those of the whole run where this process may write control groups
+(as root, or where a group is delegated). Elsewhere a process's data is limited (RLIMIT_DATA), the
+resident memory of all of them is added up 50 times a second, and so are CPU seconds everywhere.
+
+Works as root and as an ordinary user; needs Linux 5.12 or later. docs/sandbox.md says what an
+ordinary user needs on which distribution.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from rewards.errors import SandboxError
+from rewards.sandbox import cgroups
+from rewards.sandbox.inside import launch, syscalls, wire
+from rewards.sandbox.talk import Answer, Keeper, Request
+from rewards.sandbox.types import Files, Limits, Outcome, Sandbox, Session
+
+START_TIMEOUT_S = 120.0
+PYTHON_PLACE = "/opt/python"
+PACKAGES_PLACE = "/opt/packages"
+_LAUNCHER = "from rewards.sandbox.inside import launch; launch.main()"
+
+
+def open_sandbox(
+    limits: Limits,
+    *,
+    python: str | None = None,
+    mounts: Mapping[str, str] | None = None,
+    packages: Sequence[str] = (),
+    preload: Sequence[str] = (),
+    control_groups: bool = True,
+) -> NamespaceSandbox:
+    """A sandbox of namespaces, tried out once.
+
+    Args:
+        limits: of a run that names none.
+        python: interpreter to use inside; the one that this one's environment stands on.
+        mounts: further folders or files to show, read-only: path on the host to path inside. The
+            `bin` in each is searched for programs.
+        packages: host folders that Python inside is to import from, read-only.
+        preload: modules that the waiting interpreter imports beside the common ones.
+        control_groups: False does without them even where they can be had.
+
+    Raises:
+        SandboxError: this machine does not let us; says what would mend it.
+    """
+    return NamespaceSandbox(
+        limits,
+        python=python,
+        mounts=mounts or {},
+        packages=packages,
+        preload=preload,
+        control_groups=control_groups,
+    )
+
+
+class _Template:
+    """The processes that wait inside, and the socket that asks them to fork."""
+
+    def __init__(self, plan: wire.Head) -> None:
+        self._link, theirs = socket.socketpair()
+        self._lock = threading.Lock()
+        root = str(Path(__file__).parents[2])
+        code = f"import sys; sys.path.insert(0, {root!r}); {_LAUNCHER}"
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-B", "-c", code],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env={"PATH": os.defpath, "LANG": "C.UTF-8"},
+                start_new_session=True,
+            )
+        try:
+            self._link.settimeout(START_TIMEOUT_S)
+            wire.send(self._link, plan)
+            reply, _, _ = wire.receive(self._link)
+        except (wire.Closed, TimeoutError):
+            raise SandboxError(f"a sandbox would not start: {self._last_words()}") from None
+        if "fatal" in reply:
+            self.close()
+            raise SandboxError(_advice(reply["fatal"]))
+
+    def fork(self) -> Keeper:
+        """A new keeper.
+
+        Raises:
+            wire.Closed: the template is dead.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs, self._lock:
+            try:
+                wire.send(self._link, {}, descriptors=[theirs.fileno()])
+            except BaseException:
+                ours.close()
+                raise
+        return Keeper(ours)
+
+    def close(self) -> None:
+        """End it and all that it forked. Safe to call twice."""
+        self._link.close()
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+    def _last_words(self) -> str:
+        self._link.close()
+        self.process.kill()
+        _, said = self.process.communicate()
+        words = said.decode(errors="replace").strip()
+        return words.splitlines()[-1] if words else f"exit code {self.process.returncode}"
+
+
+class NamespaceSandbox(Sandbox):
+    """See the module. Made by `open_sandbox`."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        python: str | None,
+        mounts: Mapping[str, str],
+        packages: Sequence[str],
+        preload: Sequence[str],
+        control_groups: bool,
+    ) -> None:
+        if syscalls.MACHINE not in syscalls.MACHINES or not sys.platform.startswith("linux"):
+            raise SandboxError(
+                f"the sandbox back end 'namespaces' runs on Linux on {syscalls.MACHINES}, not on "
+                f"{sys.platform} on {syscalls.MACHINE}: use the back end 'docker'"
+            )
+        self.limits = limits
+        self._plan = _plan(python, mounts, packages, preload)
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._keepers: set[Keeper] = set()
+        self._has: dict[str, bool] = {}
+        # Linux sends the parent-death signal when the *thread* that started a process ends
+        self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-starter")
+        self._groups: cgroups.Groups | None = None
+        atexit.register(self.close)
+        try:
+            self._template = self._starter.submit(_Template, self._plan).result()
+            if control_groups:
+                self._groups = self._working_groups()
+            if self._groups is None:
+                self._try_out()
+        except BaseException:
+            self.close()
+            raise
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        files: Files | None = None,
+        stdin: bytes | str = b"",
+        want: Sequence[str] = (),
+        limits: Limits | None = None,
+    ) -> Outcome:
+        return self._once(self._request(command, files, stdin=stdin, want=want, limits=limits))
+
+    def run_python(
+        self,
+        source: str,
+        *,
+        files: Files | None = None,
+        stdin: bytes | str = b"",
+        want: Sequence[str] = (),
+        limits: Limits | None = None,
+    ) -> Outcome:
+        files = {**(files or {}), "main.py": source}
+        return self._once(self._request((), files, stdin=stdin, want=want, limits=limits))
+
+    def converse(
+        self,
+        command: Sequence[str],
+        answer: Answer,
+        *,
+        files: Files | None = None,
+        limits: Limits | None = None,
+    ) -> Outcome:
+        return self._once(self._request(command, files, answer=answer, limits=limits))
+
+    def converse_python(
+        self,
+        source: str,
+        answer: Answer,
+        *,
+        files: Files | None = None,
+        limits: Limits | None = None,
+    ) -> Outcome:
+        files = {**(files or {}), "main.py": source}
+        return self._once(self._request((), files, answer=answer, limits=limits))
+
+    @contextmanager
+    def session(
+        self, *, files: Files | None = None, limits: Limits | None = None
+    ) -> Iterator[Session]:
+        with self._keeper() as keeper:
+            session = _Session(self, keeper, limits or self.limits)
+            if files:
+                session.run(["true"], files=files)
+            yield session
+
+    def has(self, program: str) -> bool:
+        if program not in self._has:
+            source = f"import shutil, sys\nsys.exit(shutil.which({program!r}) is None)"
+            self._has[program] = self.run_python(source, limits=Limits()).is_ok
+        return self._has[program]
+
+    def close(self) -> None:
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            keepers = list(self._keepers)
+        for keeper in keepers:
+            keeper.kill()
+        template = getattr(self, "_template", None)
+        if template is not None:
+            template.close()
+        self._starter.shutdown()
+        if self._groups is not None:
+            self._groups.close()
+        atexit.unregister(self.close)
+
+    def _request(
+        self,
+        command: Sequence[str],
+        files: Files | None,
+        *,
+        stdin: bytes | str = b"",
+        want: Sequence[str] = (),
+        answer: Answer | None = None,
+        limits: Limits | None = None,
+    ) -> Request:
+        contents = files or {}
+        for path in (*contents, *want):
+            _refuse_outside(path)
+        if any("\0" in part for part in command):
+            raise ValueError(f"a command holds a zero byte: {command!r}")
+        return Request(
+            command=command,
+            files=[(path, wire.as_bytes(text)) for path, text in contents.items()],
+            want=want,
+            stdin=wire.as_bytes(stdin),
+            answer=answer,
+            limits=limits or self.limits,
+        )
+
+    def _once(self, request: Request) -> Outcome:
+        with self._keeper() as keeper:
+            return self._in_group(keeper, request)
+
+    def _in_group(self, keeper: Keeper, request: Request) -> Outcome:
+        """Run it, in a control group where there are any."""
+        if self._groups is None:
+            return keeper.run(request)
+        group = self._groups.take(request.limits)
+        try:
+            outcome = keeper.run(request, group.entries)
+        except BaseException:
+            keeper.kill()  # and the group is not used again: who knows what is left in it
+            raise
+        hit = group.hit()
+        self._groups.give_back(group)
+        if hit is not None and (outcome.limit is None or outcome.status == -9):
+            return replace(outcome, limit=hit)
+        return outcome
+
+    @contextmanager
+    def _keeper(self) -> Iterator[Keeper]:
+        keeper = self._fork()
+        try:
+            yield keeper
+        finally:
+            with self._lock:
+                self._keepers.discard(keeper)
+            keeper.close()
+
+    def _fork(self) -> Keeper:
+        """A new keeper; of a new template, should the one that was there have died."""
+        with self._lock:
+            if self._is_closed:
+                raise SandboxError("this sandbox is closed")
+            try:
+                keeper = self._template.fork()
+            except wire.Closed:
+                self._template.close()
+                self._template = self._starter.submit(_Template, self._plan).result()
+                keeper = self._template.fork()
+            self._keepers.add(keeper)
+        return keeper
+
+    def _try_out(self) -> None:
+        outcome = self.run_python("print(6 * 7)", limits=Limits())
+        if outcome.stdout != b"42\n":
+            raise SandboxError(f"a sandbox does not run Python: {outcome}")
+
+    def _working_groups(self) -> cgroups.Groups | None:
+        """Control groups that a run can indeed enter."""
+        self._groups = cgroups.find()
+        if self._groups is None:
+            return None
+        try:
+            self._try_out()
+        except SandboxError:
+            self._groups.close()
+            return None
+        return self._groups
+
+
+class _Session(Session):
+    """Several commands of one keeper."""
+
+    def __init__(self, box: NamespaceSandbox, keeper: Keeper, limits: Limits) -> None:
+        self._box = box
+        self._keeper = keeper
+        self._limits = limits
+        self._lock = threading.Lock()
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        files: Files | None = None,
+        stdin: bytes | str = b"",
+        want: Sequence[str] = (),
+        limits: Limits | None = None,
+    ) -> Outcome:
+        request = self._box._request(
+            command, files, stdin=stdin, want=want, limits=limits or self._limits
+        )
+        with self._lock:
+            return self._box._in_group(self._keeper, request)
+
+
+def _refuse_outside(path: str) -> None:
+    parts = Path(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\0" in path:
+        raise ValueError(f"{path!r} leads out of the working directory: write a path below it")
+
+
+def _plan(
+    python: str | None,
+    mounts: Mapping[str, str],
+    packages: Sequence[str],
+    preload: Sequence[str],
+) -> wire.Head:
+    """What the processes inside are told."""
+    shown = [[os.path.abspath(source), place] for source, place in mounts.items()]
+    places = [f"{PACKAGES_PLACE}/{i}" for i in range(len(packages))]
+    shown += [list(pair) for pair in zip(map(os.path.abspath, packages), places, strict=True)]
+    path = [f"{place}/bin" for _, place in shown]
+    environment = {"HOME": "/tmp/work", "LANG": "C.UTF-8"}
+    program = Path(os.path.realpath(python or sys._base_executable))  # type: ignore[attr-defined]
+    prefix = program.parent.parent
+    if not prefix.is_relative_to("/usr"):
+        shown.append([str(prefix), PYTHON_PLACE])
+        path.insert(0, f"{PYTHON_PLACE}/bin")
+        program = Path(PYTHON_PLACE, "bin", program.name)
+        if any(prefix.glob("lib/libpython*.so*")):
+            environment["LD_LIBRARY_PATH"] = f"{PYTHON_PLACE}/lib"
+    environment["PATH"] = ":".join([*path, "/usr/local/bin", "/usr/bin", "/bin"])
+    inside = Path(launch.__file__).parent
+    return {
+        "parent": os.getpid(),
+        "python": str(program),
+        "mounts": shown,
+        "environment": environment,
+        "packages": places,
+        "preload": list(preload),
+        "modules": [[name, (inside / f"{name}.py").read_text()] for name in launch.MODULES],
+    }
+
+
+_SWITCHES = {
+    "/proc/sys/user/max_user_namespaces": ("0", "sysctl user.max_user_namespaces=15000"),
+    "/proc/sys/kernel/unprivileged_userns_clone": (
+        "0",
+        "sysctl kernel.unprivileged_userns_clone=1",
+    ),
+    "/proc/sys/kernel/apparmor_restrict_unprivileged_userns": (
+        "1",
+        "sysctl kernel.apparmor_restrict_unprivileged_userns=0",
+    ),
+}
+
+
+def _advice(failure: str) -> str:
+    """One line: what the kernel refused, and which switch would mend it."""
+    cure = "inside a container, start it with --privileged, or use the back end 'docker'"
+    for path, (bad, command) in _SWITCHES.items():
+        with suppress(OSError):
+            if Path(path).read_text().strip() == bad:
+                cure = f"as root, run: {command}"
+                break
+    return f"the kernel gave no sandbox ({failure}): {cure}"

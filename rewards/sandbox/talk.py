@@ -1,0 +1,317 @@
+"""Our side of one run: its three pipes, its keeper's socket, and what becomes of it.
+
+takes    a request                  waits: until the program has ended or a limit ends it
+makes    an Outcome                 waits: at most the wall limit and PATIENCE_S
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from rewards.errors import SandboxError
+from rewards.sandbox.inside import wire
+from rewards.sandbox.types import Limit, Limits, Outcome, Usage
+
+PATIENCE_S = 30.0
+"""How much later than the wall limit a keeper may answer, on a machine that is busy."""
+NOBODY = 65534
+MIB = 1 << 20
+_CHUNK = 1 << 16
+_TELLING = {
+    Limit.MEMORY: (
+        b"MemoryError",
+        b"std::bad_alloc",
+        b"Cannot allocate memory",
+        b"OutOfMemoryError",
+        b"out of memory",
+    ),
+    Limit.OPEN_FILES: (b"Too many open files", b"too many open files"),
+    Limit.PROCESSES: (
+        b"Resource temporarily unavailable",
+        b"can't start new thread",
+        b"unable to create native thread",
+    ),
+    Limit.DISK: (b"No space left on device", b"no space left on device"),
+}
+"""What programs say that fail because the kernel refused them something: it tells only them."""
+
+Answer = Callable[[bytes], bytes | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is to run.
+
+    Example:
+        Request(command=["cc", "a.c"], limits=Limits())
+    """
+
+    command: Sequence[bytes | str] = ()
+    """Empty for Python source, which is main.py among the files."""
+    files: Sequence[tuple[bytes | str, bytes]] = ()
+    want: Sequence[str] = ()
+    stdin: bytes = b""
+    answer: Answer | None = None
+    """Where a conversation takes the place of `stdin`."""
+    limits: Limits
+
+
+class Keeper:
+    """The link to one keeper. Used by one thread at a time."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._process: int | None = None
+
+    def run(self, request: Request, groups: Sequence[int] = ()) -> Outcome:
+        """One program, from its start to its end.
+
+        Args:
+            request: the program.
+            groups: open `cgroup.procs` of the control groups that it is to be in.
+
+        Raises:
+            SandboxError: the keeper could not do its part, or died.
+        """
+        exchange = _Exchange(request)
+        try:
+            self._link.settimeout(request.limits.wall_s + PATIENCE_S)
+            try:
+                self._ask(request, [*exchange.theirs, *groups])
+                exchange.close_theirs()
+                self._hear(exchange)
+            except wire.Closed:
+                raise SandboxError("the first process of a sandbox died") from None
+            except TimeoutError:
+                self.kill()
+                raise SandboxError("the first process of a sandbox did not answer") from None
+        finally:
+            exchange.close()
+        return exchange.outcome()
+
+    def kill(self) -> None:
+        """End all that runs there now."""
+        if self._process is not None:
+            with suppress(OSError):
+                signal.pidfd_send_signal(self._process, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Let it go: it ends, and all of its with it."""
+        self._link.close()
+        if self._process is not None:
+            os.close(self._process)
+            self._process = None
+
+    def _ask(self, request: Request, descriptors: Sequence[int]) -> None:
+        limits = request.limits
+        head = {
+            "command": [wire.pack(part) for part in request.command],
+            "python": not request.command,
+            "talks": request.answer is not None,
+            "files": [[wire.pack(path), len(contents)] for path, contents in request.files],
+            "want": [wire.pack(path) for path in request.want],
+            "limits": {name: getattr(limits, name) for name in limits.__dataclass_fields__},
+        }
+        wire.send(self._link, head, [contents for _, contents in request.files], descriptors)
+
+    def _hear(self, exchange: _Exchange) -> None:
+        """Pump the pipes until the report is there and they are empty."""
+        deadline = time.monotonic() + exchange.request.limits.wall_s + PATIENCE_S
+        poll = select.poll()
+        poll.register(self._link, select.POLLIN)
+        exchange.register(poll)
+        while not exchange.is_over:
+            rest = deadline - time.monotonic()
+            if rest <= 0:
+                raise TimeoutError
+            for descriptor, _ in poll.poll(rest * 1000):
+                if descriptor == self._link.fileno():
+                    self._take_report(exchange, poll)
+                else:
+                    exchange.pump(descriptor, poll)
+            if exchange.wants_stop:
+                exchange.wants_stop = False
+                wire.send(self._link, {"stop": True})
+
+    def _take_report(self, exchange: _Exchange, poll: select.poll) -> None:
+        head, blob, descriptors = wire.receive(self._link)
+        if descriptors:
+            self._process = descriptors[0]
+            return
+        if "fatal" in head:
+            raise SandboxError(f"a sandbox could not be set up: {head['fatal']}")
+        poll.unregister(self._link)
+        exchange.report = head
+        exchange.blob = blob
+
+
+@dataclass
+class _Exchange:
+    """The pipes of one run, and what has come through them."""
+
+    request: Request
+    report: wire.Head | None = None
+    blob: bytes = b""
+    wants_stop: bool = False
+    is_cut: bool = False
+    theirs: list[int] = field(default_factory=list)
+    _input: int = -1
+    _outputs: dict[int, bytearray] = field(default_factory=dict)
+    _pending: bytes = b""
+    _line: bytes = b""
+    _is_closing: bool = True
+
+    def __post_init__(self) -> None:
+        read, self._input = os.pipe2(os.O_CLOEXEC)
+        out, out_theirs = os.pipe2(os.O_CLOEXEC)
+        error, error_theirs = os.pipe2(os.O_CLOEXEC)
+        self.theirs = [read, out_theirs, error_theirs]
+        self._outputs = {out: bytearray(), error: bytearray()}
+        self._out = out
+        if os.geteuid() == 0:
+            for descriptor in self.theirs:  # so that /dev/stdin and the like can be opened
+                os.fchown(descriptor, NOBODY, NOBODY)
+        os.set_blocking(self._input, False)
+
+    @property
+    def is_over(self) -> bool:
+        return self.report is not None and not self._outputs.keys() & self._open
+
+    def register(self, poll: select.poll) -> None:
+        """Ask for what can be read, and write what is there to be written."""
+        self._open = set(self._outputs)
+        for descriptor in self._outputs:
+            poll.register(descriptor, select.POLLIN)
+        if self.request.answer is None:
+            self._pending = self.request.stdin
+        else:
+            self._is_closing = False
+            self._say(b"")
+        self._write(poll)
+
+    def pump(self, descriptor: int, poll: select.poll) -> None:
+        """Something can be done with `descriptor`."""
+        if descriptor == self._input:
+            self._write(poll)
+            return
+        chunk = os.read(descriptor, _CHUNK)
+        if not chunk:
+            poll.unregister(descriptor)
+            self._open.discard(descriptor)
+            return
+        if descriptor == self._out and self.request.answer is not None:
+            self._converse(chunk, poll)
+            return
+        most = self.request.limits.output_bytes
+        taken = self._outputs[descriptor]
+        taken += chunk[: most - len(taken) + 1]
+        if len(taken) > most:
+            self._cut()
+            del taken[most:]
+
+    def _cut(self) -> None:
+        if not self.is_cut:
+            self.is_cut = True
+            self.wants_stop = self.report is None
+
+    def _converse(self, chunk: bytes, poll: select.poll) -> None:
+        """Hand on whole lines, and queue what is said to them."""
+        *lines, self._line = (self._line + chunk).split(b"\n")
+        for line in lines:
+            if self.is_cut:
+                return
+            if len(line) >= self.request.limits.output_bytes:
+                self._cut()
+                return
+            self._say(line + b"\n")
+        if len(self._line) > self.request.limits.output_bytes:
+            self._cut()
+        self._write(poll)
+
+    def _say(self, line: bytes) -> None:
+        assert self.request.answer is not None
+        if self._input < 0 and line:
+            self.request.answer(line)
+            return
+        said = self.request.answer(line)
+        if said is None:
+            self._is_closing = True
+        elif not self._is_closing:
+            self._pending += said
+
+    def _write(self, poll: select.poll) -> None:
+        """As much of what is pending as the pipe takes; its end, after the last of it."""
+        if self._input < 0:
+            return
+        is_broken = False
+        try:
+            while self._pending:
+                self._pending = self._pending[os.write(self._input, self._pending[:_CHUNK]) :]
+        except BlockingIOError:
+            poll.register(self._input, select.POLLOUT)
+            return
+        except BrokenPipeError:
+            is_broken = True
+        with suppress(KeyError):
+            poll.unregister(self._input)
+        if is_broken or self._is_closing:
+            os.close(self._input)
+            self._input = -1
+            self._pending = b""
+
+    def close_theirs(self) -> None:
+        """Close the ends that the program has."""
+        while self.theirs:
+            os.close(self.theirs.pop())
+
+    def close(self) -> None:
+        """Free all pipes."""
+        self.close_theirs()
+        for descriptor in (*self._outputs, self._input):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._input = -1
+
+    def outcome(self) -> Outcome:
+        """What became of it."""
+        assert self.report is not None
+        report = self.report
+        names = [wire.unpack(name).decode("utf-8", "surrogatepass") for name, _ in report["files"]]
+        contents = wire.split(self.blob, [size for _, size in report["files"]])
+        out, error = (bytes(taken) for taken in self._outputs.values())
+        limit = _limit_of(report, error, self.request.limits)
+        return Outcome(
+            status=report["status"],
+            stdout=out,
+            stderr=error,
+            files=dict(zip(names, contents, strict=True)),
+            limit=Limit.OUTPUT if self.is_cut else limit,
+            usage=Usage(
+                cpu_s=report["cpu_s"],
+                wall_s=report["wall_s"],
+                memory_mb=report["peak_bytes"] / MIB,
+            ),
+        )
+
+
+def _limit_of(report: wire.Head, error: bytes, limits: Limits) -> Limit | None:
+    """The limit that ended it, from what the keeper saw and from what the program said."""
+    if report["limit"] not in (None, "stopped"):
+        return Limit(report["limit"])
+    if report["status"] == -signal.SIGXCPU:
+        return Limit.CPU
+    if report["status"] == -signal.SIGKILL and report["cpu_s"] >= limits.cpu_s:
+        return Limit.CPU
+    if report["is_full"]:
+        return Limit.DISK
+    if report["status"] == 0:
+        return None
+    said = error[-4096:]
+    return next((kind for kind, words in _TELLING.items() if any(w in said for w in words)), None)
