@@ -109,8 +109,8 @@ class RowTasks(Sequence[Task]):
         return self._make(self._rows[number], self._rows.place(number))
 
 
-def open_rows(path: str, subset: str, split: str, columns: list[str]) -> Rows:
-    """The rows that `path` names."""
+def open_rows(path: str, subset: str, split: str, columns: list[str] | None = None) -> Rows:
+    """The rows that `path` names; of a Parquet file only `columns`, where they are given."""
     file = Path(path).expanduser()
     if file.suffix in (".jsonl", ".parquet") and not file.is_file():
         raise ValueError(f"There is no file {file}.")
@@ -123,13 +123,13 @@ def open_rows(path: str, subset: str, split: str, columns: list[str]) -> Rows:
     return _open_hub(path, subset, split)
 
 
-def _open_parquet(file: Path, columns: list[str]) -> Rows:
+def _open_parquet(file: Path, columns: list[str] | None) -> Rows:
     import pyarrow
     import pyarrow.parquet
 
     try:
         there = pyarrow.parquet.read_schema(file).names
-        for column in columns:
+        for column in columns or ():
             if column not in there:
                 raise ValueError(f"{file.name} has no column {column!r}. {nearest(column, there)}")
         table = pyarrow.parquet.read_table(file, columns=columns)

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from hashlib import blake2b
 from types import TracebackType
 from typing import Literal
@@ -38,11 +39,14 @@ __all__ = [
     "Check",
     "CodeGrader",
     "Limits",
+    "Reward",
+    "changed_limits",
     "close",
     "completed",
     "configure",
     "extract",
     "from_data",
+    "refuse_unusable",
     "require",
     "run_tests",
 ]
@@ -89,14 +93,14 @@ class CodeGrader:
         program: str,
         tests: Sequence[Test],
         language: str = "python",
-        limits: Limits | None = None,
+        limits: Limits | Mapping[str, float] | None = None,
         *,
         reward: Reward = "all",
         run_all: bool = False,
     ) -> Grade:
         """As the function `run_tests`."""
         spoken = language_of(language)
-        _refuse_unusable(tests, spoken, reward)
+        refuse_unusable(tests, spoken, reward)
         program = program.replace("\r\n", "\n")
         if not program.strip():
             return _failed("no program")
@@ -104,7 +108,8 @@ class CodeGrader:
             return _failed(f"program too long ({len(program):,} characters)")
         if not is_unicode(program):
             return _failed("the program holds half a surrogate pair")
-        limits = limits or self.limits
+        if not isinstance(limits, Limits):
+            limits = changed_limits(self.limits, limits or {})
         run_all = run_all or reward == "fraction"
         asked = repr((program, tuple(tests), spoken.name, limits, reward, run_all))
         key = blake2b(asked.encode(errors="surrogatepass")).digest()
@@ -205,7 +210,12 @@ def _result(
             return run_check(box, program, test, limits)
 
 
-def _refuse_unusable(tests: Sequence[Test], language: Language, reward: str) -> None:
+def refuse_unusable(tests: Sequence[Test], language: Language, reward: str = "all") -> None:
+    """Make sure that programs in `language` can be tested so.
+
+    Raises:
+        ValueError: says which test is at fault, and what would do.
+    """
     if not tests:
         raise ValueError("a program without a test cannot be graded")
     if reward not in ("all", "fraction"):
@@ -218,6 +228,25 @@ def _refuse_unusable(tests: Sequence[Test], language: Language, reward: str) -> 
                 f"test {number} is a {type(test).__name__}, which can test Python only, and the "
                 f"program is {language.name}: use Case, with stdin and stdout"
             )
+
+
+def changed_limits(usual: Limits, changes: Mapping[str, float]) -> Limits:
+    """The sandbox's own limits, some of them changed; wall time keeps its ratio to CPU time.
+
+    Raises:
+        ValueError: there is no such limit, or it is no number above 0.
+    """
+    known = {each.name for each in fields(Limits)}
+    for name, value in changes.items():
+        if name not in known:
+            raise ValueError(f"limits has no {name!r}: there are {', '.join(sorted(known))}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise ValueError(f"limits.{name} = {value!r}: give a number above 0")
+    if "cpu_s" in changes and "wall_s" not in changes:
+        ratio = usual.wall_s / usual.cpu_s
+        changes = {**changes, "wall_s": ratio * changes["cpu_s"]}
+    whole = {name: value if name.endswith("_s") else int(value) for name, value in changes.items()}
+    return replace(usual, **whole)  # type: ignore[arg-type]
 
 
 def _failed(reason: str) -> Grade:
@@ -258,7 +287,7 @@ def run_tests(
     program: str,
     tests: Sequence[Test],
     language: str = "python",
-    limits: Limits | None = None,
+    limits: Limits | Mapping[str, float] | None = None,
     *,
     reward: Reward = "all",
     run_all: bool = False,
@@ -270,7 +299,8 @@ def run_tests(
         program: source, as `extract` finds it in a reply.
         tests: `Case`, `Call` and `Check`, of one kind or mixed.
         language: a name of `LANGUAGES`.
-        limits: of each single test; the sandbox's own where not given.
+        limits: of each single test: whole, or by name those that differ from the sandbox's own
+            (the wall time then follows the CPU time).
         reward: "all": 1 if every test passes, else 0; "fraction": the share that passes.
         run_all: go on after the first failure; always so for "fraction". The part "tests" of the
             grade is the share of tests that were run and passed.
