@@ -1,0 +1,57 @@
+"""Instructions as a grader: what a task lists, or what the TOML lists for all tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from rewards.instructions import checkers
+from rewards.kinds import Grader, Item
+from rewards.types import Grade
+
+
+class InstructionsGrader(Grader):
+    """The share of instructions that a response follows; passed if it follows all of them."""
+
+    def __init__(
+        self,
+        instructions: Sequence[Mapping[str, Any]] = (),
+        mode: Literal["strict", "loose"] = "strict",
+        score: Literal["share", "all"] = "share",
+    ) -> None:
+        """
+        Args:
+            instructions: for every task, beside its own.
+            mode: "strict", or "loose" as IFEval has it.
+            score: pay the share of what was followed, or only all of it.
+
+        Raises:
+            ValueError: an instruction, its arguments or an option is none.
+        """
+        if mode not in ("strict", "loose"):
+            raise ValueError(f"mode = {mode!r}: give 'strict' or 'loose'.")
+        if score not in ("share", "all"):
+            raise ValueError(f"score = {score!r}: give 'share' or 'all'.")
+        self._always = checkers(instructions)
+        self._loose, self._all = mode == "loose", score == "all"
+
+    def grade(self, item: Item) -> Grade:
+        """Check each instruction; `parts` has one entry for each, by its name."""
+        named = item.get("instruction_id_list")
+        listed = item.get("instructions", ()) if named is None else named
+        kwargs = None if named is None else item.get("kwargs") or [{}] * len(named)
+        wanted = [*self._always, *checkers(listed, kwargs)]
+        if not wanted:
+            raise ValueError("there are no instructions: give the task some, or the grader")
+        parts: dict[str, float] = {}
+        for number, each in enumerate(wanted, 1):
+            name = each.name if each.name not in parts else f"{each.name}#{number}"
+            parts[name] = float(each.follows(item["response"], loose=self._loose))
+        share = sum(parts.values()) / len(parts)
+        missed = [name for name, followed in parts.items() if not followed]
+        return Grade(
+            reward=float(not missed) if self._all else share,
+            passed=not missed,
+            parts=parts,
+            reason=f"does not follow {', '.join(missed[:5])}" if missed else "",
+        )
