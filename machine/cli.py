@@ -121,6 +121,33 @@ def env_check(context: click.Context, path: str) -> None:
     sys.exit(run_check(path, overrides_of(context.args)))
 
 
+@munro.group()
+def preference() -> None:
+    """Train a preference model from comparisons, and score with one."""
+
+
+@preference.command(name="train", context_settings=OVERRIDABLE)
+@click.argument("file")
+@click.option("--onto", required=True, help="Checkpoint folder to start from.")
+@click.option("--out", required=True, help="Checkpoint folder to write.")
+@click.pass_context
+def preference_train(context: click.Context, file: str, onto: str, out: str) -> None:
+    """Fine-tune from comparisons in JSONL; print held-out accuracy and position bias."""
+    from machine.preference_cmd import run_train
+
+    sys.exit(run_train(file, onto, out, overrides_of(context.args)))
+
+
+@preference.command(name="score")
+@click.argument("model")
+@click.argument("file")
+def preference_score(model: str, file: str) -> None:
+    """Print the rewards of the candidates in FILE (JSONL), one JSON line for each line."""
+    from machine.preference_cmd import run_score
+
+    sys.exit(run_score(model, file))
+
+
 @munro.command(context_settings=OVERRIDABLE)
 @click.argument("file")
 @click.pass_context

@@ -6,11 +6,13 @@ import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from machine.config import RunConfig
+
+Tree = TypeVar("Tree", bound=BaseModel)
 
 
 class BadConfig(ValueError):
@@ -36,19 +38,28 @@ def load(path: str, overrides: Sequence[tuple[str, str]] = ()) -> RunConfig:
 
 def from_overrides(overrides: Sequence[tuple[str, str]]) -> RunConfig:
     """A config from dotted keys alone, as `load` without a file."""
+    return from_overrides_as(RunConfig, overrides)
+
+
+def from_overrides_as(tree: type[Tree], overrides: Sequence[tuple[str, str]]) -> Tree:
+    """As `from_overrides`, for a config tree other than a run's."""
     raw: dict[str, Any] = {}
     for key, value in overrides:
         _override(raw, key, value)
-    return check(raw, source="command line")
+    return _check_as(tree, raw, source="command line")
 
 
 def check(raw: Mapping[str, Any], *, source: str) -> RunConfig:
     """Validate a raw tree; `source` names it in the error."""
+    return _check_as(RunConfig, raw, source=source)
+
+
+def _check_as(tree: type[Tree], raw: Mapping[str, Any], *, source: str) -> Tree:
     try:
-        return RunConfig.model_validate(raw)
+        return tree.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
-        raise BadConfig(f"{source}: {_sentence(first)}") from error
+        raise BadConfig(f"{source}: {_sentence(first, tree)}") from error
 
 
 def _read(path: str) -> dict[str, Any]:
@@ -92,10 +103,10 @@ def value_of(text: str) -> Any:
         return text
 
 
-def _sentence(error: Mapping[str, Any]) -> str:
+def _sentence(error: Mapping[str, Any], tree: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in error["loc"] if not isinstance(part, int))
     if error["type"] == "extra_forbidden":
-        return f"unknown key {where}{_nearest(error['loc'])}"
+        return f"unknown key {where}{_nearest(error['loc'], tree)}"
     if error["type"] == "missing":
         return f"{where} is not set, and has no default"
     message = str(error["msg"]).removeprefix("Value error, ")
@@ -104,12 +115,12 @@ def _sentence(error: Mapping[str, Any]) -> str:
     return f"{where} = {error['input']!r}: {message[0].lower()}{message[1:]}"
 
 
-def _nearest(where: Sequence[str | int]) -> str:
+def _nearest(where: Sequence[str | int], tree: type[BaseModel]) -> str:
     names = [str(part) for part in where if not isinstance(part, int)]
-    model = model_at(names[:-1])
+    model = model_at(names[:-1], tree)
     if model is None:
         return ""
-    elsewhere = [key for key in all_keys(RunConfig) if key.split(".")[-1] == names[-1]]
+    elsewhere = [key for key in all_keys(tree) if key.split(".")[-1] == names[-1]]
     if elsewhere:
         return f". Did you mean {elsewhere[0]}?"
     near = difflib.get_close_matches(names[-1], model.model_fields, 1, cutoff=0.5)
@@ -118,9 +129,9 @@ def _nearest(where: Sequence[str | int]) -> str:
     return f". Valid here: {', '.join(sorted(model.model_fields))}"
 
 
-def model_at(names: Sequence[str]) -> type[BaseModel] | None:
+def model_at(names: Sequence[str], tree: type[BaseModel] = RunConfig) -> type[BaseModel] | None:
     """The config class at a dotted place of the tree, or None."""
-    model: type[BaseModel] = RunConfig
+    model = tree
     for name in names:
         if name not in model.model_fields:
             return None

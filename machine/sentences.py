@@ -5,13 +5,16 @@ from __future__ import annotations
 SENTENCES = frozenset(
     {
         "base_model.checkpoint.CheckpointError",
+        "distill.preference.CannotTrain",
         "envs.loader.BadEnvironment",
         "machine.cluster.LearnerLost",
         "machine.files.RunError",
         "machine.loading.BadConfig",
         "machine.publisher.SyncBroken",
         "machine.tracking.TrackingUnavailable",
+        "rewards.comparisons.BadComparisons",
         "rewards.errors.EpisodeError",
+        "rewards.preference.NotAPreferenceModel",
         "rl.controller.NoSignal",
         "rl.learner.LearnerDiverged",
         "rl.policy.UnsupportedModel",
