@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from rewards.kinds import kind_of
 
 
 class Config(BaseModel):
@@ -36,6 +38,41 @@ class SandboxConfig(Config):
     """Of the back end, by the names that its `open_sandbox` takes (an image, say)."""
 
 
+class PoolConfig(Config):
+    """Graders of one kind in the grading service."""
+
+    workers: int = Field(0, ge=0)
+    """Gradings at the same moment; 0 takes what suits the kind."""
+    queue: int = Field(256, ge=1)
+    """Gradings that may wait; who brings more waits at the door."""
+    timeout_s: float = Field(0.0, ge=0)
+    """Wall seconds that one grading may take before its process is killed; 0 as for `workers`."""
+    deadline_s: float = Field(60.0, gt=0)
+    """Wall seconds from the door to a grade or a named failure, waiting and retries included."""
+    memory_mb: int = Field(0, ge=0)
+    """Address space of a killable process, MiB; 0 as for `workers`."""
+
+
+class ServiceConfig(Config):
+    """The grading service (docs/rewards.md): where graders run, and how many."""
+
+    actors: int = Field(0, ge=0)
+    """Ray actors that grade, spread over the cluster; 0 grades beside each problem worker."""
+    cpus: float = Field(1.0, ge=0)
+    """CPU cores that Ray sets aside for each of them."""
+    resources: dict[str, float] = Field(default_factory=dict)
+    """Ray resources that each needs, to place them: { grader_node = 1 }, say."""
+    pools: dict[str, PoolConfig] = Field(default_factory=dict)
+    """By kind of grader: [rewards.service.pools.code]."""
+
+    @field_validator("pools")
+    @classmethod
+    def _kinds_exist(cls, pools: dict[str, PoolConfig]) -> dict[str, PoolConfig]:
+        for name in pools:
+            kind_of(name)
+        return pools
+
+
 class RewardsConfig(Config):
     """Weights of the parts of a reward (MAI-Thinking-1 report, Eqs. 10 to 12)."""
 
@@ -63,3 +100,5 @@ class RewardsConfig(Config):
     """Address space of one checking process, in MiB."""
     sandbox: SandboxConfig = Field(default_factory=SandboxConfig)
     """Where the programs of code tasks run."""
+    service: ServiceConfig = Field(default_factory=ServiceConfig)
+    """The grading service: pools by kind, here or on the cluster."""

@@ -14,7 +14,7 @@ import difflib
 import importlib
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -82,14 +82,19 @@ class Kind:
     fields: Mapping[str, Field] = field(default_factory=dict)
     """What an item holds beside `response`, which every kind takes."""
     in_process: bool = False
-    """The grader runs in threads of the service's process, for it waits on others most of the time
-    and bounds itself; False runs it in child processes that can be killed."""
-    is_sealed: bool = False
-    """Its child processes start no processes, open no sockets and write no files."""
+    """The grader runs in threads of the service's process: it keeps what is dangerous in killable
+    processes of its own, or waits for others most of the time. False runs all of it in sealed
+    child processes (`rewards.workers`), which start no processes, open no sockets and write no
+    files."""
+    workers: int = 2
+    """Gradings at the same moment."""
     timeout_s: float = 10.0
-    """Wall seconds that one grading may take, unless the config says otherwise."""
+    """Wall seconds that one grading may take before its process is killed."""
     memory_mb: int = 1024
-    """Address space of a child process, MiB; 0 for no bound."""
+    """Address space of a killable process, MiB."""
+    tries: int = 2
+    """Times that a grading is begun before a failure of its machinery counts; a grader that tries
+    again by itself needs one."""
 
 
 RESPONSE = Field(what="what the model wrote")
@@ -98,7 +103,7 @@ KINDS: dict[str, Kind] = {
         summary="the final answer, compared as mathematics with a reference",
         factory="rewards.graders:MathGrader",
         fields={"answer": Field(what="the reference answer", types=(str, int, float))},
-        is_sealed=True,
+        in_process=True,
         timeout_s=5.0,
     ),
 }
@@ -142,6 +147,30 @@ _JSON_NAMES: dict[type, str] = {
 }
 
 
+def factory_of(name: str) -> Callable[..., Grader]:
+    """What makes graders of that kind: imports what they need.
+
+    Raises:
+        ValueError: no such kind.
+    """
+    module, _, attribute = kind_of(name).factory.partition(":")
+    factory: Callable[..., Grader] = getattr(importlib.import_module(module), attribute)
+    return factory
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that graders of that kind do not have.
+
+    Raises:
+        ValueError: no such kind or option.
+    """
+    known = inspect.signature(factory_of(name)).parameters
+    for option in options:
+        if option not in known:
+            takes = f"It takes: {', '.join(known)}." if known else "It takes none."
+            raise ValueError(f"the grader {name!r} has no option {option!r}. {takes}")
+
+
 def make(name: str, /, **options: Any) -> Grader:
     """A grader of that kind.
 
@@ -153,12 +182,5 @@ def make(name: str, /, **options: Any) -> Grader:
         ValueError: no such kind or option, or an option's value is unusable.
         EpisodeError: what it needs cannot be had on this machine.
     """
-    module, _, attribute = kind_of(name).factory.partition(":")
-    factory = getattr(importlib.import_module(module), attribute)
-    known = inspect.signature(factory).parameters
-    for option in options:
-        if option not in known:
-            takes = f"It takes: {', '.join(known)}." if known else "It takes none."
-            raise ValueError(f"the grader {name!r} has no option {option!r}. {takes}")
-    grader: Grader = factory(**options)
-    return grader
+    check_options(name, options)
+    return factory_of(name)(**options)

@@ -85,7 +85,10 @@ def main() -> None:
         _limit(settings)
         jobs: dict[str, Callable[..., Any]] = {}
         for name in settings["preload"]:
-            _resolve(name, jobs)()
+            if ":" in name:
+                _resolve(name, jobs)()
+            else:
+                importlib.import_module(name)
         _refuse_threads()
     except BaseException as failure:
         _write(control.fileno(), {"fatal": f"{type(failure).__name__}: {failure}"})

@@ -88,8 +88,8 @@ class WorkerPool:
             memory_mb: address space of a child, MiB; 0 for no bound.
             cpu_s: CPU seconds a job may take; its wall seconds where not given. A machine that is
                 busy with other work stretches wall time and not this.
-            preload: functions without arguments, called once before any child is forked; they
-                must leave no thread running.
+            preload: functions without arguments, called once before any child is forked, or
+                modules, imported then; they must leave no thread running.
             sealed: refuse processes, sockets and writing files inside the children.
             max_input_bytes: jobs whose arguments are larger as JSON are not run.
         """
