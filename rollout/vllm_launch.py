@@ -12,6 +12,7 @@ import torch
 
 from rewards.errors import PolicyError
 from rollout.config import RolloutConfig
+from rollout.openmp import preload
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -153,7 +154,7 @@ def cpu_variables() -> dict[str, str]:
     variables = {
         "OMP_NUM_THREADS": str(len(cores)),
         "GOMP_SPINCOUNT": "2000",
-        "KMP_BLOCKTIME": "1",
+        **preload(),
         # the worker runs in the engine process itself: one import of vLLM less at start-up
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         # nothing to compile in eager mode, and no C++ compiler to ask for
