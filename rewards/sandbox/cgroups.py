@@ -7,9 +7,10 @@ user whom nobody delegated one to), `find` gives None and the back end limits ot
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
-from contextlib import suppress
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from rewards.sandbox.types import Limit, Limits
 
 MIB = 1 << 20
 CONTROLLERS = ("memory", "pids")
+DYING_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +69,12 @@ class Group:
         return next((kind for kind in now if now[kind] > self.counts[kind]), None)
 
     def remove(self) -> None:
-        """Take it away. It stays where a process that is dying still holds it."""
+        """Take it away, once the processes in it that are dying are dead."""
         for descriptor in self.entries:
             os.close(descriptor)
         self.entries.clear()
         for folder in set(self.folders.values()):
-            with suppress(OSError):
-                folder.rmdir()
+            _remove(folder, time.monotonic() + DYING_S)
 
     def _hits(self) -> dict[Limit, int]:
         kills = "memory.events" if self.version == 2 else "memory.oom_control"
@@ -88,6 +89,32 @@ class Group:
         except OSError as failure:
             if is_needed:
                 raise SandboxError(f"a control group took no limit: {failure}") from failure
+
+
+def _remove(folder: Path, deadline: float) -> None:
+    while True:
+        try:
+            folder.rmdir()
+        except OSError as failure:
+            if failure.errno != errno.EBUSY or time.monotonic() > deadline:
+                return
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _sweep(folder: Path) -> None:
+    """Take away what callers that were killed have left."""
+    here = _pid_namespace()
+    for stray in folder.glob(f"munro-{here}-*"):
+        pid = stray.name.split("-")[2]
+        if not Path("/proc", pid).exists():
+            _remove(stray, deadline=0)
+
+
+def _pid_namespace() -> int:
+    """Which one we are in: in another one, the same number is another process."""
+    return os.stat("/proc/self/ns/pid").st_ino
 
 
 def _number_after(word: str, path: Path) -> int:
@@ -107,7 +134,7 @@ class Groups:
         self._lock = threading.Lock()
         self._free: list[Group] = []
         self._all: list[Group] = []
-        self._prefix = f"munro-{os.getpid()}-{os.urandom(4).hex()}"
+        self._prefix = f"munro-{_pid_namespace()}-{os.getpid()}-{os.urandom(4).hex()}"
 
     def take(self, limits: Limits) -> Group:
         """An empty group that holds `limits`.
@@ -157,6 +184,8 @@ def find() -> Groups | None:
     for hierarchy in _hierarchies():
         groups = Groups(hierarchy)
         try:
+            for folder in set(hierarchy.folders.values()):
+                _sweep(folder)
             groups.give_back(groups.take(Limits()))
         except (OSError, SandboxError):
             groups.close()

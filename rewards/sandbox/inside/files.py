@@ -1,11 +1,15 @@
-"""Files in and out of the working directory, never through a link. Only while no program runs."""
+"""Files in and out of the working directory, never through a link. Only while no program runs.
+
+What an earlier program of a session left in the way (a link, a folder that nobody may enter) is
+moved aside: it can make our files neither go elsewhere nor fail to be written.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 TEMPORARY = "/tmp"
 WORK = "/tmp/work"
@@ -13,23 +17,25 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def put(files: Sequence[tuple[bytes, bytes]]) -> None:
-    """Write (path, contents) below the working directory, in the place of what stood there.
+    """Write (path, contents) below the working directory, which is made one again if it is none.
 
     Raises:
-        OSError: the disk is full, or a file stands where a folder is wanted.
+        OSError: the disk is full.
     """
-    for path, contents in files:
-        folder, name = _parent(path, is_made=True)
-        try:
-            with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=folder)
+    os.chmod(TEMPORARY, 0o1777)
+    with ExitStack() as stack:
+        work = _make(stack, _open(stack, TEMPORARY), b"work")
+        for path, contents in files:
+            *folders, name = _parts(path)
+            here = work
+            for part in folders:
+                here = _make(stack, here, part)
+            _clear(here, name)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            with open(os.open(name, flags, 0o755, dir_fd=folder), "wb", buffering=0) as file:
+            with open(os.open(name, flags, 0o755, dir_fd=here), "wb", buffering=0) as file:
                 rest = memoryview(contents)
                 while rest:
                     rest = rest[file.write(rest) :]
-        finally:
-            os.close(folder)
 
 
 def get(paths: Sequence[bytes], most_bytes: int) -> tuple[list[tuple[bytes, bytes]], bool]:
@@ -54,33 +60,52 @@ def get(paths: Sequence[bytes], most_bytes: int) -> tuple[list[tuple[bytes, byte
 def _read(path: bytes, most_bytes: int) -> bytes | None:
     """Up to one byte more than `most_bytes`; None where there is no such regular file."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    try:
-        folder, name = _parent(path, is_made=False)
+    *folders, name = _parts(path)
+    with ExitStack() as stack:
         try:
-            file = os.open(name, flags, dir_fd=folder)
-        finally:
-            os.close(folder)
-    except OSError:
-        return None
-    with open(file, "rb") as stream:
+            here = _open(stack, WORK)
+            for part in folders:
+                here = _open(stack, part, here)
+            file = os.open(name, flags, dir_fd=here)
+        except OSError:
+            return None
+        stack.callback(os.close, file)
         if not stat.S_ISREG(os.fstat(file).st_mode):
             return None
-        return stream.read(most_bytes + 1)
+        with open(file, "rb", closefd=False) as stream:
+            return stream.read(most_bytes + 1)
 
 
-def _parent(path: bytes, *, is_made: bool) -> tuple[int, bytes]:
-    """The folder that holds `path`, open, and the last part of its name."""
-    *folders, name = [part for part in path.split(b"/") if part not in (b"", b".")]
-    here = os.open(WORK, _FOLDER)
-    try:
-        for part in folders:
-            if is_made:
-                with suppress(FileExistsError):
-                    os.mkdir(part, 0o755, dir_fd=here)
-            below = os.open(part, _FOLDER, dir_fd=here)
-            os.close(here)
-            here = below
-    except OSError:
-        os.close(here)
-        raise
-    return here, name
+def _parts(path: bytes) -> list[bytes]:
+    return [part for part in path.split(b"/") if part not in (b"", b".")]
+
+
+def _open(stack: ExitStack, name: str | bytes, within: int | None = None) -> int:
+    """A folder, open until the stack is left."""
+    descriptor = os.open(name, _FOLDER, dir_fd=within)
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def _make(stack: ExitStack, here: int, name: bytes) -> int:
+    """The folder `name` in `here`: the one that is there, or a new one."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISDIR(os.lstat(name, dir_fd=here).st_mode):
+            os.chmod(name, 0o755, dir_fd=here)
+        else:
+            os.unlink(name, dir_fd=here)
+    with suppress(FileExistsError):
+        os.mkdir(name, 0o755, dir_fd=here)
+    return _open(stack, name, here)
+
+
+def _clear(here: int, name: bytes) -> None:
+    """Let nothing stand at `name` in `here`."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISDIR(os.lstat(name, dir_fd=here).st_mode):
+            # not emptied: that could take for ever
+            os.rename(
+                name, b".was-" + os.urandom(8).hex().encode(), src_dir_fd=here, dst_dir_fd=here
+            )
+        else:
+            os.unlink(name, dir_fd=here)

@@ -8,6 +8,7 @@ keeper that is asked more than once.
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import select
@@ -60,6 +61,8 @@ def serve(link: socket.socket, network: int) -> NoReturn:
         link: to the caller.
         network: descriptor of the network namespace to be in.
     """
+    # process 1 is deaf to every signal but those that have a handler, as Python gives this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         # a pid namespace has ids of its own, so only a descriptor names this process outside
         myself = os.pidfd_open(os.getpid())
@@ -87,7 +90,6 @@ def _enter(network: int, disk_mb: int, *, is_counted: bool) -> None:
     room = f"size={disk_mb}m,nr_inodes={INODES},mode=1777"
     syscalls.mount("tmp", files.TEMPORARY, "tmpfs", quiet, room)
     syscalls.mount("proc", "/proc", "proc", quiet | syscalls.MS_NOEXEC, "subset=pid")
-    os.mkdir(files.WORK, 0o755)
     # a user namespace that owns none of the others: no right over them can come back
     syscalls.unshare(syscalls.CLONE_NEWUSER)
     for name, text in (
@@ -113,10 +115,12 @@ def _answer(
     limits = request["limits"]
     try:
         files.put(list(zip(map(wire.unpack, names), contents, strict=True)))
-    except OSError as full:
+    except OSError as failure:
+        if failure.errno not in (errno.ENOSPC, errno.EFBIG, errno.ENAMETOOLONG):
+            raise
         for descriptor in descriptors:
             os.close(descriptor)
-        wire.send(link, _unstarted(full))
+        wire.send(link, _UNSTARTED)
         return
     watch = _start(request, descriptors, is_counted=len(descriptors) > 3)
     _wait(watch, link)
@@ -140,18 +144,16 @@ def _disk(limits: dict[str, Any]) -> int:
     return int(limits["disk_mb"]) * MIB
 
 
-def _unstarted(failure: OSError) -> wire.Head:
-    """The report on a program whose own files did not fit."""
-    return {
-        "status": -signal.SIGKILL,
-        "limit": "disk",
-        "is_full": True,
-        "cpu_s": 0.0,
-        "wall_s": 0.0,
-        "peak_bytes": 0,
-        "files": [],
-        "why": str(failure),
-    }
+_UNSTARTED = {
+    "status": -signal.SIGKILL,
+    "limit": "disk",
+    "is_full": True,
+    "cpu_s": 0.0,
+    "wall_s": 0.0,
+    "peak_bytes": 0,
+    "files": [],
+}
+"""The report on a program whose own files did not fit."""
 
 
 def _start(request: wire.Head, descriptors: Sequence[int], *, is_counted: bool) -> Watch:

@@ -39,6 +39,7 @@ def become(request: wire.Head, descriptors: Sequence[int], report: int) -> NoRet
     """
     try:
         os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which the keeper ignores
         for group in descriptors[3:]:
             os.write(group, b"0")
         _take_descriptors(descriptors[:3], report)

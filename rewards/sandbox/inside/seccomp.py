@@ -40,6 +40,7 @@ DENIED: dict[str, tuple[int, int]] = {
     "io_uring_setup": (425, 425),
     "ioperm": (173, -1),
     "iopl": (172, -1),
+    "ioprio_set": (251, 30),
     "kcmp": (312, 272),
     "kexec_file_load": (320, 294),
     "kexec_load": (246, 104),
@@ -100,6 +101,15 @@ UNCOUNTED: dict[str, tuple[int, int]] = {
 """Memory that belongs to no process: refused where no cgroup counts it."""
 MISSING: dict[str, tuple[int, int]] = {"clone3": (435, 435)}
 """Its flags lie in memory, where a filter cannot see them; C libraries fall back to clone."""
+OWN_ONLY: dict[str, tuple[int, int]] = {
+    "prlimit64": (302, 261),
+    "sched_setaffinity": (203, 122),
+    "sched_setattr": (314, 274),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+}
+"""Of the caller alone, process 0: the keeper has the same user, and could be starved by its rules."""
+SETPRIORITY = (141, 140)
 SOCKETS: dict[str, tuple[int, int]] = {"socket": (41, 198), "socketpair": (53, 199)}
 CLONE = (56, 220)
 IOCTL = (16, 29)
@@ -136,6 +146,10 @@ def program(machine: str, *, is_counted: bool) -> bytes:
         rules += _if(EQUAL, number, errno.EPERM)
     for number in _column(SOCKETS, column):
         rules += _on_argument(number, 0, _unless((AF_UNIX,), errno.EAFNOSUPPORT))
+    for number in _column(OWN_ONLY, column):
+        rules += _on_argument(number, 0, _unless((0,), errno.EPERM))
+    only_me = _unless((0,), errno.EPERM)  # which: a process; who: the caller
+    rules += _on_argument(SETPRIORITY[column], 0, [*only_me, _load_argument(1), *only_me])
     rules += _on_argument(CLONE[column], 0, _if(ANY_BIT, NAMESPACE_FLAGS, errno.EPERM))
     rules += _on_argument(
         IOCTL[column],
@@ -166,8 +180,12 @@ def _unless(allowed: tuple[int, ...], failure: int) -> list[bytes]:
     return [*tests, _step(RETURN, ERRNO | failure)]
 
 
+def _load_argument(index: int) -> bytes:
+    return _step(LOAD, ARGUMENT_AT + 8 * index)
+
+
 def _on_argument(number: int, index: int, tests: list[bytes]) -> list[bytes]:
     """For one call: run `tests` on the low half of an argument, then allow."""
     # the kernel takes these arguments as 32-bit numbers too, so the high half says nothing
-    body = [_step(LOAD, ARGUMENT_AT + 8 * index), *tests, _step(RETURN, ALLOW)]
+    body = [_load_argument(index), *tests, _step(RETURN, ALLOW)]
     return [_step(EQUAL, number, 0, len(body)), *body]

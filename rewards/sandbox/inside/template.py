@@ -70,8 +70,13 @@ def main(plan: wire.Head) -> None:
     wire.send(link, {"ready": True})
     with suppress(wire.Closed):
         while True:
-            _, _, descriptors = wire.receive(link)
-            _fork(link, spaces, descriptors)
+            _, _, (descriptor,) = wire.receive(link)
+            with socket.socket(fileno=descriptor) as control:
+                try:
+                    _fork(link, spaces, control)
+                except OSError as failure:
+                    with suppress(wire.Closed):
+                        wire.send(control, {"fatal": str(failure)})
     os._exit(0)
 
 
@@ -113,27 +118,32 @@ class Spaces:
         """Until process `pid`, the first of its pid namespace, has ended."""
         self._lent[pid] = space
 
+    def give_back(self, space: int) -> None:
+        """Nobody came to be in it."""
+        self._free.append(space)
+
     def close(self) -> None:
         """In a child: hold none of them."""
         for descriptor in (self.own_pids, *self._free, *self._lent.values()):
             os.close(descriptor)
 
 
-def _fork(link: socket.socket, spaces: Spaces, descriptors: list[int]) -> None:
-    """A keeper in a pid namespace of its own, which talks over `descriptors[0]`."""
-    control = socket.socket(fileno=descriptors[0])
-    space = None
+def _fork(link: socket.socket, spaces: Spaces, control: socket.socket) -> None:
+    """A keeper in a pid namespace of its own, which talks over `control`."""
+    space = spaces.take()
+    pid = -1
     try:
-        space = spaces.take()
         syscalls.unshare(syscalls.CLONE_NEWPID)
-        pid = os.fork()
-        if pid == 0:
-            link.close()
-            spaces.close()
-            keeper.serve(control, space)
-        spaces.lend(space, pid)
-        syscalls.setns(spaces.own_pids, syscalls.CLONE_NEWPID)
-    except OSError as failure:
-        with suppress(wire.Closed):
-            wire.send(control, {"fatal": str(failure)})
-    control.close()
+        try:
+            pid = os.fork()
+            if pid == 0:
+                link.close()
+                spaces.close()
+                keeper.serve(control, space)
+        finally:
+            syscalls.setns(spaces.own_pids, syscalls.CLONE_NEWPID)
+    finally:
+        if pid > 0:
+            spaces.lend(space, pid)
+        else:
+            spaces.give_back(space)
