@@ -108,7 +108,7 @@ OWN_ONLY: dict[str, tuple[int, int]] = {
     "sched_setparam": (142, 118),
     "sched_setscheduler": (144, 119),
 }
-"""Of the caller alone, process 0: the keeper has the same user, and could be starved by its rules."""
+"""Of the caller (0) alone: the keeper has the same user, and could be starved by its own rules."""
 SETPRIORITY = (141, 140)
 SOCKETS: dict[str, tuple[int, int]] = {"socket": (41, 198), "socketpair": (53, 199)}
 CLONE = (56, 220)
