@@ -211,6 +211,18 @@ def decide(answer: str, gold: str) -> bool | None:
     return None
 
 
+def leaves_open(answer: str, gold: str) -> bool:
+    """Whether a `decide` that says no goes by spelling: other words, or the other of two units."""
+    named = NAMED_VALUE.match(answer)
+    expected, given = quantity(gold), quantity(answer[named.end() :] if named else answer)
+    if expected is not None:
+        units = {expected.unit, given.unit} if given else set()
+        return len(units - {""}) == 2
+    if CHOICE.fullmatch(gold) or {answer.lower(), gold.lower()} <= SHORT_WORDS:
+        return False
+    return bool(CLOCK.fullmatch(gold)) or is_words(gold)
+
+
 def depth(text: str) -> int:
     """How deep brackets are nested, whether they match or not."""
     level = deepest = 0

@@ -113,6 +113,16 @@ class Judge:
         yes = fmean(each.verdict == "yes" for each in verdicts)
         return _grade(response, float(yes > 0.5), yes > 0.5, {"yes": yes}, verdicts[0].notes)
 
+    def equivalent(self, question: str, reference: str, responses: Sequence[str]) -> list[Grade]:
+        """`equivalence` of several responses at once, for code without an event loop: blocks."""
+
+        async def all_of_them() -> list[Grade]:
+            return await asyncio.gather(
+                *(self.equivalence(question, reference, each) for each in responses)
+            )
+
+        return self.wait(all_of_them())
+
     async def scale(self, question: str, response: str, *, guide: str = "") -> Grade:
         """How well the response keeps to a guide: 0 a major issue, 1/2 a minor one, 1 none.
 

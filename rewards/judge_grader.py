@@ -1,0 +1,108 @@
+"""A judge as one of the named graders (`rewards.kinds`): an item in, one kind of judgement out.
+
+    equivalence, honesty   item: answer (the reference), question
+    scale                  item: question, guide
+    rubric                 item: question, criteria, and any field that the criteria name
+    policy                 item: question (the request), rules, target, severity
+
+`guide`, `criteria`, `rules` and `target` may be given once, as options, and by each item anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+from pydantic import ValidationError
+
+from rewards import judge_rubric
+from rewards.judge import Engagement, Judge, JudgeConfig, named
+from rewards.kinds import Grader, Item
+from rewards.types import Grade
+
+Ask = Literal["equivalence", "scale", "rubric", "honesty", "policy"]
+
+
+class JudgeGrader(Grader):
+    """Asks a judge one kind of question. Blocks; as many threads as the judge's `concurrency` help.
+
+    Example:
+        config = {"model": "my-judge", "base_url": "http://localhost:8000/v1"}
+        with JudgeGrader(ask="equivalence", judge=config) as grader:
+            grader.grade({"question": "How far?", "answer": "5 km", "response": "5000 m"})
+    """
+
+    def __init__(
+        self,
+        ask: Ask = "equivalence",
+        judge: str | Mapping[str, Any] = "judge",
+        guide: str = "",
+        criteria: Sequence[str] = (),
+        rules: str = "",
+        target: str = "do-not-refuse",
+    ) -> None:
+        """
+        Args:
+            ask: the kind of judgement.
+            judge: name of a configured judge, or the keys of a `JudgeConfig`.
+            guide: standard of "scale".
+            criteria: rubric of "rubric".
+            rules: policy of "policy".
+            target: engagement that "policy" wants, unless an item says otherwise.
+
+        Raises:
+            ValueError: no such kind or judge, or what it needs is unusable.
+        """
+        if ask not in get_args(Ask):
+            raise ValueError(f"ask = {ask!r}: there are {', '.join(get_args(Ask))}.")
+        if criteria:
+            judge_rubric.check(criteria)
+        Engagement(target)
+        self._ask = ask
+        self._given = {"guide": guide, "criteria": criteria, "rules": rules, "target": target}
+        self._is_ours = not isinstance(judge, str)
+        self._judge = named(judge) if isinstance(judge, str) else _judge_of(judge)
+
+    def grade(self, item: Item) -> Grade:
+        """The judge's grade of one item."""
+        given = {**self._given, **item}
+        judge, response = self._judge, str(item["response"])
+        question = str(given.get("question", ""))
+        if self._ask == "equivalence":
+            return judge.wait(judge.equivalence(question, _need(given, "answer"), response))
+        if self._ask == "honesty":
+            return judge.wait(judge.honesty(question, _need(given, "answer"), response))
+        if self._ask == "scale":
+            return judge.wait(judge.scale(question, response, guide=str(given["guide"])))
+        if self._ask == "rubric":
+            return judge.wait(judge.rubric(question, response, given["criteria"], given))
+        return judge.wait(
+            judge.policy(
+                question,
+                response,
+                _need(given, "rules"),
+                target=str(given["target"]),
+                severity=given.get("severity"),
+            )
+        )
+
+    def close(self) -> None:
+        """End a judge of our own; a named one is its process's."""
+        if self._is_ours:
+            self._judge.close()
+
+
+def _judge_of(keys: Mapping[str, Any]) -> Judge:
+    try:
+        return Judge(JudgeConfig.model_validate(dict(keys)))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(["judge", *map(str, first["loc"])])
+        raise ValueError(f"{where}: {first['msg']}") from None
+
+
+def _need(given: Mapping[str, Any], name: str) -> str:
+    text = str(given.get(name, ""))
+    if not text.strip():
+        raise ValueError(f"{name!r} is missing: the judge has nothing to go by")
+    return text
