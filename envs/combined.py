@@ -31,6 +31,8 @@ from rewards.types import Grade
 
 RANGES = {"honesty": (-1.0, 1.0), "length_range": (-1.0, 0.0)}
 """Least and largest value of kinds that do not keep to 0 and 1."""
+LIGHT = ("instructions", "brevity", "length_range")
+"""Kinds that grade where they are asked; the others go through the grading service."""
 MOST_AT_ONCE = 64
 """Gradings of one group that run at the same time."""
 MOST_REASON = 300
@@ -245,8 +247,12 @@ class _Graded(Episode):
 
 
 def _made(name: str, config: GraderConfig) -> Any:
+    from rewards import service
+
     try:
-        return make(config.kind, **config.args)
+        # what is only a little arithmetic needs no queue and no process of its own
+        open_grader = make if config.kind in LIGHT else service.grader
+        return open_grader(config.kind, **config.args)
     except ValueError as error:
         raise ValueError(f"graders.{name}: {error}") from error
 

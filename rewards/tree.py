@@ -85,6 +85,7 @@ class Sum(Config):
     """A weighted sum: what is lost in one part can be bought back with another."""
 
     kind: Literal["sum"] = "sum"
+    """Parts added up."""
     parts: tuple[Node, ...] = Field(min_length=1)
     """Parts to add up."""
     weights: tuple[float, ...] = ()
@@ -115,6 +116,7 @@ class Lexicographic(Config):
     """
 
     kind: Literal["lexicographic"] = "lexicographic"
+    """Priorities."""
     parts: tuple[Node, ...] = Field(min_length=2)
     """Most important first."""
     tolerance: float = Field(1e-9, ge=0, allow_inf_nan=False)
@@ -128,6 +130,7 @@ class Gated(Config):
     """A condition that nothing below it can buy back."""
 
     kind: Literal["gated"] = "gated"
+    """A gate."""
     gate: Node
     """The part that must reach `at_least`."""
     at_least: float = Field(1.0, allow_inf_nan=False)
@@ -142,6 +145,7 @@ class Severity(Config):
     """A part scaled by how severe the task is: an ordinal level, 0 to 3, that the task brings."""
 
     kind: Literal["severity"] = "severity"
+    """A scale."""
     part: Node
     """What is scaled."""
     level: str = "severity"
