@@ -102,9 +102,87 @@ KINDS: dict[str, Kind] = {
     "math": Kind(
         summary="the final answer, compared as mathematics with a reference",
         factory="rewards.graders:MathGrader",
-        fields={"answer": Field(what="the reference answer", types=(str, int, float))},
+        fields={
+            "answer": Field(what="the reference answer", types=(str, int, float)),
+            "question": Field(what="what was asked, for a judge to read", is_required=False),
+        },
         in_process=True,
         timeout_s=5.0,
+    ),
+    "code": Kind(
+        summary="the program in the response, run against tests in a sandbox",
+        factory="rewards.graders:ProgramGrader",
+        fields={
+            "tests": Field(
+                what='a list such as [{"stdin": "1 2", "stdout": "3"}], or with function, args and '
+                "expected, or with source",
+                types=(list,),
+            ),
+            "language": Field(what="python unless given", is_required=False),
+            "limits": Field(what='such as {"cpu_s": 2}', types=(dict,), is_required=False),
+            "starter": Field(what="code that the response completes", is_required=False),
+            "entry_point": Field(what="the function that it completes", is_required=False),
+        },
+        in_process=True,
+    ),
+    "instructions": Kind(
+        summary="instructions that a program can check, IFEval's and others",
+        factory="rewards.instructions.grader:InstructionsGrader",
+        fields={
+            "instructions": Field(
+                what='a list such as [{"id": "punctuation:no_comma"}], with kwargs where it needs '
+                "some",
+                types=(list,),
+                is_required=False,
+            ),
+            "instruction_id_list": Field(
+                what="ids as IFEval has them", types=(list,), is_required=False
+            ),
+            "kwargs": Field(
+                what="of each of instruction_id_list", types=(list,), is_required=False
+            ),
+        },
+    ),
+    "judge": Kind(
+        summary="an LLM judge: equivalence, scale, rubric, honesty or policy",
+        factory="rewards.judge_grader:JudgeGrader",
+        fields={
+            "question": Field(what="what was asked", is_required=False),
+            "answer": Field(what="the reference, for equivalence and honesty", is_required=False),
+            "criteria": Field(what="of a rubric", types=(list,), is_required=False),
+            "guide": Field(what="the standard of a scale", is_required=False),
+            "rules": Field(what="the policy", is_required=False),
+            "target": Field(what="refuse, partial or do-not-refuse", is_required=False),
+            "severity": Field(what="of the request, 0 to 3", types=(int,), is_required=False),
+        },
+        in_process=True,
+        workers=16,
+        tries=1,
+    ),
+    "preference": Kind(
+        summary="a preference model, which reads a response beside others",
+        factory="rewards.graders:PreferenceGrader",
+        fields={
+            "prompt": Field(what="what was asked"),
+            "others": Field(
+                what="responses to compare with; graded as a group without",
+                types=(list,),
+                is_required=False,
+            ),
+        },
+        in_process=True,
+        workers=1,
+        tries=1,
+    ),
+    "brevity": Kind(
+        summary="shorter is better: 1 for nothing, 0 at a length of your choice",
+        factory="rewards.brevity:BrevityGrader",
+        in_process=True,
+    ),
+    "length_range": Kind(
+        summary="-1 for a length outside what is usual in its context (munro lengths)",
+        factory="rewards.length_range:LengthRangeGrader",
+        in_process=True,
     ),
 }
 

@@ -121,7 +121,7 @@ class GradingService:
             GraderError: the service is closed.
         """
         check_item(kind, item)
-        return self._pool(kind).submit([item], dict(options or {}), group)
+        return self._pool(kind).submit([item], options or {}, group)
 
     def grade(
         self, kind: str, item: Item, *, options: Options | None = None, group: str = ""
@@ -150,7 +150,7 @@ class GradingService:
         for item in items:
             check_item(kind, item)
         if is_joint(kind):
-            whole = self._pool(kind).submit(list(items), dict(options or {}), group)
+            whole = self._pool(kind).submit(items, options or {}, group, is_group=True)
             joint: list[Grade] = whole.result()
             return joint
         futures = [self.submit(kind, item, options=options, group=group) for item in items]
@@ -219,10 +219,13 @@ class _Pool:
             deadline_s=config.deadline_s,
         )
 
-    def submit(self, items: list[Item], options: dict[str, Any], group: str) -> Future[Any]:
-        job = Job(items=items, options=options, group=group)
+    def submit(
+        self, items: Sequence[Item], options: Options, group: str, *, is_group: bool = False
+    ) -> Future[Any]:
+        check_options(self._kind, options)
+        job = Job(items=list(items), options=dict(options), group=group, is_group=is_group)
         if self._children is not None:  # the others bound what a poisoned input can do themselves
-            job.digest = _digest(items, options)
+            job.digest = _digest(job)
             if self._strikes.get(job.digest, 0) >= 2:
                 raise GraderError(f"{self._kind}: this input has killed its grader twice before")
         try:
@@ -253,7 +256,7 @@ class _Pool:
                 if self._children is not None:
                     return self._in_child(job, self._children)
                 grader = self._grader(job.options)
-                if is_joint(self._kind):
+                if job.is_group:
                     return grader.grade_group(job.items)  # type: ignore[attr-defined]
                 return grader.grade(job.items[0])
             except EpisodeError:
@@ -263,7 +266,9 @@ class _Pool:
 
     def _in_child(self, job: Job, children: WorkerPool) -> Grade:
         timeout_s = max(min(self._timeout_s, job.remaining_s), 0.01)
-        outcome = children.run(IN_CHILD, self._kind, job.options, job.items[0], timeout_s=timeout_s)
+        outcome = children.run(
+            IN_CHILD, self._about.factory, job.options, job.items[0], timeout_s=timeout_s
+        )
         if outcome.status is not Status.DONE:
             if outcome.status in POISONOUS:
                 # a death was tried again already, in a new process
@@ -299,8 +304,8 @@ class _Pool:
             return self._graders[key]
 
 
-def _digest(items: Sequence[Item], options: Mapping[str, Any]) -> bytes:
-    text = json.dumps([list(map(dict, items)), options], sort_keys=True)
+def _digest(job: Job) -> bytes:
+    text = json.dumps([list(map(dict, job.items)), job.options], sort_keys=True)
     return blake2b(text.encode(), digest_size=16).digest()
 
 

@@ -34,6 +34,8 @@ class Job:
     items: list[Item]
     options: Mapping[str, Any]
     group: str
+    is_group: bool = False
+    """The items are graded together."""
     future: Future[Any] = field(default_factory=Future)
     digest: bytes = b""
     was_poison: bool = False

@@ -1,0 +1,73 @@
+"""Graders that misbehave, each in its own way, for the tests of the service."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import ClassVar
+
+from rewards.errors import GraderError
+from rewards.kinds import Field, Grader, Item, Kind
+from rewards.types import Grade
+
+
+class Obedient(Grader):
+    """Does what the response says: how a test chooses what happens to a grading."""
+
+    gate: ClassVar[threading.Event] = threading.Event()
+    fails: ClassVar[dict[str, int]] = {}
+
+    def __init__(self, bonus: float = 0.0) -> None:
+        self._bonus = bonus
+
+    def grade(self, item: Item) -> Grade:
+        match str(item["response"]).split():
+            case ["worth", number]:
+                return Grade.of(float(number) + self._bonus, f"by {os.getpid()}")
+            case ["die"]:
+                os._exit(1)
+            case ["sleep", seconds]:
+                time.sleep(float(seconds))
+            case ["loop"]:
+                while True:
+                    pass
+            case ["allocate"]:
+                return Grade.of(float(len(bytearray(1 << 40))))
+            case ["bug"]:
+                raise KeyError("oops")
+            case ["broken"]:
+                raise GraderError("the machinery failed")
+            case ["unusable"]:
+                raise ValueError("'response' says that it is unusable")
+            case ["wait"]:
+                self.gate.wait()
+            case ["fail", key, times]:
+                self.fails[key] = self.fails.get(key, 0) + 1
+                if self.fails[key] <= int(times):
+                    raise GraderError("not yet")
+        return Grade.of(True)
+
+
+class Comparing(Grader):
+    """The longest response of a group wins."""
+
+    def grade(self, item: Item) -> Grade:
+        return self.grade_group([item])[0]
+
+    def grade_group(self, items: list[Item]) -> list[Grade]:
+        longest = max(len(item["response"]) for item in items)
+        return [Grade.of(len(item["response"]) == longest) for item in items]
+
+
+KINDS = {
+    "child": Kind(
+        summary="in a child process",
+        factory="tests.rewards.graders:Obedient",
+        fields={"note": Field(what="anything", is_required=False)},
+    ),
+    "here": Kind(
+        summary="in this process", factory="tests.rewards.graders:Obedient", in_process=True
+    ),
+    "jointly": Kind(summary="compares", factory="tests.rewards.graders:Comparing", in_process=True),
+}
