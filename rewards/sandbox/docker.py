@@ -28,6 +28,7 @@ from typing import Any
 import psutil
 
 from rewards.errors import SandboxError
+from rewards.sandbox.inside import wire
 from rewards.sandbox.types import Files, Limit, Limits, Outcome, Sandbox, Session, Usage
 
 IMAGE = "munro-sandbox"
@@ -117,10 +118,6 @@ def _checked(path: str) -> str:
     if pure.is_absolute() or not pure.parts or ".." in pure.parts or "\0" in path:
         raise ValueError(f"{path!r} is not a path below the sandbox's working directory")
     return str(pure)
-
-
-def _bytes(text: bytes | str) -> bytes:
-    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
 
 
 class _Container:
@@ -222,12 +219,15 @@ class _Container:
         answer: Callable[[bytes], bytes | None] | None = None,
     ) -> Outcome:
         """Have one program run, and tell how it ended."""
-        contents = [(_checked(path), _bytes(text)) for path, text in (files or {}).items()]
+        contents = [(_checked(path), wire.as_bytes(text)) for path, text in (files or {}).items()]
+        paths = [_checked(path) for path in want]
+        if any("\0" in part for part in command):
+            raise ValueError(f"a command holds a zero byte: {command!r}")
         head = json.dumps(
             {
-                "command": list(command),
-                "files": [(path, len(content)) for path, content in contents],
-                "want": [_checked(path) for path in want],
+                "command": [wire.pack(part) for part in command],
+                "files": [(wire.pack(path), len(content)) for path, content in contents],
+                "want": [wire.pack(path) for path in paths],
                 "converse": answer is not None,
                 "cpu_s": limits.cpu_s,
                 "wall_s": limits.wall_s,
@@ -239,7 +239,7 @@ class _Container:
             }
         ).encode()
         blobs = [content for _, content in contents]
-        job = [struct.pack("!I", len(head)), head, *blobs, b"" if answer else _bytes(stdin)]
+        job = [struct.pack("!I", len(head)), head, *blobs, b"" if answer else wire.as_bytes(stdin)]
         self.send(b"J", b"".join(job))
         deadline = time.monotonic() + limits.wall_s + PATIENCE_S
         if answer:
@@ -248,14 +248,18 @@ class _Container:
         while True:
             letter, payload = self.receive(deadline)
             if letter == b"R":
-                return _outcome(payload)
+                return _outcome(payload, want)
             if not answer:
                 raise SandboxError("a Docker container said what it was not asked for")
-            *whole, rest = payload.split(b"\n")
-            for part in whole:
-                self._say(answer(bytes(line + part + b"\n")))
-                line.clear()
-            line += rest
+            replies = []
+            for part in payload.splitlines(keepends=True):
+                line += part
+                if line.endswith(b"\n"):
+                    replies.append(answer(bytes(line)))
+                    line.clear()
+            self._say(b"".join(reply for reply in replies if reply))
+            if None in replies:
+                self._say(None)
 
     def _say(self, reply: bytes | None) -> None:
         if reply is None:
@@ -279,21 +283,31 @@ class _Container:
                 raise
 
 
-@functools.cache
-def _supervisor() -> str:
-    """Source of process 1: the modules that it imports, then itself."""
-    meter, supervisor = (
-        package_files("rewards.sandbox").joinpath(f"docker_{name}.py").read_text()
-        for name in ("meter", "supervisor")
-    )
-    return f"""import sys, types
-meter = sys.modules["rewards.sandbox.docker_meter"] = types.ModuleType("docker_meter")
-exec({meter!r}, meter.__dict__)
-exec({supervisor!r})
+_BOOT = """
+import sys, types
+for name in ("rewards", "rewards.sandbox", "rewards.sandbox.inside"):
+    sys.modules[name] = types.ModuleType(name)
+for name, source in MODULES.items():
+    module = sys.modules[name] = types.ModuleType(name)
+    setattr(sys.modules[name.rpartition(".")[0]], name.rpartition(".")[2], module)
+    exec(compile(source, name, "exec", dont_inherit=True), module.__dict__)
+module.main()
 """
 
 
-def _outcome(payload: bytes) -> Outcome:
+@functools.cache
+def _supervisor() -> str:
+    """Source of process 1: the modules that it imports, then itself."""
+    room = package_files("rewards.sandbox")
+    names = ("docker_meter", "inside.seccomp", "inside.syscalls", "docker_supervisor")
+    modules = {
+        f"rewards.sandbox.{name}": room.joinpath(f"{name.replace('.', '/')}.py").read_text()
+        for name in names
+    }
+    return f"MODULES = {modules!r}\n{_BOOT}"
+
+
+def _outcome(payload: bytes, want: Sequence[str]) -> Outcome:
     """What the supervisor says, as an outcome.
 
     Raises:
@@ -307,15 +321,15 @@ def _outcome(payload: bytes) -> Outcome:
         nothing = Usage(cpu_s=0, wall_s=0, memory_mb=0)
         return Outcome(status=-9, limit=Limit.DISK, usage=nothing)
     contents = []
-    for name, size in ended["contents"]:
-        contents.append((name, payload[start : start + size]))
+    for size in ended["sizes"]:
+        contents.append(payload[start : start + size])
         start += size
-    (_, stdout), (_, stderr), *found = contents
+    stdout, stderr, *found = contents
     return Outcome(
         status=ended["status"],
         stdout=stdout,
         stderr=stderr,
-        files=dict(found),
+        files={want[i]: content for i, content in zip(ended["found"], found, strict=True)},
         limit=Limit(ended["limit"]) if ended["limit"] else None,
         usage=Usage(cpu_s=ended["cpu_s"], wall_s=ended["wall_s"], memory_mb=ended["memory_mb"]),
     )

@@ -1,6 +1,6 @@
 """Process 1 of a container: takes a job, runs the program under its limits, says how it ended.
 
-Standard library only: `docker` hands the source of this and of `docker_meter` to the image's own
+Standard library only: `docker` hands the source of this, and of what it imports, to the image's own
 `python3 -I -S -c`, so an image needs nothing of ours. It is root there with just what it takes to
 step down (set uid and gid, drop the bounding set, kill). The program is another user without any
 capability: it can neither signal, nor trace, nor limit the process that judges it, and holds no
@@ -14,12 +14,11 @@ Every frame is one letter, four bytes of length, the payload. The end of its inp
 
 from __future__ import annotations
 
-import ctypes
+import errno
 import json
 import os
 import resource
 import select
-import shutil
 import signal
 import stat
 import struct
@@ -29,13 +28,13 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from rewards.sandbox.docker_meter import MIB, TEMP, Meter, disk_is_full
+from rewards.sandbox.inside import seccomp, syscalls
 
 HEAD = struct.Struct("!cI")
 WORK = f"{TEMP}/work"
 PROGRAM = 65534
 """User and group of the program."""
 TICK_S = 0.02
-PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 24, 38
 LAST_CAPABILITY = 63
 
 
@@ -78,7 +77,10 @@ def send(data: bytes) -> None:
 def put(files: list[tuple[str, bytes]]) -> None:
     """Write what the job brings."""
     with as_program():
-        os.makedirs(WORK, mode=0o700, exist_ok=True)
+        if os.path.islink(WORK) or os.path.isfile(WORK):
+            os.unlink(WORK)
+        os.makedirs(WORK, exist_ok=True)
+        os.chmod(WORK, 0o755)
         for path, content in files:
             make_way(path)
             with open(f"{WORK}/{path}", "wb") as file:
@@ -95,9 +97,10 @@ def make_way(path: str) -> None:
             with suppress(FileNotFoundError):
                 os.unlink(here)
             os.mkdir(here)
+        os.chmod(here, 0o755)
     whole = f"{here}/{name}"
     if os.path.isdir(whole) and not os.path.islink(whole):
-        shutil.rmtree(whole)
+        os.rename(whole, f"{WORK}/.{time.monotonic_ns()}")  # removing a tree can be made to fail
     with suppress(FileNotFoundError):
         os.unlink(whole)
 
@@ -117,22 +120,25 @@ def open_below(path: str) -> int:
         os.close(here)
 
 
-def get(paths: list[str], most_bytes: int) -> tuple[dict[str, bytes], bool]:
-    """Those that are there, and whether one was too long to bring."""
-    found, cut = {}, False
-    for path in paths:
+def get(paths: list[str], most_bytes: int) -> tuple[list[tuple[int, bytes]], bool]:
+    """Those that are there, by their place in `paths`, and whether one was too long to bring."""
+    found, cut = [], False
+    for place, path in enumerate(paths):
         try:
-            with as_program(), open(open_below(path), "rb") as file:
-                status = os.fstat(file.fileno())
-                if not stat.S_ISREG(status.st_mode):
-                    continue
+            with as_program():
+                descriptor = open_below(path)
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                os.close(descriptor)
+                continue
+            with open(descriptor, "rb") as file:
                 if status.st_size > most_bytes:
                     cut = True
                     continue
-                found[path] = file.read(most_bytes)
+                found.append((place, file.read(most_bytes)))
         except OSError:
             continue
-        most_bytes -= len(found[path])
+        most_bytes -= len(found[-1][1])
     return found, cut
 
 
@@ -154,14 +160,15 @@ def become_the_program(job: dict[str, Any], pipes: list[int]) -> None:
             (resource.RLIMIT_MSGQUEUE, 0),
         ):
             resource.setrlimit(kind, (most, most))
-        libc = ctypes.CDLL(None)
-        for capability in range(LAST_CAPABILITY + 1):
-            libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+        with suppress(OSError):  # past the last that this kernel knows
+            for capability in range(LAST_CAPABILITY + 1):
+                syscalls.prctl(syscalls.PR_CAPBSET_DROP, capability)
         os.setgroups([])
         os.setresgid(PROGRAM, PROGRAM, PROGRAM)
         os.setresuid(PROGRAM, PROGRAM, PROGRAM)
-        if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
-            raise OSError("no_new_privs was refused")
+        syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+        if syscalls.MACHINE in syscalls.MACHINES:  # beside the engine's own filter
+            syscalls.filter_calls(seccomp.program(syscalls.MACHINE, is_counted=True))
         for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         os.umask(0o022)
@@ -171,6 +178,7 @@ def become_the_program(job: dict[str, Any], pipes: list[int]) -> None:
         os.execvpe(job["command"][0], job["command"], environment)
     except (OSError, ValueError) as failure:
         os.write(2, f"{job['command'][0]}: {failure}\n".encode(errors="replace"))
+        os._exit(127 if isinstance(failure, FileNotFoundError) else 126)
     finally:
         os._exit(127)
 
@@ -210,6 +218,7 @@ class Run:
     def watch(self) -> None:
         """Pass on what is said, until it ends or has to."""
         poll, out = select.poll(), {self.stdout: "stdout", self.stderr: "stderr"}
+        next_check = 0.0
         for descriptor in (self.stderr, self.ended, 0):
             poll.register(descriptor, select.POLLIN)
         while not self.limit:
@@ -233,7 +242,9 @@ class Run:
                 break
             if 0 in happened:
                 self.hear()
-            self.check()
+            if time.monotonic() > next_check:
+                next_check = time.monotonic() + TICK_S
+                self.check()
 
     def take(self, descriptor: int, name: str) -> bool:
         """Some output; False where there is none."""
@@ -348,27 +359,35 @@ def serve(job: dict[str, Any], blobs: bytes) -> None:
     """Do one job and send its result."""
     files, start = [], 0
     for path, size in job["files"]:
-        files.append((path, blobs[start : start + size]))
+        files.append((unpack(path), blobs[start : start + size]))
         start += size
+    job["command"] = [unpack(part) for part in job["command"]]
     try:
         put(files)
     except OSError as failure:
-        send(result({"failure": f"{failure}", "full": disk_is_full()}, []))
+        full = disk_is_full() or failure.errno == errno.ENOSPC
+        send(result({"failure": f"{failure}", "full": full}, []))
         return
     run = Run(job, blobs[start:])
     run.watch()
     ended = run.finish()
-    found, cut = get(job["want"], job["disk_mb"] * MIB)
+    found, cut = get([unpack(path) for path in job["want"]], job["disk_mb"] * MIB)
     ended["limit"] = ended["limit"] or ("disk" if cut else "")
-    named = [("stdout", bytes(run.kept["stdout"])), ("stderr", bytes(run.kept["stderr"]))]
-    send(bytes(run.saying) + result(ended, named + list(found.items())))
+    ended["found"] = [place for place, _ in found]
+    streams = [bytes(run.kept[name]) for name in ("stdout", "stderr")]
+    send(bytes(run.saying) + result(ended, streams + [content for _, content in found]))
 
 
-def result(ended: dict[str, Any], contents: list[tuple[str, bytes]]) -> bytes:
+def unpack(text: str) -> str:
+    """One character a byte, as JSON brings it, to what this system makes of those bytes."""
+    return os.fsdecode(text.encode("latin-1"))
+
+
+def result(ended: dict[str, Any], contents: list[bytes]) -> bytes:
     """A frame: a header, its length first; then the contents that it measures."""
-    ended["contents"] = [(name, len(content)) for name, content in contents]
+    ended["sizes"] = [len(content) for content in contents]
     head = json.dumps(ended).encode()
-    body = b"".join([struct.pack("!I", len(head)), head, *(part for _, part in contents)])
+    body = b"".join([struct.pack("!I", len(head)), head, *contents])
     return HEAD.pack(b"R", len(body)) + body
 
 
@@ -384,7 +403,3 @@ def main() -> None:
             continue  # said to a program that has ended
         size = struct.unpack_from("!I", payload)[0]
         serve(json.loads(payload[4 : 4 + size]), payload[4 + size :])
-
-
-if __name__ == "__main__":
-    main()
