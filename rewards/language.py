@@ -1,15 +1,19 @@
 """The language part of a reward: a chain of thought stays in English (report, Eq. 11).
 
 Mixed-language thoughts come together with spikes in the log-prob gap between trainer and engine.
-The report names no detector. This one counts words by script and by spelling, and is in one place,
-`num_foreign_words`. It prefers to miss a foreign word over punishing an English one.
+The report names no detector. This one counts words by script, by spelling, and in runs by the
+frequency lists of `rewards.wordlists`; it is in one place, `num_foreign_words`. It prefers to miss
+a foreign word over punishing an English one: `benchmarks/language.py` measures both.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+
+from rewards import wordlists
 
 CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]{1,200}`", re.DOTALL)
 FORMULA = re.compile(
@@ -44,8 +48,12 @@ café cafés naïve naïvely naïveté façade façades fiancé fiancée résum�
 décor déjà vu risqué soirée touché voilà über coöperate coördinate coördinates zoölogy élan entrée
 entrées exposé pâté piñata jalapeño jalapeños señor señora doppelgänger crème brûlée protégé
 protégée fête séance tête raison être vis passé ångström ångströms matinée purée sauté sautéed
-attaché blasé communiqué papier mâché
+attaché blasé communiqué papier mâché bokmål
 """
+GAP = 3
+"""Words from one telling word of a language to the next, at most, within a run."""
+LEAST_TELLING = 3
+"""Different telling words that make a run; fewer are abbreviations and terms of English prose."""
 # common words of German, French, Spanish, Italian, Portuguese and Dutch that English, its names,
 # its abbreviations and its mathematics do not share
 _FOREIGN_WORDS = """
@@ -61,6 +69,11 @@ niet maar zijn hebben wordt deze omdat twee
 """
 LOANWORDS = frozenset(_LOANWORDS.split())
 FOREIGN_WORDS = frozenset(_FOREIGN_WORDS.split())
+ENGLISH = frozenset(
+    """the of and to is are was be that this these it its for with by from or not on at if as which
+    when then than we you they there has have can will""".split()  # noqa: SIM905
+)
+"""Words that end a run of another language, unless that language has them too."""
 
 
 def consistency(text: str, alpha: float = 0.005) -> float:
@@ -109,11 +122,50 @@ def num_foreign_words(text: str) -> int:
     - A word in Latin letters counts if it is a common word of another language that English does
       not have, or if it has an accent, is in lower case and is no loanword of English. Capitalised
       words with accents are taken for names.
+    - A run counts where at least three different words that tell one language from English (German,
+      French, Spanish, Italian, Portuguese, Dutch) stand close together: with every word between
+      that the language knows.
     - Formulas, LaTeX, code, links and quoted text do not count.
     """
     for left_out in (CODE, FORMULA, LINK, QUOTED):
         text = left_out.sub(" ", text)
-    return sum(_weight(word) for word in WORD.findall(unicodedata.normalize("NFC", text)))
+    words = WORD.findall(unicodedata.normalize("NFC", text))
+    weights = [_weight(word) for word in words]
+    for place in _in_runs(words):
+        weights[place] = max(weights[place], 1)
+    return sum(weights)
+
+
+def _in_runs(words: Sequence[str]) -> set[int]:
+    """Places of words that belong to a run of another language in Latin letters."""
+    lowered = {word for word in words if word.islower() and len(word) > 1}
+    if len(lowered) < LEAST_TELLING:
+        return set()
+    telling, usual = wordlists.tables()
+    evidence = [_bits(word, telling) if word.islower() else 0 for word in words]
+    shared = [_bits(word.lower(), usual) for word in words]
+    stops = [word.lower() in ENGLISH for word in words]
+    found: set[int] = set()
+    for place in range(len(wordlists.LANGUAGES)):
+        of_language = [at for at, bits in enumerate(evidence) if bits >> place & 1]
+        run: list[int] = []
+        for at in [*of_language, len(words) + GAP]:
+            gap = range(run[-1] + 1, at) if run else range(0)
+            if len(gap) < GAP and not any(stops[i] and not shared[i] >> place & 1 for i in gap):
+                run.append(at)
+                continue
+            if len({words[i] for i in run}) >= LEAST_TELLING:
+                found |= {i for i in range(run[0], run[-1] + 1) if shared[i] >> place & 1}
+                found |= set(run)
+            run = [at]
+    return found
+
+
+def _bits(word: str, table: Mapping[str, int]) -> int:
+    """Languages of a word, or of its longest part ("l'equazione"); English loanwords have none."""
+    if word not in table:
+        word = max(re.split(r"['-]", word), key=len)
+    return 0 if word in LOANWORDS else table.get(word, 0)
 
 
 @lru_cache(maxsize=65_536)

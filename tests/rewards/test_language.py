@@ -25,22 +25,27 @@ ENGLISH = [
     "𝑥 + 𝑦 = 𝟏 in 𝔽₂, and ½ + ¼ = ¾.",  # noqa: RUF001
     "Die roll: a die has six faces, so men die and the mode is most likely to sum to an even 8.",
     "São Paulo, Zürich, Malmö and Göttingen are cities, and Beyoncé sings there.",
+    "The param indices of argv are modulo len(chars); del and dir are builtins, via the locale.",
+    "per se, via the identifier, min and max error of the mode; plus the vis viva, de facto.",
     "",
 ]
 
 MIXED = [
-    ("We see that the sum ist also gleich 5, und das war es.", 2),
+    ("We see that the sum ist also gleich 5, und das war es.", 6),
     ("Now 我们 need the answer.", 1),
     ("First 所以答案是四十二 holds.", 4),
     ("Затем we add two and получаем 5.", 2),
     ("So, entonces the answer is 4 porque 2+2.", 2),
-    ("Donc nous avons 5, alors it follows.", 3),
+    ("Donc nous avons 5, alors it follows.", 4),
     ("その結果 is 3.", 2),
     ("따라서 정답은 5 is right.", 2),
     ("इसलिए the answer is 7.", 1),
     ("إذن the result is 9.", 1),
-    ("Wir müssen größere Zahlen prüfen.", 4),
+    ("Wir müssen größere Zahlen prüfen.", 5),
     ("ดังนั้น we stop.", 1),
+    ("So x is 2. Primero debemos resolver la ecuación para la incógnita. Done.", 5),
+    ("Now dobbiamo risolvere questa equazione, then stop.", 4),
+    ("Then moeten we de vergelijking oplossen naar de onbekende, and so on.", 8),
 ]
 
 
