@@ -28,7 +28,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -41,6 +41,7 @@ from rewards.sandbox.talk import Answer, Keeper, Request
 from rewards.sandbox.types import Files, Limits, Outcome, Sandbox, Session
 
 START_TIMEOUT_S = 120.0
+_OURS = ("tmp", "proc", "dev", "etc")
 PYTHON_PLACE = "/opt/python"
 PACKAGES_PLACE = "/opt/packages"
 _LAUNCHER = "from rewards.sandbox.inside import launch; launch.main()"
@@ -68,6 +69,7 @@ def open_sandbox(
 
     Raises:
         SandboxError: this machine does not let us; says what would mend it.
+        ValueError: what is to be shown is not there, or cannot be shown at that place.
     """
     return NamespaceSandbox(
         limits,
@@ -105,6 +107,7 @@ class _Template:
         if "fatal" in reply:
             self.close()
             raise SandboxError(_advice(reply["fatal"]))
+        self._close_errors()
 
     def fork(self) -> Keeper:
         """A new keeper.
@@ -126,6 +129,9 @@ class _Template:
         self._link.close()
         self.process.kill()
         self.process.wait()
+        self._close_errors()
+
+    def _close_errors(self) -> None:
         assert self.process.stderr is not None
         self.process.stderr.close()
 
@@ -312,7 +318,7 @@ class NamespaceSandbox(Sandbox):
                 raise SandboxError("this sandbox is closed")
             try:
                 keeper = self._template.fork()
-            except wire.Closed:
+            except (wire.Closed, TimeoutError):
                 self._template.close()
                 self._template = self._starter.submit(_Template, self._plan).result()
                 keeper = self._template.fork()
@@ -368,6 +374,19 @@ def _refuse_outside(path: str) -> None:
         raise ValueError(f"{path!r} leads out of the working directory: write a path below it")
 
 
+def _refuse_unseen(sources: Iterable[str], places: Iterable[str]) -> None:
+    """What is to be shown must be there, and where it goes must not be ours."""
+    for source in sources:
+        if not os.path.exists(source):
+            raise ValueError(f"the sandbox is to show {source!r}, which is not there")
+    for place in places:
+        parts = Path(place).parts
+        if parts[:1] != ("/",) or len(parts) < 2 or ".." in parts or parts[1] in _OURS:
+            raise ValueError(
+                f"{place!r} is no place for what the sandbox is to show: write one under /opt"
+            )
+
+
 def _plan(
     python: str | None,
     mounts: Mapping[str, str],
@@ -382,6 +401,7 @@ def _plan(
     environment = {"HOME": "/tmp/work", "LANG": "C.UTF-8"}
     program = Path(os.path.realpath(python or sys._base_executable))  # type: ignore[attr-defined]
     prefix = program.parent.parent
+    _refuse_unseen([*mounts, *packages, str(program)], mounts.values())
     if not prefix.is_relative_to("/usr"):
         shown.append([str(prefix), PYTHON_PLACE])
         path.insert(0, f"{PYTHON_PLACE}/bin")
