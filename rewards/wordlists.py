@@ -35,9 +35,10 @@ def tables() -> tuple[dict[str, int], dict[str, int]]:
     usual: dict[str, int] = {}
     for place, language in enumerate(LANGUAGES):
         for word, share in _shares(language).items():
-            if len(word) >= LETTERS and share >= max(COMMON, FOREIGN_RATIO * english.get(word, 0.0)):
+            in_english = english.get(word, 0.0)
+            if len(word) >= LETTERS and share >= max(COMMON, FOREIGN_RATIO * in_english):
                 telling[word] = telling.get(word, 0) | 1 << place
-            if share >= max(USUAL, OWN_RATIO * english.get(word, 0.0)):
+            if share >= max(USUAL, OWN_RATIO * in_english):
                 usual[word] = usual.get(word, 0) | 1 << place
     return telling, usual
 

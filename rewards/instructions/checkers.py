@@ -23,6 +23,7 @@ MOST_CHARACTERS = 1_000_000
 MOST_DEPTH = 8
 """Of all / any / not in each other."""
 COMBINED = ("all", "any", "not")
+REQUIRED = inspect.Parameter.empty
 
 REGISTRY: dict[str, tuple[Check, str]] = {}
 """Published name to the check and the sentence that asks for it."""
@@ -176,12 +177,12 @@ def _combined(spec: Mapping[str, Any], kinds: Sequence[str], depth: int) -> Chec
 
 
 @cache
-def _signature(name: str) -> dict[str, tuple[Any, bool]]:
-    """Argument to (type, whether it must be given)."""
+def _signature(name: str) -> dict[str, tuple[Any, Any]]:
+    """Argument to (type, default); `REQUIRED` stands for none."""
     check = REGISTRY[name][0]
     hints = get_type_hints(check)
     return {
-        key: (hints[key], parameter.default is inspect.Parameter.empty)
+        key: (hints[key], parameter.default)
         for key, parameter in inspect.signature(check).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY
     }
@@ -193,10 +194,11 @@ def _arguments(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if key not in wanted:
             hint = _nearest(key, wanted) if wanted else "It takes none."
             raise ValueError(f"{name} has no argument {key!r}. {hint}")
-    for key, (_, is_required) in wanted.items():
-        if is_required and key not in given:
+    for key, (_, default) in wanted.items():
+        if default is REQUIRED and key not in given:
             raise ValueError(f"{name} needs the argument {key!r}.")
-    return {key: _checked(name, key, value, wanted[key][0]) for key, value in given.items()}
+    filled = {key: given.get(key, default) for key, (_, default) in wanted.items()}
+    return {key: _checked(name, key, value, wanted[key][0]) for key, value in filled.items()}
 
 
 def _checked(name: str, key: str, value: Any, kind: Any) -> Any:
