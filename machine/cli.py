@@ -14,6 +14,7 @@ import click
 
 from machine.loading import BadConfig, load, page
 from machine.sentences import is_sentence
+from rewards.kinds import described
 
 OVERRIDABLE = {"ignore_unknown_options": True, "allow_extra_args": True}
 
@@ -119,6 +120,41 @@ def env_check(context: click.Context, path: str) -> None:
     from machine.env_check import run_check
 
     sys.exit(run_check(path, overrides_of(context.args)))
+
+
+@munro.command(
+    context_settings=OVERRIDABLE,
+    epilog="\b\nKinds, and the fields of a line beside `response` (? may be left out):\n"
+    + described(),
+)
+@click.argument("file")
+@click.option("--kind", required=True, help="What grades: see below.")
+@click.option("--out", default="", help="JSONL of grades to write; goes on with one that is there.")
+@click.option("--config", "recipe", default="", help="Recipe whose [rewards] holds.")
+@click.option("--workers", default=0, help="Gradings at once; 0 takes what suits the kind.")
+@click.option("--timeout-s", default=0.0, help="Wall seconds of one grading; 0 likewise.")
+@click.option("--deadline-s", default=300.0, show_default=True, help="The same, waiting included.")
+@click.pass_context
+def grade(
+    context: click.Context,
+    file: str,
+    kind: str,
+    out: str,
+    recipe: str,
+    workers: int,
+    timeout_s: float,
+    deadline_s: float,
+) -> None:
+    """Grade a JSONL file of responses and print a table.
+
+    Further options go to the grader, such as --reward fraction, or --judge.model NAME
+    --judge.base_url URL --ask rubric.
+    """
+    from machine.grade import run_grade
+    from rewards.config import PoolConfig
+
+    sizes = PoolConfig(workers=workers, timeout_s=timeout_s, deadline_s=deadline_s)
+    sys.exit(run_grade(file, kind, out, recipe, sizes, overrides_of(context.args)))
 
 
 @munro.group()

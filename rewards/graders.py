@@ -13,6 +13,8 @@ from dataclasses import asdict
 from functools import lru_cache
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from rewards.config import RewardsConfig, SandboxConfig
 from rewards.errors import EpisodeError
 from rewards.kinds import Grader, Item
@@ -86,7 +88,13 @@ class ProgramGrader(Grader):
         """
         from rewards.code import CodeGrader
 
-        config = RewardsConfig(workers=workers, sandbox=SandboxConfig(**(sandbox or {})))
+        try:
+            box = SandboxConfig.model_validate(dict(sandbox or {}))
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            where = ".".join(["sandbox", *map(str, first["loc"])])
+            raise ValueError(f"{where}: {first['msg']}") from None
+        config = RewardsConfig(workers=workers, sandbox=box)
         self._reward, self._run_all = reward, run_all
         self._grader = CodeGrader(config)
 

@@ -262,3 +262,13 @@ def make(name: str, /, **options: Any) -> Grader:
     """
     check_options(name, options)
     return factory_of(name)(**options)
+
+
+def described() -> str:
+    """Every kind with the fields that it takes, as lines for a person."""
+    lines = []
+    for name, kind in KINDS.items():
+        lines.append(f"{name}: {kind.summary}")
+        for key, about in kind.fields.items():
+            lines.append(f"    {key + ('' if about.is_required else '?'):<21} {about.what}")
+    return "\n".join(lines)

@@ -156,6 +156,15 @@ class GradingService:
         futures = [self.submit(kind, item, options=options, group=group) for item in items]
         return [future.result() for future in futures]
 
+    def prepare(self, kind: str, options: Options | None = None) -> None:
+        """Make the grader now, so that what is wrong with it is told before the first item.
+
+        Raises:
+            ValueError: no such kind or option, or an option's value is unusable.
+            EpisodeError: what the grader needs cannot be had on this machine.
+        """
+        self._pool(kind).prepare(options or {})
+
     def metrics(self) -> dict[str, float]:
         """Figures since the last call, under "grade/<kind>/": see `Meter.take`."""
         return self._meter.take()
@@ -238,6 +247,14 @@ class _Pool:
         except Closed:
             raise GraderError("the grading service is closed") from None
         return job.future
+
+    def prepare(self, options: Options) -> None:
+        check_options(self._kind, options)
+        if self._children is not None:
+            make(self._kind, **options).close()
+            self._children.warm()
+        else:
+            self._grader(options)
 
     def close(self) -> None:
         self._lanes.close()
