@@ -27,7 +27,8 @@ import os
 import random
 import threading
 from collections import Counter
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import CancelledError, Future
 from hashlib import blake2b
 from statistics import fmean
 from types import TracebackType
@@ -269,7 +270,15 @@ class Judge:
 
     def wait(self, judgement: Coroutine[Any, Any, T]) -> T:
         """What one of the methods returns, for code without an event loop: blocks until then."""
-        return asyncio.run_coroutine_threadsafe(judgement, self._open().loop).result()
+        try:
+            future = self._submit(lambda _: judgement)
+        except GraderError:
+            judgement.close()
+            raise
+        try:
+            return future.result()
+        except CancelledError as cancelled:
+            raise GraderError(f"judge {self.name!r} was closed meanwhile") from cancelled
 
     def metrics(self) -> dict[str, float]:
         """Events so far: questions, cached, shared, requests, retries, repairs, failures, ..."""
@@ -314,8 +323,7 @@ class Judge:
 
     async def _asked(self, prompt: Prompt[V], count: int) -> list[V]:
         """`count` independent verdicts, through the loop that all askers share."""
-        desk = self._open()
-        future = asyncio.run_coroutine_threadsafe(desk.ask(prompt, count), desk.loop)
+        future = self._submit(lambda desk: desk.ask(prompt, count))
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError as cancelled:
@@ -330,7 +338,8 @@ class Judge:
     def _shown(self, response: str) -> str:
         return defuse(clip(response, self.config.max_response_chars), self._marks)
 
-    def _open(self) -> Desk:
+    def _submit(self, work: Callable[[Desk], Coroutine[Any, Any, T]]) -> Future[T]:
+        """Begin work on the desk's loop. Under the lock, so that closing cannot overlook it."""
         with self._lock:
             if self._is_closed:
                 raise GraderError(f"judge {self.name!r} is closed")
@@ -338,7 +347,7 @@ class Judge:
             if self._desk is None or self._desk.pid != os.getpid():
                 self._desk = Desk(self.name, self.config, self._key, self._marks)
                 atexit.register(self.close)
-            return self._desk
+            return asyncio.run_coroutine_threadsafe(work(self._desk), self._desk.loop)
 
 
 def _grade(
