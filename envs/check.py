@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from envs.base import Environment, as_grade, call
-from envs.loader import BadEnvironment, blame, load
+from envs.config import EnvConfig
+from envs.loader import BadEnvironment, blame, load_config
 from envs.problem_set import TaskPool
 from envs.types import Ending, KeptTokens, Message, Task, Trajectory
 from rewards.types import Grade
@@ -77,13 +78,18 @@ def check(
         check_deadline_s: wall seconds that loading, listing tasks, or playing one episode may take.
         args: the environment's own.
     """
-    num_tasks, deadline_s = check_tasks, check_deadline_s
-    seen: dict[str, Any] = {"path": path}
+    config = EnvConfig(path=path, args=args)
+    return check_config(config, num_tasks=check_tasks, deadline_s=check_deadline_s)
+
+
+def check_config(config: EnvConfig, *, num_tasks: int = 8, deadline_s: float = 60.0) -> CheckReport:
+    """The same for an environment with its graders and its reward, as a recipe names them."""
+    seen: dict[str, Any] = {"path": config.path}
     warnings: list[str] = []
     try:
-        environment, pool, tasks = _draw(path, args, num_tasks, deadline_s)
+        environment, pool, tasks = _draw(config, num_tasks, deadline_s)
         seen |= {"name": pool.name, "num_train": pool.size, "task": tasks[0]}
-        _, _, same = _draw(path, args, num_tasks, deadline_s)
+        _, _, same = _draw(config, num_tasks, deadline_s)
         for task, other in zip(tasks, same, strict=True):
             if (task.id, task.messages) != (other.id, other.messages):
                 raise _Broken(
@@ -91,7 +97,7 @@ def check(
                     f"{other.id!r}; seed what is random"
                 )
         seen["num_test"] = _held_out(environment, pool, warnings, num_tasks, deadline_s)
-        seen |= _exam(environment, tasks, warnings, deadline_s)
+        seen |= _exam(environment, tasks, warnings, deadline_s, bool(config.graders))
     except _Broken as broken:
         return CheckReport(**seen, problems=(str(broken),), warnings=tuple(warnings))
     return CheckReport(**seen, warnings=tuple(warnings))
@@ -146,19 +152,19 @@ def _trajectory(said: Sequence[Message], ending: Ending) -> Trajectory:
 
 
 def _draw(
-    path: str, args: dict[str, Any], num_tasks: int, deadline_s: float
+    config: EnvConfig, num_tasks: int, deadline_s: float
 ) -> tuple[Environment, TaskPool, list[Task]]:
     """A freshly loaded environment, and the first tasks that a climb would draw."""
 
     def draw() -> tuple[Environment, TaskPool, list[Task]]:
-        environment = load(path, **args)
+        environment = load_config(config)
         pool = TaskPool(environment, "train")
         if pool.size == 0:
             raise BadEnvironment(f"{pool.name}: tasks('train') holds no tasks.")
         most = num_tasks if pool.size is None else min(num_tasks, pool.size)
         return environment, pool, [pool.draw(place, 0) for place in range(most)]
 
-    return _within(deadline_s, f"{path}: loading it and listing its tasks", draw)
+    return _within(deadline_s, f"{config.path}: loading it and listing its tasks", draw)
 
 
 def _held_out(
@@ -188,7 +194,11 @@ def _held_out(
 
 
 def _exam(
-    environment: Environment, tasks: Sequence[Task], warnings: list[str], deadline_s: float
+    environment: Environment,
+    tasks: Sequence[Task],
+    warnings: list[str],
+    deadline_s: float,
+    has_graders: bool,
 ) -> dict[str, Any]:
     """Gold must pass; silence and junk must not."""
     spent: list[float] = []
@@ -211,10 +221,14 @@ def _exam(
             grade = tried(task, gold, "the gold reply")
             first = first or grade
             if not grade.solved:
-                raise _Broken(
+                why = (
                     f"task {task.id!r}: the gold reply {gold[-1]!r:.60} fails "
                     f"(reward {grade.reward:g}{', ' if grade.reason else ''}{grade.reason})"
                 )
+                if not has_graders:
+                    raise _Broken(why)
+                # the environment's gold knows nothing of the graders that a recipe adds
+                warnings.append(why)
         for reply, what in (("", "silence"), (JUNK, f"{JUNK!r}")):
             if reply not in gold and tried(task, (reply,), what).solved:
                 raise _Broken(f"task {task.id!r}: {what} passes, so there is nothing to learn")

@@ -9,18 +9,27 @@ from typing import Any
 
 import click
 
-from envs.check import CheckReport, check
-from machine.loading import value_of
+from envs.check import CheckReport, check, check_config
+from machine.loading import load, value_of
 
 
 def run_check(path: str, arguments: Sequence[tuple[str, str]]) -> int:
-    """Print what the check found; exit status 1 when the environment is broken."""
-    given: dict[str, Any] = {key: value_of(text) for key, text in arguments}
-    report = check(path, **given)
-    for line in described(report):
-        click.echo(line)
+    """Print what the check found; exit status 1 when an environment is broken.
+
+    Args:
+        path: of an environment, or of a recipe (.toml), whose environments are all checked.
+        arguments: of the environment's constructor, or overrides of the recipe.
+    """
+    if path.endswith(".toml"):
+        reports = [check_config(env) for env in load(path, arguments).env]
+    else:
+        given: dict[str, Any] = {key: value_of(text) for key, text in arguments}
+        reports = [check(path, **given)]
+    for report in reports:
+        for line in described(report):
+            click.echo(line)
     # a grader that never returned sits in a thread that cannot be ended from within
-    if not report.is_ok:
+    if not all(report.is_ok for report in reports):
         sys.stdout.flush()
         os._exit(1)
     return 0

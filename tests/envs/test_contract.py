@@ -12,13 +12,15 @@ import pytest
 
 from envs import available, load
 from envs.arithmetic import Arithmetic, is_held_out, last_number, solve
-from envs.check import check
+from envs.check import check_config
 from envs.config import EnvConfig
 from envs.problem_set import ProblemSet, TaskPool
 from envs.reasoning_gym import is_formula, is_list, is_sum
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::SyntaxWarning")
 
+GRADED = {"prompts": {"graders": {"right": {"kind": "math"}}, "reward": "right"}}
+"""Environments that grade nothing by themselves."""
 ROWS = [{"question": f"What is half of {2 * n}?", "answer": str(n)} for n in range(100, 160)]
 
 
@@ -28,14 +30,29 @@ def arguments(tmp_path: Path) -> dict[str, dict[str, object]]:
     file.write_text("\n".join(map(json.dumps, ROWS)))
     return {
         "arithmetic": {},
+        "instructions": {},
+        "prompts": {
+            "prompts": [
+                {
+                    "prompt": row["question"],
+                    "answer": row["answer"],
+                    "gold": f"It is {row['answer']}",
+                }
+                for row in ROWS
+            ]
+        },
         "qa": {"path": str(file)},
         "reasoning_gym": {"dataset": "chain_sum", "size": 50, "test_size": 10},
     }
 
 
+def config_of(name: str, arguments: dict[str, dict[str, object]]) -> EnvConfig:
+    return EnvConfig.model_validate({"path": name, "args": arguments[name]} | GRADED.get(name, {}))
+
+
 @pytest.mark.parametrize("name", [name for name, _ in available()])
 def test_gold_passes_and_silence_fails_and_nothing_leaks(name, arguments):
-    report = check(name, **arguments[name])
+    report = check_config(config_of(name, arguments))
     assert (report.problems, report.warnings) == ((), ())
     assert report.grade.passed
     assert report.num_test > 0
@@ -43,7 +60,7 @@ def test_gold_passes_and_silence_fails_and_nothing_leaks(name, arguments):
 
 @pytest.mark.parametrize("name", [name for name, _ in available()])
 def test_a_seed_is_a_stream_and_test_tasks_are_not_trained_on(name, arguments):
-    config = EnvConfig(path=name, args=arguments[name])
+    config = config_of(name, arguments)
     first, again = (ProblemSet([config], seed=7) for _ in range(2))
     asked = [first.task(i) for i in range(first.total)] if first.total < 100 else []
     asked = asked or [first.task(i) for i in range(200)]

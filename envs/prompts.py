@@ -1,0 +1,159 @@
+"""Prompts with whatever their graders need: judged, checked or run, as the TOML says.
+
+    [env]
+    path = "prompts"
+    args = { path = "data/helpful.jsonl" }
+    [env.graders.follows]
+    kind = "instructions"
+    [env.graders.style]
+    kind = "judge"
+    args = { judge = "helper", kind = "scale" }
+    [env.reward]
+    kind = "lexicographic"
+    parts = ["follows", "style"]
+
+A row has a `prompt` (or `messages`), and beside it any columns that graders read: `answer`,
+`criteria`, `instructions`, `tests`, `severity` and so on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from envs.base import SingleTurn
+from envs.loader import nearest
+from envs.rows import Row, Rows, RowTasks, open_rows, place_of
+from envs.types import Message, Task
+from rewards.types import Grade
+
+OWN_COLUMNS = ("prompt", "messages", "id", "gold")
+ROLES = ("system", "developer", "user", "assistant")
+
+
+class Prompts(SingleTurn):
+    """Prompts from JSONL, Parquet, the hub or the TOML itself, for graders that the TOML names."""
+
+    name = "prompts"
+    file_args: ClassVar[tuple[str, ...]] = ("path", "test_path")
+    needs_graders: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        path: str = "",
+        prompts: Sequence[Mapping[str, Any]] = (),
+        subset: str = "",
+        split: str = "train",
+        test_path: str = "",
+        test_split: str = "",
+        test_share: float = 0.1,
+        template: str = "{prompt}",
+    ) -> None:
+        """Read the rows once, to check each of them and to part training from testing.
+
+        Args:
+            path: a .jsonl or .parquet file, or the name of a data set on the hub.
+            prompts: rows given right here, instead of `path`.
+            subset: of a data set on the hub.
+            split: of a data set on the hub, to train on.
+            test_path: a file of held-out rows.
+            test_split: of a data set on the hub, held out.
+            test_share: where neither is given, this share of the prompts is held out.
+            template: what the model sees of a `prompt`, with {prompt} in it.
+        """
+        if bool(path) == bool(prompts):
+            raise ValueError("give either a path or prompts.")
+        if not 0 <= test_share < 1:
+            raise ValueError(f"test_share = {test_share}: give a share in [0, 1).")
+        if "{prompt}" not in template:
+            raise ValueError(f"template = {template!r}: it must hold {{prompt}}.")
+        self._template = template
+        rows = _Inline(prompts) if prompts else open_rows(path, subset, split)
+        if test_path or test_split:
+            held_out = open_rows(test_path or path, subset, test_split or split)
+            self._train = self._checked(rows, lambda _: True)
+            self._test = self._checked(held_out, lambda _: True)
+        else:
+            bound = int(test_share * 2**32)
+            self._train = self._checked(rows, lambda text: place_of(text) >= bound)
+            self._test = self._checked(rows, lambda text: place_of(text) < bound)
+
+    def tasks(self, split: str) -> Sequence[Task]:
+        """The rows of one side, each made into a task when it is drawn."""
+        return self._train if split == "train" else self._test
+
+    def grade(self, task: Task, reply: str) -> Grade:
+        """Never asked: graders grade."""
+        raise NotImplementedError("prompts has no grade of its own: name graders in the TOML")
+
+    def gold_reply(self, task: Task) -> str | None:
+        """The column `gold`, where there is one."""
+        gold = task.payload.get("gold")
+        return None if gold is None else str(gold)
+
+    def task(self, row: Row, place: str) -> Task:
+        """One row as a task. `place` ("file:line") names it where it is unusable."""
+        messages = _messages(row, place, self._template)
+        last = messages[-1].content
+        # empty columns of a table are what other rows have
+        brought = {key: value for key, value in row.items() if value is not None}
+        payload = {key: value for key, value in brought.items() if key not in OWN_COLUMNS}
+        if "gold" in brought:
+            payload["gold"] = brought["gold"]
+        payload.setdefault("question", str(brought.get("prompt", last)))
+        return Task(
+            id=str(row["id"]) if row.get("id") is not None else place.rpartition(":")[2],
+            messages=messages,
+            payload=payload,
+        )
+
+    def _checked(self, rows: Rows, is_ours: Callable[[str], bool]) -> RowTasks:
+        ours = (
+            number
+            for number, row in enumerate(rows)
+            if is_ours(self.task(row, rows.place(number)).messages[-1].content)
+        )
+        return RowTasks(self.task, rows, ours)
+
+
+class _Inline(Rows):
+    """Rows that stand in the TOML."""
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, number: Any) -> Any:
+        return self._rows[number]
+
+    def place(self, number: int) -> str:
+        return f"prompts:{number}"
+
+
+def _messages(row: Row, place: str, template: str) -> tuple[Message, ...]:
+    """The opening conversation of a row."""
+    if not isinstance(row, Mapping):
+        raise ValueError(f"{place} is not a table with a prompt.")
+    given = row.get("messages")
+    if given is None:
+        if "prompt" not in row:
+            hint = nearest("prompt", map(str, row))
+            raise ValueError(f"{place} has no column 'prompt', and no 'messages'. {hint}")
+        text = row["prompt"]
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"{place}: the prompt is empty.")
+        return (Message(role="user", content=template.replace("{prompt}", text.strip())),)
+    found = []
+    for message in given if isinstance(given, list | tuple) else (None,):
+        is_message = isinstance(message, Mapping) and isinstance(message.get("content"), str)
+        if not is_message or message.get("role") not in ROLES:
+            raise ValueError(
+                f"{place}: messages must be a list of {{role, content}}, the role one of "
+                f"{', '.join(ROLES)}."
+            )
+        found.append(Message(role=message["role"], content=message["content"]))
+    if not found or not found[-1].content.strip():
+        raise ValueError(f"{place}: messages end in nothing to answer.")
+    return tuple(found)
