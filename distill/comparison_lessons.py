@@ -17,7 +17,7 @@ from hashlib import sha256
 from base_model.packing import Lesson
 from distill.config import PreferenceConfig
 from rewards.comparisons import Comparison
-from rewards.preference import Pieces, PreferenceFormat
+from rewards.preference_format import Pieces, PreferenceFormat
 
 FOREIGN_SCORE = 1
 MOST_DRAWS = 20

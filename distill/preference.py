@@ -27,13 +27,8 @@ from distill.comparison_lessons import ComparisonLessons, split_by_context
 from distill.config import PreferenceConfig
 from distill.preference_figures import Figures, measure
 from rewards.comparisons import Comparison
-from rewards.preference import (
-    Limits,
-    PreferenceFormat,
-    PreferenceModel,
-    max_length,
-    write_preference,
-)
+from rewards.preference import PreferenceModel
+from rewards.preference_format import Limits, PreferenceFormat, max_length, write_preference
 from rewards.preference_scorers import LocalScorer, load_config
 
 SHORTEST_TEXT = 8

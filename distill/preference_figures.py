@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewards.comparisons import Comparison
-from rewards.preference import PreferenceModel, rotations
+from rewards.preference import PreferenceModel
+from rewards.preference_format import rotations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ SENTENCES = frozenset(
         "machine.tracking.TrackingUnavailable",
         "rewards.comparisons.BadComparisons",
         "rewards.errors.EpisodeError",
-        "rewards.preference.NotAPreferenceModel",
+        "rewards.preference_format.NotAPreferenceModel",
         "rl.controller.NoSignal",
         "rl.learner.LearnerDiverged",
         "rl.policy.UnsupportedModel",

@@ -85,7 +85,7 @@ def parse_comparison(line: str, *, judged: bool = True) -> Comparison:
         ValueError: what is wrong with it, in one sentence.
     """
     try:
-        record = json.loads(line)
+        record = json.loads(line.strip())
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON ({error.msg} at column {error.colno})") from error
     except RecursionError as error:

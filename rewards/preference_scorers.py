@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewards.errors import GraderError
-from rewards.preference import NotAPreferenceModel
+from rewards.preference_format import NotAPreferenceModel
 
 PROMPTS_PER_REQUEST = 64
 LEAST_MASS = 0.5
