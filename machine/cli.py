@@ -193,6 +193,22 @@ def config(context: click.Context, file: str) -> None:
 
 
 @munro.command()
+@click.argument("source")
+@click.option("--out", required=True, help="File to write (JSON).")
+@click.option("--low", default=0.05, show_default=True, help="Quantile where a range begins.")
+@click.option("--high", default=0.95, show_default=True, help="Quantile where it ends.")
+def lengths(source: str, out: str, low: float, high: float) -> None:
+    """Usual lengths by context, for the grader length_range, from SOURCE.
+
+    SOURCE is a run's folder, of which the passed attempts count in tokens, or a .jsonl file of
+    reference answers (`response`, and `context` or `task_id`), which count in words.
+    """
+    from machine.lengths import run_lengths
+
+    click.echo(run_lengths(Path(source), Path(out), low, high))
+
+
+@munro.command()
 @click.argument("run")
 def status(run: str) -> None:
     """Who waits for whom in a run, and since when."""

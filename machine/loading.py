@@ -159,19 +159,24 @@ def page(config: BaseModel, indent: str = "") -> str:
     """The resolved tree on a page: key, value, and what the key means."""
     lines: list[str] = []
     for name, field in type(config).model_fields.items():
-        value = getattr(config, name)
-        if isinstance(value, BaseModel):
-            lines.append(f"{indent}{name}:")
-            lines.append(page(value, indent + "  "))
-            continue
-        if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
-            for one in value:
-                lines.append(f"{indent}{name}:")
-                lines.append(page(one, indent + "  "))
-            continue
-        shown = f"{indent}{name} = {_shown(value)}"
-        lines.append(f"{shown:<44} {(field.description or '').splitlines()[0:1][0]}".rstrip())
+        if name == "base" and isinstance(config, RunConfig) and config.model.path:
+            continue  # no base is built where a model is given
+        meaning = (field.description or "").partition("\n")[0]
+        for label, value in _entries(name, getattr(config, name)):
+            if isinstance(value, BaseModel):
+                lines += [f"{indent}{label}:", page(value, indent + "  ")]
+            else:
+                lines.append(f"{f'{indent}{label} = {_shown(value)}':<44} {meaning}".rstrip())
     return "\n".join(lines)
+
+
+def _entries(name: str, value: Any) -> list[tuple[str, Any]]:
+    """A key with its value, or one for each of several tables."""
+    if isinstance(value, tuple) and any(isinstance(one, BaseModel) for one in value):
+        return [(name, one) for one in value]
+    if isinstance(value, dict) and any(isinstance(one, BaseModel) for one in value.values()):
+        return [(f"{name}.{key}", one) for key, one in value.items()]
+    return [(name, value)]
 
 
 def _shown(value: Any) -> str:

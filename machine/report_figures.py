@@ -11,6 +11,9 @@ Spec = dict[str, Any]
 ABANDONED = "groups/abandoned/"
 PHASES = ("generate", "train", "sync", "checkpoint", "eval", "wait")
 TONES = "abcdefg"
+REWARD = "reward/"
+WHOLE = {"total", "std", "task", "language", "length", "repetition", "truncation"}
+"""What the first figure of the rewards shows; the rest are parts of the task's own."""
 
 
 def specify(columns: Columns, *, targets: Mapping[str, float]) -> list[Spec]:
@@ -24,6 +27,7 @@ def specify(columns: Columns, *, targets: Mapping[str, float]) -> list[Spec]:
         _climb(targets),
         _entropy(columns, targets),
         _rewards(),
+        _parts(columns),
         _length(),
         _gates(),
         _steps_taken(targets),
@@ -101,6 +105,31 @@ def _rewards() -> Spec:
             _series("length", "reward/length", "b"),
             height=170,
         ),
+        _panel(
+            "Share repeated, share truncated",
+            _series("repetition", "reward/repetition", "d"),
+            _series("truncation", "reward/truncation", "e"),
+            height=70,
+        ),
+    )
+
+
+def _parts(columns: Columns) -> Spec:
+    names = sorted(
+        name.removeprefix(REWARD)
+        for name in columns
+        if name.startswith(REWARD) and name.removeprefix(REWARD) not in WHOLE
+    )
+    series = [
+        _series(_words(name), f"{REWARD}{name}", TONES[at % len(TONES)])
+        for at, name in enumerate(names)
+    ]
+    return _figure(
+        "parts",
+        "What the task's reward is made of",
+        "Each grader's mean over the attempts that it scored; behind a gate that is those which "
+        "passed it.",
+        _panel("Mean of the part", *series, height=170),
     )
 
 

@@ -122,8 +122,7 @@ class Lexicographic(Config):
     tolerance: float = Field(1e-9, ge=0, allow_inf_nan=False)
     """Population standard deviation up to which a part ties."""
     every_part: bool = True
-    """Score the lower parts also where they do not count, so that a report can show them; false
-    spares their graders."""
+    """Score lower parts also where they do not count, for the report; false spares the graders."""
 
 
 class Gated(Config):

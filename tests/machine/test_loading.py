@@ -95,4 +95,17 @@ def test_the_page_names_every_key_with_its_meaning(recipe):
     shown = page(load(recipe()))
     assert "learning_rate = 1e-06" in shown
     assert "Nucleus mass" in shown
-    assert len(shown.splitlines()) < 150
+    assert "base:" in shown.splitlines()
+
+
+def test_the_page_leaves_out_a_base_that_is_not_built_and_is_short(recipe):
+    shown = page(load(recipe(), [("model.path", "checkpoint")])).splitlines()
+    assert "base:" not in shown
+    assert len(shown) < 130
+
+
+def test_the_page_shows_graders_and_a_tree_of_rewards():
+    shown = page(load("configs/gated.toml"))
+    assert "  graders.brief:\n    kind = " in shown
+    assert "  reward:\n    kind = " in shown
+    assert "\n    then:\n      kind = " in shown
