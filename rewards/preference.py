@@ -246,5 +246,8 @@ class PreferenceModel:
         return pieces
 
 
-def _limits(folder: Path, max_length: int) -> Limits:
-    return Limits.of_checkpoint(folder) or Limits.fitting(max_length, DEFAULT_CANDIDATES)
+def _limits(folder: Path, most_tokens: int) -> Limits:
+    trained = Limits.of_checkpoint(folder)
+    if trained is None:
+        log.warning("%s was not written by munro preference train: can it score at all?", folder)
+    return trained or Limits.fitting(most_tokens, DEFAULT_CANDIDATES)
