@@ -80,10 +80,12 @@ def completed(prompt: str, program: str, entry_point: str) -> str:
 
 def _indented(body: str) -> str:
     """A function's body with at least four spaces before each line."""
-    lines = [line for line in body.expandtabs(4).splitlines() if line.strip()]
+    body = body.expandtabs(4)
+    lines = [line for line in body.splitlines() if line.strip()]
     margins = [len(line) - len(line.lstrip()) for line in lines] or [4]
     # replies often lose the spaces before their first line alone
-    is_bare = margins[0] == 0 and min(margins[1:], default=0) >= 4 * (1 + lines[0].endswith(":"))
+    opens_block = lines and lines[0].endswith(":")
+    is_bare = margins[0] == 0 and margins[1:2] >= [8 if opens_block else 4] and min(margins[1:]) > 0
     if is_bare:
         return "\n".join(["    " + lines[0], *lines[1:]]) + "\n"
     return body if margins[0] >= 4 else textwrap.indent(body, "    ")

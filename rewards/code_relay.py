@@ -15,6 +15,7 @@ import queue
 import secrets
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,10 @@ from rewards.sandbox.types import Limits, Outcome, Sandbox
 
 MARGIN_S = 5.0
 """Wall seconds that the tests may outlive the program by."""
+PATIENCE_S = 60.0
+"""Wall seconds that a sandbox may take beyond its limit to end a program, on a busy machine."""
+WAITING = 3.0
+"""Wall time of a conversation over that of a run by itself: the program waits for its tests too."""
 
 
 @cache
@@ -72,12 +77,13 @@ class Relay:
     """One program, one set of tests, one verdict. Used once."""
 
     def __init__(self, box: Sandbox, program: str, check: Check, limits: Limits) -> None:
-        self._box, self._program, self._check, self._limits = box, program, check, limits
+        self._box, self._program, self._check = box, program, check
+        self._limits = replace(limits, wall_s=WAITING * limits.wall_s)
         self._secret = secrets.token_hex(16)
-        self._deadline = time.monotonic() + limits.wall_s + MARGIN_S
+        self._deadline = time.monotonic() + self._limits.wall_s + MARGIN_S
         self._calls: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._replies: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._is_loaded = False
+        self._is_loaded = self._is_over = False
         self._not_loaded = ""
         self._verdict: dict[str, Any] | None = None
         self._end: Outcome | BaseException | None = None
@@ -97,7 +103,7 @@ class Relay:
             tests = self._box.converse_python(script("test"), self._answer_tests, limits=limits)
         finally:
             self._calls.put(None)
-            program.join(MARGIN_S + max(0.0, self._deadline - time.monotonic()))
+            program.join(PATIENCE_S + max(0.0, self._deadline - time.monotonic()))
         if isinstance(self._end, BaseException):
             raise self._end
         if self._end is None:
@@ -106,12 +112,12 @@ class Relay:
 
     def _judge(self, tests: Outcome, program: Outcome) -> tuple[bool, str]:
         verdict = self._verdict
+        if self._not_loaded:
+            return False, self._not_loaded
         if verdict is not None:
             if verdict["is_broken"]:
                 raise GraderError(f"the tests themselves fail: {verdict['reason']}")
             return verdict["passed"] is True, verdict["reason"]
-        if self._not_loaded:
-            return False, self._not_loaded
         if program.limit is not None:
             return False, f"the program hit its limit: {program.limit}"
         if tests.limit is not None:
@@ -130,6 +136,8 @@ class Relay:
     def _answer_program(self, line: bytes) -> bytes | None:
         if not line:
             return dumps(self._program).encode() + b"\n"
+        if self._is_over:
+            return None  # it still writes, and nobody listens
         if self._is_loaded:
             self._replies.put(line)
         elif reason := not_loaded(line):
@@ -153,8 +161,10 @@ class Relay:
         return None
 
     def _next(self, lines: queue.SimpleQueue[bytes | None]) -> bytes | None:
-        """The next line for one side; None when there is none by the deadline."""
-        try:
-            return lines.get(timeout=max(0.0, self._deadline - time.monotonic()))
-        except queue.Empty:
-            return None
+        """The next line for one side; None when there is none by the deadline, or ever."""
+        line = None
+        if not self._is_over:
+            with suppress(queue.Empty):
+                line = lines.get(timeout=max(0.0, self._deadline - time.monotonic()))
+        self._is_over |= line is None
+        return line
