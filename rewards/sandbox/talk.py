@@ -164,7 +164,7 @@ class _Exchange:
     theirs: list[int] = field(default_factory=list)
     _input: int = -1
     _outputs: dict[int, bytearray] = field(default_factory=dict)
-    _pending: bytes = b""
+    _pending: bytearray = field(default_factory=bytearray)
     _line: bytes = b""
     _is_closing: bool = True
 
@@ -190,7 +190,7 @@ class _Exchange:
         for descriptor in self._outputs:
             poll.register(descriptor, select.POLLIN)
         if self.request.answer is None:
-            self._pending = self.request.stdin
+            self._pending += self.request.stdin
         else:
             self._is_closing = False
             self._say(b"")
@@ -253,18 +253,23 @@ class _Exchange:
         is_broken = False
         try:
             while self._pending:
-                self._pending = self._pending[os.write(self._input, self._pending[:_CHUNK]) :]
+                del self._pending[: os.write(self._input, self._pending[:_CHUNK])]
         except BlockingIOError:
             poll.register(self._input, select.POLLOUT)
+            if self.request.answer is not None and len(self._pending) > _CHUNK:
+                with suppress(KeyError):  # who does not listen is not listened to
+                    poll.unregister(self._out)
             return
         except BrokenPipeError:
             is_broken = True
         with suppress(KeyError):
             poll.unregister(self._input)
+        if self._out in self._open:
+            poll.register(self._out, select.POLLIN)
         if is_broken or self._is_closing:
             os.close(self._input)
             self._input = -1
-            self._pending = b""
+            self._pending.clear()
 
     def close_theirs(self) -> None:
         """Close the ends that the program has."""
