@@ -14,6 +14,7 @@ import functools
 import json
 import os
 import platform
+import socket
 import struct
 import threading
 import time
@@ -32,6 +33,7 @@ from rewards.sandbox.inside import wire
 from rewards.sandbox.types import Files, Limit, Limits, Outcome, Sandbox, Session, Usage
 
 IMAGE = "munro-sandbox"
+DEFAULT_HOST = "unix:///var/run/docker.sock"
 LABEL = "munro.sandbox"
 CAPABILITIES = ["SETUID", "SETGID", "SETPCAP", "KILL"]
 """Of process 1 alone: it steps down with them, and the program has none."""
@@ -61,14 +63,17 @@ def open_sandbox(limits: Limits, *, image: str = IMAGE, host: str = "") -> Sandb
         raise SandboxError(
             "the docker sandbox needs Docker's SDK for Python: pip install 'munro[docker]'"
         ) from None
+    address = host or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
     try:
+        if address.startswith("unix://"):
+            with socket.socket(socket.AF_UNIX) as probe:  # the SDK would leak one in failing
+                probe.connect(address.removeprefix("unix://"))
         client = docker.DockerClient(base_url=host) if host else docker.from_env()
         client.ping()
     except (docker.errors.DockerException, OSError) as failure:
-        where = host or os.environ.get("DOCKER_HOST", "the default address")
         raise SandboxError(
-            f"no Docker engine answers at {where}: start one, or name its address in DOCKER_HOST "
-            f"({_first_line(failure)})"
+            f"no Docker engine answers at {address}: start one, or name its address in "
+            f"DOCKER_HOST ({_first_line(failure)})"
         ) from None
     try:
         client.images.get(image)
@@ -272,8 +277,8 @@ class _Container:
         from docker.errors import APIError, NotFound
 
         if self.socket is not None:
-            with suppress(OSError):
-                self._attached.close()
+            self.socket.close()
+            self._attached.close()
         try:
             self.api.remove_container(self.id, force=True)
         except NotFound:
