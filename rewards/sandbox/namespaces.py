@@ -28,6 +28,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -36,11 +37,14 @@ from pathlib import Path
 
 from rewards.errors import SandboxError
 from rewards.sandbox import cgroups
+from rewards.sandbox.cgroups import Group
 from rewards.sandbox.inside import launch, syscalls, wire
 from rewards.sandbox.talk import Answer, Keeper, Request
 from rewards.sandbox.types import Files, Limits, Outcome, Sandbox, Session
 
 START_TIMEOUT_S = 120.0
+MAX_SPARES = min(8, os.cpu_count() or 1)
+"""Keepers that wait for a run, at most."""
 _OURS = ("tmp", "proc", "dev", "etc")
 PYTHON_PLACE = "/opt/python"
 PACKAGES_PLACE = "/opt/packages"
@@ -109,8 +113,8 @@ class _Template:
             raise SandboxError(_advice(reply["fatal"]))
         self._close_errors()
 
-    def fork(self) -> Keeper:
-        """A new keeper.
+    def fork(self, disk_mb: int, group: Group | None) -> Keeper:
+        """A new keeper, which makes itself ready while nobody waits for it.
 
         Raises:
             wire.Closed: the template is dead.
@@ -118,11 +122,13 @@ class _Template:
         ours, theirs = socket.socketpair()
         with theirs, self._lock:
             try:
-                wire.send(self._link, {}, descriptors=[theirs.fileno()])
+                entries = [] if group is None else [group.entry]
+                descriptors = [theirs.fileno(), *entries]
+                wire.send(self._link, {"disk_mb": disk_mb}, descriptors=descriptors)
             except BaseException:
                 ours.close()
                 raise
-        return Keeper(ours)
+        return Keeper(ours, group)
 
     def close(self) -> None:
         """End it and all that it forked. Safe to call twice."""
@@ -166,6 +172,7 @@ class NamespaceSandbox(Sandbox):
         self._lock = threading.Lock()
         self._is_closed = False
         self._keepers: set[Keeper] = set()
+        self._spares: deque[Keeper] = deque()
         self._has: dict[str, bool] = {}
         # Linux sends the parent-death signal when the *thread* that started a process ends
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-starter")
@@ -229,7 +236,7 @@ class NamespaceSandbox(Sandbox):
     def session(
         self, *, files: Files | None = None, limits: Limits | None = None
     ) -> Iterator[Session]:
-        with self._keeper() as keeper:
+        with self._keeper((limits or self.limits).disk_mb) as keeper:
             session = _Session(self, keeper, limits or self.limits)
             if files:
                 session.run(["true"], files=files)
@@ -238,7 +245,8 @@ class NamespaceSandbox(Sandbox):
     def has(self, program: str) -> bool:
         if program not in self._has:
             source = f"import shutil, sys\nsys.exit(shutil.which({program!r}) is None)"
-            self._has[program] = self.run_python(source, limits=Limits()).is_ok
+            limits = replace(Limits(), disk_mb=self.limits.disk_mb)
+            self._has[program] = self.run_python(source, limits=limits).is_ok
         return self._has[program]
 
     def close(self) -> None:
@@ -247,6 +255,10 @@ class NamespaceSandbox(Sandbox):
                 return
             self._is_closed = True
             keepers = list(self._keepers)
+            spares = list(self._spares)
+            self._spares.clear()
+        for keeper in spares:
+            keeper.close()
         for keeper in keepers:
             keeper.kill()
         template = getattr(self, "_template", None)
@@ -282,51 +294,57 @@ class NamespaceSandbox(Sandbox):
         )
 
     def _once(self, request: Request) -> Outcome:
-        with self._keeper() as keeper:
-            return self._in_group(keeper, request)
-
-    def _in_group(self, keeper: Keeper, request: Request) -> Outcome:
-        """Run it, in a control group where there are any."""
-        if self._groups is None:
+        with self._keeper(request.limits.disk_mb) as keeper:
             return keeper.run(request)
-        group = self._groups.take(request.limits)
-        try:
-            outcome = keeper.run(request, group.entries)
-        except BaseException:
-            keeper.kill()  # and the group is not used again: who knows what is left in it
-            raise
-        hit = group.hit()
-        self._groups.give_back(group)
-        if hit is not None and (outcome.limit is None or outcome.status == -9):
-            return replace(outcome, limit=hit)
-        return outcome
 
     @contextmanager
-    def _keeper(self) -> Iterator[Keeper]:
-        keeper = self._fork()
+    def _keeper(self, disk_mb: int) -> Iterator[Keeper]:
+        """A keeper for the caller alone, and its end."""
+        keeper = self._take(disk_mb)
         try:
             yield keeper
         finally:
             with self._lock:
                 self._keepers.discard(keeper)
-            keeper.close()
+            self._let_go(keeper)
 
-    def _fork(self) -> Keeper:
-        """A new keeper; of a new template, should the one that was there have died."""
+    def _take(self, disk_mb: int) -> Keeper:
+        """A keeper that is ready or about to be, and another one on its way for the next caller."""
         with self._lock:
             if self._is_closed:
                 raise SandboxError("this sandbox is closed")
-            try:
-                keeper = self._template.fork()
-            except (wire.Closed, TimeoutError):
-                self._template.close()
-                self._template = self._starter.submit(_Template, self._plan).result()
-                keeper = self._template.fork()
+            if self._template.process.poll() is not None:
+                self._replace_template()
+            is_usual = disk_mb == self.limits.disk_mb
+            keeper = self._spares.popleft() if is_usual and self._spares else self._fork(disk_mb)
             self._keepers.add(keeper)
+            while is_usual and len(self._spares) < min(len(self._keepers), MAX_SPARES):
+                self._spares.append(self._fork(disk_mb))
         return keeper
 
+    def _fork(self, disk_mb: int) -> Keeper:
+        group = None if self._groups is None else self._groups.take()
+        try:
+            return self._template.fork(disk_mb, group)
+        except (wire.Closed, TimeoutError):
+            self._replace_template()
+            return self._template.fork(disk_mb, group)
+
+    def _replace_template(self) -> None:
+        """A new one, for the one that was there has died, and its keepers with it."""
+        self._template.close()
+        while self._spares:
+            self._let_go(self._spares.popleft())
+        self._template = self._starter.submit(_Template, self._plan).result()
+
+    def _let_go(self, keeper: Keeper) -> None:
+        keeper.close()
+        if keeper.group is not None and keeper.is_sound and self._groups is not None:
+            self._groups.give_back(keeper.group)
+
     def _try_out(self) -> None:
-        outcome = self.run_python("print(6 * 7)", limits=Limits())
+        limits = replace(Limits(), disk_mb=self.limits.disk_mb)
+        outcome = self.run_python("print(6 * 7)", limits=limits)
         if outcome.stdout != b"42\n":
             raise SandboxError(f"a sandbox does not run Python: {outcome}")
 
@@ -338,6 +356,7 @@ class NamespaceSandbox(Sandbox):
         try:
             self._try_out()
         except SandboxError:
+            self._replace_template()  # what waits there is to be in a group
             self._groups.close()
             return None
         return self._groups
@@ -365,7 +384,7 @@ class _Session(Session):
             command, files, stdin=stdin, want=want, limits=limits or self._limits
         )
         with self._lock:
-            return self._box._in_group(self._keeper, request)
+            return self._keeper.run(request)
 
 
 def _refuse_outside(path: str) -> None:

@@ -13,9 +13,10 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rewards.errors import SandboxError
+from rewards.sandbox.cgroups import Group
 from rewards.sandbox.inside import wire
 from rewards.sandbox.types import Limit, Limits, Outcome, Usage
 
@@ -66,25 +67,28 @@ class Request:
 class Keeper:
     """The link to one keeper. Used by one thread at a time."""
 
-    def __init__(self, link: socket.socket) -> None:
+    def __init__(self, link: socket.socket, group: Group | None) -> None:
         self._link = link
         self._process: int | None = None
+        self.group = group
+        """The control group of its programs."""
+        self.is_sound = True
+        """Nothing of a run may be left in its group."""
 
-    def run(self, request: Request, groups: Sequence[int] = ()) -> Outcome:
+    def run(self, request: Request) -> Outcome:
         """One program, from its start to its end.
-
-        Args:
-            request: the program.
-            groups: open `cgroup.procs` of the control groups that it is to be in.
 
         Raises:
             SandboxError: the keeper could not do its part, or died.
         """
+        self.is_sound = False
+        if self.group is not None:
+            self.group.limit(request.limits)
         exchange = _Exchange(request)
         try:
             self._link.settimeout(request.limits.wall_s + PATIENCE_S)
             try:
-                self._ask(request, [*exchange.theirs, *groups])
+                self._ask(request, exchange.theirs)
                 exchange.close_theirs()
                 self._hear(exchange)
             except wire.Closed:
@@ -94,7 +98,11 @@ class Keeper:
                 raise SandboxError("the first process of a sandbox did not answer") from None
         finally:
             exchange.close()
-        return exchange.outcome()
+        self.is_sound = True
+        outcome = exchange.outcome()
+        if self.group is not None and self.group.was_hit() and outcome.limit is None:
+            return replace(outcome, limit=Limit.MEMORY)
+        return outcome
 
     def kill(self) -> None:
         """End all that runs there now."""

@@ -258,11 +258,7 @@ def test_closing_leaves_no_process_and_no_control_group():
     assert isinstance(box, namespaces.NamespaceSandbox)
     launcher = psutil.Process(box._template.process.pid)
     started = [launcher, *launcher.children(recursive=True)]
-    folders = (
-        []
-        if box._groups is None
-        else [folder for group in box._groups._all for folder in group.folders.values()]
-    )
+    folders = [] if box._groups is None else box._groups.folders
     assert all(folder.exists() for folder in folders)
     box.close()
     box.close()

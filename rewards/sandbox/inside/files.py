@@ -32,10 +32,13 @@ def put(files: Sequence[tuple[bytes, bytes]]) -> None:
                 here = _make(stack, here, part)
             _clear(here, name)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            with open(os.open(name, flags, 0o755, dir_fd=here), "wb", buffering=0) as file:
+            file = os.open(name, flags, 0o755, dir_fd=here)
+            try:
                 rest = memoryview(contents)
                 while rest:
-                    rest = rest[file.write(rest) :]
+                    rest = rest[os.write(file, rest) :]
+            finally:
+                os.close(file)
 
 
 def get(paths: Sequence[bytes], most_bytes: int) -> tuple[list[tuple[bytes, bytes]], bool]:

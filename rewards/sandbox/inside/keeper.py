@@ -22,10 +22,14 @@ from typing import Any, NoReturn
 
 from rewards.sandbox.inside import files, program, seccomp, syscalls, wire
 
-NOBODY = 65534
 TICK_S = 0.02
 MIB = 1 << 20
 INODES = 16_384
+FILTERS = {
+    is_counted: seccomp.program(syscalls.MACHINE, is_counted=is_counted)
+    for is_counted in (False, True)
+}
+"""By whether a control group counts the memory of the run."""
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -54,31 +58,53 @@ class Watch:
         return self.status is not None or self.limit is not None
 
 
-def serve(link: socket.socket, network: int) -> NoReturn:
-    """Answer requests until the caller's socket closes.
+@dataclass
+class Waiting:
+    """A process that will be the program, and the socket over which it hears which one."""
+
+    pid: int
+    link: socket.socket
+
+
+def serve(link: socket.socket, network: int, disk_mb: int, groups: Sequence[int]) -> NoReturn:
+    """Make everything ready, then answer requests until the caller's socket closes.
 
     Args:
         link: to the caller.
         network: descriptor of the network namespace to be in.
+        disk_mb: room for files, MiB.
+        groups: open `cgroup.procs` of the control groups that programs are to be in.
     """
-    # process 1 is deaf to every signal but those that have a handler, as Python gives this one
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        # a pid namespace has ids of its own, so only a descriptor names this process outside
-        myself = os.pidfd_open(os.getpid())
-        wire.send(link, {}, descriptors=[myself])
-        os.close(myself)
-        request, blob, descriptors = wire.receive(link)
         try:
-            _enter(network, request["limits"]["disk_mb"], is_counted=len(descriptors) > 3)
+            _enter(network, disk_mb, is_counted=bool(groups))
+            waiting: Waiting | None = _fork(groups)
+            # a pid namespace has ids of its own, so only a descriptor names this process outside
+            myself = os.pidfd_open(os.getpid())
+            wire.send(link, {}, descriptors=[myself])
+            os.close(myself)
             while True:
-                _answer(link, request, blob, descriptors)
                 request, blob, descriptors = wire.receive(link)
+                if "command" not in request:
+                    continue  # a word to stop that came after the end
+                _answer(link, waiting or _fork(groups), request, blob, descriptors, bool(groups))
+                waiting = None
         except (OSError, Failed) as failure:
             wire.send(link, {"fatal": str(failure)})
     except (wire.Closed, OSError):
         pass
     os._exit(0)
+
+
+def _fork(groups: Sequence[int]) -> Waiting:
+    """The next program, as far as it can be before it is known."""
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        program.wait(theirs, groups)
+    theirs.close()
+    return Waiting(pid, ours)
 
 
 def _enter(network: int, disk_mb: int, *, is_counted: bool) -> None:
@@ -93,36 +119,45 @@ def _enter(network: int, disk_mb: int, *, is_counted: bool) -> None:
     # a user namespace that owns none of the others: no right over them can come back
     syscalls.unshare(syscalls.CLONE_NEWUSER)
     for name, text in (
-        ("setgroups", "deny"),
-        ("uid_map", f"{NOBODY} {NOBODY} 1"),
-        ("gid_map", f"{NOBODY} {NOBODY} 1"),
+        ("setgroups", b"deny"),
+        ("uid_map", b"65534 65534 1"),
+        ("gid_map", b"65534 65534 1"),
     ):
-        with open(f"/proc/self/{name}", "w") as file:
-            file.write(text)
+        file = os.open(f"/proc/self/{name}", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(file, text)
+        os.close(file)
     syscalls.drop_capabilities()
-    syscalls.filter_calls(seccomp.program(syscalls.MACHINE, is_counted=is_counted))
+    syscalls.filter_calls(FILTERS[is_counted])
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
 
 
 def _answer(
-    link: socket.socket, request: wire.Head, blob: bytes, descriptors: Sequence[int]
+    link: socket.socket,
+    waiting: Waiting,
+    request: wire.Head,
+    blob: bytes,
+    descriptors: Sequence[int],
+    is_counted: bool,
 ) -> None:
     """Run one program and send what became of it."""
-    if "command" not in request:
-        return  # a word to stop that came after the end
-    names, sizes = zip(*request["files"], strict=True) if request["files"] else ((), ())
-    contents = wire.split(blob, sizes)
+    names = [wire.unpack(name) for name, _ in request["files"]]
+    contents = wire.split(blob, [size for _, size in request["files"]])
     limits = request["limits"]
+    watch = Watch(pid=waiting.pid, limits=limits, is_counted=is_counted)
     try:
-        files.put(list(zip(map(wire.unpack, names), contents, strict=True)))
+        files.put(list(zip(names, contents, strict=True)))
     except OSError as failure:
         if failure.errno not in (errno.ENOSPC, errno.EFBIG, errno.ENAMETOOLONG):
             raise
+        watch.limit = "disk"
+    try:
+        if watch.limit is None:
+            _start(waiting, request, descriptors)
+    finally:
+        waiting.link.close()
         for descriptor in descriptors:
             os.close(descriptor)
-        wire.send(link, _UNSTARTED)
-        return
-    watch = _start(request, descriptors, is_counted=len(descriptors) > 3)
+    watch.start = time.monotonic()
     _wait(watch, link)
     _end_all(watch)
     wall_s = time.monotonic() - watch.start
@@ -144,32 +179,15 @@ def _disk(limits: dict[str, Any]) -> int:
     return int(limits["disk_mb"]) * MIB
 
 
-_UNSTARTED = {
-    "status": -signal.SIGKILL,
-    "limit": "disk",
-    "is_full": True,
-    "cpu_s": 0.0,
-    "wall_s": 0.0,
-    "peak_bytes": 0,
-    "files": [],
-}
-"""The report on a program whose own files did not fit."""
-
-
-def _start(request: wire.Head, descriptors: Sequence[int], *, is_counted: bool) -> Watch:
-    """The program on its way, past all that is ours."""
-    heard, said = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        program.become(request, descriptors, said)
-    os.close(said)
-    for descriptor in descriptors:
-        os.close(descriptor)
-    with open(heard, "rb") as pipe:
-        complaint = pipe.read()
-    if complaint:
-        raise Failed(complaint.decode(errors="replace"))
-    return Watch(pid=pid, limits=request["limits"], is_counted=is_counted)
+def _start(waiting: Waiting, request: wire.Head, descriptors: Sequence[int]) -> None:
+    """Let it be the program, and return when it is past all that is ours."""
+    with suppress(wire.Closed):  # if it has died, it may have said why
+        wire.send(waiting.link, request, descriptors=descriptors)
+    try:
+        complaint, _, _ = wire.receive(waiting.link)
+    except wire.Closed:
+        return
+    raise Failed(complaint["fatal"])
 
 
 def _wait(watch: Watch, link: socket.socket) -> None:

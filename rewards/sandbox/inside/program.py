@@ -14,10 +14,12 @@ import math
 import os
 import resource
 import signal
+import socket
 import sys
 import threading
 import types
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NoReturn, TextIO
 
 from rewards.sandbox.inside import syscalls, wire
@@ -25,44 +27,44 @@ from rewards.sandbox.inside.files import WORK
 
 MIB = 1 << 20
 STACK_BYTES = 8 * MIB
-REPORT = 3
+LINK = 3
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 
 
-def become(request: wire.Head, descriptors: Sequence[int], report: int) -> NoReturn:
-    """Be the program of `request` from here on. Called in a fresh child.
+def wait(link: socket.socket, groups: Sequence[int]) -> NoReturn:
+    """In a fresh child: enter the control groups, then be the program that comes over `link`.
 
-    Args:
-        request: what to run and its limits.
-        descriptors: standard input, output and error, then a `cgroup.procs` of every cgroup.
-        report: closed once nothing of ours can fail any more; before that, it takes the reason.
+    The link closes once nothing of ours can fail any more. Before that, it takes the reason.
     """
     try:
         os.setsid()
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # which the keeper ignores
-        for group in descriptors[3:]:
+        for group in groups:
             os.write(group, b"0")
-        _take_descriptors(descriptors[:3], report)
-        report = REPORT
+        request, _, descriptors = wire.receive(link)
+        _take_descriptors([*descriptors, link.detach()])
+        link = socket.socket(fileno=LINK)
         os.chdir(WORK)
-        _limit(request["limits"], is_counted=len(descriptors) > 3)
+        _limit(request["limits"], is_counted=bool(groups))
         # our own mark of secrecy is inherited, and would take /proc/self from the program
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
-    except OSError as failure:
-        os.write(report, str(failure).encode())
+    except wire.Closed:
         os._exit(1)
-    os.close(REPORT)
+    except OSError as failure:
+        with suppress(wire.Closed):
+            wire.send(link, {"fatal": str(failure)})
+        os._exit(1)
+    link.close()
     if request["python"]:
         os._exit(_run_python(is_buffered=not request["talks"]))
     _execute([wire.unpack(part) for part in request["command"]])
 
 
-def _take_descriptors(standard: Sequence[int], report: int) -> None:
-    """Descriptors 0 to 2 from `standard`, REPORT, and no other."""
-    high = [fcntl.fcntl(each, fcntl.F_DUPFD, 64) for each in (*standard, report)]
+def _take_descriptors(wanted: Sequence[int]) -> None:
+    """Have `wanted` as descriptors 0 to LINK, of which a program inherits the first three."""
+    high = [fcntl.fcntl(each, fcntl.F_DUPFD, 64) for each in wanted]
     for place, descriptor in enumerate(high):
-        os.dup2(descriptor, place, inheritable=place < REPORT)
-    os.closerange(REPORT + 1, 1 << 16)
+        os.dup2(descriptor, place, inheritable=place < LINK)
+    os.closerange(LINK + 1, 1 << 16)
 
 
 def _limit(limits: dict[str, Any], *, is_counted: bool) -> None:

@@ -60,6 +60,7 @@ _NUMBERS = {
     "mount_setattr": (442, 442),
 }
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
 
 
 def _checked(result: int, what: str) -> int:
@@ -87,8 +88,7 @@ def setns(descriptor: int, kind: int) -> None:
 
 def prctl(option: int, *args: int) -> None:
     """Change something about this process."""
-    rest = [ctypes.c_ulong(arg) for arg in (*args, 0, 0, 0, 0)[:4]]
-    _checked(_libc.prctl(option, *rest), f"prctl {option}")
+    _checked(_libc.prctl(option, *(*args, 0, 0, 0, 0)[:4]), f"prctl {option}")
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
@@ -146,9 +146,7 @@ def keep_over_exec(capability: int) -> None:
 def drop_capabilities() -> None:
     """Give up every capability, and the right to regain one."""
     for capability in range(64):
-        try:
-            prctl(PR_CAPBSET_DROP, capability)
-        except OSError:
+        if _libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
             break  # past the last one that this kernel knows
     _call("capset", _capability_header(), ctypes.create_string_buffer(24))
     prctl(PR_SET_NO_NEW_PRIVS, 1)
@@ -161,5 +159,4 @@ class _Program(ctypes.Structure):
 def filter_calls(instructions: bytes) -> None:
     """Load a seccomp filter (classic BPF) for this process and all that it starts."""
     program = _Program(len(instructions) // 8, instructions)
-    done = _libc.prctl(PR_SET_SECCOMP, ctypes.c_ulong(2), ctypes.byref(program))
-    _checked(done, "seccomp")
+    prctl(PR_SET_SECCOMP, 2, ctypes.addressof(program))

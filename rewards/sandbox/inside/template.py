@@ -70,13 +70,15 @@ def main(plan: wire.Head) -> None:
     wire.send(link, {"ready": True})
     with suppress(wire.Closed):
         while True:
-            _, _, (descriptor,) = wire.receive(link)
+            request, _, (descriptor, *groups) = wire.receive(link)
             with socket.socket(fileno=descriptor) as control:
                 try:
-                    _fork(link, spaces, control)
+                    _fork(link, spaces, control, request["disk_mb"], groups)
                 except OSError as failure:
                     with suppress(wire.Closed):
                         wire.send(control, {"fatal": str(failure)})
+            for group in groups:
+                os.close(group)
     os._exit(0)
 
 
@@ -128,7 +130,13 @@ class Spaces:
             os.close(descriptor)
 
 
-def _fork(link: socket.socket, spaces: Spaces, control: socket.socket) -> None:
+def _fork(
+    link: socket.socket,
+    spaces: Spaces,
+    control: socket.socket,
+    disk_mb: int,
+    groups: list[int],
+) -> None:
     """A keeper in a pid namespace of its own, which talks over `control`."""
     space = spaces.take()
     pid = -1
@@ -139,7 +147,7 @@ def _fork(link: socket.socket, spaces: Spaces, control: socket.socket) -> None:
             if pid == 0:
                 link.close()
                 spaces.close()
-                keeper.serve(control, space)
+                keeper.serve(control, space, disk_mb, groups)
         finally:
             syscalls.setns(spaces.own_pids, syscalls.CLONE_NEWPID)
     finally:

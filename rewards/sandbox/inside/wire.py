@@ -48,12 +48,12 @@ def send(
         Closed: nobody is there to take it.
     """
     body = json.dumps(head).encode("ascii")
-    frame = memoryview(HEADER.pack(len(body), sum(map(len, blobs))) + body)
+    frame = HEADER.pack(len(body), sum(map(len, blobs))) + body
     try:
         sent = socket.send_fds(link, [frame], list(descriptors)) if descriptors else 0
-        link.sendall(frame[sent:])
-        for blob in blobs:
-            link.sendall(blob)
+        for part in (frame[sent:], *blobs):
+            if part:  # to send nothing fails too, where the other side has heard enough and left
+                link.sendall(part)
     except (BrokenPipeError, ConnectionResetError) as broken:
         raise Closed from broken
 
