@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 def shorter(tmp_path_factory) -> Path:
     """A model of the rule "shorter", trained from nothing."""
     folder = tmp_path_factory.mktemp("shorter")
-    train("shorter", folder, steps=500)
+    train("shorter", folder, steps=400)
     return folder / "shorter"
 
 
