@@ -29,7 +29,7 @@ from rewards.language import visible
 from rewards.tree import OWN, GraderConfig, levels, names
 from rewards.types import Grade
 
-RANGES = {"honesty": (-1.0, 1.0), "length_range": (-1.0, 0.0)}
+RANGES = {"judge honesty": (-1.0, 1.0), "length_range": (-1.0, 0.0)}
 """Least and largest value of kinds that do not keep to 0 and 1."""
 LIGHT = ("instructions", "brevity", "length_range")
 """Kinds that grade where they are asked; the others go through the grading service."""
@@ -60,8 +60,7 @@ class Combined(Environment):
         self._configs = dict(graders)
         self._own = OWN in names(reward)
         self._levels = levels(reward)
-        ranges = {name: one.range or RANGES.get(one.kind, (0, 1)) for name, one in graders.items()}
-        self._combination = Combination(reward, ranges)
+        self._combination = Combination(reward, {name: _range(c) for name, c in graders.items()})
         self._graders = {name: _made(name, one) for name, one in graders.items()}
         # processes and connections of the graders end with whoever uses them
         weakref.finalize(self, _close, list(self._graders.values()))
@@ -244,6 +243,11 @@ class _Graded(Episode):
 
     async def close(self) -> None:
         await call(self._inner.close)
+
+
+def _range(config: GraderConfig) -> tuple[float, float]:
+    by_question = f"{config.kind} {config.args.get('ask', '')}".strip()
+    return config.range or RANGES.get(by_question) or RANGES.get(config.kind, (0.0, 1.0))
 
 
 def _made(name: str, config: GraderConfig) -> Any:

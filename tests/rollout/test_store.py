@@ -6,6 +6,7 @@ import resource
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from envs.types import Ending, Message, ToolCall
@@ -44,7 +45,9 @@ def odd_group():
     odd = Attempt(
         trajectory=told,
         grade=Grade(reward=1 / 3, parts={"tests": 0.1}, reason="no verdict"),
-        reward=RewardBreakdown(task=1 / 3, language=0.7, length=1e-300, total=2 / 3),
+        reward=RewardBreakdown(
+            task=1 / 3, language=0.7, length=1e-300, repetition=0.1, truncation=1.0, total=2 / 3
+        ),
     )
     task = make_task(
         "odd", payload={"answer": [1, {"x": None}]}, tools=({"type": "function"},), env="odd"
@@ -80,6 +83,15 @@ def test_a_step_comes_back_bit_by_bit(store):
     store.write(12, groups, [[0.5, -0.5], [1.0, -2.0, 1.0]])
     assert (store.folder / "step-000012.parquet").is_file()
     assert_same(store.read(12), groups)
+
+
+def test_a_step_stored_before_repetition_was_a_part_is_still_read(store):
+    path = store.write(3, [make_group(1.0, 0.0)], [[1.0, -1.0]])
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns(["reward_repetition", "reward_truncation"]), path)
+    (group,) = store.read(3)
+    assert [attempt.reward.repetition for attempt in group.attempts] == [0.0, 0.0]
+    assert [row["reward_total"] for row in store.scan(["reward_total"])] == [1.0, 0.0]
 
 
 def test_floats_that_are_no_numbers_survive(store):
