@@ -124,7 +124,7 @@ def _bites(attempt: Attempt) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("attempt", filter(_bites, ATTEMPTS), ids=lambda attempt: attempt.name)
+@pytest.mark.parametrize("attempt", [*filter(_bites, ATTEMPTS)], ids=lambda attempt: attempt.name)
 def test_without_a_sandbox_it_succeeds(attempt: Attempt, folder: Path) -> None:
     with host() as outside:
         if attempt.bites == "warm":
