@@ -75,6 +75,8 @@ def serve(link: socket.socket, network: int, disk_mb: int, groups: Sequence[int]
         disk_mb: room for files, MiB.
         groups: open `cgroup.procs` of the control groups that programs are to be in.
     """
+    # process 1 is deaf to every signal but those that have a handler, as Python gives this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         try:
             _enter(network, disk_mb, is_counted=bool(groups))

@@ -38,6 +38,7 @@ def wait(link: socket.socket, groups: Sequence[int]) -> NoReturn:
     """
     try:
         os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which the keeper ignores
         for group in groups:
             os.write(group, b"0")
         request, _, descriptors = wire.receive(link)
