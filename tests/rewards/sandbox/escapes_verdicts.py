@@ -65,7 +65,7 @@ FORGERIES = [
         os.set_blocking(left.fileno(), False)
         for one in (left, right):
             socket.send_fds(one, [b"x"], [0, 1, 2, left.fileno(), right.fileno()])
-        os.write(1, b"HELD by itself\n")
+        os.write(1, b"HELD by itself\\n")
         os.closerange(0, 64)
         os._exit(STATUS)
         """,

@@ -68,7 +68,7 @@ def _sign(attempt: Attempt, ended: Outcome, host: Host) -> str:
         return escaped[0].decode(errors="replace")
     was_ended = ended.limit is not None or ended.status < 0
     if not was_ended and ended.status != attempt.status:
-        if b"Traceback" in ended.stderr:
+        if ended.status == 1 and b"Error" in ended.stderr:
             raise Undecided(f"{attempt.name}: {ended.stderr.decode(errors='replace')[-600:]}")
         return f"status {ended.status} though it exited with {attempt.status}"
     return ""
