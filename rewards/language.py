@@ -142,20 +142,28 @@ def _in_runs(words: Sequence[str]) -> set[int]:
     if len(lowered) < LEAST_TELLING:
         return set()
     telling, usual = wordlists.tables()
-    evidence = [_bits(word, telling) if word.islower() else 0 for word in words]
-    shared = [_bits(word.lower(), usual) for word in words]
-    stops = [word.lower() in ENGLISH for word in words]
+    evidence = [
+        (at, bits)
+        for at, word in enumerate(words)
+        if word.islower() and (bits := _bits(word, telling))
+    ]
     found: set[int] = set()
     for place in range(len(wordlists.LANGUAGES)):
-        of_language = [at for at, bits in enumerate(evidence) if bits >> place & 1]
+
+        def is_shared(at: int, bit: int = 1 << place) -> bool:
+            return bool(_bits(words[at].lower(), usual) & bit)
+
+        of_language = [at for at, bits in evidence if bits >> place & 1]
         run: list[int] = []
         for at in [*of_language, len(words) + GAP]:
             gap = range(run[-1] + 1, at) if run else range(0)
-            if len(gap) < GAP and not any(stops[i] and not shared[i] >> place & 1 for i in gap):
+            if len(gap) < GAP and not any(
+                words[i].lower() in ENGLISH and not is_shared(i) for i in gap
+            ):
                 run.append(at)
                 continue
             if len({words[i] for i in run}) >= LEAST_TELLING:
-                found |= {i for i in range(run[0], run[-1] + 1) if shared[i] >> place & 1}
+                found |= {i for i in range(run[0], run[-1] + 1) if is_shared(i)}
                 found |= set(run)
             run = [at]
     return found
@@ -163,7 +171,7 @@ def _in_runs(words: Sequence[str]) -> set[int]:
 
 def _bits(word: str, table: Mapping[str, int]) -> int:
     """Languages of a word, or of its longest part ("l'equazione"); English loanwords have none."""
-    if word not in table:
+    if word not in table and ("'" in word or "-" in word):
         word = max(re.split(r"['-]", word), key=len)
     return 0 if word in LOANWORDS else table.get(word, 0)
 
