@@ -29,25 +29,23 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from rewards.errors import SandboxError
 from rewards.sandbox import cgroups
 from rewards.sandbox.cgroups import Group
-from rewards.sandbox.inside import launch, syscalls, wire
+from rewards.sandbox.inside import syscalls, wire
+from rewards.sandbox.plan import advice, plan_of
 from rewards.sandbox.talk import Answer, Keeper, Request
 from rewards.sandbox.types import Files, Limits, Outcome, Sandbox, Session
 
 START_TIMEOUT_S = 120.0
 MAX_SPARES = min(8, os.cpu_count() or 1)
 """Keepers that wait for a run, at most."""
-_OURS = ("tmp", "proc", "dev", "etc")
-PYTHON_PLACE = "/opt/python"
-PACKAGES_PLACE = "/opt/packages"
 _LAUNCHER = "from rewards.sandbox.inside import launch; launch.main()"
 
 
@@ -110,7 +108,7 @@ class _Template:
             raise SandboxError(f"a sandbox would not start: {self._last_words()}") from None
         if "fatal" in reply:
             self.close()
-            raise SandboxError(_advice(reply["fatal"]))
+            raise SandboxError(advice(reply["fatal"]))
         self._close_errors()
 
     def fork(self, disk_mb: int, group: Group | None) -> Keeper:
@@ -168,7 +166,7 @@ class NamespaceSandbox(Sandbox):
                 f"{sys.platform} on {syscalls.MACHINE}: use the back end 'docker'"
             )
         self.limits = limits
-        self._plan = _plan(python, mounts, packages, preload)
+        self._plan = plan_of(python, mounts, packages, preload)
         self._lock = threading.Lock()
         self._is_closed = False
         self._keepers: set[Keeper] = set()
@@ -391,74 +389,3 @@ def _refuse_outside(path: str) -> None:
     parts = Path(path).parts
     if not parts or path.startswith("/") or ".." in parts or "\0" in path:
         raise ValueError(f"{path!r} leads out of the working directory: write a path below it")
-
-
-def _refuse_unseen(sources: Iterable[str], places: Iterable[str]) -> None:
-    """What is to be shown must be there, and where it goes must not be ours."""
-    for source in sources:
-        if not os.path.exists(source):
-            raise ValueError(f"the sandbox is to show {source!r}, which is not there")
-    for place in places:
-        parts = Path(place).parts
-        if parts[:1] != ("/",) or len(parts) < 2 or ".." in parts or parts[1] in _OURS:
-            raise ValueError(
-                f"{place!r} is no place for what the sandbox is to show: write one under /opt"
-            )
-
-
-def _plan(
-    python: str | None,
-    mounts: Mapping[str, str],
-    packages: Sequence[str],
-    preload: Sequence[str],
-) -> wire.Head:
-    """What the processes inside are told."""
-    shown = [[os.path.abspath(source), place] for source, place in mounts.items()]
-    places = [f"{PACKAGES_PLACE}/{i}" for i in range(len(packages))]
-    shown += [list(pair) for pair in zip(map(os.path.abspath, packages), places, strict=True)]
-    path = [f"{place}/bin" for _, place in shown]
-    environment = {"HOME": "/tmp/work", "LANG": "C.UTF-8"}
-    program = Path(os.path.realpath(python or sys._base_executable))  # type: ignore[attr-defined]
-    prefix = program.parent.parent
-    _refuse_unseen([*mounts, *packages, str(program)], mounts.values())
-    if not prefix.is_relative_to("/usr"):
-        shown.append([str(prefix), PYTHON_PLACE])
-        path.insert(0, f"{PYTHON_PLACE}/bin")
-        program = Path(PYTHON_PLACE, "bin", program.name)
-        if any(prefix.glob("lib/libpython*.so*")):
-            environment["LD_LIBRARY_PATH"] = f"{PYTHON_PLACE}/lib"
-    environment["PATH"] = ":".join([*path, "/usr/local/bin", "/usr/bin", "/bin"])
-    inside = Path(launch.__file__).parent
-    return {
-        "parent": os.getpid(),
-        "python": str(program),
-        "mounts": shown,
-        "environment": environment,
-        "packages": places,
-        "preload": list(preload),
-        "modules": [[name, (inside / f"{name}.py").read_text()] for name in launch.MODULES],
-    }
-
-
-_SWITCHES = {
-    "/proc/sys/user/max_user_namespaces": ("0", "sysctl user.max_user_namespaces=15000"),
-    "/proc/sys/kernel/unprivileged_userns_clone": (
-        "0",
-        "sysctl kernel.unprivileged_userns_clone=1",
-    ),
-    "/proc/sys/kernel/apparmor_restrict_unprivileged_userns": (
-        "1",
-        "sysctl kernel.apparmor_restrict_unprivileged_userns=0",
-    ),
-}
-
-
-def _advice(failure: str) -> str:
-    """One line: what the kernel refused, and which switch would mend it."""
-    cure = "inside a container, start it with --privileged, or use the back end 'docker'"
-    for path, (bad, command) in _SWITCHES.items():
-        with suppress(OSError):
-            if Path(path).read_text().strip() == bad:
-                cure = f"as root, run: {command}"
-                break
-    return f"the kernel gave no sandbox ({failure}): {cure}"

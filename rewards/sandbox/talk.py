@@ -135,13 +135,15 @@ class Keeper:
         poll = select.poll()
         poll.register(self._link, select.POLLIN)
         exchange.register(poll)
-        while not exchange.is_over:
+        while exchange.report is None:
             rest = deadline - time.monotonic()
             if rest <= 0:
                 raise TimeoutError
             for descriptor, _ in poll.poll(rest * 1000):
                 if descriptor == self._link.fileno():
                     self._take_report(exchange, poll)
+                    if exchange.report is not None:
+                        return
                 else:
                     exchange.pump(descriptor, poll)
             if exchange.wants_stop:
@@ -155,9 +157,9 @@ class Keeper:
             return
         if "fatal" in head:
             raise SandboxError(f"a sandbox could not be set up: {head['fatal']}")
-        poll.unregister(self._link)
         exchange.report = head
         exchange.blob = blob
+        exchange.drain(poll)
 
 
 @dataclass
@@ -182,19 +184,15 @@ class _Exchange:
         error, error_theirs = os.pipe2(os.O_CLOEXEC)
         self.theirs = [read, out_theirs, error_theirs]
         self._outputs = {out: bytearray(), error: bytearray()}
+        self._open = set(self._outputs)
         self._out = out
         if os.geteuid() == 0:
             for descriptor in self.theirs:  # so that /dev/stdin and the like can be opened
                 os.fchown(descriptor, NOBODY, NOBODY)
         os.set_blocking(self._input, False)
 
-    @property
-    def is_over(self) -> bool:
-        return self.report is not None and not self._outputs.keys() & self._open
-
     def register(self, poll: select.poll) -> None:
         """Ask for what can be read, and write what is there to be written."""
-        self._open = set(self._outputs)
         for descriptor in self._outputs:
             poll.register(descriptor, select.POLLIN)
         if self.request.answer is None:
@@ -203,6 +201,18 @@ class _Exchange:
             self._is_closing = False
             self._say(b"")
         self._write(poll)
+
+    def drain(self, poll: select.poll) -> None:
+        """Read what its processes, all of them dead, have left in the pipes.
+
+        Not up to the end: a pipe that is on its way through a socket of theirs is still open.
+        """
+        for descriptor in self._open:
+            os.set_blocking(descriptor, False)
+        for descriptor in list(self._open):
+            with suppress(BlockingIOError):
+                while descriptor in self._open:
+                    self.pump(descriptor, poll)
 
     def pump(self, descriptor: int, poll: select.poll) -> None:
         """Something can be done with `descriptor`."""

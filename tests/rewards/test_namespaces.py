@@ -22,7 +22,7 @@ import pytest
 
 from rewards import sandbox
 from rewards.errors import SandboxError
-from rewards.sandbox import Limit, Limits, cgroups, namespaces
+from rewards.sandbox import Limit, Limits, cgroups, namespaces, plan
 from rewards.sandbox.inside import seccomp
 
 ROOT = Path(__file__).parents[2]
@@ -169,6 +169,27 @@ sys.exit("why")
     assert failed.stderr.startswith(
         b'Traceback (most recent call last):\n  File "/tmp/work/main.py", line 3, in <module>\n'
     )
+
+
+def test_no_signal_and_no_open_pipe_of_a_program_holds_up_its_keeper(box):
+    signals = """
+import os, signal, time
+for number in range(1, signal.NSIG):
+    os.kill(1, number)
+time.sleep(0.1)
+os._exit(7)
+"""
+    in_flight = """
+import os, socket
+left, right = socket.socketpair()
+for one in (left, right):
+    socket.send_fds(one, [b"x"], [0, 1, 2, left.fileno(), right.fileno()])
+os.write(1, b"said")
+os._exit(7)
+"""
+    assert box.run_python(signals).status == 7
+    held = box.run_python(in_flight)
+    assert (held.status, held.stdout) == (7, b"said")
 
 
 def test_many_threads_get_each_its_own_answer(box):
@@ -331,10 +352,10 @@ def test_an_ordinary_user_may_use_it_too():
 def test_a_refusal_of_the_kernel_names_the_switch(monkeypatch, tmp_path):
     switch = tmp_path / "switch"
     switch.write_text("1\n")
-    monkeypatch.setattr(namespaces, "_SWITCHES", {str(switch): ("1", "sysctl this.switch=0")})
-    assert namespaces._advice("no").endswith("as root, run: sysctl this.switch=0")
+    monkeypatch.setattr(plan, "SWITCHES", {str(switch): ("1", "sysctl this.switch=0")})
+    assert plan.advice("no").endswith("as root, run: sysctl this.switch=0")
     switch.write_text("0\n")
-    assert "--privileged" in namespaces._advice("no")
+    assert "--privileged" in plan.advice("no")
 
 
 def test_groups_of_callers_that_were_killed_are_swept(tmp_path):

@@ -103,8 +103,11 @@ def _fork(groups: Sequence[int]) -> Waiting:
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:
-        ours.close()
-        program.wait(theirs, groups)
+        try:
+            ours.close()
+            program.wait(theirs, groups)
+        finally:
+            os._exit(1)  # whatever a program does, it never gets back to being a keeper
     theirs.close()
     return Waiting(pid, ours)
 

@@ -104,6 +104,7 @@ def _execute(command: list[bytes]) -> NoReturn:
 def _run_python(*, is_buffered: bool) -> int:
     """Run main.py of the working directory to its end; returns its exit status."""
     _new_streams(is_buffered=is_buffered)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [name for name in sys.modules if name.partition(".")[0] == "rewards"]:
         del sys.modules[name]
     main = sys.modules["__main__"] = types.ModuleType("__main__")
@@ -120,7 +121,7 @@ def _run_python(*, is_buffered: bool) -> int:
     except BaseException as failure:  # noqa: BLE001  whatever a program raises, its status tells
         if failure.__traceback__ is not None:
             failure.__traceback__ = failure.__traceback__.tb_next  # without our own frame
-        sys.excepthook(type(failure), failure, failure.__traceback__)
+        _show(failure)
         status = 128 + signal.SIGINT if isinstance(failure, KeyboardInterrupt) else 1
     return _finish(main, status)
 
@@ -153,6 +154,14 @@ def _new_streams(*, is_buffered: bool) -> None:
         setattr(sys, f"__{name}__", each)
 
 
+def _show(failure: BaseException) -> None:
+    """Its traceback on stderr, or whatever the program has put in the place of that."""
+    try:
+        sys.excepthook(type(failure), failure, failure.__traceback__)
+    except BaseException:  # noqa: BLE001  its own hook: the interpreter goes on to end, too
+        sys.__excepthook__(type(failure), failure, failure.__traceback__)
+
+
 def _exit_status(code: object) -> int:
     if code is None:
         return 0
@@ -175,6 +184,6 @@ def _finish(main: types.ModuleType, status: int) -> int:
     except SystemExit as leave:
         status = _exit_status(leave.code)
     except BaseException as failure:  # noqa: BLE001  whatever a program raises, its status tells
-        sys.excepthook(type(failure), failure, failure.__traceback__)
+        _show(failure)
         status = status or 1
     return status

@@ -56,6 +56,8 @@ def main(plan: wire.Head) -> None:
         plan: what `launch` was given.
     """
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    # a program may signal process 1 of its namespace, which heeds what it has a handler for
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     link = socket.socket(fileno=LINK)
     link.set_inheritable(False)
     try:
@@ -144,12 +146,16 @@ def _fork(
         syscalls.unshare(syscalls.CLONE_NEWPID)
         try:
             pid = os.fork()
-            if pid == 0:
+        finally:
+            if pid != 0:
+                syscalls.setns(spaces.own_pids, syscalls.CLONE_NEWPID)
+        if pid == 0:
+            try:
                 link.close()
                 spaces.close()
                 keeper.serve(control, space, disk_mb, groups)
-        finally:
-            syscalls.setns(spaces.own_pids, syscalls.CLONE_NEWPID)
+            finally:
+                os._exit(1)  # whatever happens, this process never gets back to the loop
     finally:
         if pid > 0:
             spaces.lend(space, pid)
