@@ -89,6 +89,8 @@ def engine_arguments(
         # cannot be done: it would end the engine
         "enable_chunked_prefill": False,
         "max_num_batched_tokens": max(PREFILL_TOKENS, config.max_batch, max_context),
+        # prompts are shared in whole blocks, and by default a block is 128 tokens here
+        "block_size": 32,
         "enforce_eager": True,
         "kv_cache_memory_bytes": int(config.cpu_kv_cache_gb * GIB),
         "worker_cls": "rollout.vllm_worker.Worker",
