@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
 PIECE = re.compile(r"\w{1,12}|[^\w\s]")
 """Words, long ones cut up so that text without spaces can repeat too, and single signs."""
+BASE = np.uint64(0x9E3779B97F4A7C15)
 RUN = 12
 """Pieces in a row that must come again: shorter runs repeat in honest work (a sum, a refrain)."""
 
@@ -33,12 +36,19 @@ def share(text: str, run: int = RUN) -> float:
     if run < 1:
         raise ValueError(f"run is {run}: must be at least 1")
     pieces = PIECE.findall(text)
-    seen: set[tuple[str, ...]] = set()
-    covered_up_to = num_repeated = 0
-    for start, window in enumerate(zip(*(pieces[at:] for at in range(run)), strict=False)):
-        if window in seen:
-            num_repeated += start + run - max(covered_up_to, start)
-            covered_up_to = start + run
-        else:
-            seen.add(window)
-    return num_repeated / len(pieces) if pieces else 0.0
+    if len(pieces) <= run:
+        return 0.0
+    numbers: dict[str, int] = {}
+    codes = np.array([numbers.setdefault(piece, len(numbers) + 1) for piece in pieces], np.uint64)
+    num_windows = len(codes) - run + 1
+    # one number for each run of pieces, the same for the same run; it wraps around, as a hash may
+    windows = np.zeros(num_windows, np.uint64)
+    for offset in range(run):
+        windows = windows * BASE + codes[offset : offset + num_windows]
+    _, first = np.unique(windows, return_index=True)
+    is_repeat = np.ones(num_windows, bool)
+    is_repeat[first] = False
+    opened = np.zeros(len(codes) + 1, np.int64)
+    opened[:num_windows] += is_repeat
+    opened[run : run + num_windows] -= is_repeat
+    return float((opened.cumsum() > 0).sum() / len(codes))
