@@ -125,12 +125,16 @@ class CodeGrader:
             SandboxError: there is no sandbox.
         """
         spoken = language_of(language)
-        if lacking := missing(spoken, self._sandbox().has):
+        if lacking := missing(spoken, self.has):
             raise ValueError(
                 f"{spoken.name} needs {' and '.join(lacking)}, which the sandbox of the back end "
                 f"{self._config.sandbox.backend!r} lacks: install it where the sandbox looks, or "
                 "choose other languages"
             )
+
+    def has(self, program: str) -> bool:
+        """Whether the sandbox holds that program."""
+        return self._sandbox().has(program)
 
     def close(self) -> None:
         """Close the sandbox; a later test opens a new one. Safe to call twice."""

@@ -21,6 +21,14 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::S
 
 GRADED = {"prompts": {"graders": {"right": {"kind": "math"}}, "reward": "right"}}
 """Environments that grade nothing by themselves."""
+PROGRAMS = [
+    {
+        "prompt": f"Print {n} times what is read.",
+        "tests": [{"stdin": "3", "stdout": str(3 * n)}, {"stdin": "5", "stdout": str(5 * n)}],
+        "solution": f"print({n} * int(input()))",
+    }
+    for n in range(2, 40)
+]
 ROWS = [{"question": f"What is half of {2 * n}?", "answer": str(n)} for n in range(100, 160)]
 
 
@@ -28,8 +36,13 @@ ROWS = [{"question": f"What is half of {2 * n}?", "answer": str(n)} for n in ran
 def arguments(tmp_path: Path) -> dict[str, dict[str, object]]:
     file = tmp_path / "halves.jsonl"
     file.write_text("\n".join(map(json.dumps, ROWS)))
+    programs = tmp_path / "programs.jsonl"
+    programs.write_text("\n".join(map(json.dumps, PROGRAMS)))
     return {
         "arithmetic": {},
+        "code": {"path": str(programs)},
+        "expressions": {},
+        "human_eval": {},
         "instructions": {},
         "prompts": {
             "prompts": [
