@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -34,7 +35,9 @@ def fingerprint(host: Host) -> dict[str, Any]:
     contents = {}
     for path in WATCHED:
         with suppress(PermissionError, FileNotFoundError):
-            contents[path] = Path(path).read_text()
+            lines = Path(path).read_text().splitlines()
+            # engines of containers mount what they like meanwhile
+            contents[path] = [x for x in lines if not re.search("nsfs|overlay|docker", x)]
     return {
         **contents,
         "planted": host["_planted"](),
@@ -42,14 +45,20 @@ def fingerprint(host: Host) -> dict[str, Any]:
         "heard": host["_heard"](),
         "children": sorted(child.pid for child in psutil.Process().children(recursive=True)),
         "descriptors": sorted(os.listdir("/proc/self/fd")),
-        "home": sorted(os.listdir(host["home"])),
-        "python": sorted(os.listdir(os.path.dirname(os.__file__))),
-        "packages": sorted(os.listdir(os.path.dirname(os.path.dirname(psutil.__file__)))),
+        "home": _listing(Path(host["home"])),
+        "python": _listing(Path(os.__file__).parent),
+        "packages": _listing(Path(psutil.__file__).parents[1]),
         "interfaces": socket.if_nameindex(),
         "groups": _groups(),
         "umask and folder": (os.getcwd(), os.getuid(), os.environ.copy()),
         "victim": psutil.Process(host["victim"]).status() != psutil.STATUS_ZOMBIE,
     }
+
+
+def _listing(folder: Path) -> list[str]:
+    with suppress(PermissionError):  # what we cannot read, nobody below us can change
+        return sorted(os.listdir(folder))
+    return []
 
 
 def _groups() -> list[str]:
@@ -155,15 +164,21 @@ def host() -> Iterator[Host]:
         doors = stack.enter_context(_listeners(stack, mark, folder))
         key = int(secrets.token_hex(3), 16) | 1
         stack.callback(_remove_segments, key)
-        home = os.path.expanduser("~")
+        home = Path.home()
+        if not os.access(home, os.W_OK):
+            home = folder / "home"
+            home.mkdir()
+        mine = home / f"{mark}-at-home"
+        mine.write_text("mine")
+        stack.callback(mine.unlink)
         yield {
             **doors,
             "digests": digests,
             "mark": mark,
             "folder": str(folder),
             "secret": str(folder / "secret"),
-            "home": home,
-            "at_home": os.listdir(home)[:40],
+            "home": str(home),
+            "at_home": [mine.name],
             "project_files": [str(ROOT / "rewards" / "types.py"), psutil.__file__],
             "victim": victim.pid,
             "victim_name": f"{mark}-victim",
