@@ -19,6 +19,7 @@ import pytest
 
 from rewards import sandbox
 from rewards.errors import SandboxError
+from rewards.sandbox import namespaces
 from tests.rewards.sandbox.engine import engine, make_image, why_no_engine
 from tests.rewards.sandbox.escapes import Attempt
 from tests.rewards.sandbox.hosts import fingerprint, host
@@ -56,7 +57,9 @@ def attack_as_nobody(**options: Any) -> dict[str, Any]:
             os.setgroups([])
             os.setresgid(NOBODY, NOBODY, NOBODY)
             os.setresuid(NOBODY, NOBODY, NOBODY)
-            # the tests' own interpreter may lie where only root can go
+            # the tests' own interpreter may lie where only root can go: what it is to import,
+            # it has imported
+            assert namespaces.open_sandbox
             sys.executable = SYSTEM_PYTHON
             said = attack("namespaces", python=SYSTEM_PYTHON, **options)
         except (SandboxError, AssertionError, OSError) as failure:
