@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from base_model.checkpoint import Checkpoint
 from machine.config import RunConfig
 from machine.loading import BadConfig
@@ -34,7 +36,15 @@ def is_finished(run: RunFolder, config: RunConfig) -> bool:
 def changes(run: RunFolder, config: RunConfig) -> list[str]:
     """What differs between `config` and the one the run was started with."""
     before = run.read_config()
-    return [] if before is None else difference(before, raw(config))
+    return [] if before is None else difference(_completed(before), raw(config))
+
+
+def _completed(before: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A run's config with the keys that came into being since, which it had at their defaults."""
+    try:
+        return raw(RunConfig.model_validate(before))
+    except ValidationError:
+        return before
 
 
 def raw(config: RunConfig) -> dict[str, Any]:
