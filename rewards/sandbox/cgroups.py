@@ -165,13 +165,15 @@ class Groups:
 def find() -> Groups | None:
     """Groups that this process may make and limit, or None."""
     for parent in _parents():
-        _sweep(parent.folder)
-        groups = Groups(parent)
+        groups = None
         try:
+            _sweep(parent.folder)
+            groups = Groups(parent)
             group = groups.take()
             group.limit(Limits())
         except (OSError, SandboxError):
-            groups.close()
+            if groups is not None:
+                groups.close()
             continue
         groups.give_back(group)
         return groups

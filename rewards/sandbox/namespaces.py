@@ -12,11 +12,15 @@ and /tmp. It has no network, no capability and no way to one, a user that owns n
 filter of system calls. Python source runs in a fork of the template, so it does not wait for an
 interpreter to start; whatever it does to that interpreter ends with the run.
 
-Limits: memory and processes are those of the whole run where this process may write control groups
-(as root, or where a group is delegated). Elsewhere a process's data is limited (RLIMIT_DATA), the
-resident memory of all of them is added up 50 times a second, and so are CPU seconds everywhere.
+Limits: processes and threads are counted by the run's own user namespace, memory by a control group
+where this process may write one (as root, or where one is delegated). Elsewhere the data of each
+process is limited (RLIMIT_DATA, so that interpreters may reserve addresses), and the memory of all
+of them is added up 50 times a second. So are CPU seconds everywhere.
 
-Works as root and as an ordinary user; needs Linux 5.12 or later. docs/sandbox.md says what an
+A few keepers are made ahead of the runs that need them: entering namespaces and groups takes the
+kernel long, though it takes the processor little. What has run a program is never used again.
+
+Works as root and as an ordinary user; needs Linux 5.14 or later. docs/sandbox.md says what an
 ordinary user needs on which distribution.
 """
 
