@@ -115,7 +115,7 @@ LEFT = [
         if not os.fork():
             os.setsid()
             os.closerange(0, 3)
-            time.sleep(4)
+            time.sleep(20)
             os._exit(0)
         """,
         then="""

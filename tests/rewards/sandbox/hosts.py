@@ -73,7 +73,7 @@ def _groups() -> list[str]:
 
 def _planted(folder: Path, mark: str) -> list[str]:
     """Files of that name, wherever they were put; taken away again."""
-    spots = [*SPOTS, str(folder), os.path.expanduser("~"), os.getcwd()]
+    spots = {*SPOTS, str(folder), os.path.expanduser("~"), os.getcwd()}
     found = [f"{spot}/{mark}" for spot in spots if os.path.exists(f"{spot}/{mark}")]
     for path in found:
         os.unlink(path)
