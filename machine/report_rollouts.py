@@ -107,7 +107,8 @@ def _row(raw: Row) -> Row:
     row["reply"] = _conversation(json.loads(row.pop("messages"))) or row["reply"]
     for name in ("task_id", "prompt", "reply", "reason"):
         row[name] = shortened(row[name])
-    row["parts"] = shortened(", ".join(f"{k} {v}" for k, v in json.loads(row["parts"]).items()))
+    parts = json.loads(row["parts"])
+    row["parts"] = shortened(", ".join(f"{name} {value:.4g}" for name, value in parts.items()))
     return row
 
 
