@@ -86,7 +86,7 @@ def config(rule: str, *, steps: int, seed: int) -> PreferenceConfig:
     return PreferenceConfig.model_validate(
         {
             "num_steps": steps,
-            "batch_rows": 32,
+            "batch_rows": 16,
             "optimizer": {"learning_rate": 3e-3, "betas": (0.9, 0.95)},
             "schedule": {"warmup_steps": 20},
             "permute": rule != "first-listed",

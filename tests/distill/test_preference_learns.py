@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,6 @@ def shorter(tmp_path_factory) -> Path:
 
 
 def test_held_out_accuracy_and_bias_are_as_wanted(shorter: Path):
-    import json
-
     told = json.loads((shorter / "preference.json").read_text())["held_out"]
     assert told["rotated"]["pairwise_accuracy"] >= 0.9
     assert told["rotated"]["position_bias"] < 0.02
