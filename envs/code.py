@@ -27,11 +27,12 @@ from envs.base import SingleTurn
 from envs.loader import nearest
 from envs.rows import Row, Rows, RowTasks, open_rows, place_of
 from envs.types import Task
-from rewards import code
+from rewards import code, service
 from rewards.languages import language_of
 from rewards.types import Grade
 
 PROMPT = "{problem}\n\nAnswer with one fenced block of {language}: the whole program."
+GRADED_BY = ("tests", "language", "limits", "starter", "entry_point")
 COLUMNS = ("id", "prompt", "tests", "language", "limits", "starter", "entry_point", "solution")
 
 
@@ -78,17 +79,8 @@ class Code(SingleTurn):
 
     def grade(self, task: Task, reply: str) -> Grade:
         """Run the reply's program against the tests."""
-        row = task.payload
-        program = code.extract(reply, row["language"])
-        if row["starter"] and program.strip():
-            program = code.completed(row["starter"], program, row["entry_point"])
-        return code.run_tests(
-            program,
-            code.from_data(row["tests"]),
-            row["language"],
-            row["limits"],
-            reward=self._reward,
-        )
+        item = {"response": reply, **{key: task.payload[key] for key in GRADED_BY}}
+        return service.grade("code", item, group=task.id, reward=self._reward)
 
     def gold_reply(self, task: Task) -> str | None:
         """The solution in its block, where the row has one."""

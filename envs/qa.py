@@ -2,7 +2,7 @@
 
 prompt   A train covers 60 km in 45 min. How fast is it, in km/h?  (...)
 reply    60 / 0.75 is 80. <answer>80</answer>
-grade    passed: `rewards.math.verify` finds the answer equal to the reference
+grade    passed: `rewards.math` finds the answer equal to the reference
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from envs.base import SingleTurn
 from envs.loader import nearest
 from envs.rows import Row, Rows, RowTasks, open_rows, place_of
 from envs.types import Task
-from rewards.math import verify
+from rewards import service
 from rewards.types import Grade
 
 PROMPT = "{question}\n\nPut the final answer in <answer></answer> tags."
@@ -79,7 +79,7 @@ class QuestionsAndAnswers(SingleTurn):
 
     def grade(self, task: Task, reply: str) -> Grade:
         """Equal to the reference, as mathematics."""
-        return verify(reply, str(task.payload["answer"]))
+        return service.grade("math", {**task.payload, "response": reply}, group=task.id)
 
     def gold_reply(self, task: Task) -> str:
         """The reference in its tags."""

@@ -83,6 +83,7 @@ class Attempt:
             self.interrupt,
             fleet.trainer,
             fleet.solvers,
+            fleet.solvers.metrics,
             publisher,
             str(self.model),
             state.step + 1,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from transformers import AutoConfig
 from envs.loader import resolve_config
 from machine.config import EvalConfig, RunConfig
 from machine.loading import BadConfig
+from rewards.cluster import Graders
+from rewards.meter import merged
 from rl.batch import Batch, StepReport
 from rl.clip import Clip
 from rl.cluster import LearnerPool
@@ -77,8 +79,8 @@ class Trainer:
 class Workers:
     """Problem workers, as the loop and the evaluations call them."""
 
-    def __init__(self, solvers: Solvers, deadline_s: float) -> None:
-        self._solvers, self._deadline_s = solvers, deadline_s
+    def __init__(self, solvers: Solvers, deadline_s: float, graders: Graders | None) -> None:
+        self._solvers, self._deadline_s, self._graders = solvers, deadline_s, graders
 
     def submit(self, index: int, max_response_tokens: int) -> None:
         """Hand out a task."""
@@ -97,6 +99,11 @@ class Workers:
     def task_id(self, index: int) -> str:
         """Id of a task of the stream."""
         return self._solvers.task_id(index)
+
+    def metrics(self) -> dict[str, float]:
+        """What was graded since the last call, by kind, wherever it was."""
+        elsewhere = [self._graders.metrics()] if self._graders is not None else []
+        return merged([self._solvers.metrics(), *elsewhere])
 
     def evaluate(self, config: EvalConfig, max_response_tokens: int) -> list[list[Attempt]]:
         """Held-out attempts."""
@@ -143,6 +150,12 @@ def start_fleet(
         try:
             servers = Servers(setting)
             running.append(servers)
+            graders = None
+            if config.rewards.service.actors:
+                graders = Graders(config.rewards, config.judge)
+                running.append(graders)
+                graders.wait_ready(config.deadlines.start_s)
+                setting = replace(setting, graders=graders.known_as)
             solvers = Solvers(setting, servers)
             running.append(solvers)
             trainer = None
@@ -154,7 +167,7 @@ def start_fleet(
             servers.wait_ready(config.deadlines.start_s)
             yield Fleet(
                 servers=servers,
-                solvers=Workers(solvers, config.deadlines.groups_s),
+                solvers=Workers(solvers, config.deadlines.groups_s, graders),
                 learner=trainer,
                 vocabulary=int(_model_config(model).get_text_config().vocab_size),
             )
@@ -231,6 +244,7 @@ def _setting(config: RunConfig, model: Path, folder: Path) -> Setting:
         model=str(Path(model).resolve()),
         rollout=config.rollout,
         rewards=config.rewards,
+        judges=config.judge,
         envs=tuple(resolve_config(env) for env in config.env),
         seed=config.seed,
         max_context=wanted or most,

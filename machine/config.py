@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from base_model.config import BaseConfig
 from envs.config import EnvConfig
 from rewards.config import Config
+from rewards.judge_config import JudgeConfig
 from rl.config import ClimbConfig
 
 
@@ -53,6 +54,8 @@ class RunConfig(ClimbConfig):
     """The embedded base, trained where `model.path` is empty; kept in the user's cache folder."""
     env: tuple[EnvConfig, ...]
     """One environment (env = "arithmetic" or [env]), or several with weights ([[env]])."""
+    judge: dict[str, JudgeConfig] = Field(default_factory=dict)
+    """Judges by name, for graders that ask one: [judge.NAME]."""
     eval: EvalConfig = EvalConfig()
     ray: RayConfig = RayConfig()
     tracking: tuple[Literal["tensorboard", "wandb"], ...] = ()

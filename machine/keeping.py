@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from machine import tracking
@@ -39,13 +39,14 @@ class Keeper:
         interrupt: Interrupt,
         learner: Saves,
         held_out: HeldOut,
+        grading: Callable[[], Mapping[str, float]],
         publisher: Publisher,
         model: str,
         first_step: int,
     ) -> None:
         self._run, self._config, self._console = run, config, console
         self._interrupt, self._learner, self._held_out = interrupt, learner, held_out
-        self._publisher, self._model = publisher, model
+        self._grading, self._publisher, self._model = grading, publisher, model
         self._store = RolloutStore(run.rollouts)
         self._trackers = tracking.open_trackers(
             config.tracking, run.path, config=raw(config), first_step=first_step
@@ -73,7 +74,8 @@ class Keeper:
         return held_out_metrics(self._held_out, self._config, state.stage)
 
     def log(self, state: ClimbState, metrics: Mapping[str, float]) -> None:
-        """One line of metrics, to file, trackers and console."""
+        """One line of metrics, to file, trackers and console; what was graded goes with it."""
+        metrics = {**metrics, **self._grading()}
         self._run.metrics.append(state.step, {**metrics, **self._events(state)})
         for tracker in self._trackers:
             tracker.log(state.step, metrics)

@@ -46,7 +46,8 @@ class PoolConfig(Config):
     queue: int = Field(256, ge=1)
     """Gradings that may wait; who brings more waits at the door."""
     timeout_s: float = Field(0.0, ge=0)
-    """Wall seconds that one grading may take before its process is killed; 0 as for `workers`."""
+    """CPU seconds that one grading may take before its process is killed, and a fifth of the wall
+    seconds, which other work on the machine stretches; 0 as for `workers`."""
     deadline_s: float = Field(60.0, gt=0)
     """Wall seconds from the door to a grade or a named failure, waiting and retries included."""
     memory_mb: int = Field(0, ge=0)
@@ -100,5 +101,8 @@ class RewardsConfig(Config):
     """Address space of one checking process, in MiB."""
     sandbox: SandboxConfig = Field(default_factory=SandboxConfig)
     """Where the programs of code tasks run."""
+    judge: str = ""
+    """Name of the judge, a table [judge.NAME], that is asked where no rule of mathematics decides;
+    nobody unless given."""
     service: ServiceConfig = Field(default_factory=ServiceConfig)
     """The grading service: pools by kind, here or on the cluster."""

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from rewards.config import RewardsConfig, SandboxConfig
 from rewards.errors import EpisodeError
-from rewards.kinds import Grader, Item
+from rewards.kinds import STRETCH, Grader, Item
 from rewards.types import Grade
 
 
@@ -46,15 +46,17 @@ class MathGrader(Grader):
         """
         Args:
             workers: answers checked at the same moment.
-            timeout_s: wall seconds of one check.
+            timeout_s: CPU seconds of one check.
             memory_mb: of one checking process, MiB.
             judge: name of a configured judge, asked where no rule decides; nobody unless given.
         """
         from rewards.judge import named
         from rewards.math import MathVerifier
 
-        config = RewardsConfig(workers=workers, timeout_s=timeout_s, memory_mb=memory_mb)
-        self._verifier = MathVerifier(config, judge=named(judge) if judge else None)
+        config = RewardsConfig(workers=workers, timeout_s=STRETCH * timeout_s, memory_mb=memory_mb)
+        self._verifier = MathVerifier(
+            config, judge=named(judge) if judge else None, cpu_s=timeout_s
+        )
 
     def grade(self, item: Item) -> Grade:
         """Compare the last answer of the response with the reference."""

@@ -89,7 +89,7 @@ class Kind:
     workers: int = 2
     """Gradings at the same moment."""
     timeout_s: float = 10.0
-    """Wall seconds that one grading may take before its process is killed."""
+    """CPU seconds that one grading may take before its process is killed."""
     memory_mb: int = 1024
     """Address space of a killable process, MiB."""
     tries: int = 2
@@ -97,6 +97,8 @@ class Kind:
     again by itself needs one."""
 
 
+STRETCH = 5
+"""Wall seconds that a CPU second may take on a busy machine."""
 RESPONSE = Field(what="what the model wrote")
 KINDS: dict[str, Kind] = {
     "math": Kind(
@@ -124,6 +126,7 @@ KINDS: dict[str, Kind] = {
             "entry_point": Field(what="the function that it completes", is_required=False),
         },
         in_process=True,
+        tries=3,
     ),
     "instructions": Kind(
         summary="instructions that a program can check, IFEval's and others",

@@ -19,17 +19,27 @@ import inspect
 import json
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from hashlib import blake2b
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
-from rewards.config import PoolConfig, ServiceConfig
+from rewards.config import PoolConfig, RewardsConfig, ServiceConfig
 from rewards.errors import EpisodeError, GraderError
 from rewards.fair_queue import Closed, Full
-from rewards.kinds import Grader, Item, check_item, check_options, factory_of, kind_of, make
+from rewards.kinds import (
+    STRETCH,
+    Grader,
+    Item,
+    check_item,
+    check_options,
+    factory_of,
+    kind_of,
+    make,
+)
 from rewards.meter import Meter
 from rewards.service_lanes import Job, Lanes
 from rewards.types import Grade
@@ -38,6 +48,7 @@ from rewards.workers import Status, WorkerPool
 __all__ = ["GradingService", "Service", "close", "current", "grade", "grader", "use"]
 
 IN_CHILD = "rewards.graders:grade_in_child"
+PAUSE_S = 0.2
 MOST_POISON = 10_000
 """Poisoned inputs remembered; the oldest are forgotten first."""
 ENDINGS = {
@@ -47,7 +58,6 @@ ENDINGS = {
     Status.RAISED: "raised an error",
     Status.TOO_LARGE: "was not begun",
 }
-POISONOUS = {Status.DIED, Status.OUT_OF_MEMORY, Status.TIMED_OUT}
 Options = Mapping[str, Any]
 
 
@@ -89,17 +99,35 @@ class Service(Protocol):
 class GradingService:
     """Grades in this process and in killable children of it. Safe to use from many threads."""
 
-    def __init__(self, config: ServiceConfig | None = None) -> None:
+    def __init__(
+        self, config: ServiceConfig | None = None, usual: Mapping[str, Options] | None = None
+    ) -> None:
         """Nothing is started before the first item.
 
         Args:
             config: sizes, by kind.
+            usual: options of graders by kind, where an item does not come with others.
         """
         self._config = config or ServiceConfig()
+        self._usual = usual or {}
         self._meter = Meter()
         self._lock = threading.Lock()
         self._pools: dict[str, _Pool] = {}
         self._is_closed = False
+
+    @classmethod
+    def of(cls, rewards: RewardsConfig) -> Self:
+        """A service as `[rewards]` in the TOML says: its sizes, its sandbox and its judge."""
+        usual: dict[str, dict[str, Any]] = {"code": {"sandbox": rewards.sandbox.model_dump()}}
+        if rewards.judge:
+            usual["math"] = {"judge": rewards.judge}
+        sizes = {"workers": rewards.workers, "timeout_s": rewards.timeout_s}
+        pools = {
+            "math": PoolConfig(**sizes, memory_mb=rewards.memory_mb),
+            "code": PoolConfig(workers=rewards.workers),
+            **rewards.service.pools,
+        }
+        return cls(rewards.service.model_copy(update={"pools": pools}), usual)
 
     def submit(
         self, kind: str, item: Item, *, options: Options | None = None, group: str = ""
@@ -121,7 +149,7 @@ class GradingService:
             GraderError: the service is closed.
         """
         check_item(kind, item)
-        return self._pool(kind).submit([item], options or {}, group)
+        return self._pool(kind).submit([item], self._chosen(kind, options), group)
 
     def grade(
         self, kind: str, item: Item, *, options: Options | None = None, group: str = ""
@@ -150,7 +178,8 @@ class GradingService:
         for item in items:
             check_item(kind, item)
         if is_joint(kind):
-            whole = self._pool(kind).submit(items, options or {}, group, is_group=True)
+            chosen = self._chosen(kind, options)
+            whole = self._pool(kind).submit(items, chosen, group, is_group=True)
             joint: list[Grade] = whole.result()
             return joint
         futures = [self.submit(kind, item, options=options, group=group) for item in items]
@@ -163,7 +192,10 @@ class GradingService:
             ValueError: no such kind or option, or an option's value is unusable.
             EpisodeError: what the grader needs cannot be had on this machine.
         """
-        self._pool(kind).prepare(options or {})
+        self._pool(kind).prepare(self._chosen(kind, options))
+
+    def _chosen(self, kind: str, options: Options | None) -> Options:
+        return {**self._usual.get(kind, {}), **(options or {})}
 
     def metrics(self) -> dict[str, float]:
         """Figures since the last call, under "grade/<kind>/": see `Meter.take`."""
@@ -214,7 +246,8 @@ class _Pool:
         if not about.in_process:
             self._children = WorkerPool(
                 size=self._workers,
-                timeout_s=self._timeout_s,
+                timeout_s=STRETCH * self._timeout_s,
+                cpu_s=self._timeout_s,
                 memory_mb=self._memory_mb,
                 preload=[about.factory.partition(":")[0], IN_CHILD.partition(":")[0]],
                 max_input_bytes=32 << 20,
@@ -267,7 +300,7 @@ class _Pool:
             grader.close()
 
     def _work(self, job: Job) -> Any:
-        """Grade a job's items, once more after a failure of the machinery."""
+        """Grade a job's items, again after a failure of the machinery."""
         for again in range(self._about.tries):
             try:
                 if self._children is not None:
@@ -279,17 +312,20 @@ class _Pool:
             except EpisodeError:
                 if again + 1 == self._about.tries or job.was_poison or job.remaining_s <= 0:
                     raise
+                time.sleep(PAUSE_S * again)  # what broke may need a moment to be whole again
         raise AssertionError("the last try returns or raises")
 
     def _in_child(self, job: Job, children: WorkerPool) -> Grade:
-        timeout_s = max(min(self._timeout_s, job.remaining_s), 0.01)
+        wall_s = STRETCH * self._timeout_s
+        timeout_s = max(min(wall_s, job.remaining_s), 0.01)
         outcome = children.run(
             IN_CHILD, self._about.factory, job.options, job.items[0], timeout_s=timeout_s
         )
         if outcome.status is not Status.DONE:
-            if outcome.status in POISONOUS:
-                # a death was tried again already, in a new process
-                self._strike(job, 1 if outcome.status is Status.TIMED_OUT else 2)
+            if outcome.status in (Status.DIED, Status.OUT_OF_MEMORY):
+                self._strike(job, 2)  # it was tried again already, in a new process
+            elif outcome.status is Status.TIMED_OUT and timeout_s == wall_s:
+                self._strike(job, 1)
             ending = ENDINGS[outcome.status]
             raise GraderError(f"{self._kind}: the grading {ending} ({outcome.detail})")
         said = outcome.value

@@ -50,6 +50,7 @@ class Template:
     def __init__(self, settings: dict[str, Any]) -> None:
         self._control, theirs = socket.socketpair()
         self._lock = threading.Lock()
+        self._was_gone = False
         with theirs:
             self._process = subprocess.Popen(
                 # isolated: neither the working directory nor PYTHON* variables shadow a module
@@ -82,6 +83,7 @@ class Template:
                 f"a worker process was not ready after {START_TIMEOUT_S:g} s"
             ) from late
         except Gone as gone:
+            self._was_gone = True
             reply, cause = {"fatal": self._last_words()}, gone
             self.kill()
             raise GraderError(f"a worker process would not start: {reply['fatal']}") from cause
@@ -95,6 +97,11 @@ class Template:
     def is_alive(self) -> bool:
         """False once the process has ended."""
         return self._process.poll() is None
+
+    @property
+    def was_killed(self) -> bool:
+        """It ended because somebody outside sent it SIGKILL."""
+        return self._was_gone and self._process.poll() == -signal.SIGKILL
 
     def fork(self) -> Child:
         """A new child, ready for jobs.
@@ -154,6 +161,8 @@ class Template:
         return int(number)
 
     def _last_words(self) -> str:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)  # how it ended tells who ended it
         self._process.kill()
         assert self._process.stderr is not None
         words = self._process.stderr.read(1 << 16).decode(errors="replace").strip()

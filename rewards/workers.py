@@ -32,6 +32,7 @@ from rewards.errors import GraderError
 from rewards.worker_process import START_TIMEOUT_S, Child, Gone, Late, Template
 
 JOBS_PER_CHILD = 5000
+TEMPLATE_TRIES = 4
 
 
 class Status(StrEnum):
@@ -249,9 +250,12 @@ class WorkerPool:
         raise GraderError("a worker process could not be started: its template dies at once")
 
     def _ready_template(self) -> Template:
+        """The template, started where there is none; one that is killed as it starts, again."""
         with self._template_lock:
-            self._refuse_if_closed()
-            if self._template is None or not self._template.is_alive:
+            for again in range(TEMPLATE_TRIES):
+                self._refuse_if_closed()
+                if self._template is not None and self._template.is_alive:
+                    return self._template
                 if self._template is not None:
                     self._template.kill()
                     self._template = None
@@ -262,9 +266,13 @@ class WorkerPool:
                     raise GraderError(
                         f"a worker process could not be started: {failure}"
                     ) from failure
-                template.wait_until_ready()
-                self._template = template
-            return self._template
+                try:
+                    template.wait_until_ready()
+                    self._template = template
+                except GraderError:
+                    if not template.was_killed or again + 1 == TEMPLATE_TRIES:
+                        raise
+        raise GraderError("a worker process could not be started: it is killed as soon as it is up")
 
     def _give_back(self, child: Child, *, retire: bool) -> None:
         with self._lock:

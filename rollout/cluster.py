@@ -12,6 +12,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 from uuid import uuid4
@@ -23,8 +24,11 @@ from numpy.typing import NDArray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from envs.problem_set import ProblemSet
-from rewards import math
+from rewards import service
+from rewards.cluster import RemoteService
 from rewards.errors import PolicyError
+from rewards.meter import merged
+from rewards.setup import configure
 from rollout import waits
 from rollout.engine import Completion, Request, WeightSource
 from rollout.inference import InferenceServer, build_engine
@@ -76,13 +80,11 @@ class ServerHandle:
 
     async def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """See `Engine.generate`."""
-        completions: list[Completion] = await self._call("generate", list(requests))
-        return completions
+        return list(await self._call("generate", list(requests)))
 
     async def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """See `Engine.score`."""
-        scores: NDArray[np.float32] = await self._call("score", list(token_ids))
-        return scores
+        return np.asarray(await self._call("score", list(token_ids)))
 
     async def update_weights(self, source: WeightSource, *, drain: bool) -> None:
         """See `Engine.update_weights`."""
@@ -125,8 +127,11 @@ class _WorkerActor:
 
     @cached_property
     def _problems(self) -> ProblemSet:
-        math.configure(self._setting.rewards)
-        return ProblemSet(self._setting.envs, self._setting.seed)
+        setting = self._setting
+        configure(setting.rewards, setting.judges)
+        if setting.graders:
+            service.use(RemoteService(setting.graders, setting.rewards.service))
+        return ProblemSet(setting.envs, setting.seed)
 
     @cached_property
     def _worker(self) -> ProblemWorker:
@@ -169,6 +174,9 @@ class _WorkerActor:
 
     async def task_id(self, index: int) -> str:
         return self._problems.task(index).id
+
+    async def metrics(self) -> dict[str, float]:
+        return service.current().metrics()
 
     async def pid(self) -> int:
         return os.getpid()
@@ -300,12 +308,8 @@ class Solvers:
         Raises:
             Stalled: the wave is not done in time.
         """
-        groups: list[Group | Abandoned] = self._first(
-            f"a wave of {len(tasks)} groups",
-            lambda actor: actor.solve_all.remote(list(tasks), self._servers.version),
-            deadline_s,
-        )
-        return groups
+        what, given = f"a wave of {len(tasks)} groups", (list(tasks), self._servers.version)
+        return list(self._first(what, lambda actor: actor.solve_all.remote(*given), deadline_s))
 
     def evaluate(
         self, num_tasks: int, num_attempts: int, max_response_tokens: int, deadline_s: float
@@ -315,19 +319,18 @@ class Solvers:
         Raises:
             Stalled: not done in time.
         """
-        attempts: list[list[Attempt]] = self._first(
-            f"an evaluation on {num_tasks} tasks",
-            lambda actor: actor.evaluate.remote(
-                num_tasks, num_attempts, max_response_tokens, self._servers.version
-            ),
-            deadline_s,
-        )
-        return attempts
+        given = (num_tasks, num_attempts, max_response_tokens, self._servers.version)
+        what = f"an evaluation on {num_tasks} tasks"
+        return list(self._first(what, lambda actor: actor.evaluate.remote(*given), deadline_s))
 
     def task_id(self, index: int, deadline_s: float = 60.0) -> str:
         """`Task.id` of task number `index` of the stream."""
         what = f"the name of task {index}"
         return str(self._first(what, lambda actor: actor.task_id.remote(index), deadline_s))
+
+    def metrics(self) -> dict[str, float]:
+        """What the grading services of the workers did since the last call, where they answer."""
+        return merged(_at_once([actor.metrics.remote() for actor in self.actors.values()]))
 
     def pids(self) -> list[int]:
         """Processes of all workers and their children, where they answer at once."""
@@ -421,15 +424,19 @@ def _first_line(error: Exception) -> str:
 
 
 def _pids(actors: Mapping[str, Any]) -> list[int]:
-    references = [actor.pid.remote() for actor in actors.values()]
-    done, _ = ray.wait(references, num_returns=len(references), timeout=2)
     found = []
-    for reference in done:
-        try:
-            pid = ray.get(reference)
-            found += [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
-        except (RayActorError, psutil.Error):
-            continue  # it is being restarted, or lives on another host
+    for pid in _at_once([actor.pid.remote() for actor in actors.values()]):
+        with suppress(psutil.Error):  # it lives on another host
+            found += [pid, *(c.pid for c in psutil.Process(pid).children(recursive=True))]
+    return found
+
+
+def _at_once(references: list[Any]) -> list[Any]:
+    """Answers of the actors that are neither busy nor being restarted."""
+    found = []
+    for reference in ray.wait(references, num_returns=len(references), timeout=2)[0]:
+        with suppress(RayActorError):
+            found.append(ray.get(reference))
     return found
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from envs.config import EnvConfig
 from rewards.config import RewardsConfig
+from rewards.judge_config import JudgeConfig
 from rollout.config import RolloutConfig
 
 
@@ -27,5 +28,9 @@ class Setting:
     """Folder in which the learner publishes new weights."""
     run: str
     """The run's folder, for `waits/` and `stacks/`."""
+    judges: Mapping[str, JudgeConfig] = field(default_factory=dict)
+    """By name, for graders that ask one."""
+    graders: tuple[str, ...] = ()
+    """Names of the actors that grade (`rewards.cluster.Graders`); without, each worker grades."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Environment variables of the actors' processes."""
