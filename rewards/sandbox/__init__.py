@@ -20,9 +20,7 @@ BACKENDS = {"namespaces": "rewards.sandbox.namespaces", "docker": "rewards.sandb
 """Module of each; it has a function `open_sandbox(limits, **options) -> Sandbox`."""
 
 
-def open(
-    backend: str = "namespaces", limits: Limits | None = None, **options: Any
-) -> Sandbox:
+def open(backend: str = "namespaces", limits: Limits | None = None, **options: Any) -> Sandbox:
     """A sandbox that is ready to run, or an error that says what is missing.
 
     Args:
