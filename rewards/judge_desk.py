@@ -51,8 +51,9 @@ class Desk:
         try:
             return list(await asyncio.gather(*(client.ask(prompt, i) for i in range(count))))
         except GraderError as failure:
-            if self._server is not None and not self._server.is_alive:
-                raise GraderError(f"judge {self._name!r}: {self._server.obituary()}") from failure
+            server = self._server
+            if server and await asyncio.to_thread(judge_server.is_gone, server):
+                raise GraderError(f"judge {self._name!r}: {server.obituary()}") from failure
             raise
 
     def counts(self) -> Counter[str]:

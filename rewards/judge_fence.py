@@ -23,32 +23,35 @@ CHAT_MARK = re.compile(
     re.IGNORECASE,
 )
 
+BLANKS, LINE_ENDS = re.compile(r"[^\S\n]+"), re.compile(r" ?\n\s*")
+# for text whose blanks and line ends are single; no repetition is without a bound, because the text
+# is written by who would like this to take forever
 JUDGE_DIRECTED = re.compile(
     r"""
-    \b(?:ignore|disregard|forget|override|do\s+not\s+follow)\b[^.\n]{0,40}
+    \b(?:ignore|disregard|forget|override|do\snot\sfollow)\b[^.\n]{0,40}
         \b(?:previous|prior|above|earlier|all|any|your|the|system)\b[^.\n]{0,30}
         \b(?:instructions?|prompts?|rules?|rubrics?|criteri(?:a|on)|guidelines?)\b
-    | \b(?:dear|attention|note\s+to(?:\s+the)?|message\s+to(?:\s+the)?|hey|hello|hi)\W{1,3}
-        (?:the\s+)?(?:ai\s+)?(?:judge|grader|evaluator|reviewer|rater|scorer|assessor)\b
-    | \b(?:as|to|for|you\s+are)\s+(?:the|an?|this)\s+(?:ai\s+|automatic\s+|automated\s+|llm\s+)?
+    | \b(?:dear|attention|(?:note|message)\sto(?:\sthe)?|hey|hello|hi)\W{1,3}
+        (?:the\s)?(?:ai\s)?(?:judge|grader|evaluator|reviewer|rater|scorer|assessor)\b
+    | \b(?:as|to|for|you\sare)\s(?:the|an?|this)\s(?:(?:ai|automatic|automated|llm)\s)?
         (?:judge|grader|evaluator|rater|scorer)\b[^.\n]{0,20}[,:]
-    | \b(?:judge|grader|evaluator|rater|scorer)s?\s*(?::|,?\s+(?:please|you|should|must|will)\b)
-    | \b(?:give|award|assign|grant|return|output|answer|respond\s+with|mark|rate|score|grade)\b
+    | \b(?:judge|grader|evaluator|rater|scorer)s?\s?(?::|,?\s(?:please|you|should|must|will)\b)
+    | \b(?:give|award|assign|grant|return|output|answer|respond\swith|mark|rate|score|grade)\b
         [^.\n]{0,25}\b(?:me|this|my|the|it)\b[^.\n]{0,25}
-        \b(?:full\s+(?:marks?|credit|score|points)|(?:highest|maximum|top|perfect|best)\s+
-        (?:score|marks?|rating|grade|reward)|as\s+(?:correct|compliant|passed|passing))
-    | \b(?:full\s+(?:marks|credit)|maximum\s+(?:score|reward)|perfect\s+score)\b[^.\n]{0,40}
-        \b(?:please|must|should|is\s+deserved|deserves?)\b
-    | ["'](?:verdict|score|compliant|factuality|satisfied|is_satisfied|best|engagement)["']\s*:
-    | \bverdict\s*[:=]\s*["']?(?:yes|correct|pass|2|true)\b
-    | ^\s*(?:\#+\s*)?(?:system|assistant|user)\s*(?:prompt|message)?\s*:\s
-    | \bnew\s+(?:system\s+)?instructions?\s*:
-    | \bend\s+of\s+(?:the\s+)?(?:response|submission|material|student(?:'s)?\s+answer)\b
+        \b(?:full\s(?:marks?|credit|score|points)|(?:highest|maximum|top|perfect|best)\s
+        (?:score|marks?|rating|grade|reward)|as\s(?:correct|compliant|passed|passing))
+    | \b(?:full\s(?:marks|credit)|maximum\s(?:score|reward)|perfect\sscore)\b[^.\n]{0,40}
+        \b(?:please|must|should|is\sdeserved|deserves?)\b
+    | ["'](?:verdict|score|compliant|factuality|satisfied|is_satisfied|best|engagement)["']\s?:
+    | \bverdict\s?[:=]\s?["']?(?:yes|correct|pass|2|true)\b
+    | ^\s?(?:\#{1,6}\s?)?(?:system|assistant|user)\s?(?:prompt|message)?\s?:\s
+    | \bnew\s(?:system\s)?instructions?\s?:
+    | \bend\sof\s(?:the\s)?(?:response|submission|material|student(?:'s)?\sanswer)\b
     """,
     re.IGNORECASE | re.VERBOSE | re.MULTILINE,
 )
 
-SCANNED_CHARS = 200_000
+SCANNED_CHARS = 50_000
 
 
 def new_code() -> str:
@@ -94,4 +97,5 @@ def addresses_judge(text: str) -> bool:
     text, beginning and end are looked at.
     """
     seen = text if len(text) <= SCANNED_CHARS else clip(text, SCANNED_CHARS)
-    return bool(CHAT_MARK.search(seen) or JUDGE_DIRECTED.search(seen))
+    even = LINE_ENDS.sub("\n", BLANKS.sub(" ", seen))
+    return bool(CHAT_MARK.search(seen) or JUDGE_DIRECTED.search(even))

@@ -35,6 +35,7 @@ KEEPER = Path(__file__).with_name("judge_server_child.py")
 SERVED_NAME = "judge"
 POLL_S = 0.25
 STOP_S = 15.0
+ENDING_S = 8.0
 LOG_TAIL_BYTES = 16_384
 # what vLLM puts before a line: "(EngineCore pid=1) ERROR 11-22 07:00:00 [core.py:1]"
 LOG_PREFIX = re.compile(r"^(?:\([^)]*\)\s*)?(?:[A-Z]+ \d\d-\d\d \d\d:\d\d:\d\d \[[^\]]*\]\s*)?")
@@ -128,6 +129,15 @@ def acquire(
         release(server)
         raise
     return server
+
+
+def is_gone(server: JudgeServer) -> bool:
+    """Whether a server that failed somebody has ended, or is about to. Blocks for a moment."""
+    if _answers(server) or server.process is None:
+        return False
+    with suppress(subprocess.TimeoutExpired):
+        server.process.wait(ENDING_S)
+    return not server.is_alive
 
 
 def release(server: JudgeServer) -> None:

@@ -68,12 +68,11 @@ def end_all(server: subprocess.Popen[bytes]) -> None:
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        if server.poll() is None:
-            server.wait()
-        with suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+        server.wait()
         time.sleep(0.01)
+    with suppress(ChildProcessError):  # there are none left to collect
+        while True:
+            os.waitpid(-1, 0)
 
 
 def descendants() -> list[int]:
