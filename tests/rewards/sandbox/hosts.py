@@ -26,8 +26,7 @@ SPOTS = ("/", "/tmp", "/var/tmp", "/dev", "/dev/shm", "/run", "/etc", "/root", "
 INHERITED = 61
 """A descriptor on a secret that is left open for whoever is started, below every limit."""
 WATCHED = ("/etc/passwd", "/etc/shadow", "/etc/hostname", "/proc/sys/kernel/core_pattern",
-           "/proc/sys/kernel/hostname", "/proc/self/mountinfo", "/proc/self/limits",
-           "/proc/sysvipc/shm", "/proc/sysvipc/msg", "/proc/sysvipc/sem")  # fmt: skip
+           "/proc/sys/kernel/hostname", "/proc/self/mountinfo", "/proc/self/limits")  # fmt: skip
 
 
 def fingerprint(host: Host) -> dict[str, Any]:
@@ -45,7 +44,7 @@ def fingerprint(host: Host) -> dict[str, Any]:
         "heard": host["_heard"](),
         "children": sorted(child.pid for child in psutil.Process().children(recursive=True)),
         "descriptors": sorted(os.listdir("/proc/self/fd")),
-        "home": _listing(Path(host["home"])),
+        "segments": _segments(host["key"]),
         "python": _listing(Path(os.__file__).parent),
         "packages": _listing(Path(psutil.__file__).parents[1]),
         "interfaces": socket.if_nameindex(),
@@ -59,6 +58,12 @@ def _listing(folder: Path) -> list[str]:
     with suppress(PermissionError):  # what we cannot read, nobody below us can change
         return sorted(os.listdir(folder))
     return []
+
+
+def _segments(key: int) -> list[str]:
+    """Of System V, under the key that attempts use."""
+    tables = [Path("/proc/sysvipc", name).read_text().splitlines() for name in ("shm", "msg")]
+    return [line for table in tables for line in table[1:] if line.split()[0] == str(key)]
 
 
 def _groups() -> list[str]:
