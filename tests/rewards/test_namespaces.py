@@ -296,24 +296,25 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from rewards import sandbox
 box = sandbox.open("namespaces")
-print(box._template.process.pid, flush=True)
+print(box._template.process.pid, *(box._groups.folders if box._groups else ()), flush=True)
 box.run_python("import time; time.sleep(300)", limits=sandbox.Limits(wall_s=300))
 """
 
 
-def test_all_of_it_dies_with_a_caller_that_is_killed():
-    with opened():
-        pass
+def test_all_of_it_dies_with_a_caller_that_is_killed_and_the_next_one_sweeps_up(box):
     command = [sys.executable, "-c", HOLDER, str(ROOT)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
-        launcher = psutil.Process(int(holder.stdout.readline()))
+        pid, *folders = holder.stdout.readline().decode().split()
+        launcher = psutil.Process(int(pid))
         while len(launcher.children(recursive=True)) < 3:  # template, keeper, program
             time.sleep(0.01)
         inside = [launcher, *launcher.children(recursive=True)]
         holder.kill()
     _, alive = psutil.wait_procs(inside, timeout=30)
     assert alive == []
+    opened().close()
+    assert [folder for folder in folders if Path(folder).exists()] == []
 
 
 ORDINARY = """
