@@ -114,7 +114,8 @@ LEFT = [
         one.listen()
         if not os.fork():
             os.setsid()
-            os.closerange(0, 3)
+            os.closerange(0, one.fileno())
+            os.closerange(one.fileno() + 1, 64)
             time.sleep(20)
             os._exit(0)
         """,
