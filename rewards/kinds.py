@@ -177,6 +177,20 @@ KINDS: dict[str, Kind] = {
         workers=1,
         tries=1,
     ),
+    "judge_preference": Kind(
+        summary="an LLM judge that compares a response with others",
+        factory="rewards.judge_grader:JudgePreferenceGrader",
+        fields={
+            "question": Field(what="what was asked; or prompt", is_required=False),
+            "others": Field(
+                what="responses to compare with; graded as a group without",
+                types=(list,),
+                is_required=False,
+            ),
+        },
+        in_process=True,
+        tries=1,
+    ),
     "brevity": Kind(
         summary="shorter is better: 1 for nothing, 0 at a length of your choice",
         factory="rewards.brevity:BrevityGrader",

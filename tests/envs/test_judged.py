@@ -12,7 +12,7 @@ from envs.config import EnvConfig
 from envs.loader import load_config
 from rewards.errors import GraderError
 from tests.envs.test_combined import trajectory_of
-from tests.rewards.judges import ScriptedJudge, fails, last_user, says
+from tests.rewards.judges import ScriptedJudge, fails, last_user, material, says
 
 ROW = {
     "prompt": "What is half of ten?",
@@ -82,3 +82,29 @@ def test_a_judge_that_cannot_be_asked_is_a_failure_and_no_grade():
         (task,) = environment.tasks("train")
         with pytest.raises(GraderError):
             asyncio.run(play(environment, task, ["5"]))
+
+
+def test_a_judge_that_compares_sees_the_complete_group_and_has_no_verdict():
+    def longest_first(body):
+        numbers = range(1, last_user(body).count("[BEGIN CANDIDATE") + 1)
+        return says(order=sorted(numbers, key=lambda n: -len(material(body, f"CANDIDATE {n}"))))
+
+    replies = ["5", "it is five", "it is 5"]
+
+    async def run(environment, task):
+        first = [(await play(environment, task, [reply]))[0] for reply in replies]
+        return first, await environment.grade_group(task, list(map(trajectory_of, replies)), first)
+
+    with ScriptedJudge(longest_first) as server:
+        judge = {"model": "scripted", "base_url": server.url, "cache": "", "retries": 0}
+        config = {
+            "path": "prompts",
+            "args": {"prompts": [ROW], "test_share": 0},
+            "graders": {"liked": {"kind": "judge_preference", "args": {"judge": judge}}},
+            "reward": "liked",
+        }
+        environment = load_config(EnvConfig.model_validate(config))
+        (task,) = environment.tasks("train")
+        first, grades = asyncio.run(run(environment, task))
+    assert [(grade.passed, dict(grade.parts)) for grade in first] == [(None, {})] * 3
+    assert [grade.reward for grade in grades] == pytest.approx([0.0, 1.0, 0.5])
