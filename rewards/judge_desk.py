@@ -52,7 +52,7 @@ class Desk:
             return list(await asyncio.gather(*(client.ask(prompt, i) for i in range(count))))
         except GraderError as failure:
             server = self._server
-            if server and await asyncio.to_thread(judge_server.is_gone, server):
+            if server is not None and await asyncio.to_thread(judge_server.is_gone, server):
                 raise GraderError(f"judge {self._name!r}: {server.obituary()}") from failure
             raise
 
