@@ -41,7 +41,7 @@ def test_vllm_scores_as_transformers_does(shorter: Path, tmp_path):
     with PreferenceModel.serve(shorter, logs=str(tmp_path)) as served:
         there = served.score_many(sets)
     for one, other in zip(here, there, strict=True):
-        assert other == pytest.approx(one, abs=1e-3)
+        assert other == pytest.approx(one, abs=1e-5)
 
 
 def test_rules_are_told_apart_by_their_comparisons():
