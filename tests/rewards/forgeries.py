@@ -156,7 +156,7 @@ FORGERIES = {
     "a value that contains itself": "def add(a, b):\n    x = []\n    x.append(x)\n    return x",
     "a value that is huge": "def add(a, b): return 'x' * (1 << 24)",
     "an int of a million digits": "def add(a, b): return 1 << (1 << 21)",
-    "hashes that collide": "def add(a, b): return {i * (2**61 - 1) for i in range(20_000)}",
+    "hashes that collide": "def add(a, b): return {i * (2**61 - 1) for i in range(2_000)}",
     "half a surrogate pair": "def add(a, b): return '\\ud800'",
     "a NUL in the source": "def add(a, b):\n    return 0\n\0",
     "a function of the tests": "def check(candidate): pass\ndef test_add(): pass\nadd = check",

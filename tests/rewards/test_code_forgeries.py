@@ -10,7 +10,7 @@ from rewards.code import Call, Case, Check, CodeGrader
 from rewards.config import RewardsConfig, SandboxConfig
 from tests.rewards.forgeries import FORGERIES
 
-CONFIG = RewardsConfig(sandbox=SandboxConfig(cpu_s=1, wall_s=30))
+CONFIG = RewardsConfig(sandbox=SandboxConfig(cpu_s=0.5, wall_s=30))
 CHECK = Check(
     source="def check(candidate):\n"
     "    assert candidate(1, 2) == 3\n"
