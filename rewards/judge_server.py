@@ -39,7 +39,9 @@ ENDING_S = 8.0
 LOG_TAIL_BYTES = 16_384
 # what vLLM puts before a line: "(EngineCore pid=1) ERROR 11-22 07:00:00 [core.py:1]"
 LOG_PREFIX = re.compile(r"^(?:\([^)]*\)\s*)?(?:[A-Z]+ \d\d-\d\d \d\d:\d\d:\d\d \[[^\]]*\]\s*)?")
-TELLING = re.compile(r"^[\w.]*(?:Error|Exception|Interrupt)\b\s*:\s*\S|\berror: ")
+TELLING = re.compile(
+    r"^[\w.]*(?:Error|Exception|Interrupt)\b\s*:\s*\S|\berror: |^(?:Value|Assertion) error, "
+)
 UNTELLING = re.compile(r"root cause above|Engine core initialization failed")
 
 

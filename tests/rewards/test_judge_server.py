@@ -233,6 +233,11 @@ def test_the_last_error_of_a_log_is_found_behind_what_vllm_says_after_it(tmp_pat
         "RuntimeError: Engine core initialization failed. See root cause above.\n\n"
     )
     assert judge_server.last_words(log) == "ValueError: too long: 9000 tokens"
+    log.write_text(
+        "pydantic_core.ValidationError: 1 validation error for ModelConfig\n"
+        "  Value error, no such architecture\n    For further information visit https://x\n"
+    )
+    assert judge_server.last_words(log) == "Value error, no such architecture"
     log.write_text("loading\nhalf way\n")
     assert judge_server.last_words(log) == "half way"
     log.write_text("")
