@@ -23,8 +23,8 @@ def examine(report: Report, num: int) -> None:
 
 
 def test_mixed_gradings_with_poison_and_kills_all_come_back_and_none_is_wrong():
-    report = run(mixture(240, poisoned=0.125), every_s=1, timeout_s=1)
-    examine(report, 240)
+    report = run(mixture(160, poisoned=0.1), every_s=2, timeout_s=1)
+    examine(report, 160)
     assert {each.asked.poison for each in report.outcomes if each.asked.poison}
     assert report.kills > 0
     assert len(report.unlucky) <= 4
