@@ -116,8 +116,8 @@ class MathVerifier:
         """Grade one reply against the reference answer. A judge is shown the question, if given.
 
         Raises:
-            GraderError: the reference cannot be read, no worker could be started, or a judge that
-                was asked gave no verdict.
+            GraderError: the reference cannot be read, no worker could be started or had any time
+                on a busy machine, or a judge that was asked gave no verdict.
         """
         return self.verify_group([reply], gold, question)[0]
 
@@ -209,6 +209,8 @@ class MathVerifier:
         with self._lock:
             self.num_checks += 1
         outcome = self._pool.run(CHECK, answer, gold)
+        if outcome.was_idle:  # algebra never waits
+            raise GraderError(f"the machine is too busy to check answers: {outcome.detail}")
         if outcome.status is not Status.DONE:
             reason = f"checking the answer: {outcome.status} ({outcome.detail})"
             return _Verdict(Grade.of(False, reason), is_decided=False)

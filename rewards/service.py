@@ -324,7 +324,7 @@ class _Pool:
         if outcome.status is not Status.DONE:
             if outcome.status in (Status.DIED, Status.OUT_OF_MEMORY):
                 self._strike(job, 2)  # it was tried again already, in a new process
-            elif outcome.status is Status.TIMED_OUT and timeout_s == wall_s:
+            elif outcome.status is Status.TIMED_OUT and timeout_s == wall_s:  # not cut short
                 self._strike(job, 1)
             ending = ENDINGS[outcome.status]
             raise GraderError(f"{self._kind}: the grading {ending} ({outcome.detail})")

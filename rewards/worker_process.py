@@ -11,6 +11,7 @@ Children die with the template and the template dies with its parent (PR_SET_PDE
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import signal
@@ -203,6 +204,14 @@ class Child:
         poll = select.poll()
         poll.register(self._out, select.POLLIN)
         return not poll.poll(0)
+
+    def cpu_s(self) -> float:
+        """CPU seconds that it has had so far; infinite where the system does not say."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return math.inf
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def end(self) -> None:
         """End the process and whatever it started in its session. Safe to call twice."""

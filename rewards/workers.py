@@ -33,6 +33,8 @@ from rewards.worker_process import START_TIMEOUT_S, Child, Gone, Late, Template
 
 JOBS_PER_CHILD = 5000
 TEMPLATE_TRIES = 4
+IDLE = 0.1
+"""Share of its CPU time below which a job that ran out of wall time was idle."""
 
 
 class Status(StrEnum):
@@ -48,7 +50,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a job. Anything but DONE says something about its input.
+    """What became of a job. Anything but DONE says something about its input, or that it was idle.
 
     Example:
         Outcome(status=Status.TIMED_OUT, detail="no answer within 5 s")
@@ -59,6 +61,9 @@ class Outcome:
     """What the function returned, as JSON gives it back; None unless DONE."""
     detail: str = ""
     """One line for a person."""
+    was_idle: bool = False
+    """TIMED_OUT by the clock with hardly any CPU time: it waited for something, or the machine was
+    too busy to run it."""
 
 
 class WorkerPool:
@@ -196,11 +201,14 @@ class WorkerPool:
         """The outcome, and whether the child had been new."""
         child = self._take(is_new=is_retry)
         is_fresh = child.num_jobs == 0
+        before_s = child.cpu_s()
         try:
             reply = child.ask(request, limit)
         except Late:
+            was_idle = child.cpu_s() - before_s < IDLE * request["cpu_s"]
             self._discard(child)
-            return Outcome(status=Status.TIMED_OUT, detail=f"no answer within {limit:g} s"), True
+            late = f"no answer within {limit:g} s"
+            return Outcome(status=Status.TIMED_OUT, detail=late, was_idle=was_idle), True
         except Gone:
             self._discard(child)
             if child.returncode == -signal.SIGPROF:

@@ -52,6 +52,8 @@ class Outcome:
     asked: Input
     passed: bool | None = None
     failure: str = ""
+    reason: str = ""
+    """What the grade says of itself."""
 
     @property
     def is_wrong(self) -> bool:
@@ -248,6 +250,8 @@ class Report:
             f"({len(self.outcomes) / self.seconds:.0f} per s), {self.kills} graders killed, "
             f"{len(self.unlucky)} healthy inputs without a grade, {len(self.wrong)} wrong"
         )
+        for each in self.wrong:
+            yield f"wrong: {each.asked.kind} {str(each.asked.item)[:200]}: {each.reason}"
         reasons = Counter(each.failure.split("(")[0][:70] for each in self.outcomes if each.failure)
         for reason, num in reasons.most_common():
             yield f"{num:>6}  {reason}"
@@ -285,7 +289,8 @@ def _all(service: GradingService, inputs: Sequence[Input], options: Any) -> list
             waiting.append((each, service.submit(kind, each.item, options=given, group=group)))
         for each, future in waiting:
             try:
-                outcomes.append(Outcome(each, passed=future.result(900).passed))
+                grade = future.result(900)
+                outcomes.append(Outcome(each, passed=grade.passed, reason=grade.reason))
             except EpisodeError as failure:
                 outcomes.append(Outcome(each, failure=str(failure)))
 

@@ -80,6 +80,14 @@ def test_cpu_time_has_a_limit_of_its_own_and_waiting_does_not_count():
         assert workers.run("time:sleep", 0.5).status is Status.DONE
 
 
+def test_a_job_that_had_no_cpu_time_is_told_from_one_that_spent_it():
+    with pool(cpu_s=0.3) as workers:
+        workers.warm()
+        assert workers.run("time:sleep", 600, timeout_s=0.2).was_idle
+        spent = workers.run(f"{JOBS}:tower")
+        assert (spent.status, spent.was_idle) == (Status.TIMED_OUT, False)
+
+
 def test_a_job_that_raises_says_what_and_its_child_lives_on():
     with pool() as workers:
         before = workers.run("os:getpid").value
