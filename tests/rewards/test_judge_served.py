@@ -58,6 +58,7 @@ async def test_a_served_checkpoint_grades_a_group_by_every_kind_of_judgement(smo
             "logs": str(tmp_path),
             "max_tokens": 400,
             "max_notes_chars": 160,
+            "timeout_s": 900,  # a busy machine is no failure of the judge
             "server": {"max_model_len": 4096, "start_timeout_s": 900},
         }
     )
