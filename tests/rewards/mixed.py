@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ import psutil
 from rewards.config import PoolConfig, ServiceConfig
 from rewards.errors import EpisodeError
 from rewards.service import GradingService
+from tests.rewards.family import children, descendants
 from tests.rewards.judges import Reply, ScriptedJudge, says
 
 POISONED_SHARE = 0.05
@@ -262,15 +263,16 @@ def run(inputs: Sequence[Input], *, every_s: float, timeout_s: float, seed: int 
     sizes = {"timeout_s": timeout_s, "deadline_s": 300.0, "workers": 2}
     pools = {kind: PoolConfig(**sizes) for kind in (*HEALTHY, "child")}
     pools["judge"] = PoolConfig(workers=16, deadline_s=300.0)
+    strangers = children()
     with ScriptedJudge(_verdict) as server, GradingService(ServiceConfig(pools=pools)) as service:
         judge = {"model": "scripted", "base_url": server.url, "backoff_s": 0.0, "retries": 1}
         judge |= {"cache": "", "timeout_s": 4 * timeout_s}
         options = {"judge": {"ask": "equivalence", "judge": judge}}
         began = time.monotonic()
-        with _killing(every_s, seed) as killed:
+        with _killing(every_s, seed, strangers) as killed:
             outcomes = _all(service, inputs, options)
         seconds = time.monotonic() - began
-        family = [child.pid for child in psutil.Process().children(recursive=True)]
+        family = [child.pid for child in descendants(strangers)]
         metrics = service.metrics()
     alive = [pid for pid in family if psutil.pid_exists(pid) and not _is_zombie(pid)]
     return Report(outcomes, seconds, len(killed), metrics, alive)
@@ -304,7 +306,7 @@ def _all(service: GradingService, inputs: Sequence[Input], options: Any) -> list
 
 
 @contextmanager
-def _killing(every_s: float, seed: int) -> Iterator[list[int]]:
+def _killing(every_s: float, seed: int, strangers: Collection[int]) -> Iterator[list[int]]:
     """Kill one process of the service's machinery, now and then, until the block ends."""
     killed: list[int] = []
     over = threading.Event()
@@ -314,7 +316,7 @@ def _killing(every_s: float, seed: int) -> Iterator[list[int]]:
         while not over.wait(every_s):
             machinery = sorted(
                 child.pid
-                for child in psutil.Process().children(recursive=True)
+                for child in descendants(strangers)
                 if _depth(child.pid) <= 2 and _serves(child)
             )
             if machinery:

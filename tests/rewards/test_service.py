@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 
-import psutil
 import pytest
 
 from rewards import kinds, service
@@ -16,6 +15,7 @@ from rewards.config import PoolConfig, ServiceConfig
 from rewards.errors import GraderError
 from rewards.meter import Meter, merged
 from rewards.service import GradingService
+from tests.rewards.family import children, descendants
 from tests.rewards.graders import KINDS, Obedient
 
 
@@ -80,12 +80,13 @@ def test_an_input_that_killed_its_grader_twice_is_not_tried_for_ever():
 
 
 def test_a_grader_process_killed_from_outside_is_replaced_and_its_work_done_again():
+    strangers = children()
     with started(workers=1, timeout_s=30) as graders:
         graders.grade("child", said("worth 1"))
         future = graders.submit("child", said("sleep 1"))
         (grading,) = [
             child
-            for child in psutil.Process().children(recursive=True)
+            for child in descendants(strangers)
             if not child.children() and child.ppid() != os.getpid()
         ]
         time.sleep(0.2)
