@@ -255,13 +255,12 @@ async def test_running_requests_go_on_with_the_new_weights(tied: Pair):
     assert {int(one.versions[0]) for one in done} == {version - 1}
     for ask, one in zip(asked, done, strict=True):
         num_old = int((one.versions < version).sum())
-        expected = np.concatenate(
-            [
-                renormalised(old, ask, one)[:num_old],
-                renormalised(tied.model, ask, one)[num_old:],
-            ]
-        )
-        np.testing.assert_allclose(one.logp, expected, atol=1e-3)
+        before, after = renormalised(old, ask, one), renormalised(tied.model, ask, one)
+        np.testing.assert_allclose(one.logp[:num_old], before[:num_old], atol=1e-4)
+        # what was read before the update stays as the old weights read it, hence not quite `after`
+        np.testing.assert_allclose(one.logp[num_old:], after[num_old:], atol=0.02)
+        off = np.abs(one.logp - after)[num_old:].mean()
+        assert 10 * off < np.abs(before - after)[num_old:].mean()
 
 
 async def test_a_draining_update_lets_running_requests_finish_first(tied: Pair):
