@@ -79,7 +79,7 @@ def run_grade(
             "no judge is given. Add --judge.model NAME --judge.base_url URL, or --config RECIPE "
             "with its [judge] and --judge NAME"
         )
-    rewards = load(recipe).rewards if recipe else RewardsConfig()
+    rewards = _rewards(recipe) if recipe else RewardsConfig()
     if kind == "code" and recipe and "sandbox" not in options:
         options["sandbox"] = rewards.sandbox.model_dump()
     try:
@@ -92,6 +92,15 @@ def run_grade(
         raise error if isinstance(error, BadConfig) else BadConfig(str(error)) from error
     _show(tally, kind, responses, out)
     return 1 if tally.failures else 0
+
+
+def _rewards(recipe: str) -> RewardsConfig:
+    """The recipe's `[rewards]`; from now on its judges are known by their names."""
+    from rewards import judge
+
+    config = load(recipe)
+    judge.configure(config.judge)
+    return config.rewards
 
 
 def _service(config: ServiceConfig, kind: str, sizes: PoolConfig) -> ServiceConfig:

@@ -10,6 +10,7 @@ import pytest
 
 from machine.cli import munro
 from machine.loading import BadConfig
+from tests.rewards.judges import ScriptedJudge, says
 
 
 def written(path, rows):
@@ -103,6 +104,20 @@ def test_a_mistake_is_one_sentence(arguments, sentence, tmp_path):
         graded(file, *(each.replace("{file}", file) for each in arguments))
     assert sentence in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_judge_that_the_recipe_names_is_asked(tmp_path, capsys):
+    with ScriptedJudge([says(verdict="yes")]) as judge:
+        recipe = tmp_path / "recipe.toml"
+        recipe.write_text(
+            'num_steps = 1\n[env]\npath = "arithmetic"\n'
+            f'[judge.mine]\nmodel = "scripted"\nbase_url = "{judge.url}"\ncache = ""\n'
+        )
+        row = {"question": "1 + 1?", "response": "two", "answer": "2"}
+        file = written(tmp_path / "replies.jsonl", [row])
+        asked = ("--kind", "judge", "--config", str(recipe), "--judge", "mine")
+        assert graded(file, *asked, "--ask", "equivalence") == 0
+        assert len(judge.requests) == 1
 
 
 def test_it_imports_neither_torch_nor_ray(tmp_path):
