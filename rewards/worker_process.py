@@ -232,8 +232,10 @@ class Child:
     def kill(self) -> None:
         """`end`, and free the pipes: by the thread that has the child. Safe to call twice."""
         self.end()
-        if self._is_open:
-            self._is_open = False
+        with self._lock:
+            was_open, self._is_open = self._is_open, False
+        # a descriptor closed twice may be somebody else's by then
+        if was_open:
             os.close(self._in)
             os.close(self._out)
 

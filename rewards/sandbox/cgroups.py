@@ -70,7 +70,9 @@ class Group:
 
     def remove(self) -> None:
         """Take it away, once the processes in it that are dying are dead."""
-        os.close(self.entry)
+        entry, self.entry = self.entry, -1
+        if entry >= 0:
+            os.close(entry)
         _remove(self.folder, time.monotonic() + DYING_S)
 
     def _count_kills(self) -> int:

@@ -113,9 +113,9 @@ class Keeper:
     def close(self) -> None:
         """Let it go: it ends, and all of its with it."""
         self._link.close()
-        if self._process is not None:
-            os.close(self._process)
-            self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            os.close(process)
 
     def _ask(self, request: Request, descriptors: Sequence[int]) -> None:
         limits = request.limits
