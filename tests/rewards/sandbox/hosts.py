@@ -23,8 +23,6 @@ from tests.rewards.sandbox.escapes import SECRET, Host
 
 ROOT = Path(__file__).parents[3]
 SPOTS = ("/", "/tmp", "/var/tmp", "/dev", "/dev/shm", "/run", "/etc", "/root", "/home", "/opt")
-INHERITED = 61
-"""A descriptor on a secret that is left open for whoever is started, below every limit."""
 WATCHED = ("/etc/passwd", "/etc/shadow", "/etc/hostname", "/proc/sys/kernel/core_pattern",
            "/proc/sys/kernel/hostname", "/proc/self/mountinfo", "/proc/self/limits")  # fmt: skip
 
@@ -156,9 +154,8 @@ def host() -> Iterator[Host]:
         stack.callback(shared.unlink)
         shared.chmod(0o666)
         opened = os.open(folder / "secret", os.O_RDWR)
-        os.dup2(opened, INHERITED, inheritable=True)
-        os.close(opened)
-        stack.callback(os.close, INHERITED)
+        os.set_inheritable(opened, True)
+        stack.callback(os.close, opened)
         os.environ["MUNRO_SECRET"] = secret()
         stack.callback(os.environ.pop, "MUNRO_SECRET")
         victim = subprocess.Popen(
