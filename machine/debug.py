@@ -97,6 +97,7 @@ def _again(run: RunFolder, config: RunConfig, step: int) -> Mapping[str, float]:
             cursor=state.cursor,
             clip=config.clip,
             length=config.length,
+            watch=state.watch.after(metrics, config.collapse),
         )
         if state.step % config.sync.every_steps == 0:
             state = state.with_new_policy()

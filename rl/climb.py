@@ -25,8 +25,12 @@ def climb(
 ) -> ClimbState:
     """Take optimizer steps until `config.num_steps`; safe to call again from a saved state."""
     proof = publisher.publish(state.policy_version)
+    restart: dict[str, float] = {}
     if state.step == 0:
         run.log(state, {**proof, **run.evaluate(state)})
+    elif state.step == state.began_step:
+        # the line of this step is the old policy's; what the new one can do goes with its first
+        restart = {_after_restart(name): value for name, value in run.evaluate(state).items()}
 
     while state.step < config.num_steps and not run.should_stop():
         clock = Clock()
@@ -37,7 +41,7 @@ def climb(
         with clock("train"):
             batch = build_batch(fresh, eps=config.learner.advantage_eps)
             report = learner.step(batch, clip=state.clip)
-        metrics = group_metrics(fresh, state) | dict(report.metrics)
+        metrics = group_metrics(fresh, state) | dict(report.metrics) | dict(groups.metrics())
         run.record(state, fresh)
 
         state = state.after(
@@ -46,6 +50,7 @@ def climb(
             cursor=groups.settle(fresh, state.step + 1),
             clip=config.clip,
             length=config.length,
+            watch=state.watch.after(metrics, config.collapse),
         )
         with clock("sync"):
             if state.step % config.sync.every_steps == 0:
@@ -53,10 +58,14 @@ def climb(
                 metrics.update(publisher.publish(state.policy_version))
         with clock("eval"):
             metrics.update(run.evaluate(state))
-        metrics.update(groups.metrics())
-        run.log(state, metrics | clock.metrics(metrics))
+        run.log(state, metrics | clock.metrics(metrics) | restart)
+        restart = {}
         if state.step % config.checkpoint.every_steps == 0:
             run.save(state)
 
     run.save(state)
     return state
+
+
+def _after_restart(name: str) -> str:
+    return f"restart/{name.removeprefix('eval/')}"

@@ -121,6 +121,27 @@ class LengthConfig(Config):
         return self
 
 
+class CollapseConfig(Config):
+    """What counts as a collapse; a bound of 0 is not watched.
+
+    The report names the symptoms (MAI-Thinking-1 report, sections 3.1.1 to 3.1.4); the numbers
+    are ours.
+    """
+
+    patience: int = Field(5, ge=1)
+    """Steps in a row that a figure must be out of its bounds."""
+    entropy_low: float = Field(0.002, ge=0)
+    """Least entropy, in nats per token."""
+    entropy_high: float = Field(6.0, ge=0)
+    """Most entropy, in nats per token."""
+    mismatch_kl: float = Field(1.0, ge=0)
+    """Largest KL between engine and learner on the sampled tokens, in nats per token."""
+    grad_norm: float = Field(100.0, ge=0)
+    """Largest gradient norm before clipping."""
+    pass_rate_drop: float = Field(0.3, ge=0, le=1)
+    """How far the pass rate may fall below the best mean of `patience` steps."""
+
+
 class CheckpointConfig(Config):
     """How often a climb is saved."""
 
@@ -157,5 +178,6 @@ class ClimbConfig(Config):
     batch: BatchConfig = BatchConfig()
     sync: SyncConfig = SyncConfig()
     length: LengthConfig = LengthConfig()
+    collapse: CollapseConfig = CollapseConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     deadlines: DeadlinesConfig = DeadlinesConfig()

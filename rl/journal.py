@@ -6,6 +6,7 @@
     stale      its group got too old; it will be handed out again
     trained    part of optimizer step `step`
     resumed    the run went back to the checkpoint of `step`: what was trained later is void
+    distilled  after `step` the climb went on from weights distilled onto a base
 
 The journal is written by the driver alone, and never read to run: a checkpoint's cursor says where
 to go on. It is read by `audit`, by people, and by tests that kill processes.
@@ -39,6 +40,11 @@ class Journal:
     def resumed(self, step: int) -> None:
         """Record that the run went back to the checkpoint of `step`."""
         self._file.write(json.dumps({"event": "resumed", "step": step}) + "\n")
+        self.commit()
+
+    def distilled(self, step: int, base: str) -> None:
+        """Record that the climb goes on after `step` from a distillation onto `base`."""
+        self._file.write(json.dumps({"event": "distilled", "step": step, "base": base}) + "\n")
         self.commit()
 
     def commit(self) -> None:
@@ -87,6 +93,8 @@ def _follow(events: Iterable[Mapping[str, Any]]) -> Audit:
             trained = {i: kept for i, s in trained.items() if (kept := [x for x in s if x <= step])}
             abandoned = {i: s for i, s in abandoned.items() if s <= step}
             in_flight = set()
+            continue
+        if event["event"] == "distilled":
             continue
         index = event["index"]
         match event["event"]:

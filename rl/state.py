@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from rl.clip import Clip
+from rl.collapse import Watch
 from rl.config import ClipConfig, LengthConfig
 from rl.curriculum import next_stage
 
@@ -45,6 +46,12 @@ class ClimbState:
     truncation: tuple[float, ...] = ()
     """Truncation rate of each of this stage's last steps, newest last."""
     cursor: Cursor = field(default_factory=Cursor)
+    watch: Watch = field(default_factory=Watch)
+    """What speaks for a collapse."""
+    began_step: int = 0
+    """Step at which the climb last began from fresh weights: 0, or its last distillation."""
+    began_stage: int = 0
+    """Stage at `began_step`."""
 
     @classmethod
     def first(cls, config: ClipConfig) -> ClimbState:
@@ -59,6 +66,7 @@ class ClimbState:
         cursor: Cursor,
         clip: ClipConfig,
         length: LengthConfig,
+        watch: Watch,
     ) -> ClimbState:
         """The state after one optimizer step.
 
@@ -68,6 +76,7 @@ class ClimbState:
             cursor: where the problem set's stream is.
             clip: the controller's constants.
             length: the curriculum's.
+            watch: after the step.
         """
         history = (*self.truncation, truncated)[-length.patience :]
         stage = next_stage(self.stage, history, length)
@@ -80,6 +89,23 @@ class ClimbState:
             stage=stage,
             truncation=history if stage == self.stage else (),
             cursor=cursor,
+            watch=watch,
+        )
+
+    def restarted(self) -> ClimbState:
+        """The state from which the climb goes on with freshly distilled weights.
+
+        k is 0 and nothing speaks for a collapse; steps, stage and tasks go on as they were. The
+        policy gets a version of its own.
+        """
+        return replace(
+            self,
+            clip=replace(self.clip, widening=0.0),
+            policy_version=self.policy_version + 1,
+            truncation=(),
+            watch=Watch(),
+            began_step=self.step,
+            began_stage=self.stage,
         )
 
     def with_new_policy(self) -> ClimbState:
@@ -95,8 +121,10 @@ class ClimbState:
         """The state that was written."""
         raw: dict[str, Any] = json.loads(text)
         cursor = raw.pop("cursor")
+        watch = raw.pop("watch", {})
         return cls(
             clip=Clip(**raw.pop("clip")),
+            watch=Watch(rates=tuple(watch.pop("rates", ())), **watch),
             truncation=tuple(raw.pop("truncation")),
             cursor=Cursor(pending=tuple(cursor.pop("pending")), **cursor),
             **raw,

@@ -59,3 +59,10 @@ def test_a_line_cut_short_by_a_crash_is_closed_off(tmp_path):
     journal.write("trained", [0], step=1)
     journal.close()
     assert audit(path).trained == {0: 1}
+
+
+def test_a_distillation_voids_nothing(tmp_path):
+    distilled = {"event": "distilled", "step": 1, "base": "base"}
+    found = written(tmp_path, out(0), trained(0, 1), distilled, out(1), trained(1, 2))
+    assert found.trained == {0: 1, 1: 2}
+    assert found.trained_twice == found.skipped == ()

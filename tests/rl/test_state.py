@@ -1,8 +1,10 @@
 """The state of a climb is a value: what is saved is what is loaded."""
 
+import json
 from dataclasses import replace
 
 from rl.clip import Clip
+from rl.collapse import Watch
 from rl.config import ClipConfig, LengthConfig
 from rl.state import ClimbState, Cursor
 
@@ -12,7 +14,12 @@ LENGTH = LengthConfig(stages=(8, 16), patience=2, truncation_trigger=0.5)
 
 def stepped(state, *, entropy=0.1, truncated=0.0):
     return state.after(
-        entropy=entropy, truncated=truncated, cursor=Cursor(), clip=CLIP, length=LENGTH
+        entropy=entropy,
+        truncated=truncated,
+        cursor=Cursor(),
+        clip=CLIP,
+        length=LENGTH,
+        watch=Watch(),
     )
 
 
@@ -24,6 +31,9 @@ def test_a_saved_state_loads_as_an_equal_one():
         stage=1,
         truncation=(0.1, 0.2),
         cursor=Cursor(next_index=9, pending=(4, 8), acceptance=0.3, pass_rates={"a": 0.5}),
+        watch=Watch(counts={"entropy_low": 2}, rates=(0.5, 0.25), best=0.5, failure="none left"),
+        began_step=5,
+        began_stage=1,
     )
     assert ClimbState.from_json(state.to_json()) == state
 
@@ -47,3 +57,33 @@ def test_a_stage_ends_when_truncation_stays_high_and_its_history_starts_afresh()
 def test_a_new_policy_changes_nothing_but_the_version():
     state = ClimbState.first(CLIP)
     assert state.with_new_policy() == replace(state, policy_version=1)
+
+
+def test_a_restarted_climb_keeps_its_place_and_forgets_what_the_old_weights_did():
+    state = replace(
+        ClimbState.first(CLIP),
+        clip=Clip(eps=0.5, widening=0.25),
+        step=7,
+        policy_version=3,
+        stage=1,
+        truncation=(0.1,),
+        cursor=Cursor(next_index=9, pending=(4,)),
+        watch=Watch(failure="no task passed the gates"),
+    )
+    assert state.restarted() == replace(
+        state,
+        clip=Clip(eps=0.5, widening=0.0),
+        policy_version=4,
+        truncation=(),
+        watch=Watch(),
+        began_step=7,
+        began_stage=1,
+    )
+
+
+def test_a_state_from_before_there_was_a_watch_loads():
+    state = ClimbState.first(CLIP)
+    written = json.loads(state.to_json())
+    for key in ("watch", "began_step", "began_stage"):
+        del written[key]
+    assert ClimbState.from_json(json.dumps(written)) == state
