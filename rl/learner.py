@@ -21,6 +21,7 @@ from transformers import AutoTokenizer
 from transformers.core_model_loading import revert_weight_conversion
 
 from base_model.checkpoint import Checkpoint
+from base_model.sharding import like, optimizer_state, restore_optimizer, whole, world
 from envs.types import KeptTokens
 from rl.batch import Batch, StepReport
 from rl.clip import Clip
@@ -30,7 +31,6 @@ from rl.metrics import idle, merged, report
 from rl.packing import Layout, MicroBatch, lay_out
 from rl.policy import Policy, UnsupportedModel, layout_for, load_model, set_dropout
 from rl.sequences import Bundle, TrainingSequence
-from rl.sharding import like, optimizer_state, restore_optimizer, whole, world
 from rollout.engine import WeightSource
 
 

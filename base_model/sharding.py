@@ -1,22 +1,20 @@
-"""One learner rank or many: what differs is here.
+"""One training process or many: what differs is here.
 
 With more than one rank the model is sharded by FSDP2 through accelerate; parameters, gradients
-and optimizer state are then DTensors, and whatever leaves the learner is gathered first.
+and optimizer state are then DTensors, and whatever leaves the ranks is gathered first.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
-from accelerate import Accelerator, FullyShardedDataParallelPlugin
-from accelerate.utils.fsdp_utils import fsdp2_prepare_model
 from torch import Tensor, distributed, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from rl.policy import Policy
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class World(Protocol):
@@ -26,12 +24,22 @@ class World(Protocol):
     size: int
     device: torch.device
 
-    def shard(self, policy: Policy) -> Policy:
-        """Spread the weights over the ranks."""
+    def shard(self, model: Model, *, reshard: bool = True) -> Model:
+        """Spread the weights over the ranks.
+
+        Args:
+            model: has what transformers' models have: `config`, `_no_split_modules`, embeddings.
+            reshard: give a layer's gathered weights back after its forward pass (ZeRO-3), or keep
+                them until its backward pass (ZeRO-2).
+        """
         ...
 
     def summed(self, sums: Mapping[str, float]) -> dict[str, float]:
         """Metrics over all ranks: added, or for names ending in "/max" the largest."""
+        ...
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """The sum over all ranks, without gradient."""
         ...
 
     def largest(self, number: int) -> int:
@@ -45,16 +53,21 @@ class Alone:
     rank = 0
     size = 1
 
-    def __init__(self) -> None:
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    def __init__(self, device: str = "") -> None:
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
-    def shard(self, policy: Policy) -> Policy:
+    def shard(self, model: Model, *, reshard: bool = True) -> Model:
         """As it is."""
-        return policy
+        del reshard
+        return model
 
     def summed(self, sums: Mapping[str, float]) -> dict[str, float]:
         """As they are."""
         return dict(sums)
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """As it is."""
+        return tensor.detach()
 
     def largest(self, number: int) -> int:
         """As it is."""
@@ -62,27 +75,40 @@ class Alone:
 
 
 class Ranks:
-    """This process as one of several; RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT are set."""
+    """This process as one of several; RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT are set.
 
-    def __init__(self) -> None:
+    Args:
+        bfloat16: on GPUs, gather weights and compute in bfloat16; else in their own precision.
+    """
+
+    def __init__(self, *, bfloat16: bool = True) -> None:
+        from accelerate import Accelerator
+
         on_cpu = not torch.cuda.is_available()
-        self._accelerator = Accelerator(cpu=on_cpu, mixed_precision="no" if on_cpu else "bf16")
-        # accelerate turns FSDP on by itself on GPUs only; its FSDP2 needs nothing but the plugin
-        plugin = FullyShardedDataParallelPlugin(
-            fsdp_version=2,
-            auto_wrap_policy="transformer_based_wrap",
-            cpu_ram_efficient_loading=False,
+        self._bfloat16 = bfloat16 and not on_cpu
+        self._accelerator = Accelerator(
+            cpu=on_cpu, mixed_precision="bf16" if self._bfloat16 else "no"
         )
-        if not on_cpu:
-            plugin.set_mixed_precision("bf16")
-        self._accelerator.state.fsdp_plugin = plugin
         self.rank = self._accelerator.process_index
         self.size = self._accelerator.num_processes
         self.device = self._accelerator.device
 
-    def shard(self, policy: Policy) -> Policy:
-        """One FSDP unit a layer; the policy itself is the root."""
-        sharded: Policy = fsdp2_prepare_model(self._accelerator, policy)
+    def shard(self, model: Model, *, reshard: bool = True) -> Model:
+        """One FSDP unit a layer; the model itself is the root."""
+        from accelerate import FullyShardedDataParallelPlugin
+        from accelerate.utils.fsdp_utils import fsdp2_prepare_model
+
+        # accelerate turns FSDP on by itself on GPUs only; its FSDP2 needs nothing but the plugin
+        plugin = FullyShardedDataParallelPlugin(
+            fsdp_version=2,
+            reshard_after_forward=reshard,
+            auto_wrap_policy="transformer_based_wrap",
+            cpu_ram_efficient_loading=False,
+        )
+        if self._bfloat16:
+            plugin.set_mixed_precision("bf16")
+        self._accelerator.state.fsdp_plugin = plugin
+        sharded: Model = fsdp2_prepare_model(self._accelerator, model)
         return sharded
 
     def summed(self, sums: Mapping[str, float]) -> dict[str, float]:
@@ -94,6 +120,12 @@ class Ranks:
             name: (max if name.endswith("/max") else sum)(part.get(name, 0.0) for part in gathered)
             for name in names
         }
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """The sum over all ranks, without gradient."""
+        summed = tensor.detach().clone()
+        distributed.all_reduce(summed)
+        return summed
 
     def largest(self, number: int) -> int:
         """The largest over all ranks."""
