@@ -41,6 +41,8 @@ class OptimizerConfig(Config):
     """Of input and output embeddings."""
     norm_weight_decay: float = Field(0.0, ge=0)
     """Of norm gains and biases (the report does not say)."""
+    router_weight_decay: float = Field(0.1, ge=0)
+    """Of the routers of a mixture of experts (the report does not say)."""
     max_grad_norm: float = Field(1.0, gt=0)
     """Global gradient norm is clipped to this; the norm before is logged."""
 
@@ -74,13 +76,31 @@ class ModelConfig(Config):
         return self
 
 
+class SpikeConfig(Config):
+    """When a step's loss or gradient norm stands out enough to be written down.
+
+    The thresholds are ours; the report shows its spikes (section 2.6.4) and gives none.
+    """
+
+    window: int = Field(64, ge=8)
+    """Steps before it that a step is compared with."""
+    loss: float = Field(6.0, gt=0)
+    """Robust standard deviations (1.4826 times the median absolute deviation) above the window's
+    median."""
+    grad_norm: float = Field(5.0, gt=1)
+    """Times the window's median."""
+
+
 class PretrainConfig(Config):
     """A run of the trainer core."""
 
     num_steps: int = Field(1400, ge=1)
     """Optimizer steps."""
     batch_rows: int = Field(32, ge=1)
-    """Packed rows per step."""
+    """Packed rows per step, over all ranks."""
+    micro_rows: int = Field(0, ge=0)
+    """Rows of one forward pass on one rank; gradients add up over them. 0 takes a rank's rows at
+    once."""
     row_tokens: int = Field(64, ge=8)
     """Tokens of a row; a longer document is cut into pieces of this."""
     keep_documents_apart: bool = True
@@ -88,6 +108,25 @@ class PretrainConfig(Config):
     one stream."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    balance: float = Field(0.0, ge=0)
+    """Coefficient of the load-balance loss of a mixture of experts, over the global batch (the
+    report gives none for pre-training)."""
+    bias_rate: float = Field(0.0, ge=0)
+    """Balancing without a loss (arXiv 2408.15664): how far each step moves an expert's selection
+    bias towards an even load; 0 leaves the biases alone."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of products: bfloat16 is autocast; weights, gradients and moments stay in float32."""
+    shard: Literal["zero2", "zero3"] = "zero3"
+    """With several ranks: zero3 gives a layer's weights back after its forward pass, zero2 keeps
+    them until its backward pass."""
+    activation_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, a third more work."""
+    evaluate_every: int = Field(0, ge=0)
+    """Steps between evaluations on held-out sets; they are scored after the last step anyway."""
+    spikes: SpikeConfig = SpikeConfig()
+    peak_flops: float = Field(0.0, ge=0)
+    """Operations a second of one rank's device, as its maker states them, for the model FLOPs
+    utilisation; 0 where they are not known."""
     checkpoint_every: int = Field(100, ge=1)
     """Steps between checkpoints from which an interrupted run resumes."""
     log_every: int = Field(10, ge=1)

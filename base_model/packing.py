@@ -8,7 +8,7 @@ A corpus is a pure function from an index to a document, so the whole progress o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +57,30 @@ class PackedRows:
     def num_tokens(self) -> int:
         """Tokens that are not padding."""
         return int((self.documents != NO_DOCUMENT).sum())
+
+    @property
+    def num_targets(self) -> int:
+        """Tokens to be learned that have a predecessor in their document."""
+        same = self.documents[:, 1:] == self.documents[:, :-1]
+        return int((same & self.learned[:, 1:] & (self.documents[:, 1:] != NO_DOCUMENT)).sum())
+
+    def __len__(self) -> int:
+        """Rows."""
+        return len(self.token_ids)
+
+    def __getitem__(self, rows: slice) -> PackedRows:
+        """Some of the rows, in order."""
+        return PackedRows(
+            token_ids=self.token_ids[rows],
+            documents=self.documents[rows],
+            positions=self.positions[rows],
+            learned=self.learned[rows],
+        )
+
+    def split(self, num_rows: int) -> Iterator[PackedRows]:
+        """That many rows at a time; the last may be fewer."""
+        for start in range(0, len(self), num_rows):
+            yield self[start : start + num_rows]
 
 
 def pack(
