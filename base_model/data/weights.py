@@ -1,0 +1,54 @@
+"""Weights of a mixture that its epoch caps allow, and caps from how much a source is memorised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from base_model.data.errors import SourceExhausted
+
+
+def capped_weights(
+    weights: Mapping[str, float],
+    unique_tokens: Mapping[str, float],
+    num_tokens: float,
+    *,
+    max_epochs: float | Mapping[str, float] = 8.0,
+) -> dict[str, float]:
+    """The nearest shares that no cap forbids: what a source may not give, the others do.
+
+    Args:
+        weights: by source, any positive scale.
+        unique_tokens: of each source.
+        num_tokens: of the run.
+        max_epochs: one cap for all, or one each.
+
+    Returns:
+        Shares that sum to 1, each at most `max_epochs * unique_tokens / num_tokens`.
+
+    Raises:
+        SourceExhausted: all sources together, read up to their caps, have too few tokens.
+    """
+    most = {
+        name: (max_epochs[name] if isinstance(max_epochs, Mapping) else max_epochs)
+        * unique_tokens[name]
+        / num_tokens
+        for name in weights
+    }
+    if sum(most[name] for name in weights if weights[name] > 0) < 1 - 1e-9:
+        raise SourceExhausted(
+            f"the sources, each read up to its cap, give {sum(most.values()) * num_tokens:,.0f} "
+            f"tokens of the {num_tokens:,.0f} asked for: train on fewer, or add data."
+        )
+    free, fixed = {name: weight for name, weight in weights.items() if weight > 0}, {}
+    while free:
+        left = 1 - sum(fixed.values())
+        total = sum(free.values())
+        over = [name for name, weight in free.items() if weight / total * left > most[name]]
+        if not over:
+            break
+        fixed |= {name: most[name] for name in over}
+        free = {name: weight for name, weight in free.items() if name not in over}
+    total = sum(free.values())
+    left = 1 - sum(fixed.values())
+    shares = fixed | {name: weight / total * left for name, weight in free.items()}
+    return {name: shares.get(name, 0.0) for name in weights}
