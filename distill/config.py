@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -54,3 +54,138 @@ class PreferenceConfig(Config):
         if self.candidates == 1:
             raise ValueError("candidates = 1 leaves nothing to compare: set 2 or more, or 0.")
         return self
+
+
+class SelectConfig(Config):
+    """Which traces are taken (MAI-Thinking-1 report, section 3.1.4)."""
+
+    window: tuple[float, float] = (0.5, 1.0)
+    """Part of the stored steps that traces come from: 0 is the first, 1 the last. Late and several
+    is what the report found best; the half is our choice."""
+    outcomes: Literal["passed", "all"] = "passed"
+    """Only traces that passed, or failed ones too."""
+    choose: Literal["uniform", "shortest", "reward", "typical"] = "uniform"
+    """Which of a prompt's traces come first: any alike, the shortest, those with the highest
+    reward, or those whose length is nearest to the prompt's median."""
+    most_prompts: int = Field(0, ge=0)
+    """Prompts that traces are taken of, drawn uniformly; 0 for all."""
+    most_per_prompt: int = Field(0, ge=0)
+    """Traces of one prompt; 0 for no limit."""
+    most_traces: int = Field(1_000_000, ge=0)
+    """Traces in all; 0 for no limit. A million suffices, more over-constrains."""
+    most_tokens: int = Field(0, ge=0)
+    """Tokens in all, prompts included; 0 for no limit."""
+    weigh: Literal["samples", "tokens"] = "samples"
+    """What the weights of several runs count."""
+    seed: int = Field(0, ge=0)
+    """Of every draw."""
+
+    @model_validator(mode="after")
+    def _window_is_one(self) -> Self:
+        first, last = self.window
+        if not 0 <= first < last <= 1:
+            raise ValueError(
+                f"select.window = [{first}, {last}]: give two shares of the climb in order, for "
+                "example [0.5, 1.0] for its last half."
+            )
+        return self
+
+
+class FiltersConfig(Config):
+    """What no trace may have; what each filter dropped is counted, with examples."""
+
+    truncated: bool = True
+    """Drop what a limit ended."""
+    tampered: bool = True
+    """Drop verdicts that tests gave which the attempt had touched."""
+    judge_directed: bool = True
+    """Drop text that speaks to its judge, announces its verdict or fakes a turn."""
+    least_work: int = Field(0, ge=0)
+    """Words and signs before the final answer; fewer is an answer without work. 0 for any."""
+    foreign_words: int = Field(10, ge=0)
+    """Most words of other languages in the chain of thought (our choice)."""
+    repetition: float = Field(0.3, ge=0, le=1)
+    """Most of a text, as a share, that was said before in it (our choice)."""
+    duplicates: bool = True
+    """Drop all but one of a prompt's traces that say the same."""
+    near_duplicates: float = Field(1.0, gt=0, le=1)
+    """Drop a trace this similar (Jaccard, by MinHash) to an earlier one of its prompt; 1 drops
+    none."""
+    evaluation: tuple[str, ...] = ()
+    """Files of evaluation problems; traces whose prompt shares their text are dropped."""
+    ngram: int = Field(20, ge=1)
+    """Words in a row that are compared with evaluation files."""
+    overlap: float = Field(0.8, gt=0, le=1)
+    """Share of an evaluation problem's n-grams that makes a match."""
+    least_reward: float | None = None
+    """Total reward that a trace needs."""
+    least_parts: dict[str, float] = Field(default_factory=dict)
+    """Parts of the grade, such as a judge's, and what a trace needs of each."""
+
+
+class ReplayConfig(Config):
+    """Pre-training or mid-training data mixed in, so that what it taught is not forgotten."""
+
+    share: float = Field(0.0, ge=0, lt=1)
+    """Share of the tokens (the report does not say how much)."""
+    data: str = ""
+    """Folder of a built data set; empty for what the base itself was trained on, where its
+    provenance says."""
+
+
+class SftConfig(Config):
+    """Supervised fine-tuning (report, sections 3.1.4 and 3.1.5)."""
+
+    epochs: float = Field(1.0, gt=0)
+    """Times that every trace is seen (the report does not say for self-distillation)."""
+    batch_rows: int = Field(2048, ge=1)
+    """Packed rows per step."""
+    row_tokens: int = Field(131_072, ge=8)
+    """Tokens of a row; a longer trace is dropped."""
+    optimizer: OptimizerConfig = OptimizerConfig(
+        learning_rate=1.7e-5,
+        **{name: 0.001 for name in OptimizerConfig.model_fields if name.endswith("weight_decay")},
+    )
+    """AdamW; the report says nothing of the betas, which are those of pre-training."""
+    shape: Literal["cosine", "linear", "constant"] = "cosine"
+    """What follows the warm-up."""
+    warmup: float = Field(0.02, ge=0, le=1)
+    """Share of the steps over which the rate rises."""
+    final: float = Field(5.2e-6 / 1.7e-5, ge=0, le=1)
+    """Rate at the last step, as a share of the peak."""
+    dropout: float = Field(0.15, ge=0, lt=1)
+    """On every sub-layer's output, before it is added to the residual stream."""
+    balance: float = Field(1e-2, ge=0)
+    """Coefficient of the load-balancing loss, where the model has experts."""
+    checkpoint_every: int = Field(100, ge=1)
+    """Steps between checkpoints from which an interrupted training resumes."""
+    log_every: int = Field(10, ge=1)
+    """Steps between lines of metrics."""
+    threads: int = Field(0, ge=0)
+    """CPU threads; 0 takes what torch chose."""
+    seed: int = Field(0, ge=0)
+    """Of dropout and of the order of the traces."""
+
+
+class DistillConfig(Config):
+    """Self-distillation and consolidation: which traces, cleaned how, learned how."""
+
+    template: Literal["keep", "chat", "r1_zero", "plain"] = "keep"
+    """Learn the sampled tokens as they are, or the same conversations written anew in another
+    template, or for another tokenizer."""
+    select: SelectConfig = SelectConfig()
+    filters: FiltersConfig = FiltersConfig()
+    teachers: dict[str, FiltersConfig] = Field(default_factory=dict)
+    """Filters for single runs, by the run's name, in place of `filters`."""
+    replay: ReplayConfig = ReplayConfig()
+    training: SftConfig = SftConfig()
+
+
+CONSOLIDATION = DistillConfig(
+    training=SftConfig(
+        epochs=4,
+        optimizer=SftConfig().optimizer.model_copy(update={"learning_rate": 1e-5}),
+        final=0.5,
+    )
+)
+"""What consolidation starts from (report, section 3.5): 4 epochs, 1e-5 down to 5e-6."""

@@ -7,6 +7,7 @@ SENTENCES = frozenset(
         "base_model.checkpoint.CheckpointError",
         "base_model.ladder.ShapeError",
         "distill.preference.CannotTrain",
+        "distill.sources.CannotDistill",
         "envs.loader.BadEnvironment",
         "machine.cluster.LearnerLost",
         "machine.files.RunError",
