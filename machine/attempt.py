@@ -11,11 +11,13 @@ from machine.console import Console
 from machine.interrupt import Interrupt
 from machine.keeping import Keeper
 from machine.publisher import Publisher
+from machine.restarting import Restarts
 from machine.run import RunFolder
 from machine.start import Start, resume
 from rl.climb import climb
-from rl.controller import Ledger, OnPolicy
+from rl.controller import Ledger, NoSignal, OnPolicy
 from rl.journal import Journal
+from rl.learner import LearnerDiverged
 from rl.ports import GroupSource
 from rl.state import ClimbState
 from rl.streaming import OffPolicy
@@ -35,8 +37,19 @@ class Attempt:
     interrupt: Interrupt
     model: Path
     """The checkpoint that the climb began from."""
+    restarts: Restarts
 
     def until_done(self, start: Start) -> ClimbState:
+        """Climb to the end, distilling and starting over from that wherever it is due."""
+        state = start.state
+        while True:
+            if plan := self.restarts.due(state):
+                start = self.restarts.make(plan, state)
+            state = self.to_the_next_restart(start)
+            if self.interrupt.requested or self.restarts.due(state) is None:
+                return state
+
+    def to_the_next_restart(self, start: Start) -> ClimbState:
         """Climb; a learner that dies takes the climb back to its last checkpoint, a few times."""
         for _ in range(LEARNER_RESTARTS):
             try:
@@ -54,7 +67,8 @@ class Attempt:
             self.console.note(f"going on with {self.run.path} after step {start.state.step}")
         self.console.phase("starting servers, workers and learner")
         try:
-            with start_fleet(self.config, self.model, self.run.path) as fleet:
+            config, model = self.restarts.climbs_with(), start.model or self.model
+            with start_fleet(config, model, self.run.path) as fleet:
                 try:
                     return self._loop(start, journal, fleet)
                 except Stalled:
@@ -85,8 +99,9 @@ class Attempt:
             fleet.solvers,
             fleet.solvers.metrics,
             publisher,
-            str(self.model),
-            state.step + 1,
+            self.restarts,
+            str(start.model or self.model),
+            state,
         )
         groups: GroupSource
         if config.sync.max_staleness == 0:
@@ -95,6 +110,10 @@ class Attempt:
             groups = OffPolicy(config, ledger, fleet.solvers, state, keeper.should_stop)
         try:
             return climb(config, state, groups, fleet.trainer, publisher, keeper)
+        except (NoSignal, LearnerDiverged) as failure:
+            if kept := keeper.failed(str(failure)):
+                return kept
+            raise
         finally:
             groups.close()
             keeper.close()

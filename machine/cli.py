@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from machine.loading import BadConfig, load, page
+from machine.restart_cli import rebase
 from machine.sentences import is_sentence
 from rewards.kinds import described
 
@@ -224,6 +225,9 @@ def report(run: str) -> None:
     from machine.report import write_report
 
     click.echo(f"wrote {write_report(Path(run))}")
+
+
+munro.add_command(rebase)
 
 
 def main() -> None:

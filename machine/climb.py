@@ -47,13 +47,21 @@ def _to_the_end(run: RunFolder, config: RunConfig, console: Console, *, force: b
     from machine.attempt import Attempt
     from machine.base import model_folder
     from machine.report import write_report
+    from machine.restarting import Restarts
 
     with Interrupt(console.note) as interrupt:
         # what is wrong with an environment is told before anything is trained or started
         ProblemSet(config.env, config.seed).task(0)
         model = model_folder(config, console)
         start = begin(run, config, {"model": str(model)}, force=force)
-        attempt = Attempt(run=run, config=config, console=console, interrupt=interrupt, model=model)
+        attempt = Attempt(
+            run=run,
+            config=config,
+            console=console,
+            interrupt=interrupt,
+            model=model,
+            restarts=Restarts(run, config, console, interrupt, model),
+        )
         try:
             state = attempt.until_done(start)
         except BaseException as error:

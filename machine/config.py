@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from base_model.config import BaseConfig
+from distill.config import DistillConfig
 from envs.config import EnvConfig
 from rewards.config import Config
 from rewards.judge_config import JudgeConfig
@@ -29,6 +30,21 @@ class EvalConfig(Config):
     """Held-out tasks."""
     runs: int = Field(1, ge=1)
     """Attempts at each task; the report's default for benchmarks is 4."""
+
+
+class RestartConfig(DistillConfig):
+    """Self-distillation inside a climb: its traces onto a fresh base, from which it goes on.
+
+    MAI-Thinking-1 report, section 3.1.4.
+    """
+
+    every: int = Field(0, ge=0)
+    """Optimizer steps from one distillation to the next; 0 for none by the count."""
+    on: tuple[Literal["collapse", "stage", "new_base"], ...] = ("new_base",)
+    """What else sets one off: a collapse (`[collapse]`), a longer cap on responses, or a new base
+    (`munro rebase`), which otherwise waits for the next distillation."""
+    onto: str = ""
+    """Folder of the base; empty takes the model that the climb began from."""
 
 
 class RayConfig(Config):
@@ -57,6 +73,7 @@ class RunConfig(ClimbConfig):
     judge: dict[str, JudgeConfig] = Field(default_factory=dict)
     """Judges by name, for graders that ask one: [judge.NAME]."""
     eval: EvalConfig = EvalConfig()
+    distill: RestartConfig = RestartConfig()
     ray: RayConfig = RayConfig()
     tracking: tuple[Literal["tensorboard", "wandb"], ...] = ()
     """Trackers beside metrics.jsonl; each needs its extra installed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -14,8 +15,9 @@ from machine.console import Console, Summary
 from machine.files import RunError
 from machine.loading import check
 from machine.metrics import is_timing
+from machine.restart import read_restarts
 from machine.run import RunFolder, Status
-from machine.start import Start, raw, saved_start
+from machine.start import Start, raw, restarted, saved_start
 from rl.advantage import group_relative
 from rl.batch import build_batch
 from rl.controller import Ledger, OnPolicy
@@ -105,9 +107,13 @@ def _again(run: RunFolder, config: RunConfig, step: int) -> Mapping[str, float]:
 
 
 def _before(run: RunFolder, config: RunConfig, step: int) -> Start:
-    earlier = [folder for saved, folder in run.list_checkpoints() if saved < step]
+    earlier = [saved for saved in run.list_checkpoints() if saved[0] < step]
+    made = [restart for restart in read_restarts(run) if restart.step < step]
+    if made and (not earlier or earlier[-1][0] <= made[-1].step):
+        start = restarted(run, made[-1])
+        return replace(start, checkpoint=start.model)
     if earlier:
-        return saved_start(earlier[-1])
+        return saved_start(earlier[-1][1])
     info = run.read_info()
     began_from = info.provenance["model"] if info else ""
     return Start(state=ClimbState.first(config.clip), checkpoint=Path(began_from), again=False)

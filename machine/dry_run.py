@@ -33,6 +33,7 @@ def plan(config: RunConfig) -> str:
         f"          first: {task.env}/{task.id}",
         _sampling(config),
         _learning(config),
+        _distilling(config),
         _processes(config),
     ]
     return "\n".join(lines)
@@ -72,6 +73,14 @@ def _learning(config: RunConfig) -> str:
         f"learning  {config.num_steps} steps of {config.batch.num_groups} groups, {how}; weights "
         f"to the servers every {config.sync.every_steps}"
     )
+
+
+def _distilling(config: RunConfig) -> str:
+    how = config.distill
+    when = [f"every {how.every} steps"] if how.every else []
+    when += [f"on {cause.replace('_', ' ')}" for cause in how.on]
+    onto = how.onto or "what the climb begins from"
+    return f"distils   {', '.join(when)}, onto {onto}" if when else "distils   never"
 
 
 def _processes(config: RunConfig) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from machine import tracking
@@ -12,6 +13,7 @@ from machine.console import Console
 from machine.evaluate import HeldOut, held_out_metrics
 from machine.interrupt import Interrupt
 from machine.publisher import Publisher
+from machine.restarting import Restarts
 from machine.run import RunFolder
 from machine.start import raw
 from rl.advantage import group_relative
@@ -41,22 +43,24 @@ class Keeper:
         held_out: HeldOut,
         grading: Callable[[], Mapping[str, float]],
         publisher: Publisher,
+        restarts: Restarts,
         model: str,
-        first_step: int,
+        state: ClimbState,
     ) -> None:
         self._run, self._config, self._console = run, config, console
+        self._restarts, self._state, self._due = restarts, state, restarts.due(state)
         self._interrupt, self._learner, self._held_out = interrupt, learner, held_out
         self._grading, self._publisher, self._model = grading, publisher, model
         self._store = RolloutStore(run.rollouts)
         self._trackers = tracking.open_trackers(
-            config.tracking, run.path, config=raw(config), first_step=first_step
+            config.tracking, run.path, config=raw(config), first_step=state.step + 1
         )
         self._saved: int | None = None
         self._stage: int | None = None
 
     def should_stop(self) -> bool:
-        """See `rl.ports.Run`."""
-        return self._interrupt.requested
+        """See `rl.ports.Run`: also where the climb is to restart from a distillation."""
+        return self._interrupt.requested or self._due is not None
 
     def record(self, state: ClimbState, groups: Sequence[Group]) -> None:
         """Store a step's groups and take the next proof's tokens from them."""
@@ -66,9 +70,11 @@ class Keeper:
         self._publisher.remember(groups)
 
     def evaluate(self, state: ClimbState) -> Mapping[str, float]:
-        """Held-out figures where they are due: before the first step, on schedule, at the end."""
+        """Held-out figures where they are due: at the ends, on schedule, around a distillation."""
+        self._state, self._due = state, self._restarts.due(state)
         every, last = self._config.eval.every_steps, state.step >= self._config.num_steps
-        if not every or (state.step % every and not last):
+        around = self._due is not None or state.step == state.began_step
+        if not every or (state.step % every and not last and not around):
             return {}
         self._console.phase("evaluating")
         return held_out_metrics(self._held_out, self._config, state.stage)
@@ -82,10 +88,30 @@ class Keeper:
         self._console.step(state.step, metrics)
 
     def _events(self, state: ClimbState) -> dict[str, list[str]]:
+        told = []
         before, self._stage = self._stage, state.stage
-        if before in (None, state.stage):
-            return {}
-        return {"event": [f"length cap {self._config.length.stages[state.stage]}"]}
+        if before not in (None, state.stage):
+            told.append(f"length cap {self._config.length.stages[state.stage]}")
+        collapse = state.watch.found(state.step, self._config.collapse)
+        if collapse and collapse.began == state.step - self._config.collapse.patience + 1:
+            told.append(f"collapse: {collapse.cause}")
+            self._console.note(f"step {state.step}: {told[-1]}")
+        if self._due is not None:
+            told.append(f"distilled onto {self._due.base}: {self._due.cause}")
+        return {"event": told} if told else {}
+
+    def failed(self, why: str) -> ClimbState | None:
+        """Keep the last state as that of a climb that cannot take another step.
+
+        Returns:
+            The state, where that is a reason to distil; else None, and nothing is kept.
+        """
+        state = replace(self._state, watch=self._state.watch.failed(why))
+        if self._restarts.due(state) is None:
+            return None
+        self._saved = None
+        self.save(state)
+        return state
 
     def save(self, state: ClimbState) -> None:
         """Write the checkpoint of this step, unless it was written or there is nothing yet."""

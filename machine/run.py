@@ -74,6 +74,8 @@ class RunInfo:
     resumes: tuple[int, ...] = ()
     """Steps after which the run was taken up again. Kept out of the metrics, which a resumed run
     shares line for line with an uninterrupted one."""
+    restarts: tuple[Mapping[str, Any], ...] = ()
+    """Distillations that the climb went on from, as `machine.restart.Restart` has them."""
     started: str = ""
     """ISO 8601, UTC."""
     updated: str = ""
@@ -216,7 +218,12 @@ class RunFolder:
             raw = json.loads(path.read_text(encoding="utf-8"))
             known = {item.name for item in fields(RunInfo)}
             info = RunInfo(**{key: value for key, value in raw.items() if key in known})
-            info = replace(info, status=Status(info.status), resumes=tuple(info.resumes))
+            info = replace(
+                info,
+                status=Status(info.status),
+                resumes=tuple(info.resumes),
+                restarts=tuple(info.restarts),
+            )
         except (ValueError, TypeError, AttributeError) as broken:
             raise RunError(f"{path} cannot be read: {broken}.") from broken
         if info.status is Status.RUNNING and self.holder is None:

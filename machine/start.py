@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from base_model.checkpoint import Checkpoint
 from machine.config import RunConfig
 from machine.loading import BadConfig
+from machine.restart import Restart, read_restarts
 from machine.run import RunFolder, Status, difference
 from rl.state import ClimbState
 
@@ -25,6 +26,8 @@ class Start:
     """Folder that holds weights and optimizer of `state`; None before the first step."""
     again: bool
     """The run was under way before."""
+    model: Path | None = None
+    """Distilled checkpoint that the climb last restarted from; None where it never did."""
 
 
 def is_finished(run: RunFolder, config: RunConfig) -> bool:
@@ -85,14 +88,30 @@ def begin(
 
 def resume(run: RunFolder, config: RunConfig) -> Start:
     """Go back to the newest checkpoint, or to the beginning where there is none."""
-    newest = run.newest_checkpoint()
+    newest, restarts = run.newest_checkpoint(), read_restarts(run)
+    if restarts and (newest is None or newest[0] <= restarts[-1].step):
+        _go_back(run, restarts[-1].step)
+        return restarted(run, restarts[-1])
     if newest is None:
         _go_back(run, -1)
         return Start(state=ClimbState.first(config.clip), checkpoint=None, again=True)
     step, folder = newest
     start = saved_start(folder)
     _go_back(run, step)
+    if restarts:
+        return replace(start, model=run.path / restarts[-1].checkpoint)
     return start
+
+
+def restarted(run: RunFolder, restart: Restart) -> Start:
+    """Where a climb goes on after a distillation: new weights, a new optimizer, k = 0.
+
+    Raises:
+        CheckpointError: the distilled checkpoint is gone.
+    """
+    model = Checkpoint(run.path / restart.checkpoint).require().path
+    state = ClimbState.from_json(restart.state)
+    return Start(state=state, checkpoint=None, again=True, model=model)
 
 
 def _go_back(run: RunFolder, step: int) -> None:

@@ -72,7 +72,7 @@ class Run(Protocol):
     """The run's folder, console and evaluation."""
 
     def should_stop(self) -> bool:
-        """Whether a person asked for an end (Ctrl-C)."""
+        """Whether to end here: a person asked for it (Ctrl-C), or the climb is to restart."""
         ...
 
     def record(self, state: ClimbState, groups: Sequence[Group]) -> None:
