@@ -1,90 +1,44 @@
-"""Every trajectory of a run, on disk: Parquet, one file a step, one row an attempt.
+"""Every trajectory of a run, on disk: Parquet, one row an attempt.
 
 The store is what the report browses, what `munro replay` learns from again, and what
 self-distillation selects its traces from. Reading gives back the very arrays that were written.
 
-    rollouts/step-000012.parquet    written beside, then renamed: whole, or not there
+    rollouts/step-000512.parquet            a step, a row group for each of its groups
+    rollouts/steps-000001-000064.parquet    earlier steps, packed together by and by
+
+A file is written beside, flushed to the disk and renamed, so it is whole or not there, whenever the
+process or the machine dies. Packing writes the new file whole before the first of the old ones
+goes; where both are there, the step's own file counts, so a kill between the two loses nothing and
+doubles nothing, and the next packing clears up. A file that lost its end all the same (a copy that
+broke off, a disk that failed) is still read up to its last whole row group: see `store_files`.
+
+One process writes (the run's lock sees to that); others may read meanwhile.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from envs.types import Ending, KeptTokens, Message, Task, ToolCall, Trajectory
-from rewards.compose import RewardBreakdown
-from rewards.types import Grade
-from rollout.types import Attempt, Group
+from rollout import store_files, store_rows
+from rollout.store_files import Part
+from rollout.store_rows import SCHEMA
+from rollout.types import Group
 
-FILE = re.compile(r"step-(\d{6,})\.parquet")
+FILE = re.compile(r"steps?-(\d{6,})(?:-(\d{6,}))?\.parquet")
 
-ARRAYS: dict[str, pa.DataType] = {
-    "token_ids": pa.int32(),
-    "sampled": pa.bool_(),
-    "behaviour_logp": pa.float32(),
-    "versions": pa.int32(),
-    "kept_ids": pa.int32(),
-    "kept_starts": pa.int32(),
-    "routed_experts": pa.int16(),
-}
-CHECKED = ds.ParquetFileFormat(
-    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-)
-TEXT = pa.dictionary(pa.int32(), pa.string())
-
-SCHEMA = pa.schema(
-    [
-        ("trace", pa.string()),
-        ("step", pa.int32()),
-        ("env", TEXT),
-        ("task_id", TEXT),
-        ("index", pa.int64()),
-        ("attempt", pa.int32()),
-        ("task", TEXT),
-        ("prompt", TEXT),
-        ("messages", pa.string()),
-        ("reply", pa.string()),
-        ("ending", TEXT),
-        ("num_tokens", pa.int32()),
-        ("num_sampled", pa.int32()),
-        ("num_cut", pa.int32()),
-        ("oldest_version", pa.int32()),
-        ("solved", pa.bool_()),
-        ("passed", pa.bool_()),
-        ("grade", pa.float64()),
-        ("grade_parts", pa.string()),
-        ("reason", pa.string()),
-        ("reward_task", pa.float64()),
-        ("reward_language", pa.float64()),
-        ("reward_length", pa.float64()),
-        ("reward_repetition", pa.float64()),
-        ("reward_truncation", pa.float64()),
-        ("reward_total", pa.float64()),
-        ("advantage", pa.float64()),
-        ("pass_rate", pa.float64()),
-        ("early_pass_rate", pa.float64()),
-        ("num_unscored", pa.int32()),
-        ("seconds", pa.string()),
-        ("experts_shape", pa.list_(pa.int32())),
-        *((name, pa.list_(kind)) for name, kind in ARRAYS.items()),
-    ]
-)
-"""Columns of a file. `trace` names a trajectory in a run: "step/index/attempt"; `solved` is the
-verdict that pass rates count, `passed` the grader's own, null where it has none; `prompt` is the
-opening conversation as text; `task`, `messages`, `grade_parts` and `seconds` are JSON."""
+STEPS_PACKED = 64
+"""Steps of a packed file; a step is packed once as many newer ones stand loose as well."""
+LARGE_BYTES = 64 * 2**20
+"""A step's file of this size is not worth packing."""
+ROWS_AT_ONCE, BYTES_AT_ONCE = 8192, 32 * 2**20
+"""Bounds of a packed file's row group: what a reader needs memory for."""
 
 
 class StoreError(Exception):
@@ -96,11 +50,12 @@ class RolloutStore:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        self._packed: dict[tuple[str, int, int], tuple[int, ...]] = {}
 
     def write(
         self, step: int, groups: Sequence[Group], advantages: Sequence[Sequence[float]]
     ) -> Path:
-        """Store one step's groups, replacing what that step held.
+        """Store one step's groups, replacing what that step held, and pack old steps when due.
 
         Payload values that JSON does not know are kept as their text, and tuples as lists.
 
@@ -112,46 +67,67 @@ class RolloutStore:
         Raises:
             StoreError: the disk is full or not writable.
         """
-        path = self._file(step)
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
+        path = self.folder / f"step-{step:06d}.parquet"
+        pairs = list(zip(groups, advantages, strict=True))
+
+        def tables() -> Iterator[pa.Table]:
+            # a row group per group: whoever reads needs memory for one of them at a time
+            return (store_rows.table(step, group, of_group) for group, of_group in pairs)
+
+        with _told(path):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with pq.ParquetWriter(
-                fresh, SCHEMA, compression="zstd", write_page_checksum=True
-            ) as writer:
-                # a row group per group: whoever reads needs memory for one of them at a time
-                for group, of_group in zip(groups, advantages, strict=True):
-                    writer.write_table(_table(step, group, of_group))
-            fresh.replace(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                fresh.unlink()
-            raise StoreError(
-                f"{path} could not be written: {error}. Free space or mend the folder's rights, "
-                "then start the run again: it resumes from its last checkpoint."
-            ) from error
+            store_files.write(path, [step], tables, most_groups=len(pairs))
+        if len(self._loose()) >= 2 * STEPS_PACKED:
+            self.pack(keep=STEPS_PACKED)
         return path
+
+    def pack(self, *, keep: int = 0) -> list[int]:
+        """Put loose steps together into files of up to `STEPS_PACKED`, and clear up after a kill.
+
+        Args:
+            keep: newest steps that stay as they are.
+
+        Returns:
+            The steps that were packed.
+
+        Raises:
+            StoreError: the disk is full or not writable, or a file is damaged.
+        """
+        packed: list[int] = []
+        self._remove_drafts()
+        for file in self._packed_files():
+            if doubled := sorted(set(self._steps_of(file)) & set(self._loose())):
+                # a kill came before the loose files went, or a step was taken again since
+                kept = sorted({*self._steps_of(file), *doubled})
+                self._pack_into(file, kept)
+                packed += doubled
+        loose = self._loose()
+        small = [
+            step
+            for step in sorted(loose)[: max(len(loose) - keep, 0)]
+            if loose[step].stat().st_size < LARGE_BYTES
+        ]
+        for first in range(0, len(small), STEPS_PACKED):
+            some = small[first : first + STEPS_PACKED]
+            name = f"steps-{some[0]:06d}-{some[-1]:06d}.parquet"
+            self._pack_into(self.folder / name, some)
+            packed += some
+        return packed
 
     def read(self, step: int) -> list[Group]:
         """The groups of one step, as they were written.
 
         Raises:
-            StoreError: the step was not stored, or its file is damaged.
+            StoreError: the step was not stored, or its rows are damaged.
         """
-        groups = []
-        with self._open(step) as file:
-            for place in range(file.num_row_groups):
-                try:
-                    rows = file.read_row_group(place)
-                except (OSError, pa.ArrowInvalid) as error:
-                    raise self._damaged(step, error) from error
-                groups.append(_group(rows))
-        return groups
+        with self._open(step) as part:
+            if part.lost([step]):
+                raise StoreError(_cut(part, [step]))
+            return list(store_rows.groups(part.read(step)))
 
     def steps(self) -> list[int]:
         """Steps that are stored, in order."""
-        found = (FILE.fullmatch(path.name) for path in self.folder.glob("step-*.parquet"))
-        return sorted(int(match[1]) for match in found if match)
+        return sorted(self._places())
 
     def scan(
         self,
@@ -173,50 +149,146 @@ class RolloutStore:
         Example:
             store.scan(["trace", "reply"], where=field("solved") & (field("env") == "arithmetic"))
         """
+        for batch in self.batches(columns, where, steps=steps):
+            yield from batch.to_pylist()
+
+    def batches(
+        self,
+        columns: Sequence[str],
+        where: pc.Expression | None = None,
+        *,
+        steps: Sequence[int] | None = None,
+        on_cut: Callable[[str], None] | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """As `scan`, in Arrow's own form: for a store that is larger than memory.
+
+        Args:
+            columns, where, steps: as for `scan`.
+            on_cut: told in a sentence of every file whose end is missing, whose whole row groups
+                are then read all the same; without it such a file is an error.
+
+        Raises:
+            StoreError: as `scan`.
+        """
         unknown = set(columns) - set(SCHEMA.names)
         if unknown:
             raise StoreError(
                 f"the rollout store has no column {', '.join(sorted(unknown))}. "
                 f"It has {', '.join(SCHEMA.names)}."
             )
-        for step in self.steps() if steps is None else steps:
-            with self._open(step):
-                data = ds.dataset(self._file(step), schema=SCHEMA, format=CHECKED)
-            try:
-                for batch in data.to_batches(columns=list(columns), filter=where):
-                    yield from batch.to_pylist()
-            except (OSError, pa.ArrowInvalid) as error:
-                raise self._damaged(step, error) from error
+        places = self._places()
+        rest = sorted(places) if steps is None else list(steps)
+        while rest:
+            with self._open(rest[0], places) as part:
+                here = [step for step in rest if places.get(step) == part.path] or rest[:1]
+                if part.lost(here):
+                    if on_cut is None:
+                        raise StoreError(_cut(part, here))
+                    on_cut(_cut(part, here))
+                yield from part.batches(columns, where, here)
+            rest = [step for step in rest if step not in set(here)]
 
     def drop_after(self, step: int) -> list[int]:
         """Remove what was stored for later steps, before a resumed run takes them again.
 
         Returns:
             The steps that were removed.
+
+        Raises:
+            StoreError: the disk is full or not writable.
         """
         later = [stored for stored in self.steps() if stored > step]
-        for stored in later:
-            self._file(stored).unlink()
+        for file in self._packed_files():
+            kept = [stored for stored in self._steps_of(file) if stored <= step]
+            if kept == list(self._steps_of(file)):
+                continue
+            if kept:
+                self._pack_into(self.folder / f"steps-{kept[0]:06d}-{kept[-1]:06d}.parquet", kept)
+            file.unlink()
+        for stored, file in self._loose().items():
+            if stored > step:
+                file.unlink()
+        self._remove_drafts()
         return later
 
-    def _file(self, step: int) -> Path:
-        return self.folder / f"step-{step:06d}.parquet"
+    # files
 
-    def _open(self, step: int) -> pq.ParquetFile:
-        try:
-            return pq.ParquetFile(self._file(step), page_checksum_verification=True)
-        except FileNotFoundError as error:
-            kept = self.steps()
-            has = f"steps {kept[0]} to {kept[-1]}" if kept else "nothing"
-            raise StoreError(f"{self.folder} holds no step {step}: it holds {has}.") from error
-        except (OSError, pa.ArrowInvalid) as error:
-            raise self._damaged(step, error) from error
+    def _remove_drafts(self) -> None:
+        """Remove what writers that were killed left behind."""
+        for draft in self.folder.glob(".step*.parquet.*"):
+            draft.unlink(missing_ok=True)
 
-    def _damaged(self, step: int, error: Exception) -> StoreError:
-        return StoreError(
-            f"{self._file(step)} is cut short or damaged ({error}). Remove it, and either go "
-            "without that step or resume from a checkpoint before it to sample the step again."
-        )
+    def _loose(self) -> dict[int, Path]:
+        found = ((FILE.fullmatch(path.name), path) for path in self.folder.glob("step-*.parquet"))
+        return {int(match[1]): path for match, path in found if match}
+
+    def _packed_files(self) -> list[Path]:
+        return [
+            path for path in sorted(self.folder.glob("steps-*.parquet")) if FILE.match(path.name)
+        ]
+
+    def _steps_of(self, file: Path) -> tuple[int, ...]:
+        state = file.stat()
+        key = (file.name, state.st_size, state.st_mtime_ns)
+        if key not in self._packed:
+            with _opened(file) as part:
+                self._packed[key] = part.steps
+        return self._packed[key]
+
+    def _places(self) -> dict[int, Path]:
+        """Which file counts for every step."""
+        places: dict[int, Path] = {}
+        for file in self._packed_files():
+            with suppress(FileNotFoundError):  # packed anew since it was listed
+                places |= dict.fromkeys(self._steps_of(file), file)
+        return places | self._loose()
+
+    @contextmanager
+    def _open(self, step: int, places: dict[int, Path] | None = None) -> Iterator[Part]:
+        """The file that counts for `step`; `places` are brought up to date where it has moved."""
+        places = self._places() if places is None else places
+        with ExitStack() as stack:
+            try:
+                part = stack.enter_context(_opened(places[step]))
+            except (KeyError, FileNotFoundError):
+                places |= self._places()  # the run that is being read has packed it meanwhile
+                if step not in places:
+                    kept = sorted(places)
+                    has = f"steps {kept[0]} to {kept[-1]}" if kept else "nothing"
+                    raise StoreError(
+                        f"{self.folder} holds no step {step}: it holds {has}."
+                    ) from None
+                part = stack.enter_context(_opened(places[step]))
+            yield part
+
+    def _pack_into(self, path: Path, steps: Sequence[int]) -> None:
+        """Write these steps into `path` and then remove the loose files of theirs."""
+        places = self._places()
+
+        def tables() -> Iterator[pa.Table]:
+            return _gathered(self._tables(steps, places))
+
+        groups = sum(self._num_groups(file) for file in {places[step] for step in steps})
+        with _told(path):
+            store_files.write(path, steps, tables, most_groups=groups)
+            for step in steps:
+                (self.folder / f"step-{step:06d}.parquet").unlink(missing_ok=True)
+
+    def _tables(self, steps: Sequence[int], places: dict[int, Path]) -> Iterator[pa.Table]:
+        for step in steps:
+            with self._open(step, places) as part:
+                if part.lost([step]):
+                    raise StoreError(_cut(part, [step]))
+                rows = part.read(step)
+            missing = [name for name in SCHEMA.names if name not in rows.column_names]
+            for name in missing:
+                kind = SCHEMA.field(name).type
+                rows = rows.append_column(name, pa.nulls(rows.num_rows, kind))
+            yield rows.select(SCHEMA.names)
+
+    def _num_groups(self, file: Path) -> int:
+        with _opened(file) as part:
+            return int(part.file.num_row_groups)
 
 
 def field(name: str) -> pc.Expression:
@@ -224,156 +296,57 @@ def field(name: str) -> pc.Expression:
     return pc.field(name)
 
 
-def _table(step: int, group: Group, advantages: Sequence[float]) -> pa.Table:
-    task = _json(asdict(group.task))
-    shared = {
-        "step": step,
-        "env": group.task.env,
-        "task_id": group.task.id,
-        "index": group.index,
-        "task": task,
-        "prompt": "\n\n".join(message.content for message in group.task.messages),
-        "pass_rate": group.pass_rate,
-        "early_pass_rate": group.early_pass_rate,
-        "num_unscored": group.num_unscored,
-        "seconds": _json(group.seconds),
-    }
-    rows = [
-        shared
-        | _row(attempt)
-        | {"trace": f"{step}/{group.index}/{place}", "attempt": place, "advantage": advantage}
-        for place, (attempt, advantage) in enumerate(zip(group.attempts, advantages, strict=True))
-    ]
-    told = [attempt.trajectory for attempt in group.attempts]
-    columns: dict[str, list[NDArray[Any] | None]] = {
-        "token_ids": [one.token_ids for one in told],
-        "sampled": [one.sampled for one in told],
-        "behaviour_logp": [one.behaviour_logp for one in told],
-        "versions": [one.versions for one in told],
-        "kept_ids": [one.kept.ids for one in told],
-        "kept_starts": [one.kept.starts for one in told],
-        "routed_experts": [
-            None if one.routed_experts is None else one.routed_experts.reshape(-1) for one in told
-        ],
-    }
-    return pa.table(
-        [
-            _ragged(columns[name], ARRAYS[name])
-            if name in columns
-            else pa.array([row[name] for row in rows], SCHEMA.field(name).type)
-            for name in SCHEMA.names
-        ],
-        schema=SCHEMA,
+def _gathered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Small tables put together up to the bounds of a row group."""
+    waiting: list[pa.Table] = []
+    rows = size = 0
+    for table in tables:
+        if waiting and (
+            rows + table.num_rows > ROWS_AT_ONCE or size + table.nbytes > BYTES_AT_ONCE
+        ):
+            yield pa.concat_tables(waiting).unify_dictionaries()
+            waiting, rows, size = [], 0, 0
+        if table.num_rows:
+            waiting.append(table)
+            rows, size = rows + table.num_rows, size + table.nbytes
+    if waiting:
+        yield pa.concat_tables(waiting).unify_dictionaries()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{path} could not be written: {error}. Free space or mend the folder's rights, "
+            "then start the run again: it resumes from its last checkpoint."
+        ) from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Part]:
+    with _damage_told(path), store_files.opened(path) as part:
+        yield part
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowInvalid) as error:
+        raise StoreError(
+            f"{path} is cut short or damaged ({error}). Remove it, and either go without its "
+            "steps or resume from a checkpoint before them to sample them again."
+        ) from error
+
+
+def _cut(part: Part, steps: Sequence[int]) -> str:
+    wanted = part.groups_of(steps)
+    whole = len(wanted) - len(part.lost(steps))
+    return (
+        f"{part.path} is cut short: of the {len(wanted)} row groups wanted, {whole} are whole. "
+        "Copy the file again, or remove it and go without its steps."
     )
-
-
-def _row(attempt: Attempt) -> dict[str, Any]:
-    told, grade, reward = attempt.trajectory, attempt.grade, attempt.reward
-    experts = told.routed_experts
-    return {
-        "messages": _json([asdict(message) for message in told.messages]),
-        "reply": told.reply,
-        "ending": told.ending.value,
-        "num_tokens": len(told.token_ids),
-        "num_sampled": told.num_sampled,
-        "num_cut": told.num_cut,
-        "oldest_version": told.oldest_version,
-        "solved": grade.solved,
-        "passed": grade.passed,
-        "grade": grade.reward,
-        "grade_parts": _json(grade.parts),
-        "reason": grade.reason,
-        "reward_task": reward.task,
-        "reward_language": reward.language,
-        "reward_length": reward.length,
-        "reward_repetition": reward.repetition,
-        "reward_truncation": reward.truncation,
-        "reward_total": reward.total,
-        "experts_shape": None if experts is None else list(experts.shape),
-    }
-
-
-def _ragged(arrays: Sequence[NDArray[Any] | None], kind: pa.DataType) -> pa.ListArray:
-    """One list per row, straight from the arrays' memory."""
-    lengths = [0 if array is None else len(array) for array in arrays]
-    starts = np.zeros(len(arrays) + 1, np.int32)
-    np.cumsum(lengths, out=starts[1:])
-    present = [array for array in arrays if array is not None]
-    values = np.concatenate(present) if present else np.zeros(0, kind.to_pandas_dtype())
-    is_missing = pa.array([array is None for array in arrays])
-    return pa.ListArray.from_arrays(starts, pa.array(values, kind), mask=is_missing)
-
-
-def _group(rows: pa.Table) -> Group:
-    (batch,) = rows.combine_chunks().to_batches()
-    arrays = {name: _split(batch.column(name)) for name in ARRAYS}
-    # what was stored before a column was there lacks it
-    stored = [name for name in SCHEMA.names if name in batch.schema.names]
-    plain = batch.select([name for name in stored if name not in ARRAYS]).to_pylist()
-    first = plain[0]
-    return Group(
-        index=first["index"],
-        task=_task(json.loads(first["task"])),
-        attempts=tuple(
-            _attempt(row, {name: column[place] for name, column in arrays.items()})
-            for place, row in enumerate(plain)
-        ),
-        early_pass_rate=first["early_pass_rate"],
-        num_unscored=first["num_unscored"],
-        seconds=json.loads(first["seconds"]),
-    )
-
-
-def _split(column: pa.ListArray) -> list[NDArray[Any] | None]:
-    values = column.values.to_numpy(zero_copy_only=False)
-    starts = column.offsets.to_numpy()
-    return [
-        values[starts[row] : starts[row + 1]] if column[row].is_valid else None
-        for row in range(len(column))
-    ]
-
-
-def _attempt(row: Mapping[str, Any], arrays: Mapping[str, Any]) -> Attempt:
-    experts = arrays["routed_experts"]
-    return Attempt(
-        trajectory=Trajectory(
-            token_ids=arrays["token_ids"],
-            sampled=arrays["sampled"],
-            behaviour_logp=arrays["behaviour_logp"],
-            kept=KeptTokens(ids=arrays["kept_ids"], starts=arrays["kept_starts"]),
-            versions=arrays["versions"],
-            ending=Ending(row["ending"]),
-            messages=tuple(_message(message) for message in json.loads(row["messages"])),
-            reply=row["reply"],
-            num_cut=row["num_cut"],
-            routed_experts=None if experts is None else experts.reshape(row["experts_shape"]),
-        ),
-        grade=Grade(
-            reward=row["grade"],
-            passed=row["passed"],
-            parts=json.loads(row["grade_parts"]),
-            reason=row["reason"],
-        ),
-        reward=RewardBreakdown(
-            task=row["reward_task"],
-            language=row["reward_language"],
-            length=row["reward_length"],
-            repetition=row.get("reward_repetition", 0.0),
-            truncation=row.get("reward_truncation", 0.0),
-            total=row["reward_total"],
-        ),
-    )
-
-
-def _task(fields: dict[str, Any]) -> Task:
-    messages = tuple(_message(message) for message in fields.pop("messages"))
-    return Task(messages=messages, tools=tuple(fields.pop("tools")), **fields)
-
-
-def _message(fields: dict[str, Any]) -> Message:
-    calls = tuple(ToolCall(**call) for call in fields.pop("tool_calls"))
-    return Message(tool_calls=calls, **fields)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
