@@ -117,6 +117,11 @@ class Checkpoint:
         """Whether a complete checkpoint stands there."""
         return not self.missing()
 
+    @property
+    def has_trainer_state(self) -> bool:
+        """Whether training can go on from it with its optimizer's moments."""
+        return (self.path / TRAINER_STATE).is_file()
+
     def missing(self) -> tuple[str, ...]:
         """Names of what a complete checkpoint has and this folder lacks; empty when complete."""
         _put_back(self.path)
@@ -145,6 +150,8 @@ class Checkpoint:
     def model(self, **kwargs: Any) -> Any:
         """The model, by `AutoModelForCausalLM.from_pretrained(path, **kwargs)`."""
         from transformers import AutoModelForCausalLM
+
+        import base_model.model  # noqa: F401 - makes our own architecture known
 
         with _no_progress_bars():
             return AutoModelForCausalLM.from_pretrained(self.require().path, **kwargs)

@@ -92,7 +92,7 @@ class ModelShape:
             size = getattr(self, field.name)
             if field.name == "pattern":
                 continue
-            least = 0 if field.name in may_be_zero else 1
+            least = 0 if field.name in may_be_zero else 2 if field.name == "window" else 1
             if not isinstance(size, int) or size < least:
                 raise ShapeError(f"{field.name} = {size!r}: give a whole number, {least} or more.")
 
