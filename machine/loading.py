@@ -30,10 +30,15 @@ def load(path: str, overrides: Sequence[tuple[str, str]] = ()) -> RunConfig:
     Raises:
         BadConfig: the file or a key is wrong.
     """
-    raw = _read(path)
+    return load_as(RunConfig, path, overrides)
+
+
+def load_as(tree: type[Tree], path: str, overrides: Sequence[tuple[str, str]] = ()) -> Tree:
+    """As `load`, for a config tree other than a run's."""
+    raw = read_toml(path)
     for key, value in overrides:
         _override(raw, key, value)
-    return check(raw, source=path)
+    return check_as(tree, raw, source=path)
 
 
 def from_overrides(overrides: Sequence[tuple[str, str]]) -> RunConfig:
@@ -46,15 +51,16 @@ def from_overrides_as(tree: type[Tree], overrides: Sequence[tuple[str, str]]) ->
     raw: dict[str, Any] = {}
     for key, value in overrides:
         _override(raw, key, value)
-    return _check_as(tree, raw, source="command line")
+    return check_as(tree, raw, source="command line")
 
 
 def check(raw: Mapping[str, Any], *, source: str) -> RunConfig:
     """Validate a raw tree; `source` names it in the error."""
-    return _check_as(RunConfig, raw, source=source)
+    return check_as(RunConfig, raw, source=source)
 
 
-def _check_as(tree: type[Tree], raw: Mapping[str, Any], *, source: str) -> Tree:
+def check_as(tree: type[Tree], raw: Mapping[str, Any], *, source: str) -> Tree:
+    """Validate a raw tree of any kind; `source` names it in the error."""
     try:
         return tree.model_validate(raw)
     except ValidationError as error:
@@ -62,7 +68,12 @@ def _check_as(tree: type[Tree], raw: Mapping[str, Any], *, source: str) -> Tree:
         raise BadConfig(f"{source}: {_sentence(first, tree)}") from error
 
 
-def _read(path: str) -> dict[str, Any]:
+def read_toml(path: str) -> dict[str, Any]:
+    """A TOML file as it stands.
+
+    Raises:
+        BadConfig: it is missing, unreadable or not TOML.
+    """
     file = Path(path).expanduser()
     if file.is_dir():
         raise BadConfig(
