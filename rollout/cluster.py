@@ -356,7 +356,7 @@ def _start(
         "max_restarts": -1,
         "max_task_retries": 0,
         "max_concurrency": CALLS_AT_ONCE,
-        "scheduling_strategy": "SPREAD",
+        "scheduling_strategy": setting.placement,
     }
     if known_as:
         options["name"] = known_as

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from envs.config import EnvConfig
 from rewards.config import RewardsConfig
@@ -32,5 +33,7 @@ class Setting:
     """By name, for graders that ask one."""
     graders: tuple[str, ...] = ()
     """Names of the actors that grade (`rewards.cluster.Graders`); without, each worker grades."""
+    placement: Any = "SPREAD"
+    """Ray's scheduling strategy of the actors: spread over the cluster, or a placement group."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Environment variables of the actors' processes."""

@@ -1,0 +1,66 @@
+"""The base of a small machine: a tokenizer and a model trained on text and beginnings of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from base_model.checkpoint import Checkpoint
+from base_model.config import BaseConfig, PretrainConfig
+from base_model.corpus import HeldOut, paragraphs
+from base_model.machine_corpus import Beginning, BeginningsConfig, BeginningsCorpus
+from base_model.pretrain import OnMetrics, pretrain
+from base_model.quickstart import new_model
+from base_model.tokenizer import train_tokenizer
+
+TASKS_FOR_TOKENIZER = 2000
+"""Of every kind."""
+
+
+def build_machine_base(
+    base: BaseConfig,
+    beginnings: BeginningsConfig,
+    kinds: Sequence[Sequence[Beginning]],
+    *,
+    folder: Path,
+    is_held_out: HeldOut,
+    on_progress: OnMetrics | None = None,
+) -> Checkpoint:
+    """Train the base into `folder/model`; the same call resumes after a kill.
+
+    Args:
+        base: tokenizer, model and training; what it says of a corpus is not read.
+        beginnings: shares of the corpus.
+        kinds: tasks of every kind, none of them held out.
+        folder: where the training lives.
+        is_held_out: says of a problem such as "347+285" in a text whether it is kept for testing.
+        on_progress: told how the training goes.
+
+    Raises:
+        CheckpointError: the disk refused.
+    """
+    texts = paragraphs(is_held_out)
+    tokenizer = train_tokenizer(
+        _shown(texts, kinds), vocab_size=base.vocab_size, max_context=base.model.max_context
+    )
+    training: PretrainConfig = base.training
+    corpus = BeginningsCorpus(beginnings, tokenizer, kinds=kinds, texts=texts, seed=training.seed)
+    return pretrain(
+        lambda: new_model(base.model, tokenizer),
+        tokenizer,
+        corpus,
+        training,
+        folder=folder,
+        provenance={
+            "base": base.model_dump(mode="json"),
+            "beginnings": beginnings.model_dump(mode="json"),
+        },
+        on_metrics=on_progress,
+    )
+
+
+def _shown(texts: Sequence[str], kinds: Sequence[Sequence[Beginning]]) -> Iterator[str]:
+    yield from texts
+    for tasks in kinds:
+        for task in tasks[:TASKS_FOR_TOKENIZER]:
+            yield task.prompt + task.careful
