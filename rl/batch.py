@@ -77,7 +77,7 @@ class Batch:
             budget: tokens of a piece; a sequence longer than that goes alone.
             layout: how rows are made.
             width: tokens of a row at which attention costs as much as all the rest of a layer
-                (about twice the model's width); with `Layout.SHARED` it limits a row's length.
+                (about five times the model's width); with `Layout.SHARED` it limits a row's length.
         """
         return lay_out(self.bundles, budget, layout=layout, width=width)
 
