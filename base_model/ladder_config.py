@@ -51,7 +51,9 @@ class LadderData(Config):
     """Folder of one; empty trains one on the sources."""
     vocab_size: int = Field(1024, ge=300)
     """Of the one that is trained."""
-    held_out_every: int = Field(40, ge=2)
+    training_mb: float = Field(4.0, gt=0)
+    """Text that it is trained on, taken evenly from all sources."""
+    held_out_every: int = Field(20, ge=2)
     """Every so many-th document of a source is never trained on but scored."""
     held_out_tokens: int = Field(20_000, ge=100)
     """Scored of each source, at most."""
