@@ -43,8 +43,16 @@ def draw(
     path: Path,
     *,
     entropy_target: float | None = None,
+    stars: Sequence[int] = (),
 ) -> None:
     """Draw the first figure of a report into `path`; its suffix chooses PNG or SVG.
+
+    Args:
+        steps: of the columns.
+        columns: metric name to one value a step.
+        path: of the picture.
+        entropy_target: drawn as a line.
+        stars: steps at which the climb was distilled, marked on the pass rate.
 
     Raises:
         OSError: `path` cannot be written.
@@ -59,6 +67,7 @@ def draw(
         top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(1.6, 1, 1))
         training = _curve(top, steps, columns.get("pass_rate/sampled"), BLUE)
         held_out = _dots(top, steps, columns.get("eval/pass_rate"), ORANGE)
+        _stars(top, steps, columns.get("pass_rate/sampled"), stars)
         _label(top, steps, {"training": (training, BLUE), "held-out": (held_out, ORANGE)})
         top.set(title="Pass rate", ylim=(0, 1.02))
         _curve(middle, steps, columns.get("response/length"), GREEN)
@@ -113,6 +122,15 @@ def _dots(axes: Any, steps: Sequence[int], values: Values | None, colour: str) -
     at, rates = zip(*measured, strict=True)
     axes.plot(at, rates, color=colour, linewidth=1.2, marker="o", markersize=4.5, clip_on=False)
     return float(rates[-1])
+
+
+def _stars(axes: Any, steps: Sequence[int], values: Values | None, stars: Sequence[int]) -> None:
+    """Mark these steps on a smoothed curve."""
+    height = dict(zip(steps, smooth(values or ()), strict=False))
+    known = [step for step in stars if math.isfinite(height.get(step, math.nan))]
+    if known:
+        heights = [height[step] for step in known]
+        axes.plot(known, heights, "*", color="#1c1f23", markersize=11, clip_on=False)
 
 
 def _label(axes: Any, steps: Sequence[int], ends: Mapping[str, tuple[float, str]]) -> None:

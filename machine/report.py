@@ -14,7 +14,9 @@ from machine.files import explained, write_atomically
 from machine.metrics import EVENT
 from machine.report_figures import PHASES, specify
 from machine.report_page import Page, render
+from machine.report_restarts import segments, sentences
 from machine.report_rollouts import sample
+from machine.restart import read_restarts
 from machine.run import RunFolder, RunInfo
 
 MOST_STEPS = 1500
@@ -60,7 +62,8 @@ def save_picture(run: RunFolder | Path | str, path: Path | str) -> Path:
     _steps, columns = _columns(run.metrics.read())
     target = _targets(run.read_config() or {}).get("entropy")
     with explained(path):
-        picture.draw(_steps, columns, path, entropy_target=target)
+        stars = [made.step for made in read_restarts(run)]
+        picture.draw(_steps, columns, path, entropy_target=target, stars=stars)
     return path
 
 
@@ -68,6 +71,7 @@ def _page(run: RunFolder, info: RunInfo, config: Line, lines: Sequence[Line]) ->
     steps, columns = _columns(lines)
     rollouts = sample(run.rollouts)
     text = run.config_file.read_text(encoding="utf-8") if config else ""
+    restarts = read_restarts(run)
     return Page(
         name=run.name,
         status=info.status,
@@ -75,13 +79,14 @@ def _page(run: RunFolder, info: RunInfo, config: Line, lines: Sequence[Line]) ->
         cause=info.cause,
         headline=_headline(lines),
         tiles=_tiles(lines),
-        notes=[] if lines else ["No step has been finished yet."],
+        notes=sentences(restarts, lines) if lines else ["No step has been finished yet."],
         facts=_facts(info),
         config=text,
         data={
             "steps": steps,
             "columns": columns,
             "events": _events(info, lines),
+            "segments": segments(restarts, str(info.provenance.get("model", ""))),
             "figures": specify(columns, targets=_targets(config)),
             "rollouts": rollouts,
         },
@@ -137,8 +142,9 @@ def _events(info: RunInfo, lines: Sequence[Line]) -> list[dict[str, Any]]:
     ]
     for line in lines:
         for text in line.get(EVENT) or ():
-            mark = "★" if text.startswith("distill") else "▾"
-            events.append({"step": line["step"], "text": text, "mark": mark})
+            is_distilled = text.startswith("distill")
+            mark = {"mark": "★" if is_distilled else "▾", "onCurve": is_distilled}
+            events.append({"step": line["step"], "text": text} | mark)
     return events
 
 

@@ -45,10 +45,11 @@ def _climb(targets: Mapping[str, float]) -> Spec:
     return _figure(
         "climb",
         "The climb",
-        "Pass rate, response length and entropy on one axis. Thin: each step. Thick: smoothed.",
+        "Pass rate, response length and entropy on one axis. Thin: each step. Thick: smoothed. "
+        "A star: distilled, and gone on from that; one colour for each base.",
         _panel(
             "Pass rate",
-            _series("training", "pass_rate/sampled", "a"),
+            _series("training", "pass_rate/sampled", "a") | {"segments": True},
             _series("held-out", "eval/pass_rate", "b", dots=True),
             height=190,
             range=[0, 1],

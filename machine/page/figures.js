@@ -188,23 +188,13 @@ class Figure {
   }
 
   drawSeries({ panel, y }, series, ends) {
+    if (series.segments && page.segments.length) {
+      this.drawSegments({ panel, y }, series, ends);
+      return;
+    }
     const values = column(series.key);
     const shown = series.dots || series.exact ? values : smooth(values);
-    const path = (numbers) => {
-      let line = "", before = null;
-      numbers.forEach((value, i) => {
-        if (value === null || (panel.log && value <= 0)) {
-          // a number that is measured only now and then is joined across the steps between
-          if (!series.dots) before = null;
-          return;
-        }
-        const x = this.x(page.steps[i]).toFixed(1), at = y(value).toFixed(1);
-        if (before === null) line += `M${x} ${at}`;
-        else line += series.exact ? `H${x}V${at}` : `L${x} ${at}`;
-        before = i;
-      });
-      return line;
-    };
+    const path = (numbers) => this.line({ panel, y }, series, numbers);
     if (shown !== values) element(this.svg, "path", { class: `raw ${series.tone}`, d: path(values) });
     element(this.svg, "path", { class: `curve ${series.tone}`, d: path(shown) });
     if (series.dots) {
@@ -214,6 +204,40 @@ class Figure {
     }
     const last = [...shown].reverse().find((value) => value !== null && !(panel.log && value <= 0));
     if (last !== undefined) ends.push({ y: y(last), name: series.name, tone: series.tone });
+  }
+
+  line({ panel, y }, series, numbers) {
+    let line = "", before = null;
+    numbers.forEach((value, i) => {
+      if (value === null || (panel.log && value <= 0)) {
+        // a number that is measured only now and then is joined across the steps between
+        if (!series.dots) before = null;
+        return;
+      }
+      const x = this.x(page.steps[i]).toFixed(1), at = y(value).toFixed(1);
+      if (before === null) line += `M${x} ${at}`;
+      else line += series.exact ? `H${x}V${at}` : `L${x} ${at}`;
+      before = i;
+    });
+    return line;
+  }
+
+  // A curve in one piece from each distillation to the next, coloured by base, with a star on each.
+  drawSegments({ panel, y }, series, ends) {
+    const values = column(series.key), labels = new Map(), stars = [];
+    page.segments.forEach((segment, k) => {
+      const until = k + 1 < page.segments.length ? page.segments[k + 1].after : Infinity;
+      const own = values.map((value, i) => (page.steps[i] > segment.after && page.steps[i] <= until ? value : null));
+      const shown = smooth(own);
+      if (shown !== own) element(this.svg, "path", { class: `raw ${segment.tone}`, d: this.line({ panel, y }, series, own) });
+      element(this.svg, "path", { class: `curve ${segment.tone}`, d: this.line({ panel, y }, series, shown) });
+      const last = shown.findLastIndex((value) => value !== null);
+      if (last < 0) return;
+      labels.set(segment.base, { y: y(shown[last]), name: segment.base || series.name, tone: segment.tone });
+      if (until !== Infinity) stars.push([page.steps[last], shown[last]]);
+    });
+    for (const [step, value] of stars) element(this.svg, "text", { class: "star", x: this.x(step), y: y(value) + 6, "text-anchor": "middle" }, "★");
+    ends.push(...labels.values());
   }
 
   drawStack(placed, ends) {
@@ -265,7 +289,7 @@ class Figure {
       if (event.step < first || event.step > last) continue;
       const x = this.x(event.step);
       for (const { top, bottom } of this.panels) element(this.svg, "line", { class: "event", x1: x, x2: x, y1: top, y2: bottom });
-      element(this.svg, "text", { x, y: this.panels[0].top + 9, "text-anchor": "middle" }, event.mark);
+      if (!event.onCurve) element(this.svg, "text", { x, y: this.panels[0].top + 9, "text-anchor": "middle" }, event.mark);
     }
   }
 
