@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from machine.data_cli import data, tokenizer
 from machine.loading import BadConfig, load, page
 from machine.pipeline_cli import run_whole
 from machine.restart_cli import rebase
@@ -228,8 +229,10 @@ def report(run: str) -> None:
     click.echo(f"wrote {write_report(Path(run))}")
 
 
+munro.add_command(data)
 munro.add_command(rebase)
 munro.add_command(run_whole)
+munro.add_command(tokenizer)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 SENTENCES = frozenset(
     {
         "base_model.checkpoint.CheckpointError",
+        "base_model.data.errors.DataError",
         "base_model.ladder.ShapeError",
         "distill.preference.CannotTrain",
         "distill.sources.CannotDistill",

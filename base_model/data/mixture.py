@@ -125,11 +125,12 @@ class Mixture:
         """
         for share, weight in zip(self._shares, self._weight_S, strict=True):
             epochs = self.epochs(num_tokens)[share.source.name]
+            fits = float(weight) * share.max_epochs / epochs
             if epochs > share.max_epochs:
                 raise SourceExhausted(
                     f"source {share.source.name} would be read {epochs:.1f} times in "
                     f"{num_tokens:,.0f} tokens, its cap is {share.max_epochs:g}: at most a share "
-                    f"of {float(weight) * share.max_epochs / epochs:.3g} fits (it has {weight:.3g}); "
+                    f"of {fits:.3g} fits (it has {weight:.3g}); "
                     f"train on at most {self.most_tokens:,.0f} tokens, or raise its max_epochs."
                 )
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from base_model.data import html
 from base_model.data.config import LimitsConfig, SourceConfig
 from base_model.data.documents import Counts, Document
 from base_model.data.errors import DataError
@@ -39,6 +40,8 @@ def read(
         if len(text) > most:
             counts.dropped["read/too large"] += 1
             continue
+        if piece.format == "html" and isinstance(text, bytes):
+            text = html.decoded(text)
         decoded = decode(text)
         if decoded is None:
             counts.dropped["read/invalid UTF-8"] += 1
@@ -46,7 +49,8 @@ def read(
             counts.dropped["read/empty"] += 1
         else:
             group = _repository(piece) if piece.format == "code" else ""
-            yield Document(key=key, text=decoded, group=group)
+            # a file's name may be no UTF-8, and what names a document must be
+            yield Document(key=key.encode(errors="replace").decode(), text=decoded, group=group)
 
 
 def records(

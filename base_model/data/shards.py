@@ -26,6 +26,8 @@ from base_model.data.errors import DataError
 MANIFEST = "shards.json"
 FORMAT = 1
 WIDEST_SHORT = 1 << 16
+PROBE = "def f(x):\n\treturn [x1, 2023.5]  # It's naïve; 東京, ok?\n\n    END_OF  text"
+"""Text that tokenizers with one vocabulary and different rules cut differently."""
 
 TokenIds = NDArray[np.int64]
 Learned = NDArray[np.bool_]
@@ -114,12 +116,9 @@ def write_manifest(
 
 
 def fingerprint(tokenizer: Any) -> str:
-    """A short name of a fast tokenizer that changes when any text may be tokenised otherwise."""
-    state = (
-        tokenizer.backend_tokenizer.to_str()
-        if hasattr(tokenizer, "backend_tokenizer")
-        else (json.dumps(sorted(tokenizer.get_vocab().items())))
-    )
+    """A short name of a tokenizer: the same for the same vocabulary and rules of cutting text."""
+    probed = tokenizer(PROBE, add_special_tokens=False)["input_ids"]
+    state = json.dumps([sorted(tokenizer.get_vocab().items()), probed])
     return hashlib.sha256(state.encode()).hexdigest()[:16]
 
 

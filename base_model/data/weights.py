@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from base_model.data.config import MemorisationConfig
 from base_model.data.errors import SourceExhausted
 
 
@@ -52,3 +55,36 @@ def capped_weights(
     left = 1 - sum(fixed.values())
     shares = fixed | {name: weight / total * left for name, weight in free.items()}
     return {name: shares.get(name, 0.0) for name in weights}
+
+
+def memorisation(
+    nll_before: Sequence[float], nll_after: Sequence[float], threshold: float
+) -> float:
+    """m_s: the share of a source's improvement that comes from tokens it has learned by heart.
+
+    m_s = sum over tokens with nll_after < threshold of (nll_before - nll_after), over the same sum
+    over all tokens (report, section 2.6, gives the definition in words; the formula is ours).
+
+    Args:
+        nll_before: nats of every token of a validation set of the source, at an earlier checkpoint.
+        nll_after: the same tokens at a later one.
+        threshold: nats below which a token counts as memorised.
+
+    Returns:
+        Between 0 and 1. 0 where nothing improved; 1 where memorised tokens improved by more than
+        all tokens together.
+    """
+    before, after = np.asarray(nll_before, np.float64), np.asarray(nll_after, np.float64)
+    if before.shape != after.shape:
+        raise ValueError(f"{before.shape} losses before, {after.shape} after: not the same tokens")
+    improvement = before - after
+    total = float(improvement.sum())
+    learned_by_heart = float(improvement[after < threshold].sum())
+    if total <= 0 or learned_by_heart <= 0:
+        return 0.0
+    return min(learned_by_heart / total, 1.0)
+
+
+def epoch_cap(memorised: float, config: MemorisationConfig) -> float:
+    """How often a source may be read: from `most_epochs` down to `least_epochs`, linear in m_s."""
+    return config.most_epochs - memorised * (config.most_epochs - config.least_epochs)
