@@ -39,8 +39,8 @@ setup: $(READY)  ## install, and nothing else
 climb: $(READY)  ## climb CONFIG, by default configs/quickstart.toml
 	@$(BIN)/munro climb $(CONFIG) $(ARGS)
 
-test: $(READY)  ## the tests that fit a laptop
-	@$(BIN)/python -m pytest -q -m "not slow and not gpu" $(ARGS)
+test: $(READY)  ## the tests that fit a laptop; two files at a time, for most of them wait
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not gpu" $(ARGS)
 
 test-all: $(READY)  ## the heavy tests too
 	@$(BIN)/python -m pytest -q -m "not gpu" $(ARGS)

@@ -90,8 +90,8 @@ class Learner:
             model.gradient_checkpointing_enable()
         policy = Policy(model, tile=config.logits_chunk)
         self._layout = layout_for(policy, share_prompts=config.share_prompts, device=device)
-        # at this many tokens a row's attention costs about what the rest of a layer does: its
-        # matrix products are 12 times the width's square, half of that in multiplications a token
+        # at this many tokens a row's attention costs about what the rest of a layer does: 2 widths
+        # of multiplications a column against 12 widths squared a token, and slower ones
         self._width = 5 * int(model.config.get_text_config().hidden_size)
         self._policy = self._world.shard(policy)
         self._optimizer = torch.optim.AdamW(
