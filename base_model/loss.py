@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from base_model.packing import PackedRows, attention_mask, has_target
+from base_model.packing import NO_DOCUMENT, PackedRows, attention_mask, has_target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +49,15 @@ def summed_loss(model: nn.Module, rows: PackedRows, *, apart: bool) -> SummedLos
     mask = attention_mask(document_BT, next(model.parameters()).dtype) if apart else None
     predicted = has_target(document_BT) & torch.from_numpy(rows.learned[:, 1:]).to(device)
     target_BT = token_ids_BT[:, 1:]
-    inputs = {"attention_mask": mask, "position_ids": position_BT, "use_cache": False}
+    inputs: dict[str, Any] = {
+        "attention_mask": mask,
+        "position_ids": position_BT,
+        "use_cache": False,
+    }
+    if _takes(model, "counted"):
+        inputs["counted"] = document_BT != NO_DOCUMENT
     columns = predicted.any(dim=0).nonzero().flatten()
-    if 2 * len(columns) < predicted.shape[1] and _chooses_logits(model):
+    if 2 * len(columns) < predicted.shape[1] and _takes(model, "logits_to_keep"):
         predicted, target_BT = predicted[:, columns], target_BT[:, columns]
         output = model(input_ids=token_ids_BT, logits_to_keep=columns, **inputs)
         logits_BTV = output.logits
@@ -70,5 +76,5 @@ def language_loss(model: nn.Module, rows: PackedRows, *, apart: bool) -> Tensor:
     return loss.nll / loss.num_targets
 
 
-def _chooses_logits(model: nn.Module) -> bool:
-    return "logits_to_keep" in inspect.signature(model.forward).parameters
+def _takes(model: nn.Module, argument: str) -> bool:
+    return argument in inspect.signature(model.forward).parameters

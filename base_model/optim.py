@@ -1,4 +1,4 @@
-"""AdamW with a weight decay of its own for attention, embeddings and norms.
+"""AdamW with a weight decay of its own for attention, embeddings, routers and norms.
 
 MAI-Thinking-1 report, section 2.6.2.
 """
@@ -13,15 +13,16 @@ from torch.optim import AdamW
 from base_model.config import OptimizerConfig
 
 ATTENTION = ("attn", "attention")
+ROUTER = (".router.weight", ".gate.weight")
 
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
-    """Every trainable parameter once, in four groups named in the key "name".
+    """Every trainable parameter once, in groups named in the key "name".
 
     Vectors (norm gains, biases) are "norm" wherever they stand; then the weights of
     `nn.Embedding` modules and of the output head are "embedding", those inside a module with
-    "attn" or "attention" in its name are "attention", the rest is "other". Empty groups are left
-    out.
+    "attn" or "attention" in its name are "attention", those that choose experts are "router"; the
+    rest is "other", the experts among them. Empty groups are left out.
     """
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     head = getattr(model, "get_output_embeddings", lambda: None)()
@@ -32,6 +33,7 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
         "other": config.weight_decay,
         "attention": config.attention_weight_decay,
         "embedding": config.embedding_weight_decay,
+        "router": config.router_weight_decay,
         "norm": config.norm_weight_decay,
     }
     members: dict[str, list[nn.Parameter]] = {name: [] for name in decays}
@@ -44,6 +46,8 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
             members["embedding"].append(parameter)
         elif any(word in name for word in ATTENTION):
             members["attention"].append(parameter)
+        elif name.endswith(ROUTER):
+            members["router"].append(parameter)
         else:
             members["other"].append(parameter)
     return [

@@ -54,7 +54,7 @@ def weights(checkpoint: Checkpoint) -> bytes:
 
 def repeatable(folder: Path) -> list[dict[str, Any]]:
     lines = (folder / "metrics.jsonl").read_text().splitlines()
-    timed = {"tokens_per_s", "seconds_left"}
+    timed = {"tokens_per_s", "seconds_left", "time/step"}
     return [{k: v for k, v in json.loads(line).items() if k not in timed} for line in lines]
 
 
