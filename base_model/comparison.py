@@ -89,7 +89,7 @@ class Flip:
     from_rung: str
     to_rung: str
     """Empty where the trends cross beyond the ladder only."""
-    at_cost: float = math.nan
+    at_cost: float | None = None
     """Where the trends cross, if they do beyond the ladder."""
     certain: bool
     """Beyond the noise at either end."""

@@ -41,6 +41,8 @@ from base_model.tokenizer import train_tokenizer
 TEXT_VERSION = 1
 """Raised whenever the same configuration would give other text."""
 READY = "data.json"
+OF_SCORING = ("held_out_every", "held_out_tokens")
+OF_MIXTURE = {"weight", "max_epochs", "category"}
 COUNTED_EXACTLY = 100_000
 PIECES_OF_A_DOCUMENT = 8
 """Rows' worth of a document that are scored, so that a few long ones do not make up a set."""
@@ -92,7 +94,7 @@ class LadderText:
     config: LadderData
     folder: Path
     key: str
-    """Changes with the text, the tokenizer and what is held out."""
+    """Changes with the text, the tokenizer and what is held out, not with the mixture."""
     vocab_size: int
 
     def tokenizer(self) -> Any:
@@ -161,10 +163,7 @@ def prepare(
             documents to hold any out.
     """
     say = note or (lambda _: None)
-    weightless = {"sources": {"__all__": {"weight", "max_epochs", "category"}}, "seed": True}
-    decisive = {"version": TEXT_VERSION, **config.model_dump(mode="json", exclude=weightless)}  # type: ignore[arg-type]
-    key = sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:8]
-    folder = folder / key
+    folder = folder / _key(config, *OF_SCORING)
     ready = folder / READY
     if not ready.is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -174,7 +173,7 @@ def prepare(
             _write(source, config, folder, tokenizer)
         ready.write_text(json.dumps({"vocab_size": len(tokenizer)}) + "\n", encoding="utf-8")
     vocab_size = int(json.loads(ready.read_text(encoding="utf-8"))["vocab_size"])
-    text = LadderText(config=config, folder=folder, key=key, vocab_size=vocab_size)
+    text = LadderText(config=config, folder=folder, key=_key(config), vocab_size=vocab_size)
     for name in config.names:
         if text.part(name, held_out=False).num_documents < 1:
             raise DataError(
@@ -182,6 +181,14 @@ def prepare(
                 "add documents, or lower data.held_out_every."
             )
     return text
+
+
+def _key(config: LadderData, *without: str) -> str:
+    """Changes with whatever else than the mixture decides what is read."""
+    undecided: dict[str, Any] = {"sources": {"__all__": OF_MIXTURE}, "seed": True}
+    undecided |= dict.fromkeys(without, True)
+    decisive = {"version": TEXT_VERSION, **config.model_dump(mode="json", exclude=undecided)}
+    return sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _tokenizer_folder(config: LadderData, folder: Path) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from machine.data_cli import data, tokenizer
+from machine.ladder_cli import gain, ladder
 from machine.loading import BadConfig, load, page
 from machine.pipeline_cli import run_whole
 from machine.restart_cli import rebase
@@ -230,6 +231,8 @@ def report(run: str) -> None:
 
 
 munro.add_command(data)
+munro.add_command(gain)
+munro.add_command(ladder)
 munro.add_command(rebase)
 munro.add_command(run_whole)
 munro.add_command(tokenizer)

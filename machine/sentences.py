@@ -7,6 +7,8 @@ SENTENCES = frozenset(
         "base_model.checkpoint.CheckpointError",
         "base_model.data.errors.DataError",
         "base_model.ladder.ShapeError",
+        "base_model.results.BadResults",
+        "base_model.rungs.RungFailed",
         "distill.preference.CannotTrain",
         "distill.sources.CannotDistill",
         "envs.loader.BadEnvironment",
