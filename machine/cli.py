@@ -16,6 +16,7 @@ from machine.data_cli import data, tokenizer
 from machine.ladder_cli import gain, ladder
 from machine.loading import BadConfig, load, page
 from machine.pipeline_cli import run_whole
+from machine.pretrain_cli import goodput, pretrain
 from machine.restart_cli import rebase
 from machine.sentences import is_sentence
 from rewards.kinds import described
@@ -232,7 +233,9 @@ def report(run: str) -> None:
 
 munro.add_command(data)
 munro.add_command(gain)
+munro.add_command(goodput)
 munro.add_command(ladder)
+munro.add_command(pretrain)
 munro.add_command(rebase)
 munro.add_command(run_whole)
 munro.add_command(tokenizer)

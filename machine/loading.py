@@ -6,13 +6,16 @@ import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from machine.config import RunConfig
+from distill.config import DistillConfig
+from machine.config import RestartConfig, RunConfig
 
 Tree = TypeVar("Tree", bound=BaseModel)
+
+DISTILL_KEYS = DistillConfig.model_fields.keys()
 
 
 class BadConfig(ValueError):
@@ -142,11 +145,14 @@ def _nearest(where: Sequence[str | int], tree: type[BaseModel]) -> str:
 
 def model_at(names: Sequence[str], tree: type[BaseModel] = RunConfig) -> type[BaseModel] | None:
     """The config class at a dotted place of the tree, or None."""
-    model = tree
-    for name in names:
+    model, rest = tree, list(names)
+    while rest:
+        name = rest.pop(0)
         if name not in model.model_fields:
             return None
         kinds = [model.model_fields[name].annotation]
+        if get_origin(kinds[0]) is dict and rest:
+            rest.pop(0)  # tables that a person names
         kinds += get_args(kinds[0])
         inner = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
         if not inner:
@@ -172,6 +178,8 @@ def page(config: BaseModel, indent: str = "") -> str:
     for name, field in type(config).model_fields.items():
         if name == "base" and isinstance(config, RunConfig) and config.model.path:
             continue  # no base is built where a model is given
+        if isinstance(config, RestartConfig) and name in DISTILL_KEYS and not _distils(config):
+            continue  # how matters once it is said when
         meaning = (field.description or "").partition("\n")[0]
         for label, value in _entries(name, getattr(config, name)):
             if isinstance(value, BaseModel):
@@ -179,6 +187,11 @@ def page(config: BaseModel, indent: str = "") -> str:
             else:
                 lines.append(f"{f'{indent}{label} = {_shown(value)}':<44} {meaning}".rstrip())
     return "\n".join(lines)
+
+
+def _distils(config: RestartConfig) -> bool:
+    """Whether anything but a person's wish can set a distillation off."""
+    return bool(config.every or set(config.on) - {"new_base"})
 
 
 def _entries(name: str, value: Any) -> list[tuple[str, Any]]:

@@ -6,9 +6,12 @@ SENTENCES = frozenset(
     {
         "base_model.checkpoint.CheckpointError",
         "base_model.data.errors.DataError",
+        "base_model.evaluation.BadEvaluation",
         "base_model.ladder.ShapeError",
+        "base_model.records.RecordsError",
         "base_model.results.BadResults",
         "base_model.rungs.RungFailed",
+        "base_model.trainer.TrainingError",
         "distill.preference.CannotTrain",
         "distill.sources.CannotDistill",
         "envs.loader.BadEnvironment",
