@@ -12,6 +12,7 @@
 #                              does not find it; by default PyTorch's public index of CPU wheels
 #   EXTRAS=tensorboard,dev     extras of pyproject.toml to install beside the inference engine
 #   CONFIG=configs/stem.toml   what `make climb` climbs
+#   MACHINE=configs/x.toml     what `make machine` runs
 #   ARGS="--num_steps 5"       passed on to `munro climb`, to pytest or to the benchmark
 #   BENCH=verifier             what `make bench` runs: a script of benchmarks/, without ".py"
 
@@ -20,6 +21,7 @@ DEVICE ?= auto
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 EXTRAS ?= tensorboard,dev
 CONFIG ?= configs/quickstart.toml
+MACHINE ?= configs/machine_tiny.toml
 ARGS ?=
 BENCH ?= verifier
 
@@ -29,7 +31,7 @@ READY = .venv/.ready
 export PYTHON DEVICE TORCH_INDEX EXTRAS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup climb test test-all test-gpu check lint fmt bench clean
+.PHONY: help setup climb machine test test-all test-gpu check lint fmt bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s%s\n", $$1, $$2}' Makefile
@@ -38,6 +40,9 @@ setup: $(READY)  ## install, and nothing else
 
 climb: $(READY)  ## climb CONFIG, by default configs/quickstart.toml
 	@$(BIN)/munro climb $(CONFIG) $(ARGS)
+
+machine: $(READY)  ## the whole machine, by default configs/machine_tiny.toml
+	@$(BIN)/munro machine $(MACHINE) $(ARGS)
 
 test: $(READY)  ## the tests that fit a laptop; two files at a time, for most of them wait
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not gpu" $(ARGS)

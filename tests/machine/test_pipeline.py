@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -266,3 +267,11 @@ def test_a_page_of_a_machine_under_way_says_so(file, tmp_path):
     assert phases[0].standing is Standing.DONE
     page = write_machine_report(tmp_path / "machines" / "mine", phases).read_text()
     assert "1 of 6 phases done" in page
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path("configs").glob("machine*.toml")), ids=lambda p: p.stem
+)
+def test_every_machine_has_a_plan_and_opens_by_saying_what_to_expect(path):
+    assert "evaluate from base, " in plan(str(path))
+    assert path.read_text().startswith("# ")
