@@ -1,0 +1,424 @@
+"""A build keeps what it should, once, whatever happens to it and however many work at it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from base_model.data.build import build
+from base_model.data.config import DataConfig
+from base_model.data.errors import DataError
+from base_model.data.funnel import SourceFunnel, table
+from base_model.data.pool import Pool
+from base_model.data.shards import ShardFolder
+from base_model.data.steps import plan
+from tests.base_model.data.texts import edited, prose, recipe, write_jsonl
+
+ORIGINALS = 30
+
+
+def texts_of(out: Path, source: str) -> list[str]:
+    """What is in the shards of a source, without the end of every document."""
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(out / "tokenizer")
+    shards = ShardFolder(out / source)
+    return [
+        tokenizer.decode(shards.document(number)[0][:-1]) for number in range(shards.num_documents)
+    ]
+
+
+def digest(out: Path) -> str:
+    """Of every shard, manifest and the tokenizer."""
+    files = [*out.glob("*/*.tokens"), *out.glob("*/*.ends"), *out.glob("*/*.learned")]
+    files += [*out.glob("*/shards.json"), out / "tokenizer" / "tokenizer.json"]
+    found = sha256()
+    for file in sorted(files):
+        found.update(file.relative_to(out).as_posix().encode() + file.read_bytes())
+    return found.hexdigest()
+
+
+def dropped(funnel: SourceFunnel) -> dict[str, int]:
+    return {
+        f"{level.stage}/{reason}": number
+        for level in funnel.levels
+        for reason, number in level.dropped.items()
+    }
+
+
+def planted(folder: Path) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
+    """Two sources with known duplicates, and what must stay of each."""
+    first = [prose(seed) for seed in range(ORIGINALS)]
+    second = [prose(seed) for seed in range(1000, 1000 + ORIGINALS)]
+    contaminated = f"{prose(2000)}\n{prose(3000, 60)}\n{prose(2001)}"
+    write_jsonl(folder / "eval.jsonl", [{"question": prose(3000, 60), "id": 1}])
+    write_jsonl(folder / "first.jsonl", [*first[:20], first[3].upper() + "\n\n", *first[20:]])
+    write_jsonl(
+        folder / "second.jsonl",
+        [
+            edited(first[0], 1, 0.005),
+            *second[:10],
+            first[7],
+            contaminated,
+            *second[10:],
+            edited(second[4], 2, 0.005),
+            edited(second[5], 3, 0.2),
+        ],
+    )
+    sources = [
+        {"name": name, "paths": [str(folder / f"{name}.jsonl")], "stages": STAGES}
+        for name in ("first", "second")
+    ]
+    return sources, {"first": first, "second": [*second, edited(second[5], 3, 0.2)]}
+
+
+STAGES = ["quality", "exact", "fuzzy", "decontaminate"]
+
+
+def small(folder: Path, out: Path, **more: Any) -> DataConfig:
+    sources, _ = planted(folder)
+    files = {"files": [str(folder / "eval.jsonl")], "fields": ["question"]}
+    return recipe(out, sources, decontamination=files, part_mb=0.01, **more)
+
+
+def test_a_duplicate_stays_in_the_first_source_and_evaluation_text_in_none(tmp_path: Path) -> None:
+    _, expected = planted(tmp_path)
+    funnels = build(small(tmp_path, tmp_path / "out"))
+    assert {name: texts_of(tmp_path / "out", name) for name in expected} == expected
+    assert dropped(funnels[0]) == {"exact/equal to another": 1}
+    assert dropped(funnels[1]) == {
+        "exact/equal to another": 1,
+        "fuzzy/nearly equal to another": 2,
+        "decontaminate/holds evaluation text": 1,
+    }
+    for funnel in funnels:
+        for before, after in zip(funnel.levels, funnel.levels[1:], strict=False):
+            assert before.documents - after.documents == sum(after.dropped.values())
+        assert funnel.num_documents == funnel.levels[-1].documents
+        assert funnel.num_tokens == ShardFolder(tmp_path / "out" / funnel.source).num_tokens
+
+
+def test_the_order_of_sources_decides_where_a_duplicate_stays(tmp_path: Path) -> None:
+    config = small(tmp_path, tmp_path / "out")
+    turned = config.model_copy(update={"sources": config.sources[::-1]})
+    build(turned)
+    first = texts_of(tmp_path / "out", "first")
+    assert prose(7) not in first
+    assert prose(0) not in first
+    assert {prose(7), edited(prose(0), 1, 0.005)} <= set(texts_of(tmp_path / "out", "second"))
+
+
+@pytest.mark.slow
+def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
+    build(small(tmp_path, tmp_path / "one"))
+    funnels = build(small(tmp_path, tmp_path / "two", workers=2))
+    assert len(list((tmp_path / "one" / "second").glob("*.tokens"))) > 3
+    assert digest(tmp_path / "one") == digest(tmp_path / "two")
+    assert table(funnels) == table(build(small(tmp_path, tmp_path / "one")))
+
+
+KILLED = """
+import os, signal, sys
+from base_model.data import steps
+from base_model.data.build import build
+from base_model.data.config import DataConfig
+
+last, said = int(sys.argv[2]), 0
+
+def progress(line):
+    global said
+    said += 1
+    if said == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+build(DataConfig.model_validate_json(sys.argv[1]), on_progress=progress)
+"""
+
+
+def test_a_killed_build_goes_on_where_it_stopped_and_ends_the_same(tmp_path: Path) -> None:
+    build(small(tmp_path, tmp_path / "whole"))
+    config = small(tmp_path, tmp_path / "killed")
+    command = [sys.executable, "-c", KILLED, config.model_dump_json()]
+    for last in (2, 7):
+        done = subprocess.run([*command, str(last)], capture_output=True, text=True)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    cleaned = list((tmp_path / "killed" / "work").glob("*/clean-*/*.json"))
+    assert cleaned
+    times = {file: file.stat().st_mtime_ns for file in cleaned}
+    build(config)
+    assert {file: file.stat().st_mtime_ns for file in cleaned} == times
+    assert digest(tmp_path / "whole") == digest(tmp_path / "killed")
+
+
+def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
+    config = small(tmp_path, tmp_path / "out")
+    said: list[str] = []
+    first = build(config, on_progress=said.append)
+    assert said
+    said.clear()
+    assert build(config, on_progress=said.append) == first
+    assert said == []
+    other = config.model_copy(update={"fuzzy": config.fuzzy.model_copy(update={"threshold": 1.0})})
+    found = build(other, on_progress=said.append)
+    assert "fuzzy/nearly equal to another" in dropped(first[1])
+    assert "fuzzy/nearly equal to another" not in dropped(found[1])
+    assert not [line for line in said if "cleaning" in line]
+
+
+def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
+    config = small(tmp_path, tmp_path / "out", keep_work=False)
+    build(config)
+    assert not (tmp_path / "out" / "work").exists()
+    write_jsonl(tmp_path / "first.jsonl", [prose(500)])
+    build(config)
+    assert texts_of(tmp_path / "out", "first") == [prose(500)]
+
+
+def test_the_state_before_a_change_is_not_learned(tmp_path: Path) -> None:
+    before = "\n".join(f"line {number}" for number in range(30))
+    record = {
+        "title": "Say it anew",
+        "files": [{"path": "a.txt", "before": before, "after": before.replace("line 7", "seven")}],
+    }
+    write_jsonl(tmp_path / "changes.jsonl", [record])
+    source = {"name": "changes", "paths": [str(tmp_path / "changes.jsonl")], "format": "changes"}
+    funnels = build(recipe(tmp_path / "out", [source]))
+    token_ids, learned = ShardFolder(tmp_path / "out" / "changes").document(0)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(tmp_path / "out" / "tokenizer")
+    assert learned is not None
+    assert tokenizer.decode(token_ids[~learned]) == f"=== a.txt\n{before}\n"
+    assert tokenizer.decode(token_ids[learned]).startswith("Say it anew\n\n--- a/a.txt")
+    assert learned[-1]
+    assert token_ids[-1] == tokenizer.eos_token_id
+    assert funnels[0].num_learned == learned.sum() < funnels[0].num_tokens
+    assert "of which" in table(funnels)
+
+
+def test_control_tokens_in_a_text_are_text(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", ["before <eos> after <pad>"])
+    build(
+        recipe(
+            tmp_path / "out", [{"name": "a", "paths": [str(tmp_path / "a.jsonl")], "stages": []}]
+        )
+    )
+    token_ids, _ = ShardFolder(tmp_path / "out" / "a").document(0)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(tmp_path / "out" / "tokenizer")
+    assert (token_ids == tokenizer.eos_token_id).sum() == 1
+    assert tokenizer.pad_token_id not in token_ids
+
+
+def test_every_format_gives_the_same_documents(tmp_path: Path) -> None:
+    texts = [prose(seed) + "\n" for seed in range(6)]
+    write_jsonl(tmp_path / "lines.jsonl", texts)
+    with gzip.open(tmp_path / "packed.jsonl.gz", "wt") as file:
+        file.write((tmp_path / "lines.jsonl").read_text())
+    pq.write_table(pa.table({"text": texts}), tmp_path / "rows.parquet", row_group_size=2)
+    (tmp_path / "files").mkdir()
+    for number, text in enumerate(texts):
+        (tmp_path / "files" / f"{number}.txt").write_text(text)
+    names = {"lines": "lines.jsonl", "packed": "packed.jsonl.gz", "rows": "rows.parquet"}
+    sources = [
+        {"name": name, "paths": [str(tmp_path / path)], "stages": []}
+        for name, path in [*names.items(), ("files", "files")]
+    ]
+    build(recipe(tmp_path / "out", sources, part_mb=0.003))
+    assert len(list((tmp_path / "out" / "lines").glob("*.tokens"))) > 1
+    assert [texts_of(tmp_path / "out", source["name"]) for source in sources] == [texts] * 4
+
+
+def test_broken_documents_are_counted_and_passed_over(tmp_path: Path) -> None:
+    lines = [
+        b'{"text": "good"}',
+        b'{"text": ""}',
+        b'{"text": "   "}',
+        b'{"text": "bad \xff byte"}',
+        b'{"text": "half a pair \\ud800"}',
+        b"{not json",
+        b"[1, 2]",
+        b'{"other": 1}',
+        b'{"text": 5}',
+        b"[" * 100_000,
+        b'{"text": "' + b"x" * 3_000_000 + b'"}',
+        b'{"text": "last, without a newline"}',
+    ]
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
+    source = {"name": "a", "paths": [str(tmp_path / "a.jsonl")], "stages": []}
+    (funnel,) = build(recipe(tmp_path / "out", [source], limits={"document_mb": 1}))
+    assert texts_of(tmp_path / "out", "a") == ["good", "last, without a newline"]
+    assert dropped(funnel) == {
+        "read/empty": 2,
+        "read/invalid UTF-8": 2,
+        "read/malformed JSON": 3,
+        "read/no text in text": 2,
+        "read/too large": 1,
+    }
+
+
+def test_files_of_a_repository_become_one_document_depth_first(tmp_path: Path) -> None:
+    for path in ("one/b.py", "one/a/c.py", "two/d.py"):
+        file = tmp_path / "src" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"# {file.stem}\n")
+    source = {
+        "name": "s",
+        "paths": [str(tmp_path / "src")],
+        "format": "code",
+        "layout": "repository",
+    }
+    (funnel,) = build(recipe(tmp_path / "out", [source]))
+    root = tmp_path / "src"
+    assert texts_of(tmp_path / "out", "s") == [
+        f"=== {root}/one/a/c.py\n# c\n\n=== {root}/one/b.py\n# b\n",
+        f"=== {root}/two/d.py\n# d\n",
+    ]
+    assert (funnel.levels[-1].documents, funnel.num_documents) == (3, 2)
+
+
+def test_a_source_of_which_nothing_stays_has_empty_shards(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", ["the same text"])
+    write_jsonl(tmp_path / "b.jsonl", ["The same text "])
+    sources = [
+        {"name": n, "paths": [str(tmp_path / f"{n}.jsonl")], "stages": ["exact"]} for n in "ab"
+    ]
+    build(recipe(tmp_path / "out", sources))
+    assert ShardFolder(tmp_path / "out" / "b").num_documents == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"paths": ["{tmp}/none.txt"]}, "there is no file or folder"),
+        ({"paths": ["{tmp}/a.bin"]}, "unknown format"),
+        ({"paths": ["{tmp}/broken.parquet"]}, "is not a whole Parquet file"),
+        ({"paths": ["{tmp}/none"], "format": "huggingface"}, "cannot load the data set"),
+        ({"paths": ["{tmp}/other.parquet"], "field": "texts"}, "no column 'texts'; it has other"),
+        ({"paths": ["{tmp}/a.jsonl.gz"]}, "cannot read"),
+        ({"paths": ["{tmp}/bomb.txt.gz"]}, "unpacks to more than 50 times"),
+        ({"paths": ["{tmp}/bomb.parquet"]}, "unpacks to more than 50 times"),
+        ({"paths": ["{tmp}/empty"]}, "no source has a file to read"),
+    ],
+)
+def test_a_wrong_input_is_one_sentence(
+    tmp_path: Path, source: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "a.bin").write_bytes(b"\x00")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 and no more")
+    (tmp_path / "a.jsonl.gz").write_bytes(b"\x1f\x8b no gzip")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bomb.txt.gz").write_bytes(gzip.compress(b"a" * 8_000_000))
+    pq.write_table(pa.table({"other": ["x"]}), tmp_path / "other.parquet")
+    bomb = pa.table({"text": pa.array(["b" * 100_000] * 1000).dictionary_encode()})
+    pq.write_table(bomb, tmp_path / "bomb.parquet")
+    paths = [path.format(tmp=tmp_path) for path in source["paths"]]
+    config = recipe(
+        tmp_path / "out",
+        [{"name": "a", "stages": [], **source, "paths": paths}],
+        limits={"expansion": 50},
+    )
+    with pytest.raises(DataError, match=message) as caught:
+        build(config)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_path_that_may_be_missing_is_passed_over(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", ["something"])
+    paths = [str(tmp_path / "none"), str(tmp_path / "a.jsonl")]
+    build(recipe(tmp_path / "out", [{"name": "a", "paths": paths, "optional": True, "stages": []}]))
+    assert texts_of(tmp_path / "out", "a") == ["something"]
+
+
+def test_an_evaluation_file_without_text_is_refused(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "eval.jsonl", [{"q": "x"}])
+    config = small(
+        tmp_path,
+        tmp_path / "out",
+    )
+    files = {"files": [str(tmp_path / "eval.jsonl")], "fields": ["answer"]}
+    wrong = DataConfig.model_validate({**config.model_dump(), "decontamination": files})
+    with pytest.raises(DataError, match="holds no text in the fields answer"):
+        build(wrong)
+
+
+def test_an_unknown_stage_is_told_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match="there is no stage 'fuzy': did you mean 'fuzzy'"):
+        recipe(Path("out"), [{"name": "a", "paths": ["x"], "stages": ["fuzy"]}])
+
+
+def test_two_builds_do_not_write_into_one_folder(tmp_path: Path) -> None:
+    from base_model.data.steps import Build
+
+    config = small(tmp_path, tmp_path / "out")
+    with Build(config), pytest.raises(DataError, match="another process is building"):
+        build(config)
+
+
+def test_the_plan_reads_nothing_and_does_not_depend_on_workers(tmp_path: Path) -> None:
+    one, two = (small(tmp_path, tmp_path / "out", workers=w) for w in (1, 7))
+    assert plan(one) == plan(two)
+    assert sum(planned.size_bytes for planned in plan(one)) == sum(
+        (tmp_path / f"{name}.jsonl").stat().st_size for name in ("first", "second")
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def _die(_: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_a_sentence() -> None:
+    with (
+        Pool(2, worker_gb=8) as pool,
+        pytest.raises(DataError, match=r"a worker process died .* fewer workers"),
+    ):
+        list(pool.each(_die, [1, 2]))
+
+
+ORPHANED = """
+import os, sys, time
+from base_model.data.pool import Pool
+from tests.base_model.data.orphan import pid_then_wait
+
+if __name__ == "__main__":
+    with Pool(2, worker_gb=8) as pool:
+        for pid in pool.each(pid_then_wait, [0, 60, 60, 60]):
+            print(pid, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(ORPHANED)
+    root = Path(__file__).parents[3]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    with subprocess.Popen(
+        [sys.executable, str(script)], cwd=root, env=environment, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        parent.kill()
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{worker}").exists()
+
+
+def test_the_funnel_file_is_the_funnel(tmp_path: Path) -> None:
+    funnels = build(small(tmp_path, tmp_path / "out"))
+    report = json.loads((tmp_path / "out" / "funnel.json").read_text())
+    assert [SourceFunnel.of_json(one) for one in report["sources"]] == funnels
+    assert np.all([funnel.num_tokens > 0 for funnel in funnels])
