@@ -88,7 +88,9 @@ class TextDocuments:
             )
         counts, limits = Counts(), LimitsConfig()
         texts = [one.text for piece in found for one in read(piece, source, limits, counts)]
-        encoded = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+        # what looks like a control token in somebody's text is text
+        rules = {"add_special_tokens": False, "split_special_tokens": True}
+        encoded = tokenizer(texts, **rules)["input_ids"] if texts else []
         end = tokenizer.eos_token_id
         endings = [] if end is None else [end]
         self._documents = [np.array([*ids, *endings], np.int64) for ids in encoded]
