@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from base_model.config import Config, OptimizerConfig, ScheduleConfig
+from base_model.data.config import DecontaminationConfig, MixtureConfig
 
 
 class PreferenceConfig(Config):
@@ -111,12 +112,8 @@ class FiltersConfig(Config):
     near_duplicates: float = Field(1.0, gt=0, le=1)
     """Drop a trace this similar (Jaccard, by MinHash) to an earlier one of its prompt; 1 drops
     none."""
-    evaluation: tuple[str, ...] = ()
-    """Files of evaluation problems; traces whose prompt shares their text are dropped."""
-    ngram: int = Field(20, ge=1)
-    """Words in a row that are compared with evaluation files."""
-    overlap: float = Field(0.8, gt=0, le=1)
-    """Share of an evaluation problem's n-grams that makes a match."""
+    decontamination: DecontaminationConfig = DecontaminationConfig()
+    """Files of evaluation texts; traces that hold one of them are dropped."""
     least_reward: float | None = None
     """Total reward that a trace needs."""
     least_parts: dict[str, float] = Field(default_factory=dict)
@@ -128,9 +125,8 @@ class ReplayConfig(Config):
 
     share: float = Field(0.0, ge=0, lt=1)
     """Share of the tokens (the report does not say how much)."""
-    data: str = ""
-    """Folder of a built data set; empty for what the base itself was trained on, where its
-    provenance says."""
+    mixture: MixtureConfig = MixtureConfig()
+    """What is read; without sources, what the embedded base was trained on."""
 
 
 class SftConfig(Config):
@@ -140,8 +136,10 @@ class SftConfig(Config):
     """Times that every trace is seen (the report does not say for self-distillation)."""
     batch_rows: int = Field(2048, ge=1)
     """Packed rows per step."""
+    micro_rows: int = Field(0, ge=0)
+    """Rows of one forward pass; gradients add up over them. 0 takes all at once."""
     row_tokens: int = Field(131_072, ge=8)
-    """Tokens of a row; a longer trace is dropped."""
+    """Tokens of a row, fewer where the base is made for less; a longer trace is dropped."""
     optimizer: OptimizerConfig = OptimizerConfig(
         learning_rate=1.7e-5,
         **{name: 0.001 for name in OptimizerConfig.model_fields if name.endswith("weight_decay")},
@@ -157,6 +155,10 @@ class SftConfig(Config):
     """On every sub-layer's output, before it is added to the residual stream."""
     balance: float = Field(1e-2, ge=0)
     """Coefficient of the load-balancing loss, where the model has experts."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of products: bfloat16 is autocast; weights, gradients and moments stay in float32."""
+    activation_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, a third more work."""
     checkpoint_every: int = Field(100, ge=1)
     """Steps between checkpoints from which an interrupted training resumes."""
     log_every: int = Field(10, ge=1)

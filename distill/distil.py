@@ -11,25 +11,32 @@ a kill. The result is renamed into place when it is whole.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from base_model.checkpoint import Checkpoint
-from base_model.packing import Lesson
 from base_model.pretrain import METRICS, OnMetrics
 from distill.config import DistillConfig
-from distill.lessons import TraceLessons, write_lessons
-from distill.select import rows_of
-from distill.sources import CannotDistill, Source, read_index, stored_steps, traces
+from distill.lessons import TraceLessons
+from distill.prepare import Account, prepare, read_account
+from distill.sources import CannotDistill, Source, stored_steps
 from distill.train import train
 
-__all__ = ["CannotDistill", "Source", "distil"]
+__all__ = ["CannotDistill", "Source", "distil", "look"]
 
-WHOLE = (0.0, 1.0)
+LESSONS = "lessons"
+SAMPLE = 1 << 16
+"""Bytes of a large file that are looked at, at each of `SAMPLES` places."""
+SAMPLES = 64
 
 
 def distil(
@@ -39,6 +46,7 @@ def distil(
     config: DistillConfig,
     *,
     on_progress: OnMetrics | None = None,
+    on_account: Callable[[Account], None] | None = None,
 ) -> Checkpoint:
     """Fine-tune the checkpoint `onto` on traces of the sources, and write the result to `out`.
 
@@ -53,49 +61,85 @@ def distil(
         out: folder of the result.
         config: which traces, cleaned how, learned how.
         on_progress: told how the training goes, every `config.training.log_every` steps.
+        on_account: told what was selected, before the training begins.
 
     Returns:
         The checkpoint at `out`; its provenance says which runs, steps, filters, counts and seeds.
 
     Raises:
-        CannotDistill: `out` is something else, a window is empty, no trace passes the filters, or
-            the base does not fit the traces; one sentence.
+        CannotDistill: `out` is something else or is being made, a window is empty, no trace passes
+            the filters, the base does not fit the traces, or the disk is full; one sentence.
         StoreError: a run's rollouts are damaged.
         CheckpointError: the base is incomplete, or the disk refused.
+        DataError: evaluation files or the mixture to mix in cannot be read.
     """
-    base = Checkpoint(onto).require()
-    steps = [stored_steps(source, config.select.window) for source in sources]
-    key = _key(sources, steps, base, config)
-    if out.exists():
-        return _finished(out, key)
-    work = out.with_name(f"{out.name}.distilling-{key}")
-    if not (work / "lessons").exists():
-        _prepare(sources, steps, config, work / "lessons")
-    done = train(
-        base,
-        TraceLessons(work / "lessons", config.training.seed),
-        config.training,
-        folder=work,
-        provenance={
-            "distillation": {
-                "key": key,
-                "onto": str(onto),
-                "sources": [
-                    {"run": str(source.run), "name": source.name, "weight": source.weight}
-                    | {"first_step": taken[0], "last_step": taken[-1]}
-                    for source, taken in zip(sources, steps, strict=True)
-                ],
-                "config": config.model_dump(mode="json"),
-            },
-            "base": base.provenance(),
-        },
-        on_metrics=on_progress,
-    )
-    if (work / METRICS).exists():
-        (work / METRICS).replace(done.path / METRICS)
-    done.path.rename(out)
-    shutil.rmtree(work)
+    base = _checked(sources, onto)
+    key = _key(sources, base, config)
+    with _held(out), _disk_told(out):
+        if out.exists():
+            return _finished(out, key)
+        work = out.with_name(f"{out.name}.distilling-{key}")
+        work.mkdir(parents=True, exist_ok=True)
+        made = (work / LESSONS).exists()
+        account = (
+            read_account(work / LESSONS) if made else prepare(sources, base, config, work / LESSONS)
+        )
+        if on_account is not None:
+            on_account(account)
+        done = train(
+            base,
+            TraceLessons(work / LESSONS, config.training.seed),
+            config.training,
+            config.replay,
+            folder=work,
+            provenance=_provenance(key, base, config, account),
+            on_metrics=on_progress,
+        )
+        if (work / METRICS).exists():  # or a killed process has moved it already
+            (work / METRICS).replace(done.path / METRICS)
+        done.path.rename(out)
+        shutil.rmtree(work)
     return Checkpoint(out)
+
+
+def look(sources: Sequence[Source], onto: Path, config: DistillConfig) -> Account:
+    """What `distil` would select and drop; nothing is trained, nothing kept.
+
+    Raises:
+        As `distil`.
+    """
+    base = _checked(sources, onto)
+    with TemporaryDirectory(prefix="munro-distil-") as scratch:
+        return prepare(sources, base, config, Path(scratch) / LESSONS)
+
+
+def _checked(sources: Sequence[Source], onto: Path) -> Checkpoint:
+    names = [source.name for source in sources]
+    if not names:
+        raise CannotDistill("no run is named: give at least one.")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise CannotDistill(f"two runs have the name {twice[0]}: give each its own.")
+    for source in sources:
+        if not source.weight > 0:
+            raise CannotDistill(f"{source.name} has weight {source.weight:g}: leave it out.")
+    return Checkpoint(onto).require()
+
+
+def _provenance(
+    key: str, base: Checkpoint, config: DistillConfig, account: Account
+) -> dict[str, Any]:
+    return {
+        "distillation": {
+            "key": key,
+            "onto": str(base.path),
+            "runs": [asdict(taken) for taken in account.runs],
+            "cut": list(account.cut),
+            "traces": account.traces,
+            "tokens": account.tokens,
+            "config": config.model_dump(mode="json"),
+        },
+        "base": base.provenance(),
+    }
 
 
 def _finished(out: Path, key: str) -> Checkpoint:
@@ -108,36 +152,56 @@ def _finished(out: Path, key: str) -> Checkpoint:
     )
 
 
-def _prepare(
-    sources: Sequence[Source], steps: Sequence[Sequence[int]], config: DistillConfig, folder: Path
-) -> None:
-    index = read_index(sources, steps)
-    weights = {source.name: source.weight for source in sources}
-    rule = config.select.model_copy(update={"window": WHOLE})
-    chosen = index.taken(rows_of(index, rule, weights if len(sources) > 1 else None))
-    if not len(chosen):
+@contextmanager
+def _held(out: Path) -> Iterator[None]:
+    """Be the one process that makes `out`; the kernel lets go however this one ends."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    file = out.with_name(f".{out.name}.lock")
+    with file.open("w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotDistill(
+                f"{out} is being made by another process: wait for it, stop it, or name another "
+                "--out."
+            ) from None
+        yield
+
+
+@contextmanager
+def _disk_told(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
         raise CannotDistill(
-            f"none of the {len(index)} traces in the window passed: widen select.window, or set "
-            'select.outcomes = "all".'
-        )
-    write_lessons(
-        folder,
-        (Lesson(trace.token_ids, trace.sampled) for trace in traces(sources, chosen)),
-    )
+            f"no space is left for {out}: free some of that disk; the same command goes on where "
+            "it stopped."
+        ) from error
 
 
-def _key(
-    sources: Sequence[Source],
-    steps: Sequence[Sequence[int]],
-    base: Checkpoint,
-    config: DistillConfig,
-) -> str:
+def _key(sources: Sequence[Source], base: Checkpoint, config: DistillConfig) -> str:
     """Short name of everything that decides the weights."""
-    files = sorted(file for file in base.path.iterdir() if file.is_file())
+    steps = [stored_steps(source, config.select.window) for source in sources]
     decisive = [
         [{**asdict(source), "run": str(source.run.resolve())} for source in sources],
-        [list(taken) for taken in steps],
-        [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files],
+        steps,
+        [[file.name, _digest(file)] for file in sorted(base.path.iterdir()) if file.is_file()],
         config.model_dump(mode="json"),
     ]
     return sha256(json.dumps(decisive).encode()).hexdigest()[:10]
+
+
+def _digest(file: Path) -> str:
+    """Hash of a file; of a large one, of its size and many places in it."""
+    size = file.stat().st_size
+    digest = sha256(str(size).encode())
+    with file.open("rb") as opened:
+        if size <= SAMPLE * SAMPLES:
+            digest.update(opened.read())
+        else:
+            for number in range(SAMPLES):
+                opened.seek((size - SAMPLE) * number // (SAMPLES - 1))
+                digest.update(opened.read(SAMPLE))
+    return digest.hexdigest()

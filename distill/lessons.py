@@ -1,8 +1,7 @@
-"""Traces as lessons on disk: token ids and which of them are learned, read by memory map.
+"""Lessons on disk, read by memory map, and the endless order in which they are read.
 
-    lessons/token_ids.i32  lessons/learned.u1  lessons/starts.i64
-
-Only what the policy sampled itself is learned; prompts and observations are context.
+lessons/token_ids.i32  lessons/learned.u1  lessons/starts.i64   every lesson, end to end
+lessons/taken.i64                                               numbers of those that are read
 """
 
 from __future__ import annotations
@@ -15,52 +14,90 @@ import numpy as np
 from numpy.typing import NDArray
 
 from base_model.packing import Lesson
+from base_model.pretrain import Documents
 
-TOKENS, LEARNED, STARTS = "token_ids.i32", "learned.u1", "starts.i64"
+TOKENS, LEARNED, STARTS, TAKEN = "token_ids.i32", "learned.u1", "starts.i64", "taken.i64"
 
 
 def write_lessons(folder: Path, lessons: Iterable[Lesson]) -> None:
-    """Write them one after the other; `folder` appears once all are there."""
-    draft = folder.with_name(f".{folder.name}.draft")
-    draft.mkdir(parents=True, exist_ok=True)
+    """Write them into `folder`, one after the other."""
+    folder.mkdir(parents=True, exist_ok=True)
     starts = [0]
-    with (draft / TOKENS).open("wb") as tokens, (draft / LEARNED).open("wb") as learned:
+    with (folder / TOKENS).open("wb") as tokens, (folder / LEARNED).open("wb") as learned:
         for lesson in lessons:
-            np.asarray(lesson.token_ids, np.int32).tofile(tokens)
-            np.asarray(lesson.learned, np.bool_).tofile(learned)
+            tokens.write(np.asarray(lesson.token_ids, np.int32).tobytes())
+            learned.write(np.asarray(lesson.learned, np.bool_).tobytes())
             starts.append(starts[-1] + len(lesson.token_ids))
-    np.array(starts, np.int64).tofile(draft / STARTS)
-    draft.rename(folder)
+    (folder / STARTS).write_bytes(np.array(starts, np.int64).tobytes())
+
+
+def write_taken(folder: Path, numbers: NDArray[np.int64]) -> None:
+    """Say which of the lessons in `folder` are read."""
+    (folder / TAKEN).write_bytes(numbers.astype(np.int64).tobytes())
 
 
 class TraceLessons:
     """Endless lessons from a folder, every one once an epoch: a pure function of the index."""
 
     def __init__(self, folder: Path, seed: int) -> None:
-        self.starts: NDArray[np.int64] = np.fromfile(folder / STARTS, np.int64)
+        self._taken = np.fromfile(folder / TAKEN, np.int64)
+        self._starts = np.fromfile(folder / STARTS, np.int64)
         self._tokens = np.memmap(folder / TOKENS, np.int32, "r")
         self._learned = np.memmap(folder / LEARNED, np.bool_, "r")
         self._seed = seed
-        self._epoch, self._order = -1, list(range(len(self)))
+        self._epoch = -1
+        self._order: list[int] = []
 
     def __len__(self) -> int:
-        return len(self.starts) - 1
+        return len(self._taken)
+
+    def length(self, index: int) -> int:
+        """Tokens of lesson `index`."""
+        number = self._number(index)
+        return int(self._starts[number + 1] - self._starts[number])
 
     @property
-    def lengths(self) -> NDArray[np.int64]:
-        """Tokens of every lesson."""
-        return np.diff(self.starts)
+    def num_tokens(self) -> int:
+        """Tokens of an epoch."""
+        return int((self._starts[self._taken + 1] - self._starts[self._taken]).sum())
 
-    def number(self, index: int) -> int:
+    def tokens(self, index: int, progress: float) -> Lesson:  # noqa: ARG002 - the core's interface
+        """Lesson `index`; see `base_model.pretrain.Documents`."""
+        number = self._number(index)
+        span = slice(self._starts[number], self._starts[number + 1])
+        return Lesson(self._tokens[span].tolist(), self._learned[span].tolist())
+
+    def _number(self, index: int) -> int:
         """Which lesson comes at `index`: every epoch in an order of its own."""
         epoch, place = divmod(index, len(self))
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, list(range(len(self)))
+            self._epoch, self._order = epoch, self._taken.tolist()
             random.Random(f"{self._seed}:epoch {epoch}").shuffle(self._order)
         return self._order[place]
 
-    def tokens(self, index: int, progress: float) -> Sequence[int] | Lesson:  # noqa: ARG002
-        """Lesson `index`; see `base_model.pretrain.Documents`."""
-        number = self.number(index)
-        span = slice(self.starts[number], self.starts[number + 1])
-        return Lesson(self._tokens[span].tolist(), self._learned[span].tolist())
+
+class WithReplay:
+    """Lessons with documents of another corpus spread evenly among them.
+
+    Args:
+        lessons: what is distilled.
+        other: what is not to be forgotten.
+        share: of the other's tokens among all.
+        other_length: its documents' mean tokens.
+    """
+
+    def __init__(
+        self, lessons: TraceLessons, other: Documents, *, share: float, other_length: float
+    ) -> None:
+        self._lessons, self._other = lessons, other
+        mean = lessons.num_tokens / len(lessons)
+        wanted = share / other_length
+        self.documents_share = wanted / (wanted + (1 - share) / mean)
+        """Share of the documents that are the other's."""
+
+    def tokens(self, index: int, progress: float) -> Sequence[int] | Lesson:
+        """Document `index`; see `base_model.pretrain.Documents`."""
+        before = int(index * self.documents_share)
+        if int((index + 1) * self.documents_share) > before:
+            return self._other.tokens(before, progress)
+        return self._lessons.tokens(index - before, progress)

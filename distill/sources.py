@@ -1,22 +1,41 @@
-"""Runs as sources of traces: which steps, their index, and the traces that were chosen."""
+"""Runs as sources of traces: which of their steps, and the index of those."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from distill.select import Index, steps_in
 from envs.types import Ending
 from rollout.store import RolloutStore
 
-COLUMNS = (
-    "step", "index", "attempt", "env", "task_id", "solved", "ending", "reward_total", "num_tokens"
-)  # fmt: skip
+PLAIN = {
+    "step": "step",
+    "place": "index",
+    "attempt": "attempt",
+    "solved": "solved",
+    "reward": "reward_total",
+    "tokens": "num_tokens",
+}
+"""Columns of the index that are columns of the store."""
+COLUMNS = (*PLAIN.values(), "env", "task_id", "ending")
+KINDS: dict[str, type[np.generic]] = {
+    "source": np.int16,
+    "step": np.int32,
+    "place": np.int64,
+    "attempt": np.int32,
+    "prompt": np.int32,
+    "solved": np.bool_,
+    "truncated": np.bool_,
+    "reward": np.float32,
+    "tokens": np.int32,
+}
 
 
 class CannotDistill(ValueError):
@@ -71,89 +90,62 @@ def stored_steps(source: Source, window: tuple[float, float]) -> list[int]:
     return found
 
 
-def read_index(sources: Sequence[Source], steps: Sequence[Sequence[int]]) -> Index:
-    """The index of these steps of the sources."""
-    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-    origin: list[int] = []
+def read_index(
+    sources: Sequence[Source],
+    steps: Sequence[Sequence[int]],
+    *,
+    on_cut: Callable[[str], None] | None = None,
+) -> Index:
+    """The index of these steps of the sources; nothing but its columns is read.
+
+    Args:
+        sources: runs.
+        steps: for each of them.
+        on_cut: see `RolloutStore.batches`.
+
+    Raises:
+        StoreError: a file is damaged.
+    """
+    parts: list[dict[str, NDArray[Any]]] = []
+    prompts: dict[str, int] = {}
     for number, (source, wanted) in enumerate(zip(sources, steps, strict=True)):
         store = RolloutStore(source.run / "rollouts")
-        for row in store.scan(COLUMNS, steps=wanted):
-            origin.append(number)
-            for name in COLUMNS:
-                columns[name].append(row[name])
-    codes: dict[str, int] = {}
-    prompt = [
-        codes.setdefault(f"{env}\x1f{task}", len(codes))
-        for env, task in zip(columns["env"], columns["task_id"], strict=True)
-    ]
+        for batch in store.batches(COLUMNS, steps=wanted, on_cut=on_cut):
+            parts.append(_columns(batch, number, prompts))
     return Index(
-        source=np.array(origin, np.int16),
-        step=np.array(columns["step"], np.int32),
-        place=np.array(columns["index"], np.int64),
-        attempt=np.array(columns["attempt"], np.int32),
-        prompt=np.array(prompt, np.int32),
-        solved=np.array(columns["solved"], np.bool_),
-        truncated=np.array([ending != Ending.ANSWERED for ending in columns["ending"]], np.bool_),
-        reward=np.array(columns["reward_total"], np.float32),
-        tokens=np.array(columns["num_tokens"], np.int32),
+        **{
+            name: np.concatenate([np.zeros(0, kind), *(part[name] for part in parts)])
+            for name, kind in KINDS.items()
+        },
         sources=tuple(source.name for source in sources),
-        prompts=tuple(codes),
+        prompts=tuple(prompts),
     )
 
 
-TRACE_COLUMNS = (
-    "step", "index", "attempt", "env", "task", "messages", "reply", "ending", "grade_parts",
-    "reason", "reward_total", "token_ids", "sampled",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
-    """One stored attempt, as far as filters and lessons look."""
-
-    row: int
-    """Its row in the index."""
-    name: str
-    """Its id there."""
-    task: dict[str, Any]
-    """As stored: "id", "messages", "tools", ..."""
-    messages: list[dict[str, Any]]
-    """After the opening ones: policy turns and observations."""
-    reply: str
-    ending: str
-    parts: dict[str, float]
-    """Of the grade."""
-    reason: str
-    """Of the grade."""
-    reward: float
-    token_ids: list[int]
-    sampled: list[bool]
-
-
-def traces(sources: Sequence[Source], index: Index) -> Iterator[Trace]:
-    """Every trace of the index, in the order of the store, a few in memory at a time."""
-    names = index.names()
-    rows = {name: row for row, name in enumerate(names)}
-    for number, source in enumerate(sources):
-        store = RolloutStore(source.run / "rollouts")
-        steps = np.unique(index.step[index.source == number]).tolist()
-        for row in store.scan(TRACE_COLUMNS, steps=steps):
-            name = f"{source.name}:{row['step']}/{row['index']}/{row['attempt']}"
-            if name in rows:
-                yield _trace(rows[name], name, row)
-
-
-def _trace(row: int, name: str, stored: dict[str, Any]) -> Trace:
-    return Trace(
-        row=row,
-        name=name,
-        task=json.loads(stored["task"]),
-        messages=json.loads(stored["messages"]),
-        reply=stored["reply"],
-        ending=stored["ending"],
-        parts=json.loads(stored["grade_parts"]),
-        reason=stored["reason"],
-        reward=stored["reward_total"],
-        token_ids=stored["token_ids"],
-        sampled=stored["sampled"],
+def _columns(
+    batch: pa.RecordBatch, source: int, prompts: dict[str, int]
+) -> dict[str, NDArray[Any]]:
+    """The index's columns of a batch; prompts that are new get the next numbers."""
+    env, task = (batch.column(name) for name in ("env", "task_id"))
+    environments, tasks = env.dictionary.to_pylist(), task.dictionary.to_pylist()
+    pairs = env.indices.to_numpy().astype(np.int64) * len(tasks) + task.indices.to_numpy()
+    unique, inverse = np.unique(pairs, return_inverse=True)
+    codes = np.array(
+        [
+            prompts.setdefault(
+                f"{environments[pair // len(tasks)]}\x1f{tasks[pair % len(tasks)]}", len(prompts)
+            )
+            for pair in unique.tolist()
+        ],
+        np.int32,
     )
+    ending = batch.column("ending")
+    is_answer = np.array([end == Ending.ANSWERED for end in ending.dictionary.to_pylist()], bool)
+    found = {
+        "source": np.full(len(batch), source),
+        "prompt": codes[inverse],
+        "truncated": ~is_answer[ending.indices.to_numpy()],
+    }
+    for name, column in PLAIN.items():
+        found[name] = batch.column(column).to_numpy(zero_copy_only=False)
+    return {name: found[name].astype(kind) for name, kind in KINDS.items()}

@@ -1,0 +1,145 @@
+"""Traces as lessons: the sampled tokens as they are, or the conversation told anew.
+
+A climb may begin in a raw-text template and go on in the model's chat format (MAI-Thinking-1
+report, section 3.1.5), or move to a base with another tokenizer; then the same words are written
+with other tokens. What the policy wrote is never changed, except that a thought which the old
+template had opened for it is opened by itself where the new one does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import numpy as np
+
+from base_model.packing import Lesson
+from distill.sources import CannotDistill
+from distill.traces import Trace
+from envs.types import Ending, Message
+from rollout.render import Renderer, renderer
+
+Template = Literal["chat", "r1_zero", "plain"]
+TEMPLATES: tuple[Template, ...] = ("chat", "r1_zero", "plain")
+OPEN, CLOSE = "<think>", "</think>"
+
+
+class Teller:
+    """Makes lessons for one tokenizer.
+
+    Args:
+        tokenizer: of the base.
+        template: "keep" for the sampled tokens as they are.
+        base: what to call the base in an error.
+
+    Raises (when made):
+        CannotDistill: the tokenizer lacks what the template needs.
+    """
+
+    def __init__(self, tokenizer: Any, template: Literal["keep"] | Template, base: str) -> None:
+        self._tokenizer, self._base, self._vocabulary = tokenizer, base, len(tokenizer)
+        self._new: Renderer | None = None
+        if template != "keep":
+            try:
+                self._new = renderer(tokenizer, template)
+            except ValueError as error:
+                raise CannotDistill(
+                    f"{base} has another template: {error} Set template to one that it has."
+                ) from error
+        self._known = [
+            renderer(tokenizer, one)
+            for one in TEMPLATES
+            if one != "chat" or tokenizer.chat_template
+        ]
+
+    def lesson(self, trace: Trace) -> Lesson:
+        """What is to be learned from a trace.
+
+        Raises:
+            CannotDistill: the tokens are kept, but they are not this tokenizer's.
+        """
+        if self._new is None or self._is_in(trace, self._new):
+            self._refuse_foreign(trace)
+            return Lesson(trace.token_ids.tolist(), trace.sampled.tolist())
+        return told_anew(trace, self._new, self._encode)
+
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def _refuse_foreign(self, trace: Trace) -> None:
+        if trace.token_ids.max(initial=0) < self._vocabulary and any(
+            self._is_in(trace, known) for known in self._known
+        ):
+            return
+        raise CannotDistill(
+            f"{self._base} has another vocabulary or template than the run: it would not write "
+            f'the tokens of trace {trace.name}. Set template = "chat" (or "plain", "r1_zero") to '
+            "tell the traces anew for it."
+        )
+
+    def _is_in(self, trace: Trace, known: Renderer) -> bool:
+        """Whether the trace is what this template and tokenizer make of the conversation."""
+        sampled = np.flatnonzero(trace.sampled)
+        begin = int(sampled[0]) if sampled.size else len(trace.token_ids)
+        opening = known.opening(trace.opening, trace.task["tools"])
+        if opening != trace.token_ids[:begin].tolist():
+            return False
+        if len(trace.messages) > 1 or not sampled.size:
+            return True
+        return known.text(trace.token_ids[begin:]) == trace.reply
+
+
+def told_anew(trace: Trace, new: Renderer, encode: Callable[[str], list[int]]) -> Lesson:
+    """The trace's conversation in another template; learned is what the policy wrote in it.
+
+    A turn ends with the template's own last token, unless a limit had cut it short.
+
+    Args:
+        trace: as stored.
+        new: the template, on the tokenizer that reads it.
+        encode: that tokenizer, with nothing added.
+    """
+    tools = trace.task["tools"]
+    token_ids = new.opening(trace.opening, tools)
+    learned = [False] * len(token_ids)
+    told: list[Message] = [*trace.opening]
+    turns = list(_turns(trace.messages))
+    for number, (written, observations) in enumerate(turns):
+        ids = encode(_thinking(written.content, new, token_ids))
+        if number + 1 < len(turns) or trace.ending == Ending.ANSWERED:
+            ids += new.stop_token_ids[-1:]
+        token_ids, learned = [*token_ids, *ids], [*learned, *[True] * len(ids)]
+        told.append(written)
+        if observations and number + 1 < len(turns):
+            last = token_ids[-1] if token_ids else -1
+            seen = new.observed(told, observations, last_token=last, tools=tools)
+            token_ids, learned = [*token_ids, *seen], [*learned, *[False] * len(seen)]
+            told += observations
+    return Lesson(token_ids, learned)
+
+
+def _turns(messages: Iterable[Message]) -> Iterable[tuple[Message, list[Message]]]:
+    """Each policy turn with the observations that follow it."""
+    turn: tuple[Message, list[Message]] | None = None
+    for message in messages:
+        if message.role == "assistant":
+            if turn is not None:
+                yield turn
+            turn = (message, [])
+        elif turn is not None:
+            turn[1].append(message)
+    if turn is not None:
+        yield turn
+
+
+def _thinking(text: str, new: Renderer, before: list[int]) -> str:
+    """The turn's text, its thought opened once: by the template that precedes it or by itself."""
+    opened = new.text(np.array(before[-16:], np.int32)).rstrip().endswith(OPEN)
+    opens_itself = text.lstrip().startswith(OPEN)
+    was_opened = CLOSE in text and OPEN not in text[: text.index(CLOSE)]
+    if was_opened and not opened:
+        return OPEN + text
+    if opens_itself and opened:
+        return text.lstrip().removeprefix(OPEN)
+    return text
