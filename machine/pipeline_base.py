@@ -8,12 +8,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import click
+
 from base_model.checkpoint import Checkpoint
 from base_model.config import BaseConfig
 from base_model.corpus import worked
 from base_model.machine_base import build_machine_base
 from base_model.machine_corpus import Beginning, BeginningsConfig
+from base_model.phases import train
 from base_model.pretrain import OnMetrics
+from base_model.recipe import PretrainRecipe
 from envs.arithmetic import is_held_out
 from envs.base import Environment
 from envs.config import EnvConfig
@@ -42,6 +46,14 @@ def make_base(orders: Mapping[str, Any], folder: Path, on_progress: OnMetrics) -
         is_held_out=is_held_out,
         on_progress=on_progress,
     )
+
+
+def make_pretrained(
+    orders: Mapping[str, Any], folder: Path, on_metrics: Callable[[str, Any], None]
+) -> Checkpoint:
+    """Train all phases of a pre-training recipe; see `base_model.phases.train`."""
+    recipe = PretrainRecipe.model_validate(orders["recipe"])
+    return train(recipe, folder, on_metrics=on_metrics, note=click.echo)
 
 
 def beginnings(config: EnvConfig) -> list[Beginning]:

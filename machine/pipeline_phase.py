@@ -145,7 +145,12 @@ def _evaluate(orders: Orders) -> Made:
 def _pretrain(orders: Orders) -> Made:
     from machine.pipeline_base import make_pretrained
 
-    checkpoint = make_pretrained(orders.orders, orders.folder, _progress())
+    tellers: dict[str, Callable[[Any], None]] = {}
+
+    def tell(phase: str, metrics: Any) -> None:
+        tellers.setdefault(phase, _progress(f"{phase}  "))(metrics)
+
+    checkpoint = make_pretrained(orders.orders, orders.folder, tell)
     return {"model": str(checkpoint.path.relative_to(orders.folder))}
 
 
@@ -158,7 +163,7 @@ KINDS: Mapping[str, Callable[[Orders], Made]] = {
 }
 
 
-def _progress() -> Callable[[Any], None]:
+def _progress(head: str = "") -> Callable[[Any], None]:
     """A line now and then: some twenty over the whole training."""
     told = 0
 
@@ -166,7 +171,7 @@ def _progress() -> Callable[[Any], None]:
         nonlocal told
         if metrics.step * PROGRESS_LINES >= metrics.num_steps * (told + 1):
             told = metrics.step * PROGRESS_LINES // metrics.num_steps
-            click.echo(f"step {metrics.step}/{metrics.num_steps}  loss {metrics.loss:.3f}")
+            click.echo(f"{head}step {metrics.step}/{metrics.num_steps}  loss {metrics.loss:.3f}")
 
     return tell
 

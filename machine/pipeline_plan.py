@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from base_model.checkpoint import Checkpoint
+from base_model.recipe import PretrainRecipe
 from distill.config import CONSOLIDATION, DistillConfig
 from machine.config import RunConfig
 from machine.files import RunError
@@ -190,7 +191,9 @@ class _Resolved:
                     "env": {name: self._envs(name) for name in phase.tasks_of},
                 }
             case PretrainPhase():
-                return {"recipe": merged(read_toml(str(self._where / phase.file)), phase.set)}
+                whole = merged(read_toml(str(self._where / phase.file)), phase.set)
+                recipe = check_as(PretrainRecipe, whole, source=f"phases.{self._name}")
+                return {"recipe": recipe.model_dump(mode="json")}
             case ClimbPhase():
                 return {"recipe": self._recipe(self._name, phase)}
             case ConsolidatePhase():
