@@ -10,6 +10,7 @@ from typing import Any
 from base_model.checkpoint import CheckpointError
 from distill.config import DistillConfig
 from distill.distil import Source, distil
+from distill.prepare import Account
 from machine.config import RunConfig
 from machine.console import Console
 from machine.interrupt import Interrupt
@@ -93,6 +94,7 @@ class Restarts:
             self._run.path / name,
             _recipe(self._config),
             on_progress=self._progress,
+            on_account=self._tell_account,
         )
         _give_back_memory()
         restart = Restart(
@@ -135,6 +137,9 @@ class Restarts:
             return None
         self._known_good = request
         return request
+
+    def _tell_account(self, account: Account) -> None:
+        self._console.note(f"learning {account.traces:,} traces, {account.tokens:,} tokens")
 
     def _progress(self, metrics: Any) -> None:
         if self._interrupt.requested:
