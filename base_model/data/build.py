@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import numpy as np
 from base_model.data import encoder
 from base_model.data.compare import Cleaned
 from base_model.data.config import DataConfig
+from base_model.data.errors import DataError
 from base_model.data.funnel import SourceFunnel, levels_of
 from base_model.data.shards import MANIFEST, Shard, fingerprint, write_manifest
 from base_model.data.steps import Build, OnProgress, cleaning, digest_of, funnel_of
@@ -47,7 +49,7 @@ def build(config: DataConfig, *, on_progress: OnProgress | None = None) -> list[
     Raises:
         DataError: an input is wrong, or a worker died; says what to do.
     """
-    with Build(config, on_progress=on_progress) as steps:
+    with _sentences(config), Build(config, on_progress=on_progress) as steps:
         file = steps.out / FUNNEL
         key = _key(steps)
         if found := _finished(file, key):
@@ -62,6 +64,19 @@ def build(config: DataConfig, *, on_progress: OnProgress | None = None) -> list[
         draft.replace(file)
         steps.tidy()
         return funnels
+
+
+@contextmanager
+def _sentences(config: DataConfig) -> Iterator[None]:
+    """What the operating system refuses, in one line."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or config.out
+        raise DataError(
+            f"{where}: {error.strerror or error}. Mend that (a full disk, a missing permission, a "
+            "file that went away); then the same command goes on."
+        ) from error
 
 
 def _key(steps: Build) -> str:

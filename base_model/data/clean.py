@@ -36,6 +36,10 @@ from base_model.data.template import skeletons
 from base_model.data.words import ngrams_of, words_of
 
 
+READ_CHARACTERS = 1_000_000
+"""Text whose lines are counted together."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartJob:
     """What a worker is told about a part."""
@@ -59,7 +63,7 @@ def read_part(job: PartJob) -> None:
     counts = Counts()
     lines = merged([])
     with DocumentWriter(file) as writer:
-        for batch in batches(_gathered(job, counts), 4_000_000):
+        for batch in batches(_gathered(job, counts), READ_CHARACTERS):
             writer.write(batch)
             counted = line_counts([document.text for document in batch], job.config.lines)
             lines = merged([lines, counted])

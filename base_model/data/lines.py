@@ -80,9 +80,10 @@ def without_boilerplate(
     if not common.size:
         return list(documents)
     cleaned = []
-    hashes = lines_of([document.text for document in documents]).split()
-    for document, lines in zip(documents, hashes, strict=True):
-        hits = np.isin(lines, common)
+    lines = lines_of([document.text for document in documents])
+    place = np.minimum(np.searchsorted(common, lines.hashes), len(common) - 1)
+    hits_of = np.split(common[place] == lines.hashes, np.cumsum(lines.counts)[:-1])
+    for document, hits in zip(documents, hits_of, strict=True):
         cleaned.append(_without(document, hits, config) if hits.any() else document)
     return cleaned
 

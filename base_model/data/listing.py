@@ -135,8 +135,14 @@ def state_of(some: Sequence[Part]) -> str:
 
 def _files(root: Path, source: SourceConfig) -> Iterator[Path]:
     """Regular files below a folder, depth first in the order of names; links are not followed."""
-    with os.scandir(root) as entries:
-        ordered = sorted(entries, key=lambda entry: entry.name)
+    try:
+        with os.scandir(root) as entries:
+            ordered = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(
+            f"source {source.name}: cannot list {root} ({error.strerror}): add it to `exclude`, or "
+            "mend its permissions."
+        ) from error
     for entry in ordered:
         path = Path(entry.path)
         if entry.is_symlink() or any(

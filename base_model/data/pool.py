@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -74,6 +75,7 @@ class Pool:
 
 def _begin(parent: int, worker_gb: float) -> None:
     """What a worker does first: bound its memory, and see to it that it never outlives us."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told too, and ends us in order
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     used_bytes = _address_space()
     limit = used_bytes + int(worker_gb * 1e9)
