@@ -35,7 +35,6 @@ from base_model.data.reading import read, records
 from base_model.data.template import skeletons
 from base_model.data.words import ngrams_of, words_of
 
-
 READ_CHARACTERS = 1_000_000
 """Text whose lines are counted together."""
 
