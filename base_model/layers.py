@@ -21,7 +21,7 @@ class RMSNorm(nn.Module):
 
     def __init__(self, width: int, eps: float, *, initial_gain: float = 1.0) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.full((width,), initial_gain))
+        self.weight = nn.Parameter(torch.full((width,), initial_gain, dtype=torch.float32))
         self.eps = eps
         self.initial_gain = initial_gain
 

@@ -125,7 +125,8 @@ class Trajectory:
     num_cut: int = 0
     """Sampled positions whose nucleus was wider than the engine's candidate list."""
     routed_experts: NDArray[np.int16] | None = None
-    """(N, layers, experts per token) from the inference engine, for mixture-of-experts models."""
+    """(N, layers, experts per token) that the inference engine computed each token with, for
+    mixture-of-experts models; -1 where it reported none, and for the last token."""
 
     @property
     def num_sampled(self) -> int:

@@ -50,9 +50,11 @@ class LearnerConfig(Config):
     """Compute a group's common prompt once, with a mask; needs full attention in every layer."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more work."""
-    replay_routing: Literal["auto", "require"] = "auto"
-    """Have a mixture of experts repeat the engine's choice of experts (report, section 3.1.3):
-    where both sides can, or fail where one cannot."""
+    replay_routing: Literal["auto", "require", "off"] = "auto"
+    """Have a mixture of experts repeat the engine's choice of experts, its gates computed anew
+    (report, section 3.1.3): where both sides can, or fail where one cannot, or never."""
+    balance: float = Field(1e-5, ge=0)
+    """Weight of the load-balancing loss, for models with experts that count their load."""
     ranks: int = Field(1, ge=1)
     """Learner processes; more than one shards the model with FSDP2 through accelerate."""
     threads: int = Field(0, ge=0)

@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import AutoTokenizer
 from transformers.core_model_loading import revert_weight_conversion
 
+from base_model.balance import GlobalLoad, balance_loss, violation_rate
 from base_model.checkpoint import Checkpoint
 from base_model.sharding import like, optimizer_state, restore_optimizer, whole, world
 from envs.types import KeptTokens
@@ -152,7 +153,7 @@ class Learner:
             bundle = Bundle(num_shared=0, sequences=(sequences[index],))
             (micro,) = lay_out([bundle], self._config.token_budget, layout=layout, width=1)
             with torch.no_grad(), self._autocast():
-                logp = self._policy(micro, temperature=1.0)
+                logp, _ = self._policy(micro, temperature=1.0)
             result[index][1:] = logp.float().cpu().numpy()
         return result
 
@@ -217,30 +218,34 @@ class Learner:
         )
         # agreed on first: from here on every pass is a sequence of collectives
         num_passes = self._world.largest(len(micros))
+        load = GlobalLoad()
         sums: dict[str, float] = {}
         for micro in micros:
-            loss, metrics = self._loss(micro, clip, batch.num_global_tokens)
+            loss, metrics = self._loss(micro, clip, batch.num_global_tokens, load)
             # FSDP averages gradients over the ranks, but each loss is a share of the global mean
             (loss * self._world.size).backward()  # type: ignore[no-untyped-call]
             metrics["learner/loss"] = loss.detach()
             figures = {name: float(value) for name, value in metrics.items()}
             figures["learner/computed_tokens"] = float(micro.token_ids.size)
             sums = merged(sums, figures)
-        self._keep_pace(num_passes - len(micros))
+        self._keep_pace(num_passes - len(micros), load)
+        if load.counts_ME is not None:
+            sums["learner/expert_violation/max"] = float(violation_rate(load.counts_ME).max())
         return sums
 
     def _loss(
-        self, micro: MicroBatch, clip: Clip, num_global_tokens: int
+        self, micro: MicroBatch, clip: Clip, num_global_tokens: int, load: GlobalLoad
     ) -> tuple[Tensor, dict[str, Tensor]]:
         with self._autocast():
-            logp_T = self._policy(
+            logp_T, routing = self._policy(
                 micro, temperature=self._temperature, replay=self._replays(micro)
-            ).float()
+            )
+        logp_T = logp_T.float()
         behaviour_logp_T, advantage_T = (
             torch.from_numpy(array).to(logp_T.device)
             for array in (micro.behaviour_logp, micro.advantages)
         )
-        return policy_loss(
+        loss, metrics = policy_loss(
             logp_T,
             behaviour_logp_T,
             advantage_T,
@@ -248,29 +253,38 @@ class Learner:
             clip=clip,
             num_global_tokens=num_global_tokens,
         )
+        if routing is None or not self._config.balance:
+            return loss, metrics
+        balance = balance_loss(load.add(routing.counts), routing.probability)
+        # micro-batches share in the step's balance as they do in its tokens
+        share = len(logp_T) / num_global_tokens
+        metrics["learner/balance_loss"] = balance.detach() * len(logp_T)
+        return loss + self._config.balance * share * balance, metrics
 
-    def _keep_pace(self, num_passes: int) -> None:
+    def _keep_pace(self, num_passes: int, load: GlobalLoad) -> None:
         """Take part in the collectives of ranks that have more micro-batches than this one."""
         bundle = Bundle(num_shared=0, sequences=(_to_score([0, 0]),))
         (micro,) = lay_out([bundle], 64, layout=Layout.PADDED, width=1)
         for _ in range(num_passes):
             with self._autocast():
-                logp = self._policy(micro, temperature=1.0)
+                logp, routing = self._policy(micro, temperature=1.0)
+            if routing is not None and self._config.balance:
+                load.add(torch.zeros_like(routing.counts))
             (logp.sum() * 0.0).backward()
 
     def _replays(self, micro: MicroBatch) -> bool:
-        can = micro.routed_experts is not None and hasattr(self._policy.model, "replay_routing")
+        can = micro.routed_experts is not None and self._policy.repeats_routing
         if self._config.replay_routing == "require" and not can:
             raise UnsupportedModel(
                 'learner.replay_routing = "require", but '
                 + (
                     "the rollouts carry no routed experts."
                     if micro.routed_experts is None
-                    else f"{type(self._policy.model).__name__} has no method replay_routing."
+                    else f"{type(self._policy.model).__name__} takes no routed_experts."
                 )
                 + ' Set it to "auto" to train without.'
             )
-        return can
+        return can and self._config.replay_routing != "off"
 
     def _autocast(self) -> torch.autocast:
         device = self._world.device.type
@@ -281,9 +295,11 @@ class Learner:
         on_gpu = self._world.device.type == "cuda"
         dtype = torch.bfloat16 if on_gpu else torch.float32
         model = self._policy.model
+        saved = model.state_dict().keys()
+        buffers = ((name, buffer) for name, buffer in model.named_buffers() if name in saved)
         named = (
-            (name, whole(parameter.detach()).to(dtype))
-            for name, parameter in model.named_parameters()
+            (name, whole(tensor.detach()).to(dtype))
+            for name, tensor in (*model.named_parameters(), *buffers)
         )
         if getattr(model, "_weight_conversions", None):
             # transformers renames or fuses weights of some models while it loads them

@@ -39,6 +39,8 @@ class MicroBatch:
     segments: NDArray[np.int16] | None
     """(R, L) 0 for a shared prefix, then 1, 2, ... for what follows it, -1 for padding. A token
     sees those before it in its own segment and the prefix. None where plain causality will do."""
+    present: NDArray[np.bool_]
+    """(R, L) False on padding."""
     predicted_at: NDArray[np.int64]
     """(T,) index into the R * L tokens of the one whose hidden state predicts the sampled token."""
     tokens: NDArray[np.int64]
@@ -165,7 +167,7 @@ def _fill(rows: list[list[_Piece]]) -> MicroBatch:
                 column = end
             segments[row, start : start + shared] = 0
     is_tree = any(len(piece.sequences) > 1 for row in rows for piece in row)
-    return _joined(token_ids, positions, segments if is_tree else None, routed, targets)
+    return _joined(token_ids, positions, segments, is_tree, routed, targets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +209,8 @@ def _empty_routing(shape: tuple[int, int], rows: list[list[_Piece]]) -> NDArray[
 def _joined(
     token_ids: NDArray[np.int64],
     positions: NDArray[np.int64],
-    segments: NDArray[np.int16] | None,
+    segments: NDArray[np.int16],
+    is_tree: bool,
     routed: NDArray[np.int16] | None,
     targets: list[_Targets],
 ) -> MicroBatch:
@@ -215,7 +218,8 @@ def _joined(
     return MicroBatch(
         token_ids=token_ids,
         positions=positions,
-        segments=segments,
+        segments=segments if is_tree else None,
+        present=segments >= 0,
         predicted_at=np.concatenate([target.predicted_at for target in targets]),
         tokens=np.concatenate([target.tokens for target in targets]),
         behaviour_logp=np.concatenate([target.behaviour_logp for target in targets]),

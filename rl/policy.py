@@ -6,8 +6,8 @@ Shape letters: R = rows, L = columns of a micro-batch, T = sampled tokens, D = m
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import logging
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -91,20 +91,26 @@ class Policy(nn.Module):
         """Asked by accelerate."""
         return self.model.get_output_embeddings()
 
-    def forward(self, micro: MicroBatch, *, temperature: float, replay: bool = False) -> Tensor:
-        """Log-probability of every sampled token of the micro-batch.
+    @property
+    def repeats_routing(self) -> bool:
+        """Whether the model takes a recorded choice of experts."""
+        return "routed_experts" in inspect.signature(self.base.forward).parameters
+
+    def forward(
+        self, micro: MicroBatch, *, temperature: float, replay: bool = False
+    ) -> tuple[Tensor, Any]:
+        """Log-probability of every sampled token of the micro-batch, and how experts were used.
 
         Args:
             micro: what to compute.
             temperature: divides the logits.
-            replay: have the model's `replay_routing` repeat the recorded choice of experts.
+            replay: have the model repeat the recorded choice of experts.
 
         Returns:
-            [T] float32.
+            [T] float32, and the model's `routing` (None where it counts none).
         """
         device = self.get_input_embeddings().weight.device
-        with self._replaying(micro, device) if replay else nullcontext():
-            hidden_RLD = self._hidden(micro, device)
+        hidden_RLD, routing = self._hidden(micro, device, replay=replay)
         at_T = torch.from_numpy(micro.predicted_at).to(device)
         hidden_TD = hidden_RLD.flatten(0, 1).index_select(0, at_T)
         targets = (
@@ -116,10 +122,17 @@ class Policy(nn.Module):
             self.tile,
         )
         logp_T: Tensor = self.get_output_embeddings()(hidden_TD, targets)
-        return logp_T
+        return logp_T, routing
 
-    def _hidden(self, micro: MicroBatch, device: torch.device) -> Tensor:
+    def _hidden(
+        self, micro: MicroBatch, device: torch.device, *, replay: bool
+    ) -> tuple[Tensor, Any]:
         mask = None
+        of_experts: dict[str, Tensor] = {}
+        if self.repeats_routing:
+            of_experts["counted"] = torch.from_numpy(micro.present).to(device)
+        if replay and micro.routed_experts is not None:
+            of_experts["routed_experts"] = torch.from_numpy(micro.routed_experts).to(device)
         if micro.segments is not None:
             mask = tree_mask(torch.from_numpy(micro.segments).to(device), self.model.dtype)
         output = self.base(
@@ -127,14 +140,9 @@ class Policy(nn.Module):
             position_ids=torch.from_numpy(micro.positions).to(device),
             attention_mask=mask,
             use_cache=False,
+            **of_experts,
         )
-        hidden: Tensor = output.last_hidden_state
-        return hidden
-
-    def _replaying(self, micro: MicroBatch, device: torch.device) -> AbstractContextManager[None]:
-        routed = torch.from_numpy(micro.routed_experts).to(device)
-        context: AbstractContextManager[None] = self.model.replay_routing(routed)
-        return context
+        return output.last_hidden_state, getattr(output, "routing", None)
 
     @torch.no_grad()
     def _prove_head(self) -> None:
@@ -153,33 +161,39 @@ class Policy(nn.Module):
 
     @torch.no_grad()
     def shares_prompts(self) -> bool:
-        """Whether a common prefix may be computed once: every layer attends to all of it.
+        """Whether a common prefix may be computed once.
 
-        Asked of the config, then proven on a few tokens (positions or state could be handled in
-        ways that a config does not show). Says once why not.
+        Asked of the config (every layer attends to all of it, or the model's class has
+        `shares_prefixes`: its windows go by positions), then proven on a few tokens, for positions
+        or state could be handled in ways that a config does not show. Says once why not.
         """
         text = self.model.config.get_text_config()
         kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
-        if kinds != {"full_attention"} or (
-            getattr(text, "layer_types", None) is None and getattr(text, "sliding_window", None)
-        ):
+        window = int(getattr(text, "sliding_window", None) or 0)
+        has_windows = kinds != {"full_attention"} or (
+            getattr(text, "layer_types", None) is None and window > 0
+        )
+        if has_windows and not getattr(self.model, "shares_prefixes", False):
             log.warning("prompts are not shared: the model has layers without full attention")
             return False
         self.eval()
         device = self.get_input_embeddings().weight.device
-        # a prefix of 3, then two branches of 2
-        segments = torch.tensor([[0, 0, 0, 1, 1, 2, 2]], device=device)
-        positions = torch.tensor([[0, 1, 2, 3, 4, 3, 4]], device=device)
-        ids = torch.tensor([[1, 2, 3, 4, 5, 6, 7]], device=device)
+        # a prefix (longer than a window), then two branches of 2
+        prefix = 3 + (window if has_windows else 0)
+        ends = torch.arange(prefix, prefix + 2)
+        segments = torch.tensor([[0] * prefix + [1, 1, 2, 2]], device=device)
+        positions = torch.cat([torch.arange(prefix), ends, ends]).to(device)[None]
+        ids = torch.arange(1, prefix + 5, device=device)[None]
         ids = ids % self.get_input_embeddings().weight.shape[0]
+        branch = [*range(prefix), prefix + 2, prefix + 3]
         tree = self.base(
             input_ids=ids,
             position_ids=positions,
             attention_mask=tree_mask(segments, self.model.dtype),
             use_cache=False,
         ).last_hidden_state
-        alone = self.base(input_ids=ids[:, [0, 1, 2, 5, 6]], use_cache=False).last_hidden_state
-        if not torch.allclose(tree[:, [0, 1, 2, 5, 6]], alone, rtol=1e-2, atol=1e-2):
+        alone = self.base(input_ids=ids[:, branch], use_cache=False).last_hidden_state
+        if not torch.allclose(tree[:, branch], alone, rtol=1e-2, atol=1e-2):
             log.warning("prompts are not shared: the model does not follow a custom mask")
             return False
         return True

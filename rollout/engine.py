@@ -58,8 +58,8 @@ class Completion:
     num_cut: int = 0
     """Positions whose nucleus filled all `top_k` candidates, so top_k may have narrowed it."""
     routed_experts: NDArray[np.int16] | None = None
-    """(T, layers, experts per token) of the pass that produced each token, for mixture-of-experts
-    models on engines that report it."""
+    """(P + T, layers, experts per token) of the pass that read each token, the prompt's P included,
+    for mixture-of-experts models on engines that report it; -1 for the last, which none read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

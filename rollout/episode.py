@@ -192,16 +192,19 @@ class _Stream:
         return KeptTokens(ids=np.concatenate(ids) if ids else np.zeros(0, np.int32), starts=starts)
 
     def _experts(self) -> NDArray[np.int16] | None:
-        """(N, layers, experts per token); -1 where the engine reported none."""
+        """(N, layers, experts per token): of the pass that first read each token, else -1.
+
+        A later turn reads the earlier ones again, by then perhaps with other weights; what a token
+        was predicted with is what was chosen first.
+        """
         known = [turn.routed_experts for turn in self._turns if turn is not None]
-        shapes = {experts.shape[1:] for experts in known if experts is not None}
+        shapes = {rows.shape[1:] for rows in known if rows is not None}
         if not shapes:
             return None
         (shape,) = shapes
-        pieces = [
-            np.full((len(tokens), *shape), -1, np.int16)
-            if turn is None or turn.routed_experts is None
-            else turn.routed_experts
-            for tokens, turn in zip(self._tokens, self._turns, strict=True)
-        ]
-        return np.concatenate(pieces)
+        experts = np.full((self.num_tokens, *shape), -1, np.int16)
+        for rows in known:
+            if rows is not None:
+                unread = (experts[: len(rows)] < 0).any(axis=(1, 2))
+                experts[: len(rows)][unread] = rows[unread]
+        return experts

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from envs.types import KeptTokens
 from rewards.errors import PolicyError
+from rollout.architectures import register_architectures
 from rollout.config import RolloutConfig
 from rollout.engine import Completion, Request, WeightSource
 from rollout.nucleus import Draws, sample, uniforms
@@ -55,6 +56,7 @@ class TransformersEngine:
         """
         from transformers import AutoModelForCausalLM
 
+        register_architectures()
         on_gpu = torch.cuda.is_available()
         name = config.dtype if config.dtype != "auto" else ("bfloat16" if on_gpu else "float32")
         try:
@@ -184,18 +186,21 @@ class TransformersEngine:
             mask_BL[i, width - len(request.prompt_ids) :] = 1
         ids_BL, mask_BL = ids_BL.to(device), mask_BL.to(device)
         position_BL = (mask_BL.cumsum(-1) - 1).clamp(min=0)
-        cache: Any = DynamicCache()
+        cache: Any = DynamicCache(config=self._model.config)
         while True:
-            logits_BV = self._model(
+            told = self._model(
                 ids_BL,
                 attention_mask=mask_BL,
                 position_ids=position_BL,
                 past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
-            ).logits[:, -1]
-            drawn = rule.draw(logits_BV)
+            )
+            drawn = rule.draw(told.logits[:, -1])
+            routed = getattr(told, "routing", None)
             for i, row in enumerate(rows):
+                if routed is not None:
+                    row.read(routed.experts[i][mask_BL[i, -ids_BL.shape[1] :].bool()])
                 row.take(drawn, i)
             if all(row.is_done for row in rows):
                 return [row.completion(self._version) for row in rows]
@@ -248,6 +253,7 @@ class Row:
     token_ids: list[int] = field(default_factory=list)
     logp: list[float] = field(default_factory=list)
     kept: list[NDArray[np.int32]] = field(default_factory=list)
+    routed: list[NDArray[np.int16]] = field(default_factory=list)
     is_stopped: bool = False
 
     @property
@@ -255,6 +261,11 @@ class Row:
         """A stop token or a limit has ended it."""
         room = self.max_context - len(self.request.prompt_ids)
         return self.is_stopped or len(self.token_ids) >= min(self.request.max_tokens, room)
+
+    def read(self, experts_TMK: Tensor) -> None:
+        """Note the experts of its tokens that a pass has read."""
+        if not self.is_done:
+            self.routed.append(experts_TMK.cpu().to(torch.int16).numpy())
 
     def take(self, drawn: Draws, row: int) -> None:
         """Note what was drawn for it."""
@@ -280,4 +291,11 @@ class Row:
             versions=np.full(len(self.token_ids), version, np.int32),
             stopped=self.is_stopped,
             num_cut=num_kept.count(self.request.top_k) if self.request.top_k else 0,
+            routed_experts=self._routing(),
         )
+
+    def _routing(self) -> NDArray[np.int16] | None:
+        if not self.routed:
+            return None
+        unread = np.full((1, *self.routed[0].shape[1:]), -1, np.int16)
+        return np.concatenate([*self.routed, unread])

@@ -69,6 +69,8 @@ class VllmEngine:
         self.repack = repack
         self._vocab = int(self._llm.model_config.get_vocab_size())
         self._max_context = int(self._llm.model_config.max_model_len)
+        # vLLM reports a row for every layer, of which our model fills its mixtures' first
+        self._num_mixtures = getattr(self._llm.model_config.hf_config, "num_moe_layers", None)
         self._names = itertools.count()
         self._admission = asyncio.Lock()
         self._num_running = 0
@@ -94,7 +96,10 @@ class VllmEngine:
         async with self._admission:
             running = await self._start([request.prompt_ids for request in requests], params)
         done = await self._finish(running)
-        return [completion(out, request) for out, request in zip(done, requests, strict=True)]
+        return [
+            completion(out, request, num_mixtures=self._num_mixtures)
+            for out, request in zip(done, requests, strict=True)
+        ]
 
     async def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """See `rollout.engine.Engine.score`. At most `max_context - 1` tokens."""
@@ -286,8 +291,19 @@ class VllmEngine:
         raise PolicyError(f"the inference engine failed: {error}") from error
 
 
-def completion(done: RequestOutput, request: Request) -> Completion:
-    """Read what vLLM returned for `request`."""
+def completion(
+    done: RequestOutput, request: Request, *, num_mixtures: int | None = None
+) -> Completion:
+    """Read what vLLM returned for `request`.
+
+    Args:
+        done: finished.
+        request: what was asked.
+        num_mixtures: layers of routed experts to keep, the first ones; all by default.
+
+    Raises:
+        PolicyError: it ended otherwise than by a stop token or a limit.
+    """
     (out,) = done.outputs
     T = len(out.token_ids)
     if out.finish_reason not in ("stop", "length"):
@@ -303,8 +319,6 @@ def completion(done: RequestOutput, request: Request) -> Completion:
     versions = np.zeros(T, np.int32)
     for span in out.weight_versions or ():
         versions[span.start : span.end] = int(span.version)
-    # one row a position that went through the model: all but the last token
-    experts = out.routed_experts
     return Completion(
         token_ids=ids[:, 0].copy(),
         logp=logp[:, 0].copy(),
@@ -312,5 +326,23 @@ def completion(done: RequestOutput, request: Request) -> Completion:
         versions=versions,
         stopped=out.finish_reason == "stop",
         num_cut=int((num_kept == request.top_k).sum()) if request.top_k else 0,
-        routed_experts=None if experts is None else experts[-T:].astype(np.int16),
+        routed_experts=routing(out.routed_experts, len(request.prompt_ids) + T, num_mixtures),
     )
+
+
+def routing(
+    experts: NDArray[Any] | None, num_tokens: int, num_mixtures: int | None
+) -> NDArray[np.int16] | None:
+    """The experts of every token that was read: all but the last, which gets -1.
+
+    Raises:
+        PolicyError: vLLM reported another number of tokens.
+    """
+    if experts is None:
+        return None
+    if len(experts) != num_tokens - 1:
+        raise PolicyError(
+            f"vLLM reported the experts of {len(experts)} tokens where it read {num_tokens - 1}"
+        )
+    known = experts[:, :num_mixtures].astype(np.int16)
+    return np.concatenate([known, np.full((1, *known.shape[1:]), -1, np.int16)])

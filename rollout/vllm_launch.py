@@ -81,9 +81,12 @@ def engine_arguments(
         return arguments | {
             "gpu_memory_utilization": config.gpu_memory,
             "tensor_parallel_size": config.tensor_parallel,
-            # its newer model runner only, which the CPU has not: there the learner routes anew
             "enable_return_routed_experts": is_mixture_of_experts(model),
         }
+    if is_mixture_of_experts(model):
+        # vLLM itself returns them by its newer model runner only, which the CPU has not; of models
+        # that do not tell them to ours nothing is returned
+        arguments["scheduler_cls"] = "rollout.vllm_routing.RoutingScheduler"
     return arguments | {
         # a prompt prefilled in parts makes vLLM wind a seeded generator back, which on the CPU
         # cannot be done: it would end the engine
@@ -112,6 +115,8 @@ def is_mixture_of_experts(model: str) -> bool:
     config, _ = PretrainedConfig.get_config_dict(model)
     text = config.get("text_config", config)
     names = ("num_experts", "num_local_experts", "n_routed_experts")
+    if "sparse" not in text.get("mlp_layer_types", ["sparse"]):
+        return False
     return any((text.get(name) or 0) > 1 for name in names)
 
 

@@ -11,12 +11,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.outputs import LogprobsTensors, SamplerOutput
 from vllm.v1.sample.metadata import SamplingMetadata
 from vllm.v1.sample.sampler import Sampler
 from vllm.v1.worker.cpu_worker import CPUWorker
 
+from rollout import vllm_cpu_ops
 from rollout.nucleus import sample, uniforms
+from rollout.vllm_routing import RoutingStore, Rows
 
 
 class NucleusSampler(Sampler):  # type: ignore[misc]
@@ -62,10 +65,37 @@ def is_plain(meta: SamplingMetadata) -> bool:
 
 
 class Worker(CPUWorker):  # type: ignore[misc]
-    """vLLM's CPU worker with `NucleusSampler`."""
+    """vLLM's CPU worker with `NucleusSampler`; reports the experts of models that tell them."""
+
+    _store: RoutingStore | None = None
+    _news: dict[str, Rows] | None = None
 
     def load_model(self, **kwargs: Any) -> None:
-        """Load, then change the sampler."""
+        """Load, and change the sampler."""
+        vllm_cpu_ops.prefer()
         super().load_model(**kwargs)
         runner = self.model_runner
         runner.sampler = NucleusSampler(logprobs_mode=runner.model_config.logprobs_mode)
+
+    def execute_model(self, scheduler_output: SchedulerOutput) -> Any:
+        """One pass; notes what its mixtures chose."""
+        output = super().execute_model(scheduler_output)
+        runner = self.model_runner
+        routed = getattr(runner.model, "routed", None)
+        self._news = None
+        if routed is not None:
+            self._store = self._store or RoutingStore(runner.kv_cache_config)
+            self._store.forget(scheduler_output.finished_req_ids)
+            num = scheduler_output.total_num_scheduled_tokens
+            if num:
+                rows = routed[:num].to(torch.int16).numpy()
+                scheduled = scheduler_output.num_scheduled_tokens
+                self._news = self._store.take(rows, runner.input_batch, scheduled)
+        return output
+
+    def sample_tokens(self, grammar_output: Any) -> Any:
+        """Sample; the step's experts go with what it says."""
+        output = super().sample_tokens(grammar_output)
+        if self._news:
+            output.aux_output_connector_output = self._news
+        return output

@@ -104,16 +104,22 @@ async def test_each_turn_carries_the_version_that_wrote_it():
     assert told.oldest_version == 0
 
 
-async def test_experts_are_joined_and_marked_unknown_where_none_were_reported():
+async def test_every_token_keeps_the_experts_of_the_pass_that_first_read_it():
     class Routed(ScriptedEngine):
         def _complete(self, request) -> Completion:
             done = super()._complete(request)
-            layers = np.full((len(done.token_ids), 2, 3), request.key[-1], np.int16)
-            return replace(done, routed_experts=layers, num_cut=1)
+            num = len(request.prompt_ids) + len(done.token_ids)
+            rows = np.full((num, 2, 3), request.key[-1], np.int16)
+            rows[-1] = -1
+            return replace(done, routed_experts=rows, num_cut=1)
 
     told = await episode(Routed(says("41", "42").writes), observes("no"))
-    expected = np.where(told.sampled, 0, -1)
-    expected[-3:] = 1
+    turns = np.flatnonzero(np.diff(told.sampled.astype(int)) == -1)
+    end_of_first_turn = int(turns[0])
+    expected = np.zeros(len(told.token_ids), int)
+    # the first turn's last token is read in the second turn
+    expected[end_of_first_turn:] = 1
+    expected[-1] = -1
     assert told.routed_experts.shape == (len(told.token_ids), 2, 3)
     assert (told.routed_experts == expected[:, None, None]).all()
     assert told.num_cut == 2

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pytest_asyncio
+import torch
 
 from rewards.errors import PolicyError
 from rollout.config import RolloutConfig
-from rollout.engine import WeightSource
+from rollout.engine import Request, WeightSource
 from rollout.transformers_engine import TransformersEngine
+from tests.base_model.tiny_munro import tiny_model
 from tests.rollout.tiny_llama import (
     CONTEXT,
     assert_nuclei_are_exact,
@@ -161,3 +163,26 @@ def drop(path: str, name: str) -> str:
     del tensors[name]
     save_file(tensors, path + ".less")
     return path + ".less"
+
+
+async def test_the_experts_of_every_token_read_are_told(tmp_path: Path) -> None:
+    model = tiny_model(max_position_embeddings=CONTEXT)
+    model.save_pretrained(tmp_path / "munro")
+    engine = TransformersEngine(
+        str(tmp_path / "munro"), RolloutConfig(max_batch=3), seed=0, max_context=CONTEXT
+    )
+    asked = [
+        Request(
+            key=(i,), prompt_ids=list(range(3 + 2 * i)), max_tokens=9, seed=i, stop_token_ids=(5,)
+        )
+        for i in range(5)
+    ]
+    done = await engine.generate(asked)
+    await engine.close()
+
+    for request, one in zip(asked, done, strict=True):
+        ids = torch.tensor([[*request.prompt_ids, *one.token_ids.tolist()]])
+        with torch.no_grad():
+            expected = model(ids).routing.experts[0].numpy().astype(np.int16)
+        expected[-1] = -1
+        np.testing.assert_array_equal(one.routed_experts, expected)
