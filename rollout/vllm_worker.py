@@ -17,7 +17,6 @@ from vllm.v1.sample.metadata import SamplingMetadata
 from vllm.v1.sample.sampler import Sampler
 from vllm.v1.worker.cpu_worker import CPUWorker
 
-from rollout import vllm_cpu_ops
 from rollout.nucleus import sample, uniforms
 from rollout.vllm_routing import RoutingStore, Rows
 
@@ -71,8 +70,7 @@ class Worker(CPUWorker):  # type: ignore[misc]
     _news: dict[str, Rows] | None = None
 
     def load_model(self, **kwargs: Any) -> None:
-        """Load, and change the sampler."""
-        vllm_cpu_ops.prefer()
+        """Load, then change the sampler."""
         super().load_model(**kwargs)
         runner = self.model_runner
         runner.sampler = NucleusSampler(logprobs_mode=runner.model_config.logprobs_mode)
