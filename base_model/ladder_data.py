@@ -58,7 +58,7 @@ class Part:
         source: the whole.
         every: every so many-th document is held out.
         held_out: which of the two this is.
-        kept: share of its documents that is there at all, the same ones whatever is asked later.
+        kept: share of its tokens that is there at all; the first ones of a fixed order.
     """
 
     def __init__(self, source: Source, *, every: int, held_out: bool, kept: float = 1.0) -> None:
@@ -66,11 +66,15 @@ class Part:
         self._source, self._every, self._held_out = source, every, held_out
         held = -(-source.num_documents // every)
         self._all = held if held_out else source.num_documents - held
-        self.num_documents = min(self._all, math.ceil(self._all * kept))
         if self._all <= COUNTED_EXACTLY:
-            some = range(self.num_documents)
-            self.num_tokens = sum(len(self.document(number)[0]) for number in some)
+            lengths = [len(self.document(number)[0]) for number in range(self._all)]
+            total = np.cumsum(lengths, dtype=np.int64)
+            least = kept * float(total[-1]) if lengths else 0.0
+            # at least so many tokens, or the last documents would be read beyond their cap
+            self.num_documents = min(int(np.searchsorted(total, least)) + 1, self._all)
+            self.num_tokens = int(total[self.num_documents - 1]) if lengths else 0
         else:
+            self.num_documents = math.ceil(self._all * kept)
             share = self.num_documents / source.num_documents
             self.num_tokens = round(source.num_tokens * share)
 

@@ -13,8 +13,10 @@ from pathlib import Path
 import click
 
 from machine.data_cli import data, tokenizer
+from machine.distill_cli import consolidate, distill
 from machine.ladder_cli import gain, ladder
 from machine.loading import BadConfig, load, page
+from machine.mix_cli import mix
 from machine.pipeline_cli import run_whole
 from machine.pretrain_cli import goodput, pretrain
 from machine.restart_cli import rebase
@@ -231,10 +233,13 @@ def report(run: str) -> None:
     click.echo(f"wrote {write_report(Path(run))}")
 
 
+munro.add_command(consolidate)
 munro.add_command(data)
+munro.add_command(distill)
 munro.add_command(gain)
 munro.add_command(goodput)
 munro.add_command(ladder)
+munro.add_command(mix)
 munro.add_command(pretrain)
 munro.add_command(rebase)
 munro.add_command(run_whole)
