@@ -220,7 +220,7 @@ class Trainer:
                     balance = balance_loss(counts_ME, made.routing.probability)
                     loss = loss + config.balance * balance * (micro.num_tokens / rows.num_tokens)
             # FSDP averages gradients over the ranks, but each loss is a share of the global mean
-            (loss * self._world.size).backward()
+            (loss * self._world.size).backward()  # type: ignore[no-untyped-call]
             nll += float(made.nll.detach())
         return nll
 
