@@ -175,6 +175,7 @@ def _jobs(
             verdict=verdict,
             start=start,
             tokenizer=vocabulary.file,
+            fingerprint=vocabulary.fingerprint,
             vocab_size=vocabulary.size,
             end=vocabulary.end,
             by_repository=cleaned.source.layout == "repository",

@@ -22,7 +22,7 @@ from base_model.data.decontaminate import EvaluationIndex, build_index, contamin
 from base_model.data.documents import Counts, Document, utf8_length
 from base_model.data.evaluation_text import evaluation_texts
 from base_model.data.lines import line_counts, merged, without_boilerplate
-from base_model.data.listing import Part
+from base_model.data.listing import Part, expanded
 from base_model.data.minhash import band_keys, signatures, sketch
 from base_model.data.parts import (
     DocumentWriter,
@@ -205,7 +205,11 @@ _INDEX: dict[str, EvaluationIndex] = {}
 
 def evaluation_index(config: DataConfig) -> EvaluationIndex:
     """The index of the recipe's evaluation files, made once in each process."""
-    key = config.decontamination.model_dump_json()
+    state = [
+        expanded(file).stat() for file in config.decontamination.files if expanded(file).exists()
+    ]
+    times = [(one.st_mtime_ns, one.st_size) for one in state]
+    key = f"{config.decontamination.model_dump_json()} {times}"
     if key not in _INDEX:
         texts = evaluation_texts(config.decontamination, config.limits)
         _INDEX[key] = build_index(texts, config.decontamination)

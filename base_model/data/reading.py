@@ -6,6 +6,7 @@ and a file that unpacks to far more than it should stops the build.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,7 +105,7 @@ def opened(piece: Piece) -> Iterator[IO[bytes]]:
                 yield plain
             return
         with pa.input_stream(piece.path, compression="detect") as packed:
-            yield packed
+            yield io.BufferedReader(packed, CHUNK_BYTES)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"cannot read {piece.path} ({error}): mend or remove it.") from error
 
@@ -198,12 +199,13 @@ def _rows(piece: Piece, source: SourceConfig, limits: LimitsConfig) -> Iterator[
 
     allowed = limits.expansion * max(piece.size_bytes, 4096)
     try:
+        names = pq.read_schema(piece.path).names
+        if source.field not in names:
+            raise DataError(
+                f"source {source.name}: {piece.path} has no column {source.field!r}; it has "
+                f"{', '.join(names)}. Say which holds the text: field = ..."
+            )
         with pq.ParquetFile(piece.path, read_dictionary=[source.field]) as file:
-            if source.field not in file.schema_arrow.names:
-                raise DataError(
-                    f"source {source.name}: {piece.path} has no column {source.field!r}; it has "
-                    f"{', '.join(file.schema_arrow.names)}. Say which holds the text: field = ..."
-                )
             number = total = 0
             groups = range(piece.start, piece.stop)
             for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=groups, columns=[source.field]):

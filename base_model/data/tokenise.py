@@ -29,6 +29,8 @@ class ShardJob:
     """Of the part, in it."""
     tokenizer: Path
     """`tokenizer.json`."""
+    fingerprint: str
+    """Of the tokenizer, which may be another one under the same path."""
     vocab_size: int
     end: int | None
     """Token after every document."""
@@ -59,7 +61,7 @@ def staying(job: ShardJob) -> Iterator[Document]:
 
 
 def _encoded(job: ShardJob) -> Iterator[tuple[Sequence[int], Sequence[bool] | None]]:
-    tokenizer = _tokenizer(job.tokenizer)
+    tokenizer = _tokenizer(job.tokenizer, job.fingerprint)
     ending = [] if job.end is None else [job.end]
     documents: Iterable[Document] = staying(job)
     if job.by_repository:
@@ -86,7 +88,7 @@ def _repositories(documents: Iterable[Document]) -> Iterator[Document]:
 
 
 @lru_cache(maxsize=2)
-def _tokenizer(file: Path) -> Any:
+def _tokenizer(file: Path, _fingerprint: str) -> Any:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(file))

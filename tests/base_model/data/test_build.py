@@ -382,7 +382,7 @@ def _die(_: int) -> None:
 def test_a_worker_that_dies_is_a_sentence() -> None:
     with (
         Pool(2, worker_gb=8) as pool,
-        pytest.raises(DataError, match=r"a worker process died .* fewer workers"),
+        pytest.raises(DataError, match=r"a worker process died, .* fewer workers"),
     ):
         list(pool.each(_die, [1, 2]))
 
