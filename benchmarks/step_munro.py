@@ -39,7 +39,8 @@ from rollout.weights import SharedMemoryWeights, place
 
 CONTEXT = 256
 TOKEN_BUDGET = 2048
-"""Of a micro-batch, as in configs/smollm2.toml: what fits a laptop beside the engine."""
+"""Of a micro-batch and of its logits, as in configs/smollm2.toml: what fits a laptop beside the
+engine."""
 
 
 class Side:
@@ -62,7 +63,10 @@ class Side:
         self.learner = Learner(
             work.model,
             LearnerConfig(
-                learning_rate=work.learning_rate, threads=threads, token_budget=TOKEN_BUDGET
+                learning_rate=work.learning_rate,
+                threads=threads,
+                token_budget=TOKEN_BUDGET,
+                logits_chunk=TOKEN_BUDGET,
             ),
             seed=0,
         )

@@ -45,7 +45,8 @@ class LearnerConfig(Config):
     token_budget: int = Field(8192, ge=64)
     """Tokens of one micro-batch, prompt and padding included; a longer sequence goes alone."""
     logits_chunk: int = Field(1024, ge=1)
-    """Positions whose logits exist at once."""
+    """Positions of a micro-batch whose logits over the whole vocabulary may exist at once: they are
+    kept for the backward pass, those of further positions are computed again."""
     share_prompts: bool = True
     """Compute a group's common prompt once, with a mask; needs full attention in every layer."""
     activation_checkpointing: bool = False

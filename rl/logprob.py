@@ -1,10 +1,11 @@
 """Log-probabilities of sampled tokens from hidden states, without the logits of a whole batch.
 
-Two exact ways, both recomputing in the backward pass what they do not keep:
+Two exact ways:
 
     gathered   a position with a small recorded nucleus needs only the kept rows of the output
                matrix: no product with the whole vocabulary at all
-    tiled      any other position: logits exist for one tile of positions and vocabulary at a time
+    tiled      any other position: one tile of positions and vocabulary at a time; the first tile of
+               positions is kept for the backward pass, which computes the others again
 
 Replaying the nucleus: MAI-Thinking-1 report, section 3.1.3.
 
@@ -68,7 +69,7 @@ def sampled_logp(
         kept_ids_M: [M] int64, the nuclei end to end; each holds its token.
         kept_starts: [T + 1] int64 offsets into `kept_ids_M`; an empty slice means all of V.
         scale: temperature and soft cap.
-        tile: positions whose logits exist at once.
+        tile: positions whose logits over the whole vocabulary may exist at once.
 
     Returns:
         [T] float32 (float64 for float64 input), with gradient to `hidden_TD` and `weight_VD`.
@@ -184,6 +185,7 @@ class _Tiled(torch.autograd.Function):
         norm_T = torch.empty(len(token_T), dtype=exact, device=hidden_TD.device)
         chosen_T = torch.empty_like(norm_T)
         source = weight_VD, token_T, (ids_M, starts), scale
+        kept: list[tuple[Tensor, Tensor]] = []
         for rows in _parts(len(token_T), tile):
             top_t = chosen_T.new_full((len(token_T[rows]),), float("-inf"))
             total_t = torch.zeros_like(top_t)
@@ -193,19 +195,22 @@ class _Tiled(torch.autograd.Function):
                 new_top_t = torch.maximum(top_t, logit_tv.amax(-1))
                 # a tile with nothing kept so far leaves the top at -inf, and -inf - -inf is NaN
                 shift_t = torch.where(new_top_t.isinf(), 0.0, new_top_t)
-                part_t = logit_tv.sub_(shift_t[:, None]).exp_().sum(-1)
-                total_t = total_t * (top_t - shift_t).exp() + part_t
+                share_tv = logit_tv.sub_(shift_t[:, None]).exp_()
+                total_t = total_t * (top_t - shift_t).exp() + share_tv.sum(-1)
                 top_t = new_top_t
+                if rows.start == 0 and not scale.softcap:
+                    kept.append((share_tv, shift_t))
             norm_T[rows] = top_t + total_t.log()
         ctx.save_for_backward(hidden_TD, weight_VD, token_T, ids_M, starts, norm_T)
-        ctx.scale, ctx.tile = scale, tile
+        ctx.scale, ctx.tile, ctx.kept = scale, tile, kept
         return chosen_T - norm_T
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_T: Tensor) -> tuple[Tensor | None, ...]:
         hidden_TD, weight_VD, token_T, ids_M, starts, norm_T = ctx.saved_tensors
-        exact, scale = norm_T.dtype, ctx.scale
+        exact, scale, kept = norm_T.dtype, ctx.scale, iter(ctx.kept)
+        ctx.kept = []  # overwritten below
         grad_hidden = torch.zeros_like(hidden_TD, dtype=exact)
         grad_weight = torch.zeros_like(weight_VD, dtype=exact)
         source = weight_VD, token_T, (ids_M, starts), scale
@@ -213,9 +218,15 @@ class _Tiled(torch.autograd.Function):
             hidden_tD = hidden_TD[rows]
             grad_t = grad_T[rows, None].to(exact)
             for columns in _parts(len(weight_VD), VOCAB_TILE):
-                logit_tv, (row, column) = _logits(hidden_TD, *source, rows, columns)
-                slope = scale.slope(logit_tv)
-                grad_tv = logit_tv.sub_(norm_T[rows, None]).exp_().neg_()
+                share_tv, shift_t = next(kept, (None, None))
+                if share_tv is not None:
+                    row, column = _here(token_T, rows, columns)
+                    grad_tv = share_tv.mul_((shift_t - norm_T[rows]).exp_()[:, None]).neg_()
+                    slope = scale.slope(grad_tv)
+                else:
+                    logit_tv, (row, column) = _logits(hidden_TD, *source, rows, columns)
+                    slope = scale.slope(logit_tv)
+                    grad_tv = logit_tv.sub_(norm_T[rows, None]).exp_().neg_()
                 grad_tv[row, column] += 1
                 grad_tv = grad_tv.mul_(grad_t).mul_(slope)
                 if scale.softcap and len(ids_M):
@@ -244,9 +255,6 @@ def _logits(
     """[t, v] logits of a tile, -inf outside a nucleus, and (row, column) of the tokens in it."""
     weight_vD = weight_VD[columns].to(hidden_TD.dtype)
     logit_tv = scale.apply((hidden_TD[rows] @ weight_vD.T).to(_accurate(hidden_TD.dtype)))
-    token_t = token_T[rows]
-    row = ((token_t >= columns.start) & (token_t < columns.stop)).nonzero()[:, 0]
-    here = row, token_t[row] - columns.start
     ids_M, starts = nuclei
     if len(ids_M):
         count_t = starts[rows.start : rows.stop + 1].diff()
@@ -256,7 +264,14 @@ def _logits(
         allowed_tv = (count_t == 0)[:, None].expand(logit_tv.shape).clone()
         allowed_tv[owner[inside], ids[inside] - columns.start] = True
         logit_tv.masked_fill_(~allowed_tv, float("-inf"))
-    return logit_tv, here
+    return logit_tv, _here(token_T, rows, columns)
+
+
+def _here(token_T: Tensor, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
+    """(row, column) within a tile of the tokens that lie in it."""
+    token_t = token_T[rows]
+    row = ((token_t >= columns.start) & (token_t < columns.stop)).nonzero()[:, 0]
+    return row, token_t[row] - columns.start
 
 
 def _parts(size: int, step: int = GATHER_TILE) -> Iterator[slice]:
