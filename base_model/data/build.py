@@ -133,6 +133,7 @@ def tokenizer_of(steps: Build, sources: Sequence[Cleaned], verdict: dict[str, Pa
         shutil.rmtree(folder, ignore_errors=True)
         draft.replace(folder)
     tokenizer = encoder.load_tokenizer(str(folder))
+    encoder.check_file(tokenizer, folder / "tokenizer.json")
     return Vocabulary(
         file=folder / "tokenizer.json",
         size=len(tokenizer),
@@ -150,6 +151,8 @@ def shards_of(
     key = digest_of(str(verdict), vocabulary.fingerprint, vocabulary.end, layout)
     done = folder / "built_as"
     if not (done.is_file() and done.read_text(encoding="utf-8") == key):
+        if folder.exists() and not done.is_file():
+            raise DataError(f"{folder} was not made by a build: rename it or the source.")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         done.write_text(key, encoding="utf-8")

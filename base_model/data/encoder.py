@@ -13,6 +13,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from base_model.data.errors import DataError
+from base_model.data.shards import PROBE
 
 O200K = "o200k_base"
 O200K_SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
@@ -66,6 +67,20 @@ def load_tokenizer(path: str) -> Any:
     if not tokenizer.is_fast:
         raise DataError(f"the tokenizer of {path} is not a fast one: give one with tokenizer.json.")
     return tokenizer
+
+
+def check_file(tokenizer: Any, file: Path) -> None:
+    """Make sure that the file alone, which workers read, tokenises as transformers does.
+
+    Raises:
+        DataError: it does not.
+    """
+    expected = tokenizer(PROBE, add_special_tokens=False)["input_ids"]
+    if Tokenizer.from_file(str(file)).encode(PROBE, add_special_tokens=False).ids != expected:
+        raise DataError(
+            f"{file} tokenises otherwise than the tokenizer that transformers loads from its "
+            "folder: save that tokenizer again with this version of transformers."
+        )
 
 
 def train(texts: Iterable[str], *, vocab_size: int, max_context: int = 1 << 20) -> Any:

@@ -33,6 +33,8 @@ from base_model.data.pool import Pool
 RECIPE_VERSION = 1
 """Raised whenever the code would write other shards for the same recipe and files."""
 WORK = "work"
+MARK = ".munro-data"
+"""File that says that a build made this folder; locked while one runs."""
 
 OnProgress = Callable[[str], None]
 """Told one line whenever a step of a source begins or ends."""
@@ -88,7 +90,7 @@ class Build:
             verdict_of = build.verdicts(sources)
 
     Raises (when entered):
-        DataError: another process builds into the same folder.
+        DataError: another process builds into the same folder, or it holds something else.
     """
 
     def __init__(self, config: DataConfig, *, on_progress: OnProgress | None = None) -> None:
@@ -102,8 +104,8 @@ class Build:
         self._pool = Pool(config.workers, worker_gb=config.limits.worker_gb)
 
     def __enter__(self) -> Build:
-        self.work.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.out / ".lock").open("w")
+        self._claim()
+        self._lock = (self.out / MARK).open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -174,6 +176,18 @@ class Build:
     def read_folder(self, cleaned: Cleaned) -> Path | None:
         """Where the first pass of a source is, if it took two."""
         return self._read_folders.get(cleaned.source.name)
+
+    def _claim(self) -> None:
+        """Make the folder ours, unless something else lies where we would write and remove."""
+        taken = [WORK, "tokenizer", *(source.name for source in self.config.sources)]
+        theirs = [self.out / name for name in taken if (self.out / name).exists()]
+        if theirs and not (self.out / MARK).is_file():
+            raise DataError(
+                f"{theirs[0]} is there already and was not made by a build: give this one an `out` "
+                "of its own."
+            )
+        self.work.mkdir(parents=True, exist_ok=True)
+        (self.out / MARK).touch()
 
     def _cleaned(self, planned: Planned) -> Cleaned:
         config, source = self.config, planned.source

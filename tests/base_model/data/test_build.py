@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,7 +27,7 @@ from base_model.data.funnel import SourceFunnel, table
 from base_model.data.pool import Pool
 from base_model.data.shards import ShardFolder
 from base_model.data.steps import plan
-from tests.base_model.data.texts import edited, prose, recipe, write_jsonl
+from tests.base_model.data.texts import COMMON, edited, prose, recipe, write_jsonl
 
 ORIGINALS = 30
 
@@ -228,14 +229,56 @@ def test_every_format_gives_the_same_documents(tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     for number, text in enumerate(texts):
         (tmp_path / "files" / f"{number}.txt").write_text(text)
+    datasets.Dataset.from_dict({"text": texts}).save_to_disk(tmp_path / "saved")
     names = {"lines": "lines.jsonl", "packed": "packed.jsonl.gz", "rows": "rows.parquet"}
     sources = [
         {"name": name, "paths": [str(tmp_path / path)], "stages": []}
         for name, path in [*names.items(), ("files", "files")]
     ]
+    saved = {"name": "saved", "paths": [str(tmp_path / "saved")], "format": "huggingface"}
+    sources.append({**saved, "stages": []})
     build(recipe(tmp_path / "out", sources, part_mb=0.003))
     assert len(list((tmp_path / "out" / "lines").glob("*.tokens"))) > 1
-    assert [texts_of(tmp_path / "out", source["name"]) for source in sources] == [texts] * 4
+    assert [texts_of(tmp_path / "out", str(one["name"])) for one in sources] == [texts] * 5
+
+
+def test_pages_of_one_template_are_one_document_of_main_text(tmp_path: Path) -> None:
+    pytest.importorskip("trafilatura")
+    (tmp_path / "pages").mkdir()
+    frame = prose(9, 48).split()
+    for number in range(3):
+        words = [word for word in prose(number, 700).split() if word.rstrip(".") not in COMMON]
+        facts = iter(words)
+        rows = "".join(f"<p>{word} {next(facts)}</p>" for word in frame * 4)
+        page = f"<html><body><nav><a href=/>Menu</a></nav><article>{rows}</article></body></html>"
+        (tmp_path / "pages" / f"{number}.html").write_text(page)
+    (tmp_path / "pages" / "nothing.html").write_text("<html><body></body></html>")
+    source = {
+        "name": "pages",
+        "paths": [str(tmp_path / "pages")],
+        "format": "html",
+        "stages": ["html", "exact", "fuzzy", "template"],
+    }
+    (funnel,) = build(recipe(tmp_path / "out", [source]))
+    assert [level.documents for level in funnel.levels] == [4, 3, 3, 3, 1]
+    (text,) = texts_of(tmp_path / "out", "pages")
+    assert frame[0] in text
+    assert "Menu" not in text
+
+
+def test_a_folder_that_no_build_made_is_never_touched(tmp_path: Path) -> None:
+    config = small(tmp_path, tmp_path)
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / "precious").touch()
+    with pytest.raises(DataError, match="second is there already and was not made by a build"):
+        build(config)
+    (tmp_path / "second").rename(tmp_path / "kept")
+    build(config)
+    (tmp_path / "kept").rename(tmp_path / "third")
+    sources = [*config.sources, config.sources[0].model_copy(update={"name": "third"})]
+    with pytest.raises(DataError, match="third was not made by a build"):
+        build(config.model_copy(update={"sources": tuple(sources)}))
+    assert (tmp_path / "third" / "precious").exists()
 
 
 def test_broken_documents_are_counted_and_passed_over(tmp_path: Path) -> None:
