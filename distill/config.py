@@ -129,6 +129,23 @@ class ReplayConfig(Config):
     """What is read; without sources, what the embedded base was trained on."""
 
 
+class SftOptimizerConfig(OptimizerConfig):
+    """AdamW; the report says nothing of the betas, which are those of pre-training."""
+
+    learning_rate: float = Field(1.7e-5, gt=0)
+    """Peak rate."""
+    weight_decay: float = Field(0.001, ge=0)
+    """Of feed-forward weights and whatever has no rule of its own."""
+    attention_weight_decay: float = Field(0.001, ge=0)
+    """Of attention projections."""
+    embedding_weight_decay: float = Field(0.001, ge=0)
+    """Of input and output embeddings."""
+    router_weight_decay: float = Field(0.001, ge=0)
+    """Of the matrices that choose experts."""
+    norm_weight_decay: float = Field(0.001, ge=0)
+    """Of norm gains and biases."""
+
+
 class SftConfig(Config):
     """Supervised fine-tuning (report, sections 3.1.4 and 3.1.5)."""
 
@@ -140,11 +157,7 @@ class SftConfig(Config):
     """Rows of one forward pass; gradients add up over them. 0 takes all at once."""
     row_tokens: int = Field(131_072, ge=8)
     """Tokens of a row, fewer where the base is made for less; a longer trace is dropped."""
-    optimizer: OptimizerConfig = OptimizerConfig(
-        learning_rate=1.7e-5,
-        **{name: 0.001 for name in OptimizerConfig.model_fields if name.endswith("weight_decay")},
-    )
-    """AdamW; the report says nothing of the betas, which are those of pre-training."""
+    optimizer: SftOptimizerConfig = SftOptimizerConfig()
     shape: Literal["cosine", "linear", "constant"] = "cosine"
     """What follows the warm-up."""
     warmup: float = Field(0.02, ge=0, le=1)
@@ -186,7 +199,7 @@ class DistillConfig(Config):
 CONSOLIDATION = DistillConfig(
     training=SftConfig(
         epochs=4,
-        optimizer=SftConfig().optimizer.model_copy(update={"learning_rate": 1e-5}),
+        optimizer=SftOptimizerConfig(learning_rate=1e-5),
         final=0.5,
     )
 )

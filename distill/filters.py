@@ -92,12 +92,13 @@ def work(trace: Trace) -> int:
 
     The answer is what stands in `<answer>`, else what follows the thoughts, else the last word.
     """
-    said = trace.said
+    said = trace.said.strip()
     before = ANSWER.sub("", said)
     if before == said and "</think>" in said:
         before = said[: said.rindex("</think>")]
-    pieces = len(PIECE.findall(before.replace("<think>", "").replace("</think>", "")))
-    return pieces if before != said else max(pieces - len(PIECE.findall(said.split()[-1])), 0)
+    if before == said:
+        before = said[: -len(said.split()[-1])] if said else ""
+    return len(PIECE.findall(before.replace("<think>", "").replace("</think>", "")))
 
 
 FILTERS: dict[str, Callable[[Trace, FiltersConfig], bool]] = {

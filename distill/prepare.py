@@ -145,10 +145,10 @@ class _Preparing:
         write_lessons(folder, self._lessons(candidates, survivors))
         self._survivors = candidates.taken(np.array(survivors, np.int64))
         self.taken = rows_of(self._survivors, self._rule, self._weights)
-        left = np.bincount(self._survivors.source, minlength=len(self._sources))
+        self._left = np.bincount(self._survivors.source, minlength=len(self._sources))
         self._spare *= 2
         return all(
-            left[n] >= self._wanted[n] or self._read[n] == len(rows)
+            self._left[n] >= self._wanted[n] or self._read[n] == len(rows)
             for n, rows in enumerate(self._eligible)
         )
 
@@ -160,9 +160,10 @@ class _Preparing:
         """
         taken = self._survivors.taken(self.taken)
         runs = tuple(self._of_run(taken, number) for number in range(len(self._sources)))
-        for run in runs:
-            if not run.traces:
-                raise CannotDistill(_nothing_left(run, self._config.select))
+        if not all(run.traces for run in runs):
+            # with weights, the run of which least is left decides how much of the others is taken
+            scarcest = min(range(len(runs)), key=lambda number: self._left[number])
+            raise CannotDistill(_nothing_left(runs[scarcest], self._config.select))
         return Account(runs=runs, cut=tuple(self._cut))
 
     def _on_cut(self, sentence: str) -> None:

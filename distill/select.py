@@ -221,7 +221,7 @@ class _Limits:
             mean = np.array([one.mean() if len(one) else 0.0 for one in tokens])
             most = min(self.traces, self.tokens / max((shares * mean).sum(), 1e-9))
         asked = shares > 0
-        return float(min(most, (owned[asked] / shares[asked]).min(initial=0.0)))
+        return float(min(most, (owned[asked] / shares[asked]).min(initial=math.inf)))
 
 
 def _part(tokens_K: NDArray[np.int32], amount: float, weigh: str) -> int:

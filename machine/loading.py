@@ -40,7 +40,7 @@ def load_as(tree: type[Tree], path: str, overrides: Sequence[tuple[str, str]] = 
     """As `load`, for a config tree other than a run's."""
     raw = read_toml(path)
     for key, value in overrides:
-        _override(raw, key, value)
+        override(raw, key, value)
     return check_as(tree, raw, source=path)
 
 
@@ -53,7 +53,7 @@ def from_overrides_as(tree: type[Tree], overrides: Sequence[tuple[str, str]]) ->
     """As `from_overrides`, for a config tree other than a run's."""
     raw: dict[str, Any] = {}
     for key, value in overrides:
-        _override(raw, key, value)
+        override(raw, key, value)
     return check_as(tree, raw, source="command line")
 
 
@@ -94,7 +94,12 @@ def read_toml(path: str) -> dict[str, Any]:
         raise BadConfig(f"{path} is not valid TOML: {error}") from error
 
 
-def _override(raw: dict[str, Any], key: str, text: str) -> None:
+def override(raw: dict[str, Any], key: str, text: str) -> None:
+    """Set a dotted key of a raw tree; `text` as `value_of` reads it.
+
+    Raises:
+        BadConfig: something on the way is not a table.
+    """
     *parents, last = key.split(".")
     node = raw
     for name in parents:

@@ -1,0 +1,132 @@
+"""Traces become lessons: as they are, or told anew in another template or for another tokenizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from base_model.corpus import prompt, worked
+from base_model.tokenizer import train_tokenizer
+from distill.rewrite import Teller, told_anew
+from distill.sources import CannotDistill
+from envs.types import Ending, Message
+from rollout.render import renderer
+from tests.base_model.builders import small_tokenizer
+from tests.distill.runs import make_attempt, make_trace, sum_task
+
+CHAT = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<eos>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+THINKING = CHAT.replace("<|assistant|>{% endif %}", "<|assistant|><think>\n{% endif %}")
+
+
+def trace_of(reply: str, template: str, ending: Ending = Ending.ANSWERED, **fields: Any):
+    """As a climb in this template stored it."""
+    told = make_attempt(sum_task([7, 5]), reply, template=template, ending=ending).trajectory
+    return make_trace(
+        reply, token_ids=told.token_ids, sampled=told.sampled, ending=ending.value, **fields
+    )
+
+
+def other_tokenizer(chat_template: str | None = None) -> Any:
+    texts = ["Quite another language of numbers.", prompt([12, 85]) + worked([12, 85])] * 20
+    tokenizer = train_tokenizer(texts, vocab_size=320, max_context=64)
+    tokenizer.chat_template = chat_template
+    return tokenizer
+
+
+def text_of(tokenizer: Any, lesson: Any, *, learned: bool) -> str:
+    ids = np.array(lesson.token_ids)[np.array(lesson.learned) == learned]
+    return tokenizer.decode(ids)
+
+
+@pytest.mark.parametrize("template", ["plain", "r1_zero", "chat"])
+def test_sampled_tokens_are_kept_and_nothing_else_is_learned(template):
+    trace = trace_of("7+5=12 12", template)
+    lesson = Teller(small_tokenizer(), "keep", "base").lesson(trace)
+    assert list(lesson.token_ids) == trace.token_ids.tolist()
+    assert list(lesson.learned) == trace.sampled.tolist()
+
+
+def test_another_vocabulary_is_refused_where_tokens_are_kept():
+    teller = Teller(other_tokenizer(), "keep", "checkpoints/other")
+    with pytest.raises(CannotDistill, match=r"checkpoints/other has another vocabulary .* run:1/0"):
+        teller.lesson(trace_of("7+5=12 12", "plain"))
+
+
+def with_template(chat_template: str) -> Any:
+    """The tokenizer of the traces with another chat template."""
+    return PreTrainedTokenizerFast(
+        tokenizer_object=small_tokenizer().backend_tokenizer,
+        eos_token="<eos>",
+        chat_template=chat_template,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def test_another_chat_template_is_refused_where_tokens_are_kept():
+    opening = renderer(with_template(THINKING), "chat").opening(sum_task([7, 5]).messages)
+    ids = [*opening, *small_tokenizer().encode("7+5=12 12")]
+    sampled = np.arange(len(ids)) >= len(opening)
+    trace = make_trace("7+5=12 12", token_ids=np.array(ids, np.int32), sampled=sampled)
+    kept = Teller(with_template(THINKING), "keep", "base").lesson(trace)
+    assert list(kept.token_ids) == ids
+    with pytest.raises(CannotDistill, match="another vocabulary or template"):
+        Teller(with_template(CHAT), "keep", "base").lesson(trace)
+
+
+def test_a_base_without_the_template_says_which_it_lacks():
+    with pytest.raises(CannotDistill, match=r"has another template: .*no chat template"):
+        Teller(other_tokenizer(), "chat", "base")
+
+
+def test_raw_text_becomes_chat_with_its_thought_opened():
+    tokenizer = other_tokenizer(CHAT)
+    trace = trace_of(" 7+5=12 </think> <answer>12</answer>", "r1_zero")
+    lesson = Teller(tokenizer, "chat", "base").lesson(trace)
+    assert text_of(tokenizer, lesson, learned=False) == "<|user|>What is 7 + 5?<eos><|assistant|>"
+    told = text_of(tokenizer, lesson, learned=True)
+    assert told == "<think> 7+5=12 </think> <answer>12</answer><eos>"
+
+
+def test_a_thought_that_the_chat_template_opens_is_not_opened_twice():
+    tokenizer = other_tokenizer(THINKING)
+    closed = trace_of(" 7+5=12 </think> 12", "r1_zero")
+    lesson = Teller(tokenizer, "chat", "base").lesson(closed)
+    assert text_of(tokenizer, lesson, learned=True) == " 7+5=12 </think> 12<eos>"
+    both = trace_of("<think> 7+5=12 </think> 12", "plain")
+    lesson = Teller(tokenizer, "chat", "base").lesson(both)
+    assert text_of(tokenizer, lesson, learned=True) == " 7+5=12 </think> 12<eos>"
+
+
+def test_what_is_in_the_template_already_keeps_its_tokens():
+    trace = trace_of("7+5=12 12", "plain")
+    lesson = Teller(small_tokenizer(), "plain", "base").lesson(trace)
+    assert list(lesson.token_ids) == trace.token_ids.tolist()
+
+
+def test_a_truncated_turn_gets_no_end():
+    tokenizer = other_tokenizer()
+    cut = trace_of("7+5=1", "chat", ending=Ending.TRUNCATED_TOKENS)
+    lesson = told_anew(cut, renderer(tokenizer, "plain"), tokenizer.encode)
+    assert text_of(tokenizer, lesson, learned=True) == "7+5=1"
+
+
+def test_of_several_turns_only_the_policys_own_are_learned():
+    tokenizer = other_tokenizer(CHAT)
+    turns = (
+        Message(role="assistant", content="add 7 5"),
+        Message(role="tool", content="12"),
+        Message(role="assistant", content="It is 12"),
+    )
+    trace = make_trace("It is 12", messages=turns)
+    lesson = told_anew(trace, renderer(tokenizer, "chat"), tokenizer.encode)
+    assert tokenizer.decode(lesson.token_ids) == (
+        "<|user|>What is 7 + 5?<eos><|assistant|>add 7 5<eos>"
+        "<|tool|>12<eos><|assistant|>It is 12<eos>"
+    )
+    assert text_of(tokenizer, lesson, learned=True) == "add 7 5<eos>It is 12<eos>"
