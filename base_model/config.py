@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from base_model.ladder import ModelShape
 
 
 class Config(BaseModel):
@@ -48,32 +51,60 @@ class OptimizerConfig(Config):
 
 
 class ModelConfig(Config):
-    """Shape of a Llama-like model (`transformers.LlamaForCausalLM`)."""
+    """Shape of a small model: one of our own family, or a Llama."""
 
+    architecture: Literal["munro", "llama"] = "llama"
+    """"munro" is `base_model.model.MunroForCausalLM`, whose embedding is its output head too;
+    "llama" is `transformers.LlamaForCausalLM`."""
     hidden_size: int = Field(128, ge=32)
     """Width."""
     intermediate_size: int = Field(320, ge=1)
-    """Inner width of the gated feed-forward."""
+    """Inner width of a gated dense feed-forward."""
     num_layers: int = Field(3, ge=1)
     """Blocks."""
     num_heads: int = Field(4, ge=1)
     """Attention heads; vLLM's CPU kernels want a head width of 32, 64, 80, 96, 112 or 128."""
+    shape: Mapping[str, Any] = {}
+    """Further sizes of `base_model.ladder.ModelShape`, for "munro"."""
     max_context: int = Field(512, ge=8)
     """Longest token stream the model is made for."""
     tie_embeddings: bool = False
-    """Use the input embedding as the output head."""
+    """Use the input embedding as the output head, for "llama"."""
     init_std: float = Field(0.02, gt=0)
     """Standard deviation of every weight at the start; outputs that feed a residual add get it
     divided by the square root of their number (report, section 2.3)."""
 
     @model_validator(mode="after")
-    def _heads_share_the_width(self) -> Self:
+    def _makes_a_model(self) -> Self:
         if self.hidden_size % self.num_heads:
             raise ValueError(
                 f"model.hidden_size = {self.hidden_size} does not divide into "
                 f"model.num_heads = {self.num_heads} heads: make it a multiple."
             )
+        if self.architecture == "munro":
+            self.sized(vocab_size=2)
+        elif self.shape:
+            raise ValueError(
+                f"model.shape = {dict(self.shape)} is for our own family alone: set "
+                'model.architecture = "munro", or leave it out.'
+            )
         return self
+
+    def sized(self, *, vocab_size: int) -> ModelShape:
+        """Every size of a "munro".
+
+        Raises:
+            ShapeError: they make no model.
+        """
+        sizes: dict[str, Any] = {
+            "hidden_size": self.hidden_size,
+            "dense_width": self.intermediate_size,
+            "num_heads": self.num_heads,
+            "num_kv_heads": self.num_heads,
+            "head_dim": self.hidden_size // self.num_heads,
+            "vocab_size": vocab_size,
+        }
+        return ModelShape.rung(self.num_layers, **{**sizes, **self.shape})
 
 
 class SpikeConfig(Config):

@@ -23,6 +23,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from base_model.checkpoint import Checkpoint
 from base_model.config import BaseConfig, ModelConfig
 from base_model.corpus import Corpus, HeldOut, paragraphs, problem, prompt, worked
+from base_model.model import MunroConfig, MunroForCausalLM
 from base_model.pretrain import FINISHED, OnMetrics, pretrain
 from base_model.tokenizer import train_tokenizer
 
@@ -100,12 +101,27 @@ def default_cache_dir() -> Path:
 
 
 def new_model(config: ModelConfig, tokenizer: Any) -> Any:
-    """An untrained Llama of this shape, in float32.
+    """An untrained model of this shape, in float32.
 
     Every matrix is drawn from a normal distribution; those whose output is added to the residual
     stream are scaled down by the square root of how many they are (MAI-Thinking-1 report,
     section 2.3).
     """
+    special = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    if config.architecture == "munro":
+        return MunroForCausalLM(
+            MunroConfig.from_shape(
+                config.sized(vocab_size=len(tokenizer)),
+                max_position_embeddings=config.max_context,
+                initializer_range=config.init_std,
+                dropout=0.0,
+                **special,
+            )
+        ).float()
     model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),
@@ -117,9 +133,7 @@ def new_model(config: ModelConfig, tokenizer: Any) -> Any:
             max_position_embeddings=config.max_context,
             tie_word_embeddings=config.tie_embeddings,
             initializer_range=config.init_std,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            **special,
         )
     ).float()
     with torch.no_grad():

@@ -150,15 +150,15 @@ class ParallelExperts(nn.Module):
         return tensor_model_parallel_all_reduce(out) if self.ranks > 1 else out
 
 
-def load_gate_up(parameter: Tensor, loaded_EIW: Tensor) -> None:
-    """This rank's rows of gate and of up."""
-    gate, up = loaded_EIW.chunk(2, dim=1)
-    default_weight_loader(parameter, torch.cat((_mine(gate, 1), _mine(up, 1)), dim=1))
+def load_gate_up(param: Tensor, loaded_weight: Tensor) -> None:
+    """This rank's rows of gate and of up. vLLM's reload calls loaders by these argument names."""
+    gate, up = loaded_weight.chunk(2, dim=1)
+    default_weight_loader(param, torch.cat((_mine(gate, 1), _mine(up, 1)), dim=1))
 
 
-def load_down(parameter: Tensor, loaded_EWI: Tensor) -> None:
+def load_down(param: Tensor, loaded_weight: Tensor) -> None:
     """This rank's columns."""
-    default_weight_loader(parameter, _mine(loaded_EWI, 2))
+    default_weight_loader(param, _mine(loaded_weight, 2))
 
 
 def _mine(tensor: Tensor, dim: int) -> Tensor:
