@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from transformers import PreTrainedTokenizerFast
 
@@ -24,21 +18,11 @@ from base_model.data.build import build
 from base_model.data.config import DataConfig
 from base_model.data.errors import DataError
 from base_model.data.funnel import SourceFunnel, table
-from base_model.data.pool import Pool
 from base_model.data.shards import ShardFolder
 from base_model.data.steps import plan
-from tests.base_model.data.texts import COMMON, edited, prose, recipe, write_jsonl
+from tests.base_model.data.texts import dropped, edited, prose, recipe, texts_of, write_jsonl
 
 ORIGINALS = 30
-
-
-def texts_of(out: Path, source: str) -> list[str]:
-    """What is in the shards of a source, without the end of every document."""
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(out / "tokenizer")
-    shards = ShardFolder(out / source)
-    return [
-        tokenizer.decode(shards.document(number)[0][:-1]) for number in range(shards.num_documents)
-    ]
 
 
 def digest(out: Path) -> str:
@@ -49,14 +33,6 @@ def digest(out: Path) -> str:
     for file in sorted(files):
         found.update(file.relative_to(out).as_posix().encode() + file.read_bytes())
     return found.hexdigest()
-
-
-def dropped(funnel: SourceFunnel) -> dict[str, int]:
-    return {
-        f"{level.stage}/{reason}": number
-        for level in funnel.levels
-        for reason, number in level.dropped.items()
-    }
 
 
 def planted(folder: Path) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
@@ -220,52 +196,6 @@ def test_control_tokens_in_a_text_are_text(tmp_path: Path) -> None:
     assert tokenizer.pad_token_id not in token_ids
 
 
-def test_every_format_gives_the_same_documents(tmp_path: Path) -> None:
-    texts = [prose(seed) + "\n" for seed in range(6)]
-    write_jsonl(tmp_path / "lines.jsonl", texts)
-    with gzip.open(tmp_path / "packed.jsonl.gz", "wt") as file:
-        file.write((tmp_path / "lines.jsonl").read_text())
-    pq.write_table(pa.table({"text": texts}), tmp_path / "rows.parquet", row_group_size=2)
-    (tmp_path / "files").mkdir()
-    for number, text in enumerate(texts):
-        (tmp_path / "files" / f"{number}.txt").write_text(text)
-    datasets.Dataset.from_dict({"text": texts}).save_to_disk(tmp_path / "saved")
-    names = {"lines": "lines.jsonl", "packed": "packed.jsonl.gz", "rows": "rows.parquet"}
-    sources = [
-        {"name": name, "paths": [str(tmp_path / path)], "stages": []}
-        for name, path in [*names.items(), ("files", "files")]
-    ]
-    saved = {"name": "saved", "paths": [str(tmp_path / "saved")], "format": "huggingface"}
-    sources.append({**saved, "stages": []})
-    build(recipe(tmp_path / "out", sources, part_mb=0.003))
-    assert len(list((tmp_path / "out" / "lines").glob("*.tokens"))) > 1
-    assert [texts_of(tmp_path / "out", str(one["name"])) for one in sources] == [texts] * 5
-
-
-def test_pages_of_one_template_are_one_document_of_main_text(tmp_path: Path) -> None:
-    pytest.importorskip("trafilatura")
-    (tmp_path / "pages").mkdir()
-    frame = prose(9, 48).split()
-    for number in range(3):
-        words = [word for word in prose(number, 700).split() if word.rstrip(".") not in COMMON]
-        facts = iter(words)
-        rows = "".join(f"<p>{word} {next(facts)}</p>" for word in frame * 4)
-        page = f"<html><body><nav><a href=/>Menu</a></nav><article>{rows}</article></body></html>"
-        (tmp_path / "pages" / f"{number}.html").write_text(page)
-    (tmp_path / "pages" / "nothing.html").write_text("<html><body></body></html>")
-    source = {
-        "name": "pages",
-        "paths": [str(tmp_path / "pages")],
-        "format": "html",
-        "stages": ["html", "exact", "fuzzy", "template"],
-    }
-    (funnel,) = build(recipe(tmp_path / "out", [source]))
-    assert [level.documents for level in funnel.levels] == [4, 3, 3, 3, 1]
-    (text,) = texts_of(tmp_path / "out", "pages")
-    assert frame[0] in text
-    assert "Menu" not in text
-
-
 def test_a_folder_that_no_build_made_is_never_touched(tmp_path: Path) -> None:
     config = small(tmp_path, tmp_path)
     (tmp_path / "second").mkdir()
@@ -281,54 +211,6 @@ def test_a_folder_that_no_build_made_is_never_touched(tmp_path: Path) -> None:
     assert (tmp_path / "third" / "precious").exists()
 
 
-def test_broken_documents_are_counted_and_passed_over(tmp_path: Path) -> None:
-    lines = [
-        b'{"text": "good"}',
-        b'{"text": ""}',
-        b'{"text": "   "}',
-        b'{"text": "bad \xff byte"}',
-        b'{"text": "half a pair \\ud800"}',
-        b"{not json",
-        b"[1, 2]",
-        b'{"other": 1}',
-        b'{"text": 5}',
-        b"[" * 100_000,
-        b'{"text": "' + b"x" * 3_000_000 + b'"}',
-        b'{"text": "last, without a newline"}',
-    ]
-    (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
-    source = {"name": "a", "paths": [str(tmp_path / "a.jsonl")], "stages": []}
-    (funnel,) = build(recipe(tmp_path / "out", [source], limits={"document_mb": 1}))
-    assert texts_of(tmp_path / "out", "a") == ["good", "last, without a newline"]
-    assert dropped(funnel) == {
-        "read/empty": 2,
-        "read/invalid UTF-8": 2,
-        "read/malformed JSON": 3,
-        "read/no text in text": 2,
-        "read/too large": 1,
-    }
-
-
-def test_files_of_a_repository_become_one_document_depth_first(tmp_path: Path) -> None:
-    for path in ("one/b.py", "one/a/c.py", "two/d.py"):
-        file = tmp_path / "src" / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"# {file.stem}\n")
-    source = {
-        "name": "s",
-        "paths": [str(tmp_path / "src")],
-        "format": "code",
-        "layout": "repository",
-    }
-    (funnel,) = build(recipe(tmp_path / "out", [source]))
-    root = tmp_path / "src"
-    assert texts_of(tmp_path / "out", "s") == [
-        f"=== {root}/one/a/c.py\n# c\n\n=== {root}/one/b.py\n# b\n",
-        f"=== {root}/two/d.py\n# d\n",
-    ]
-    assert (funnel.levels[-1].documents, funnel.num_documents) == (3, 2)
-
-
 def test_a_source_of_which_nothing_stays_has_empty_shards(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "a.jsonl", ["the same text"])
     write_jsonl(tmp_path / "b.jsonl", ["The same text "])
@@ -337,50 +219,6 @@ def test_a_source_of_which_nothing_stays_has_empty_shards(tmp_path: Path) -> Non
     ]
     build(recipe(tmp_path / "out", sources))
     assert ShardFolder(tmp_path / "out" / "b").num_documents == 0
-
-
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ({"paths": ["{tmp}/none.txt"]}, "there is no file or folder"),
-        ({"paths": ["{tmp}/a.bin"]}, "unknown format"),
-        ({"paths": ["{tmp}/broken.parquet"]}, "is not a whole Parquet file"),
-        ({"paths": ["{tmp}/none"], "format": "huggingface"}, "cannot load the data set"),
-        ({"paths": ["{tmp}/other.parquet"], "field": "texts"}, "no column 'texts'; it has other"),
-        ({"paths": ["{tmp}/a.jsonl.gz"]}, "cannot read"),
-        ({"paths": ["{tmp}/bomb.txt.gz"]}, "unpacks to more than 50 times"),
-        ({"paths": ["{tmp}/bomb.parquet"]}, "unpacks to more than 50 times"),
-        ({"paths": ["{tmp}/empty"]}, "no source has a file to read"),
-    ],
-)
-def test_a_wrong_input_is_one_sentence(
-    tmp_path: Path, source: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    (tmp_path / "a.bin").write_bytes(b"\x00")
-    (tmp_path / "broken.parquet").write_bytes(b"PAR1 and no more")
-    (tmp_path / "a.jsonl.gz").write_bytes(b"\x1f\x8b no gzip")
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "bomb.txt.gz").write_bytes(gzip.compress(b"a" * 8_000_000))
-    pq.write_table(pa.table({"other": ["x"]}), tmp_path / "other.parquet")
-    bomb = pa.table({"text": pa.array(["b" * 100_000] * 1000).dictionary_encode()})
-    pq.write_table(bomb, tmp_path / "bomb.parquet")
-    paths = [path.format(tmp=tmp_path) for path in source["paths"]]
-    config = recipe(
-        tmp_path / "out",
-        [{"name": "a", "stages": [], **source, "paths": paths}],
-        limits={"expansion": 50},
-    )
-    with pytest.raises(DataError, match=message) as caught:
-        build(config)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_path_that_may_be_missing_is_passed_over(tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "a.jsonl", ["something"])
-    paths = [str(tmp_path / "none"), str(tmp_path / "a.jsonl")]
-    build(recipe(tmp_path / "out", [{"name": "a", "paths": paths, "optional": True, "stages": []}]))
-    assert texts_of(tmp_path / "out", "a") == ["something"]
 
 
 def test_an_evaluation_file_without_text_is_refused(tmp_path: Path) -> None:
@@ -393,11 +231,6 @@ def test_an_evaluation_file_without_text_is_refused(tmp_path: Path) -> None:
     wrong = DataConfig.model_validate({**config.model_dump(), "decontamination": files})
     with pytest.raises(DataError, match="holds no text in the fields answer"):
         build(wrong)
-
-
-def test_an_unknown_stage_is_told_with_the_nearest() -> None:
-    with pytest.raises(ValueError, match="there is no stage 'fuzy': did you mean 'fuzzy'"):
-        recipe(Path("out"), [{"name": "a", "paths": ["x"], "stages": ["fuzy"]}])
 
 
 def test_two_builds_do_not_write_into_one_folder(tmp_path: Path) -> None:
@@ -415,49 +248,6 @@ def test_the_plan_reads_nothing_and_does_not_depend_on_workers(tmp_path: Path) -
         (tmp_path / f"{name}.jsonl").stat().st_size for name in ("first", "second")
     )
     assert not (tmp_path / "out").exists()
-
-
-def _die(_: int) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-@pytest.mark.slow
-def test_a_worker_that_dies_is_a_sentence() -> None:
-    with (
-        Pool(2, worker_gb=8) as pool,
-        pytest.raises(DataError, match=r"a worker process died, .* fewer workers"),
-    ):
-        list(pool.each(_die, [1, 2]))
-
-
-ORPHANED = """
-import os, sys, time
-from base_model.data.pool import Pool
-from tests.base_model.data.orphan import pid_then_wait
-
-if __name__ == "__main__":
-    with Pool(2, worker_gb=8) as pool:
-        for pid in pool.each(pid_then_wait, [0, 60, 60, 60]):
-            print(pid, flush=True)
-"""
-
-
-@pytest.mark.slow
-def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
-    script = tmp_path / "parent.py"
-    script.write_text(ORPHANED)
-    root = Path(__file__).parents[3]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    with subprocess.Popen(
-        [sys.executable, str(script)], cwd=root, env=environment, stdout=subprocess.PIPE, text=True
-    ) as parent:
-        assert parent.stdout is not None
-        worker = int(parent.stdout.readline())
-        parent.kill()
-    deadline = time.monotonic() + 30
-    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not Path(f"/proc/{worker}").exists()
 
 
 def test_the_funnel_file_is_the_funnel(tmp_path: Path) -> None:

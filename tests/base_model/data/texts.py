@@ -8,7 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedTokenizerFast
+
 from base_model.data.config import DataConfig
+from base_model.data.funnel import SourceFunnel
+from base_model.data.shards import ShardFolder
 
 COMMON = "the be to of and that have with in is it for as on was by this are from or".split()  # noqa: SIM905
 SYLLABLES = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
@@ -54,3 +58,20 @@ def recipe(out: Path, sources: Sequence[Mapping[str, Any]], **more: Any) -> Data
             **more,
         }
     )
+
+
+def texts_of(out: Path, source: str) -> list[str]:
+    """What is in the shards of a source, without the end of every document."""
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(out / "tokenizer")
+    shards = ShardFolder(out / source)
+    return [
+        tokenizer.decode(shards.document(number)[0][:-1]) for number in range(shards.num_documents)
+    ]
+
+
+def dropped(funnel: SourceFunnel) -> dict[str, int]:
+    return {
+        f"{level.stage}/{reason}": number
+        for level in funnel.levels
+        for reason, number in level.dropped.items()
+    }
