@@ -17,10 +17,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
 import re
 import subprocess
 import sysconfig
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +30,14 @@ from pathlib import Path
 WORD = re.compile(r"[a-z0-9_]+")
 CODE = {".py", ".pyi", ".h", ".hpp", ".c", ".cpp", ".js", ".ts", ".pm", ".pl", ".cuh", ".rs"}
 DOCUMENTATION = {".md", ".rst", ".txt", ".html", ".htm", ".pod", ".tex"}
-ROOTS = ("{stdlib}", "{purelib}", "/usr/lib/python3", "/usr/share", "/usr/include", "/usr/lib")
+ROOTS = (
+    "{stdlib}",
+    "{purelib}",
+    "/usr/share/doc",
+    "/usr/lib/python3",
+    "/usr/share",
+    "/usr/include",
+)
 LEAST, MOST = 400, 60_000
 """Characters of a document."""
 DEBIAN = (
@@ -36,6 +45,7 @@ DEBIAN = (
     "debian-handbook", "cmake-doc", "sqlite3-doc", "libboost1.74-doc", "apache2-doc", "bash-doc",
 )  # fmt: skip
 PLANTED = ("exact", "near", "apart", "holds", "resembles")
+LARGEST_BYTES = 4_000_000
 SHARE = 0.02
 """Of the documents, how many each kind of plant is made from."""
 
@@ -65,26 +75,42 @@ def debian_documentation(folder: Path) -> list[Path]:
 
 
 def texts(roots: list[Path]) -> Iterator[tuple[str, str]]:
-    """("code" or "documentation", text) of every file that is text, each root after the other."""
-    for root in roots:
-        for path in sorted(root.rglob("*")):
-            packed = path.suffix == ".gz"
-            suffix = Path(path.stem).suffix if packed else path.suffix
-            is_text = suffix in CODE | DOCUMENTATION or "/doc/" in str(path)
-            if not is_text or path.is_symlink() or not path.is_file():
-                continue
-            if path.stat().st_size > 4_000_000:
-                continue
-            try:
-                raw = gzip.decompress(path.read_bytes()) if packed else path.read_bytes()
-                text = raw.decode()
-            except (OSError, EOFError, UnicodeDecodeError):
-                continue
+    """("code" or "documentation", text) of every file that is text, one from each root in turn."""
+    turns = [_texts_below(root, roots) for root in roots]
+    while turns:
+        for turn in list(turns):
+            found = next(turn, None)
+            if found is None:
+                turns.remove(turn)
+            else:
+                yield found
+
+
+def _texts_below(root: Path, roots: list[Path]) -> Iterator[tuple[str, str]]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if Path(folder, name) not in roots)
+        for path in (Path(folder) / name for name in sorted(names)):
+            suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
             kind = "code" if suffix in CODE else "documentation"
+            if suffix not in CODE | DOCUMENTATION and "/doc/" not in folder + "/":
+                continue
+            text = _text(path)
             for start in range(0, len(text), MOST):
                 piece = text[start : start + MOST]
-                if len(piece) >= LEAST and "\x00" not in piece:
+                if len(piece) >= LEAST:
                     yield kind, piece
+
+
+def _text(path: Path) -> str:
+    """What is in a file; "" where it is no text, or more than is wanted of one."""
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST_BYTES:
+        return ""
+    try:
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error):
+        return ""
+    return "" if "\x00" in text else text
 
 
 def make(folder: Path, *, size_mb: float, debian: bool, seed: int = 0) -> list[Plant]:
