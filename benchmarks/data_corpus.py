@@ -132,7 +132,7 @@ def make(folder: Path, *, size_mb: float, debian: bool, seed: int = 0) -> list[P
     ):
         files = {"code": code, "documentation": documentation}
         for kind, text in texts(roots):
-            for label, similarity, document in [("", 1.0, text), *_plants(text, evaluation, rng)]:
+            for label, similarity, document in _with_plants(text, evaluation, rng):
                 file = files[kind]
                 if label:
                     planted.append(Plant(label, f"{file.name}@{file.tell()}", similarity))
@@ -142,27 +142,30 @@ def make(folder: Path, *, size_mb: float, debian: bool, seed: int = 0) -> list[P
     return planted
 
 
-def _plants(
+def _with_plants(
     text: str, evaluation: list[str], rng: random.Random
 ) -> Iterator[tuple[str, float, str]]:
-    for kind in PLANTED:
-        if rng.random() > SHARE:
-            continue
+    """The text and what is made from it: (kind or "", similarity, text)."""
+    kinds = [kind for kind in PLANTED if rng.random() < SHARE]
+    if "holds" in kinds or "resembles" in kinds:
+        # in place of the text, of which it would be a near duplicate
+        kind = "holds" if "holds" in kinds else "resembles"
+        share = rng.uniform(0, 0.15) if kind == "holds" else rng.uniform(0.4, 0.6)
+        item = _evenly_changed(rng.choice(evaluation), share, rng)
+        at = text.find("\n", rng.randrange(len(text)))
+        yield kind, 0.0, f"{text[:at]}\n{item}\n{text[at:]}"
+        return
+    yield "", 1.0, text
+    for kind in kinds:
         if kind == "exact":
             yield kind, 1.0, rng.choice([text.upper, lambda: f"\n  {text}\n\n"])()
-        elif kind in ("near", "apart"):
-            share = rng.uniform(0.0005, 0.022) if kind == "near" else rng.uniform(0.04, 0.11)
-            edited = changed(text, share, rng)
-            similarity = jaccard(text, edited)
-            low, high = (0.8, 0.9999) if kind == "near" else (0.3, 0.75)
-            if low <= similarity <= high:
-                yield kind, similarity, edited
-        else:
-            share = rng.uniform(0, 0.15) if kind == "holds" else rng.uniform(0.4, 0.6)
-            # spread evenly, so that no twenty words in a row are left alone
-            item = _evenly_changed(rng.choice(evaluation), share, rng)
-            at = text.find("\n", rng.randrange(len(text)))
-            yield kind, 0.0, f"{text[:at]}\n{item}\n{text[at:]}"
+            continue
+        share = rng.uniform(0.0005, 0.022) if kind == "near" else rng.uniform(0.04, 0.11)
+        edited = changed(text, share, rng)
+        similarity = jaccard(text, edited)
+        low, high = (0.8, 0.9999) if kind == "near" else (0.3, 0.75)
+        if low <= similarity <= high:
+            yield kind, similarity, edited
 
 
 def jaccard(one: str, other: str) -> float:

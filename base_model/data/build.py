@@ -114,10 +114,12 @@ def tokenizer_of(steps: Build, sources: Sequence[Cleaned], verdict: dict[str, Pa
     """Load or train the recipe's tokenizer and leave it in `out/tokenizer`."""
     config = steps.config.tokenizer
     folder = steps.out / TOKENIZER
-    state = [config.model_dump(mode="json")]
-    if not config.path:
-        state += [str(file) for file in verdict.values()]
-    key = digest_of(state)
+    if config.path:
+        files = sorted(Path(config.path).expanduser().glob("**/*.json"))
+        state = [[str(file), file.stat().st_mtime_ns] for file in files]
+    else:
+        state = [[str(file)] for file in verdict.values()]
+    key = digest_of(config.model_dump(mode="json"), state)
     done = folder / "built_as"
     if not (done.is_file() and done.read_text(encoding="utf-8") == key):
         draft = steps.out / f".{TOKENIZER}.draft"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,8 +44,8 @@ class _Part:
     start: int
     size: int
 
-    def load(self, name: str) -> NDArray[np.generic]:
-        found: NDArray[np.generic] = np.load(self.cleaned.feature(self.file, name), mmap_mode="r")
+    def load(self, name: str) -> NDArray[Any]:
+        found: NDArray[Any] = np.load(self.cleaned.feature(self.file, name), mmap_mode="r")
         return found
 
 

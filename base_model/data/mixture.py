@@ -180,4 +180,4 @@ def _apportioned(rate_S: NDArray[np.float64], total: int) -> NDArray[np.int64]:
     missing = total - len(rate_S) - int(count_S.sum())
     largest_S = np.argsort(-(exact_S - count_S), kind="stable")[:missing]
     count_S[largest_S] += 1
-    return count_S + 1
+    return np.asarray(count_S + 1)

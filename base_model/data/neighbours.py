@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,7 +111,8 @@ def join_sketches(
 ) -> None:
     """The sketches of all parts as one `.npy` file, without holding them in memory."""
     draft = target.with_suffix(".draft")
-    joined = np.lib.format.open_memmap(draft, mode="w+", dtype=np.uint16, shape=shape)
+    create: Any = np.lib.format.open_memmap
+    joined = create(draft, mode="w+", dtype=np.uint16, shape=shape)
     for file, start in zip(files, numbers, strict=True):
         some = np.load(file, mmap_mode="r")
         joined[start : start + len(some)] = some

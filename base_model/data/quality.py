@@ -93,7 +93,7 @@ def _ngrams(hashed: NDArray[np.uint64], length: int) -> NDArray[np.uint64]:
     total = hashed[:size] * _MULTIPLIER[0]
     for place in range(1, length):
         total = total + hashed[place : place + size] * _MULTIPLIER[place]
-    return total ^ (total >> np.uint64(29))
+    return np.asarray(total ^ (total >> np.uint64(29)))
 
 
 def _top_share(

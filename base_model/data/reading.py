@@ -32,12 +32,10 @@ def read(
     """Documents of a piece, in order; empty, undecodable, malformed and oversized ones counted."""
     most = int(limits.document_mb * 1e6)
     for key, record in records(piece, source, limits, counts):
-        text = record
-        if isinstance(text, dict):
-            text = text.get(source.field)
-            if not isinstance(text, str | bytes):
-                counts.dropped[f"read/no text in {source.field}"] += 1
-                continue
+        text = record.get(source.field) if isinstance(record, dict) else record
+        if not isinstance(text, str | bytes):
+            counts.dropped[f"read/no text in {source.field}"] += 1
+            continue
         if len(text) > most:
             counts.dropped["read/too large"] += 1
             continue

@@ -42,7 +42,8 @@ def capped_weights(
             f"the sources, each read up to its cap, give {sum(most.values()) * num_tokens:,.0f} "
             f"tokens of the {num_tokens:,.0f} asked for: train on fewer, or add data."
         )
-    free, fixed = {name: weight for name, weight in weights.items() if weight > 0}, {}
+    free = {name: weight for name, weight in weights.items() if weight > 0}
+    fixed: dict[str, float] = {}
     while free:
         left = 1 - sum(fixed.values())
         total = sum(free.values())
