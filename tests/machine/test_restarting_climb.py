@@ -16,6 +16,11 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 SMALL = (
     "--num_steps", "5",
+    # a random model ends nothing and says anything
+    "--distill.filters.truncated", "false",
+    "--distill.filters.foreign_words", "1000",
+    "--distill.filters.repetition", "1.0",
+    "--distill.select.outcomes", "all",
     "--distill.training.batch_rows", "4",
     "--distill.training.row_tokens", "64",
     "--distill.training.epochs", "4",
@@ -28,7 +33,13 @@ EVERY_2 = (*SMALL, "--distill.every", "2")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("restarts")
+    """With a model whose every token the tokenizer can read: what it says is to be learned."""
+    folder = tmp_path_factory.mktemp("restarts")
+    tokenizer = train_tokenizer([json.__doc__], vocab_size=VOCAB, max_context=CONTEXT)
+    assert len(tokenizer) == VOCAB
+    tiny_llama(tied=True).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    return folder
 
 
 @pytest.fixture(scope="module")
