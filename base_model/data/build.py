@@ -115,7 +115,7 @@ def tokenizer_of(steps: Build, sources: Sequence[Cleaned], verdict: dict[str, Pa
     config = steps.config.tokenizer
     folder = steps.out / TOKENIZER
     if config.path:
-        files = sorted(Path(config.path).expanduser().glob("**/*.json"))
+        files = sorted(Path(config.path).expanduser().glob("*.json"))
         state = [[str(file), file.stat().st_mtime_ns] for file in files]
     else:
         state = [[str(file)] for file in verdict.values()]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -266,3 +268,19 @@ def test_a_page_is_decoded_as_it_says_or_as_pages_usually_are(
 def test_a_document_that_takes_too_long_is_interrupted() -> None:
     with pytest.raises(TookTooLong), at_most(0.05):
         threading.Event().wait(30)
+
+
+def test_an_alarm_that_somebody_else_set_still_rings() -> None:
+    rang: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda number, _: rang.append(number))
+    delay, interval = signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with at_most(30):
+            assert rang == []
+        deadline = time.monotonic() + 30
+        while not rang and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert rang == [signal.SIGALRM]
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, delay, interval)
