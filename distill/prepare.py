@@ -27,7 +27,7 @@ from distill.rewrite import Teller
 from distill.select import Index, Rows, eligible, rows_of
 from distill.sources import CannotDistill, Source, read_index, stored_steps
 from distill.traces import read_traces
-from distill.train import row_tokens
+from distill.train import made_for, row_tokens
 
 SPARE = 1.25
 """Candidates for each trace that is wanted, at first."""
@@ -122,7 +122,8 @@ class _Preparing:
 
     def __init__(self, sources: Sequence[Source], base: Checkpoint, config: DistillConfig) -> None:
         self._sources, self._config = sources, config
-        self._teller = Teller(base.tokenizer(), config.template, str(base.path))
+        vocabulary = made_for(base)[1]
+        self._teller = Teller(base.tokenizer(), config.template, str(base.path), vocabulary)
         self._columns = row_tokens(base, config.training)
         self._steps = [stored_steps(source, config.select.window) for source in sources]
         self._cut: dict[str, None] = {}

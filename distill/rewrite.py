@@ -31,13 +31,16 @@ class Teller:
         tokenizer: of the base.
         template: "keep" for the sampled tokens as they are.
         base: what to call the base in an error.
+        vocabulary: tokens that its weights know; a tokenizer may name fewer.
 
     Raises (when made):
         CannotDistill: the tokenizer lacks what the template needs.
     """
 
-    def __init__(self, tokenizer: Any, template: Literal["keep"] | Template, base: str) -> None:
-        self._tokenizer, self._base, self._vocabulary = tokenizer, base, len(tokenizer)
+    def __init__(
+        self, tokenizer: Any, template: Literal["keep"] | Template, base: str, vocabulary: int
+    ) -> None:
+        self._tokenizer, self._base, self._vocabulary = tokenizer, base, vocabulary
         self._new: Renderer | None = None
         if template != "keep":
             try:

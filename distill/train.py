@@ -20,19 +20,25 @@ from distill.sources import CannotDistill
 from envs.arithmetic import is_held_out
 
 LEAST_STEPS = 4
+NO_LIMIT = 1 << 62
 PROBED = 256
 """Documents whose mean length stands for that of a corpus."""
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 
 
-def row_tokens(base: Checkpoint, config: SftConfig) -> int:
-    """Tokens of a row: what is asked, and no more than the base is made for."""
+def made_for(base: Checkpoint) -> tuple[int, int]:
+    """(tokens of context, tokens of vocabulary) that the base has weights for."""
     from transformers import AutoConfig
 
     import base_model.model  # noqa: F401 - makes our own kind of model known
 
     text = AutoConfig.from_pretrained(base.path).get_text_config()
-    return min(config.row_tokens, int(getattr(text, "max_position_embeddings", config.row_tokens)))
+    return int(getattr(text, "max_position_embeddings", NO_LIMIT)), int(text.vocab_size)
+
+
+def row_tokens(base: Checkpoint, config: SftConfig) -> int:
+    """Tokens of a row: what is asked, and no more than the base is made for."""
+    return min(config.row_tokens, made_for(base)[0])
 
 
 def train(

@@ -47,13 +47,13 @@ def text_of(tokenizer: Any, lesson: Any, *, learned: bool) -> str:
 @pytest.mark.parametrize("template", ["plain", "r1_zero", "chat"])
 def test_sampled_tokens_are_kept_and_nothing_else_is_learned(template):
     trace = trace_of("7+5=12 12", template)
-    lesson = Teller(small_tokenizer(), "keep", "base").lesson(trace)
+    lesson = Teller(small_tokenizer(), "keep", "base", 400).lesson(trace)
     assert list(lesson.token_ids) == trace.token_ids.tolist()
     assert list(lesson.learned) == trace.sampled.tolist()
 
 
 def test_another_vocabulary_is_refused_where_tokens_are_kept():
-    teller = Teller(other_tokenizer(), "keep", "checkpoints/other")
+    teller = Teller(other_tokenizer(), "keep", "checkpoints/other", 400)
     with pytest.raises(CannotDistill, match=r"checkpoints/other has another vocabulary .* run:1/0"):
         teller.lesson(trace_of("7+5=12 12", "plain"))
 
@@ -73,21 +73,21 @@ def test_another_chat_template_is_refused_where_tokens_are_kept():
     ids = [*opening, *small_tokenizer().encode("7+5=12 12")]
     sampled = np.arange(len(ids)) >= len(opening)
     trace = make_trace("7+5=12 12", token_ids=np.array(ids, np.int32), sampled=sampled)
-    kept = Teller(with_template(THINKING), "keep", "base").lesson(trace)
+    kept = Teller(with_template(THINKING), "keep", "base", 400).lesson(trace)
     assert list(kept.token_ids) == ids
     with pytest.raises(CannotDistill, match="another vocabulary or template"):
-        Teller(with_template(CHAT), "keep", "base").lesson(trace)
+        Teller(with_template(CHAT), "keep", "base", 400).lesson(trace)
 
 
 def test_a_base_without_the_template_says_which_it_lacks():
     with pytest.raises(CannotDistill, match=r"has another template: .*no chat template"):
-        Teller(other_tokenizer(), "chat", "base")
+        Teller(other_tokenizer(), "chat", "base", 400)
 
 
 def test_raw_text_becomes_chat_with_its_thought_opened():
     tokenizer = other_tokenizer(CHAT)
     trace = trace_of(" 7+5=12 </think> <answer>12</answer>", "r1_zero")
-    lesson = Teller(tokenizer, "chat", "base").lesson(trace)
+    lesson = Teller(tokenizer, "chat", "base", 400).lesson(trace)
     assert text_of(tokenizer, lesson, learned=False) == "<|user|>What is 7 + 5?<eos><|assistant|>"
     told = text_of(tokenizer, lesson, learned=True)
     assert told == "<think> 7+5=12 </think> <answer>12</answer><eos>"
@@ -96,16 +96,16 @@ def test_raw_text_becomes_chat_with_its_thought_opened():
 def test_a_thought_that_the_chat_template_opens_is_not_opened_twice():
     tokenizer = other_tokenizer(THINKING)
     closed = trace_of(" 7+5=12 </think> 12", "r1_zero")
-    lesson = Teller(tokenizer, "chat", "base").lesson(closed)
+    lesson = Teller(tokenizer, "chat", "base", 400).lesson(closed)
     assert text_of(tokenizer, lesson, learned=True) == " 7+5=12 </think> 12<eos>"
     both = trace_of("<think> 7+5=12 </think> 12", "plain")
-    lesson = Teller(tokenizer, "chat", "base").lesson(both)
+    lesson = Teller(tokenizer, "chat", "base", 400).lesson(both)
     assert text_of(tokenizer, lesson, learned=True) == " 7+5=12 </think> 12<eos>"
 
 
 def test_what_is_in_the_template_already_keeps_its_tokens():
     trace = trace_of("7+5=12 12", "plain")
-    lesson = Teller(small_tokenizer(), "plain", "base").lesson(trace)
+    lesson = Teller(small_tokenizer(), "plain", "base", 400).lesson(trace)
     assert list(lesson.token_ids) == trace.token_ids.tolist()
 
 

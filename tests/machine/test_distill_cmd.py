@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
@@ -60,7 +61,7 @@ def test_a_dry_run_writes_nothing(place, tmp_path):
     done = munro_says(*asked, "--dry-run", "--select.window", "[0.0, 1.0]", "--last-step", "2")
     assert done.exit_code == 0, done.output
     assert "duplicate dropped 6, for example\n    stem:1/" in done.output
-    assert "stem          1-2" in done.output
+    assert done.output.splitlines()[1].split()[:3] == ["stem", "1-2", "6"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -92,8 +93,8 @@ def test_a_runs_own_distill_table_holds_and_a_file_in_its_place(place, tmp_path)
 def test_a_cut_store_is_told(place, tmp_path):
     run = make_run(tmp_path / "cut", steps=2)
     file = run / "rollouts" / "step-000002.parquet"
-    whole = file.read_bytes()
-    file.write_bytes(whole[: len(whole) * 2 // 3])
+    last = pq.ParquetFile(file).metadata.row_group(2).column(0)
+    file.write_bytes(file.read_bytes()[: last.data_page_offset + 10])
     asked = ("distill", run, "--onto", place / "base", "--out", tmp_path / "ckpt", "--dry-run")
     done = munro_says(*asked, "--select.window", "[0.0, 1.0]")
     assert done.exit_code == 0, done.output
