@@ -27,6 +27,7 @@ from base_model.ladder_data import LadderText, prepare
 from base_model.launch import launch, launched
 from base_model.pretrain import FINISHED, Measuring, OnMetrics, StepMetrics, pretrain
 from base_model.recipe import PretrainRecipe
+from base_model.records import write_whole
 from base_model.sharding import Alone, World
 from base_model.trainer import TrainingError
 
@@ -65,13 +66,14 @@ def train(
     ranks = world or Alone("cpu")
     if ranks.rank == 0:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / RECIPE).write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_whole(folder / RECIPE, recipe.model_dump_json(indent=2) + "\n")
         if not finished(recipe, folder).exists:
             Ledger(folder / LEDGER).begin(began)
             require_enough(recipe, prepare(recipe.data, folder / DATA, note=note))
     ranks.largest(0)  # the others wait for the data
     for name, phase in recipe.phase.items():
         if Checkpoint(phase_folder(recipe, folder, name) / FINISHED).exists:
+            _drop_moments(recipe, folder, name)
             continue
         if note is not None:
             note(f"phase {name}: {phase.num_steps:,} steps of {phase.batch_tokens:,} tokens")

@@ -77,13 +77,13 @@ def pretrain(
         TrainingError: the training cannot begin or go on; see `Trainer`.
         RecordsError: metrics could not be written.
     """
-    finished = Checkpoint(folder / FINISHED)
+    finished, unfinished = Checkpoint(folder / FINISHED), Checkpoint(folder / UNFINISHED)
     if finished.exists:
+        shutil.rmtree(unfinished.path, ignore_errors=True)
         return finished
     ranks = world or Alone(device)
     measured = measuring or Measuring()
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = Checkpoint(folder / UNFINISHED)
     with (
         repeatable(ranks.device, threads=config.threads),
         CheckpointWriter(unfinished.path, tokenizer) as writer,

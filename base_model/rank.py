@@ -44,6 +44,8 @@ def main() -> int:
     except SENTENCES as error:
         _write({"error": str(error)})
         return 2
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

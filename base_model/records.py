@@ -65,12 +65,21 @@ class Records:
             file.truncate(whole)
 
     def _replace(self, records: list[dict[str, Any]]) -> None:
-        draft = self.file.with_suffix(".draft")
-        try:
-            with draft.open("w", encoding="utf-8") as file:
-                file.writelines(json.dumps(record) + "\n" for record in records)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self.file)
-        except OSError as error:
-            raise RecordsError(f"cannot write {self.file}: {error.strerror}.") from error
+        write_whole(self.file, "".join(json.dumps(record) + "\n" for record in records))
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Replace a file, or leave it as it was.
+
+    Raises:
+        RecordsError: the disk refused.
+    """
+    draft = file.with_name(f".{file.name}.draft")
+    try:
+        with draft.open("w", encoding="utf-8") as opened:
+            opened.write(text)
+            opened.flush()
+            os.fsync(opened.fileno())
+        draft.replace(file)
+    except OSError as error:
+        raise RecordsError(f"cannot write {file}: {error.strerror}.") from error

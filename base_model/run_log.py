@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from base_model.config import PretrainConfig
-from base_model.evaluation import Evaluation, HeldOutSet, evaluate
+from base_model.evaluation import HeldOutSet, evaluate
 from base_model.goodput import Ledger, Span
-from base_model.records import Records
+from base_model.records import Records, write_whole
 from base_model.sharding import World
 from base_model.spikes import shares_by_source
 from base_model.trainer import Documents, Taken, Trainer
@@ -131,7 +131,7 @@ class RunLog:
             autocast=self._config.precision == "bfloat16",
         )
         if self._world.rank == 0 and self._trainer.step == self._config.num_steps:
-            self._keep(scores)
+            write_whole(self._folder / EVALUATION, scores.to_json())
         self._mark(Span.EVALUATION)
         return scores.metrics(measuring.reference)
 
@@ -172,11 +172,6 @@ class RunLog:
             rates["speed/mfu"] = self._measuring.flops_per_token * tokens / (seconds * peak)
         self._step_s, self._tokens_marked = [], self._trainer.num_tokens
         return rates
-
-    def _keep(self, scores: Evaluation) -> None:
-        draft = self._folder / f".{EVALUATION}"
-        draft.write_text(scores.to_json(), encoding="utf-8")
-        draft.replace(self._folder / EVALUATION)
 
     def _mark(self, span: Span) -> float:
         """Book the span that ends now; returns its seconds as this process saw them."""

@@ -106,7 +106,9 @@ def test_a_finished_run_is_not_done_again(whole):
     assert (weights(again), (folder / LEDGER).read_bytes()) == before
 
 
-@pytest.mark.parametrize("where", [("pretrain", 5), ("mid", 1)])
+@pytest.mark.parametrize(
+    "where", [pytest.param(("pretrain", 5), marks=pytest.mark.slow), ("mid", 1)]
+)
 def test_a_run_stopped_in_either_phase_ends_as_if_it_had_not_been(whole, tmp_path, where):
     plan, folder, done = whole
 

@@ -11,45 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from base_model.checkpoint import Checkpoint
 from base_model.config import PretrainConfig
-from base_model.corpus import Corpus
 from base_model.packing import Cursor, Lesson, pack
-from base_model.pretrain import StepMetrics, language_loss, pretrain
-from base_model.quickstart import new_model
-from tests.base_model.builders import nothing_held_out, small_base, small_tokenizer
-
-
-class Killed(Exception):
-    pass
-
-
-def train(
-    folder: Path, *, kill_at: int | None = None, **training: Any
-) -> tuple[Checkpoint, list[StepMetrics]]:
-    base = small_base(**training)
-    seen: list[StepMetrics] = []
-
-    def watch(metrics: StepMetrics) -> None:
-        seen.append(metrics)
-        if metrics.step == kill_at:
-            raise Killed
-
-    corpus = Corpus(base.corpus, small_tokenizer(), seed=0, is_held_out=nothing_held_out)
-    done = pretrain(
-        lambda: new_model(base.model, small_tokenizer()),
-        small_tokenizer(),
-        corpus,
-        base.training,
-        folder=folder,
-        provenance={"from": "a test"},
-        on_metrics=watch,
-    )
-    return done, seen
-
-
-def weights(checkpoint: Checkpoint) -> bytes:
-    return (checkpoint.path / "model.safetensors").read_bytes()
+from base_model.pretrain import language_loss
+from tests.base_model.builders import small_tokenizer
+from tests.base_model.trainable import Killed, maker, train, weights
 
 
 def repeatable(folder: Path) -> list[dict[str, Any]]:
@@ -58,15 +24,25 @@ def repeatable(folder: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in json.loads(line).items() if k not in timed} for line in lines]
 
 
-@pytest.mark.parametrize("apart", [True, False], ids=["apart", "stream"])
-@pytest.mark.parametrize("kill_at", [1, 4, 7, 11])
+@pytest.mark.parametrize(
+    ("kill_at", "apart", "kind"),
+    [
+        (1, True, "dense"),
+        (4, False, "dense"),
+        (7, True, "moe"),
+        pytest.param(7, True, "dense", marks=pytest.mark.slow),
+        pytest.param(11, False, "dense", marks=pytest.mark.slow),
+        pytest.param(4, True, "moe", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_killed_at_any_step_and_resumed_ends_bitwise_like_one_left_alone(
-    tmp_path, apart, kill_at
+    tmp_path, kill_at, apart, kind
 ):
-    whole, _ = train(tmp_path / "whole", keep_documents_apart=apart)
+    changes = {"keep_documents_apart": apart, "balance": 0.01}
+    whole, _ = train(tmp_path / "whole", kind, **changes)
     with pytest.raises(Killed):
-        train(tmp_path / "killed", kill_at=kill_at, keep_documents_apart=apart)
-    resumed, seen = train(tmp_path / "killed", keep_documents_apart=apart)
+        train(tmp_path / "killed", kind, kill_at=kill_at, **changes)
+    resumed, seen = train(tmp_path / "killed", kind, **changes)
     assert seen[0].step == 4 * (kill_at // 4 if kill_at % 4 else kill_at // 4 - 1) + 1
     assert weights(resumed) == weights(whole)
     assert repeatable(tmp_path / "killed") == repeatable(tmp_path / "whole")
@@ -116,7 +92,7 @@ def test_training_leaves_the_callers_random_state_alone(tmp_path):
 
 def test_the_loss_is_the_mean_over_what_each_document_predicts_alone():
     torch.manual_seed(0)
-    model = new_model(small_base().model, small_tokenizer())
+    model = maker("dense")()
     documents = [[5, 6, 7, 8], [9, 10, 11], [12, 13]]
     rows, _ = pack(documents.__getitem__, Cursor(), rows=1, row_tokens=9, apart=True)
     total = 0.0
@@ -130,7 +106,7 @@ def test_the_loss_is_the_mean_over_what_each_document_predicts_alone():
 @pytest.mark.parametrize("learned_of_8", [1, 6], ids=["few logits kept", "all logits kept"])
 def test_the_loss_of_lessons_counts_only_what_is_learned(learned_of_8: int):
     torch.manual_seed(0)
-    model = new_model(small_base().model, small_tokenizer())
+    model = maker("dense")()
     mask = [False] * (8 - learned_of_8) + [True] * learned_of_8
     documents = [Lesson(list(range(start, start + 8)), mask) for start in (5, 30)]
     rows, _ = pack(documents.__getitem__, Cursor(), rows=2, row_tokens=8, apart=True)

@@ -69,8 +69,8 @@ def test_the_balance_loss_evens_the_load_of_experts():
         one = trainer(
             make=unbalanced, balance=balance, num_steps=40, optimizer={"learning_rate": 0.01}
         )
-        figures = [one.take_step().expert_figures()["experts/violation/max"] for _ in range(25)]
-        return sum(figures[-5:]) / 5
+        figures = [one.take_step().expert_figures()["experts/violation/max"] for _ in range(12)]
+        return sum(figures[-4:]) / 4
 
     assert worst(1.0) < 0.7 * worst(0.0)
 
@@ -126,6 +126,7 @@ def test_recomputed_activations_change_nothing():
         torch.testing.assert_close(recomputed[name], gradient, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_bfloat16_products_leave_weights_in_float32_and_the_loss_near():
     exact, rough = (trainer("moe", precision=name) for name in ("float32", "bfloat16"))
     losses = [one.take_step().loss for one in (exact, rough)]
@@ -183,8 +184,7 @@ def test_a_checkpoint_of_another_shape_names_the_first_weight_that_differs(tmp_p
 
 def test_weights_and_moments_go_over_into_a_next_phase(tmp_path):
     one = trainer("moe")
-    for _ in range(3):
-        one.take_step()
+    one.take_step()
     Checkpoint.write(
         tmp_path / "model",
         model=one.model,
@@ -203,7 +203,7 @@ def test_weights_and_moments_go_over_into_a_next_phase(tmp_path):
             some._optimizer.state[weight] for some, weight in ((following, ours), (one, theirs))
         ]
         assert torch.equal(moments[0]["exp_avg"], moments[1]["exp_avg"])
-        assert moments[0]["step"] == 3
+        assert moments[0]["step"] == 1
 
 
 def test_what_is_taken_tells_extremes_of_the_violation_rate():
