@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from base_model.ladder import ModelShape
+from base_model.ladder import PATTERN, ModelShape
 
 
 class Config(BaseModel):
@@ -65,7 +65,8 @@ class ModelConfig(Config):
     num_heads: int = Field(4, ge=1)
     """Attention heads; vLLM's CPU kernels want a head width of 32, 64, 80, 96, 112 or 128."""
     shape: Mapping[str, Any] = {}
-    """Further sizes of `base_model.ladder.ModelShape`, for "munro"."""
+    """Further sizes of `base_model.ladder.ModelShape`, for "munro"; without them 8 experts of which
+    a token takes 2, a window of 64, and 2 local layers to 1 global where 5 to 1 does not fit."""
     max_context: int = Field(512, ge=8)
     """Longest token stream the model is made for."""
     tie_embeddings: bool = False
@@ -102,6 +103,10 @@ class ModelConfig(Config):
             "num_heads": self.num_heads,
             "num_kv_heads": self.num_heads,
             "head_dim": self.hidden_size // self.num_heads,
+            "pattern": "LLG" if self.num_layers % len(PATTERN) else PATTERN,
+            "window": 64,
+            "num_experts": 8,
+            "top_k": 2,
             "vocab_size": vocab_size,
         }
         return ModelShape.rung(self.num_layers, **{**sizes, **self.shape})

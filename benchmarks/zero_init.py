@@ -39,7 +39,7 @@ SHAPE = ModelShape.rung(
     top_k=4,
     vocab_size=256,
 )
-ROWS, COLUMNS = 16, 128
+ROWS, COLUMNS = 8, 128
 LEARNING_RATE, WARMUP = 1e-3, 20
 BALANCE = 1e-2
 COLOURS = {"random": "#c8590d", "zero": "#1f5fbf"}
@@ -99,7 +99,7 @@ def draw(noted: dict[str, list[dict[str, float]]], path: Path) -> None:
 def main() -> None:
     """Run both and compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="picture to draw (PNG or SVG)")
     asked = parser.parse_args()

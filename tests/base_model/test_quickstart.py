@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from base_model.config import ModelConfig
+from base_model.model import MunroForCausalLM
 from base_model.quickstart import base_folder, build_base, default_cache_dir
 from tests.base_model.builders import every_third_held_out, nothing_held_out, small_base
 
@@ -34,6 +36,37 @@ def test_a_base_is_built_once_and_loads_with_transformers(tmp_path):
     assert model.config.vocab_size == len(tokenizer)
     assert model.config.eos_token_id == model.generation_config.eos_token_id
     assert tokenizer.eos_token_id == model.config.eos_token_id
+
+
+def test_a_base_of_our_own_family_is_a_mixture_that_learns_with_balance(tmp_path):
+    small = small_base(num_steps=8, balance=0.01)
+    shape = {"architecture": "munro", "num_layers": 3}
+    config = small.model_copy(update={"model": ModelConfig(**small.model.model_dump() | shape)})
+    losses: list[float] = []
+    built = build_base(
+        config,
+        is_held_out=nothing_held_out,
+        cache_dir=tmp_path,
+        on_progress=lambda metrics: losses.append(metrics.loss),
+    )
+    model = AutoModelForCausalLM.from_pretrained(built.path)
+    assert isinstance(model, MunroForCausalLM)
+    assert model.config.layer_types == ["sliding_attention", "sliding_attention", "full_attention"]
+    assert model.config.num_moe_layers == 1
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "named"),
+    [
+        ({"num_heads": 3}, "does not divide into model.num_heads = 3"),
+        ({"architecture": "munro", "num_layers": 4}, "num_layers = 4 is not a multiple of 3"),
+        ({"shape": {"window": 8}}, "is for our own family alone"),
+    ],
+)
+def test_sizes_that_make_no_small_model_are_refused(sizes, named):
+    with pytest.raises(ValueError, match=named):
+        ModelConfig(**sizes)
 
 
 def test_an_interrupted_build_goes_on_where_it_stopped(tmp_path):
