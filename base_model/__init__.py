@@ -1,7 +1,9 @@
 """What learns: the trainer core, checkpoints, and the small base model of the quickstart.
 
     Checkpoint(folder)                  base_model.checkpoint: weights, tokenizer, trainer state
-    pretrain(...)                       base_model.pretrain: the trainer core
+    pretrain(...)                       base_model.pretrain: the trainer, one phase
+    train(recipe, folder)               base_model.phases: every phase of a recipe, on any ranks
+    evaluate(model, held_out)           base_model.evaluation: NLL and bits per byte of held-out text
     build_base(config, ...)             base_model.quickstart: the embedded default's base
 
 Only the configuration is handed on here, so that it loads without torch.
