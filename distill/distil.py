@@ -166,6 +166,7 @@ def _held(out: Path) -> Iterator[None]:
                 "--out."
             ) from None
         yield
+        file.unlink(missing_ok=True)
 
 
 @contextmanager

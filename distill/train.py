@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,9 @@ EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_expe
 
 def made_for(base: Checkpoint) -> tuple[int, int]:
     """(tokens of context, tokens of vocabulary) that the base has weights for."""
-    from transformers import AutoConfig
-
-    import base_model.model  # noqa: F401 - makes our own kind of model known
-
-    text = AutoConfig.from_pretrained(base.path).get_text_config()
-    return int(getattr(text, "max_position_embeddings", NO_LIMIT)), int(text.vocab_size)
+    whole = json.loads((base.path / "config.json").read_text(encoding="utf-8"))
+    text = whole.get("text_config", whole)
+    return int(text.get("max_position_embeddings", NO_LIMIT)), int(text["vocab_size"])
 
 
 def row_tokens(base: Checkpoint, config: SftConfig) -> int:
