@@ -76,7 +76,7 @@ kind = "consolidate"
 onto = "base"
 weights = {{ sums = 0.5, words = 0.5 }}
 set.select = {{ outcomes = "all", window = [0.0, 1.0] }}
-set.training = {{ batch_rows = 2, row_tokens = 64, threads = 1, checkpoint_every = 1 }}
+set.training = {{ batch_rows = 1, row_tokens = 64, threads = 1, checkpoint_every = 1 }}
 
 [phases.final]
 kind = "climb"
