@@ -66,13 +66,17 @@ class Attention(nn.Module):
         query, key = query.to(value.dtype), key.to(value.dtype)
         if cache is not None:
             key, value = cache.update(key, value, self.layer_idx)
+        mask = masks[self.kind]
+        if mask is not None and mask.is_floating_point() and mask.dtype != value.dtype:
+            # a sharded layer may compute in another precision than its weights are kept in
+            mask = mask.clamp(min=torch.finfo(value.dtype).min).to(value.dtype)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, None)
         mixed, _ = attend(
             self,
             query,
             key,
             value,
-            masks[self.kind],
+            mask,
             scaling=self.scaling,
             sliding_window=self.config.sliding_window if self.is_local else None,
             **kwargs,

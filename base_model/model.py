@@ -211,8 +211,9 @@ class MunroModel(MunroPreTrainedModel):
             past = past_key_values.get_seq_length() if past_key_values is not None else 0
             position_ids = torch.arange(past, past + T, device=x_BTD.device)[None]
         position_BT = position_ids.expand(B, T)
-        in_dtype = x_BTD.to(self.layers[0].self_attn.qkv_proj.weight.dtype)
-        masks = attention_masks(self.config, in_dtype, attention_mask, past_key_values, position_BT)
+        masks = attention_masks(
+            self.config, x_BTD.to(self._dtype), attention_mask, past_key_values, position_BT
+        )
         if counted is None and isinstance(attention_mask, Tensor) and attention_mask.ndim == 2:
             counted = attention_mask[:, -T:].bool()
         rotation = rotations(position_BT, self.config.head_dim, self.config.rope_theta)
@@ -238,6 +239,12 @@ class MunroModel(MunroPreTrainedModel):
             past_key_values=past_key_values if use_cache else None,
             routing=_stacked(used) if used else None,
         )
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """Of the matrix products, where it is not float32 in any case."""
+        dtype: torch.dtype = self.get_parameter("layers.0.self_attn.qkv_proj.weight").dtype
+        return dtype
 
 
 class MunroForCausalLM(MunroPreTrainedModel, GenerationMixin):  # type: ignore[misc]
@@ -305,10 +312,14 @@ class MunroForCausalLM(MunroPreTrainedModel, GenerationMixin):  # type: ignore[m
 
 def _stacked(used: list[Routing]) -> Routing:
     """One record of all layers."""
+
+    def of(name: str) -> list[Tensor]:
+        return [routing[name] for routing in used]
+
     return Routing(
-        counts=torch.stack([routing.counts for routing in used]),
-        probability=torch.stack([routing.probability for routing in used]),
-        experts=torch.stack([routing.experts for routing in used], dim=2),
+        counts=torch.stack(of("counts")),
+        probability=torch.stack(of("probability")),
+        experts=torch.stack(of("experts"), dim=2),
     )
 
 

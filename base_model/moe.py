@@ -241,5 +241,5 @@ def grouped_product(x_AW: Tensor, weight_EVW: Tensor, sizes_E: Tensor) -> Tensor
     if x_AW.is_cuda and x_AW.dtype == weight_EVW.dtype == torch.bfloat16:
         ends_E = sizes_E.cumsum(0).to(torch.int32)
         return F.grouped_mm(x_AW, weight_EVW.transpose(1, 2), offs=ends_E)
-    groups = zip(x_AW.split(sizes_E.tolist()), weight_EVW.unbind(), strict=True)
+    groups = zip(torch.split(x_AW, sizes_E.tolist()), weight_EVW.unbind(), strict=True)
     return torch.cat([F.linear(x, weight_VW) for x, weight_VW in groups])

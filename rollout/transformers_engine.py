@@ -298,4 +298,5 @@ class Row:
         if not self.routed:
             return None
         unread = np.full((1, *self.routed[0].shape[1:]), -1, np.int16)
-        return np.concatenate([*self.routed, unread])
+        routed: NDArray[np.int16] = np.concatenate([*self.routed, unread])
+        return routed

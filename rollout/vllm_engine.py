@@ -344,5 +344,6 @@ def routing(
         raise PolicyError(
             f"vLLM reported the experts of {len(experts)} tokens where it read {num_tokens - 1}"
         )
-    known = experts[:, :num_mixtures].astype(np.int16)
-    return np.concatenate([known, np.full((1, *known.shape[1:]), -1, np.int16)])
+    known: NDArray[np.int16] = experts[:, :num_mixtures].astype(np.int16)
+    unread = np.full((1, *known.shape[1:]), -1, np.int16)
+    return np.concatenate([known, unread], dtype=np.int16)

@@ -147,7 +147,10 @@ class ParallelExperts(nn.Module):
             )
         else:
             out = mix_grouped(x_NW, self.gate_up_proj, self.down_proj, experts_NK, gates_NK)
-        return tensor_model_parallel_all_reduce(out) if self.ranks > 1 else out
+        if self.ranks > 1:
+            out = tensor_model_parallel_all_reduce(out)
+        summed: Tensor = out
+        return summed
 
 
 def load_gate_up(param: Tensor, loaded_weight: Tensor) -> None:
@@ -163,7 +166,8 @@ def load_down(param: Tensor, loaded_weight: Tensor) -> None:
 
 def _mine(tensor: Tensor, dim: int) -> Tensor:
     ranks = get_tensor_model_parallel_world_size()
-    return tensor.chunk(ranks, dim=dim)[get_tensor_model_parallel_rank()]
+    rank: int = get_tensor_model_parallel_rank()
+    return tensor.chunk(ranks, dim=dim)[rank]
 
 
 class LatentMixture(nn.Module):
@@ -304,8 +308,10 @@ class MunroForCausalLM(nn.Module):
         inputs_embeds: Tensor | None = None,
     ) -> Tensor:
         """[N, D]"""
-        x_ND = self.embed_input_ids(input_ids) if inputs_embeds is None else inputs_embeds
-        hidden_ND, self.routed = self.model(x_ND.float(), positions)
+        if inputs_embeds is None:
+            assert input_ids is not None
+            inputs_embeds = self.embed_input_ids(input_ids)
+        hidden_ND, self.routed = self.model(inputs_embeds.float(), positions)
         return hidden_ND
 
     def compute_logits(self, hidden_states: Tensor) -> Tensor | None:
