@@ -8,7 +8,7 @@ template had opened for it is opened by itself where the new one does not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +22,8 @@ from rollout.render import Renderer, renderer
 Template = Literal["chat", "r1_zero", "plain"]
 TEMPLATES: tuple[Template, ...] = ("chat", "r1_zero", "plain")
 OPEN, CLOSE = "<think>", "</think>"
+MOST_DATE, LEAST_END = 12, 4
+"""Tokens in which openings of one template may differ, as by a date, and that end them alike."""
 
 
 class Teller:
@@ -86,11 +88,29 @@ class Teller:
         sampled = np.flatnonzero(trace.sampled)
         begin = int(sampled[0]) if sampled.size else len(trace.token_ids)
         opening = known.opening(trace.opening, trace.task["tools"])
-        if opening != trace.token_ids[:begin].tolist():
+        if not _are_alike(opening, trace.token_ids[:begin].tolist()):
             return False
         if len(trace.messages) > 1 or not sampled.size:
             return True
         return known.text(trace.token_ids[begin:]) == trace.reply
+
+
+def _are_alike(one: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether two openings are the same, but for a date that a chat template put in."""
+    prefix = _common(one, other)
+    if prefix == len(one) == len(other):
+        return True
+    suffix = _common(one[prefix:][::-1], other[prefix:][::-1])
+    different = max(len(one), len(other)) - prefix - suffix
+    return prefix > 0 and suffix >= LEAST_END and different <= MOST_DATE
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """Tokens that both begin with."""
+    for place, (ours, theirs) in enumerate(zip(one, other, strict=False)):
+        if ours != theirs:
+            return place
+    return min(len(one), len(other))
 
 
 def told_anew(trace: Trace, new: Renderer, encode: Callable[[str], list[int]]) -> Lesson:

@@ -79,6 +79,16 @@ def test_another_chat_template_is_refused_where_tokens_are_kept():
         Teller(with_template(CHAT), "keep", "base", 400).lesson(trace)
 
 
+def test_a_chat_template_that_tells_the_date_is_the_same_tomorrow():
+    dated = "Today is {{ strftime_now('%d %b %Y') }}. " + CHAT
+    yesterday = with_template("Today is 21 Nov 2026. " + CHAT)
+    opening = renderer(yesterday, "chat").opening(sum_task([7, 5]).messages)
+    ids = [*opening, *small_tokenizer().encode("7+5=12 12")]
+    sampled = np.arange(len(ids)) >= len(opening)
+    trace = make_trace("7+5=12 12", token_ids=np.array(ids, np.int32), sampled=sampled)
+    assert list(Teller(with_template(dated), "keep", "base", 400).lesson(trace).token_ids) == ids
+
+
 def test_a_base_without_the_template_says_which_it_lacks():
     with pytest.raises(CannotDistill, match=r"has another template: .*no chat template"):
         Teller(other_tokenizer(), "chat", "base", 400)
