@@ -37,7 +37,7 @@ FIXED = ""
 LEAST_WEIGHT = 1e-6
 HEADROOM = 0.98
 """Of a cap: documents are drawn whole, so that a source at its very cap could just exceed it."""
-LEAST_DIFFERENCE = 0.01
+LEAST_DIFFERENCE = 0.03
 """Largest difference of a weight up to which two mixtures are the same finalist."""
 
 

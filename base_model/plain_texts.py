@@ -103,11 +103,12 @@ def _modules() -> list[tuple[str, str]]:
         except (UnicodeDecodeError, SyntaxError):
             continue
         if len(text) <= LONGEST_FILE:
-            found.append(_taken_apart(text, tree))
+            found.append(taken_apart(text, tree))
     return found
 
 
-def _taken_apart(text: str, tree: ast.Module) -> tuple[str, str]:
+def taken_apart(text: str, tree: ast.Module) -> tuple[str, str]:
+    """A module's source without its docstrings, and these."""
     docstrings: list[str] = []
     dropped: set[int] = set()
     for node in ast.walk(tree):

@@ -36,7 +36,8 @@ STEADY = 0.2
 """A gain that changes by less than this share over a tenfold cost holds."""
 PARAMETERS = 3
 FEWEST_RUNGS_OF_A_TREND = 3
-_GRID, _ZOOMED, _ZOOMS, _REWEIGHTINGS = 48, 9, 8, 4
+_GRID, _ZOOMED, _REACH, _REWEIGHTINGS = 48, 9, 12, 3
+_ZOOMS, _ZOOMS_OF_A_DRAW = 9, 7
 LARGEST_LOG = 700.0
 """Its exponential is still a float."""
 FAR = 2.0
@@ -163,7 +164,7 @@ def fit(
     costs_N, losses_N = _checked(costs, losses)
     log_N = np.log(costs_N)
     centre = float(log_N.mean())
-    law = _solve(log_N - centre, losses_N[None], huber)
+    law = _solve(log_N - centre, losses_N[None], huber, _ZOOMS)
     fitted_N = (law.A[:, None] * np.exp(-law.alpha[:, None] * (log_N - centre)) + law.E[:, None])[0]
     if noise is None:
         noise = Noise.of([np.log(losses_N / fitted_N)], PARAMETERS)
@@ -171,7 +172,7 @@ def fit(
     num_draws = draws if noise.dof else 0
     stds_B = noise.stds(num_draws, rng)
     redrawn_BN = fitted_N * np.exp(stds_B[:, None] * rng.standard_normal((num_draws, len(costs_N))))
-    drawn = _solve(log_N - centre, redrawn_BN, huber)
+    drawn = _solve(log_N - centre, redrawn_BN, huber, _ZOOMS_OF_A_DRAW)
     return Fit(
         law=PowerLaw(*(float(each[0]) for each in _at_cost_one(law, centre))),
         costs=costs_N,
@@ -351,30 +352,46 @@ def _at_cost_one(law: PowerLaw, centre: float) -> tuple[Array, Array, Array]:
     return law.A * np.exp(law.alpha * centre), law.alpha, law.E
 
 
-def _solve(log_N: Array, losses_BN: Array, huber: float) -> PowerLaw:
+def _solve(log_N: Array, losses_BN: Array, huber: float, zooms: int) -> PowerLaw:
     """The best law of each row of losses, over costs whose logarithms are centred on 0."""
     at_once = max(1, _MOST_AT_ONCE // (_GRID * len(log_N)))
     parts = [(np.empty(0),) * PARAMETERS] + [
-        _solve_at_once(log_N, losses_BN[start : start + at_once], huber)
+        _solve_at_once(log_N, losses_BN[start : start + at_once], huber, zooms)
         for start in range(0, len(losses_BN), at_once)
     ]
     return PowerLaw(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
 
-def _solve_at_once(log_N: Array, losses_BN: Array, huber: float) -> tuple[Array, Array, Array]:
+def _solve_at_once(
+    log_N: Array, losses_BN: Array, huber: float, zooms: int
+) -> tuple[Array, Array, Array]:
+    """Least squares over a whole grid of alphas, then Huber's loss ever closer around its best."""
     low, high = ALPHAS
     rows = np.arange(len(losses_BN))
-    alpha_BK = np.geomspace(low, high, _GRID)[None]
-    spacing = math.log(high / low) / (_GRID - 1)
-    for zoom in range(_ZOOMS + 1):
+    grid_K = np.geomspace(low, high, _GRID)
+    alpha_B = grid_K[_squares(grid_K, log_N, losses_BN).argmin(-1)]
+    # wide enough for a wild run to have led least squares astray
+    reach = _REACH * math.log(high / low) / (_GRID - 1)
+    for _ in range(zooms + 1):
+        around_K = np.exp(reach * np.linspace(-1, 1, _ZOOMED))
+        alpha_BK = np.clip(alpha_B[:, None] * around_K, low, high)
         A_BK, E_BK, cost_BK = _given_alpha(alpha_BK, log_N, losses_BN, huber)
         best_B = cost_BK.argmin(-1)
-        alpha_B = np.broadcast_to(alpha_BK, cost_BK.shape)[rows, best_B]
-        if zoom < _ZOOMS:
-            around = np.exp(spacing * np.linspace(-1, 1, _ZOOMED))
-            alpha_BK = np.clip(alpha_B[:, None] * around, low, high)
-            spacing /= (_ZOOMED - 1) / 2
+        alpha_B = alpha_BK[rows, best_B]
+        reach /= (_ZOOMED - 1) / 2
     return A_BK[rows, best_B], alpha_B, E_BK[rows, best_B]
+
+
+def _squares(alpha_K: Array, log_N: Array, losses_BN: Array) -> Array:
+    """(B, K) sum of squared relative errors, as products of matrices."""
+    basis_KN = np.exp(-alpha_K[:, None] * log_N)
+    inverse_BN = 1 / losses_BN
+    weight_BN = inverse_BN**2
+    one, x, xx = (weight_BN @ (basis_KN**power).T for power in range(PARAMETERS))
+    y, xy = (inverse_BN @ (basis_KN**power).T for power in range(2))
+    A, E = _within_bounds(one, x, xx, y, xy)
+    squares: Array = A * (A * xx + 2 * E * x - 2 * xy) + E * (E * one - 2 * y)
+    return squares
 
 
 def _given_alpha(
@@ -402,8 +419,15 @@ def _given_alpha(
 
 def _two_unknowns(basis: Array, weight: Array, target: Array) -> tuple[Array, Array]:
     """A, E >= 0 that minimise sum(weight * (A * basis + E - target)**2) over the last axis."""
-    one, x, xx = ((weight * basis**power).sum(-1) for power in range(PARAMETERS))
-    y, xy = ((weight * basis**power * target).sum(-1) for power in range(2))
+    weighted, towards = weight * basis, weight * target
+    one = (weight + np.zeros_like(basis)).sum(-1)
+    x, xx = weighted.sum(-1), (weighted * basis).sum(-1)
+    y, xy = (towards + np.zeros_like(basis)).sum(-1), (towards * basis).sum(-1)
+    return _within_bounds(one, x, xx, y, xy)
+
+
+def _within_bounds(one: Array, x: Array, xx: Array, y: Array, xy: Array) -> tuple[Array, Array]:
+    """A and E >= 0 from the sums of the normal equations."""
     determinant = one * xx - x * x
     A, E = (one * xy - x * y) / determinant, (xx * y - x * xy) / determinant
     A, E = np.where(E > 0, A, xy / xx), np.where(E > 0, E, 0.0)
