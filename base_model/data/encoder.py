@@ -51,6 +51,8 @@ def load_tokenizer(path: str) -> Any:
     if path == O200K or path.endswith((".tiktoken", ".tiktoken.gz")):
         return _o200k(_o200k_file() if path == O200K else Path(path).expanduser())
     file = Path(path).expanduser()
+    if path.startswith((".", "/", "~")) and not file.exists():
+        raise DataError(f"there is no tokenizer at {path}: mend the path.")
     try:
         if file.is_file():
             return PreTrainedTokenizerFast(tokenizer_file=str(file))

@@ -28,6 +28,7 @@ FORMAT = 1
 WIDEST_SHORT = 1 << 16
 PROBE = "def f(x):\n\treturn [x1, 2023.5]  # It's naïve; 東京, ok?\n\n    END_OF  text"
 """Text that tokenizers with one vocabulary and different rules cut differently."""
+PIECES = 512
 
 TokenIds = NDArray[np.int64]
 Learned = NDArray[np.bool_]
@@ -117,7 +118,9 @@ def write_manifest(
 
 def fingerprint(tokenizer: Any) -> str:
     """A short name of a tokenizer: the same for the same vocabulary and rules of cutting text."""
-    probed = tokenizer(PROBE, add_special_tokens=False)["input_ids"]
+    # a sentence, and pieces of the vocabulary itself, end to end
+    pieces = tokenizer.decode(list(range(0, len(tokenizer), max(1, len(tokenizer) // PIECES))))
+    probed = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in (PROBE, pieces)]
     state = json.dumps([sorted(tokenizer.get_vocab().items()), probed])
     return hashlib.sha256(state.encode()).hexdigest()[:16]
 
