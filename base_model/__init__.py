@@ -3,7 +3,7 @@
     Checkpoint(folder)                  base_model.checkpoint: weights, tokenizer, trainer state
     pretrain(...)                       base_model.pretrain: the trainer, one phase
     train(recipe, folder)               base_model.phases: every phase of a recipe, on any ranks
-    evaluate(model, held_out)           base_model.evaluation: NLL and bits per byte of held-out text
+    evaluate(model, held_out)           base_model.evaluation: NLL of held-out text
     build_base(config, ...)             base_model.quickstart: the embedded default's base
 
 Only the configuration is handed on here, so that it loads without torch.
