@@ -254,13 +254,21 @@ def main() -> None:
         "size_mb": round(size_mb, 1),
         "build_s": round(seconds, 1),
         "tokens": sum(funnel.num_tokens for funnel in funnels),
+        "tokens_per_mb": tokens_per_mb(funnels),
         "memory_mb_over_time": peaks,
         "planted": judged(planted, verdict_by_key(config)),
     }
+    report(result)
     if options.peer_python:
         result["dedup"] = against(corpus, work, options)
-    report(result)
+        report_peer(result)
     print(json.dumps(result))
+
+
+def tokens_per_mb(funnels: Sequence[SourceFunnel]) -> float:
+    """Of the text that was tokenised."""
+    size = sum(funnel.levels[-1].size_bytes for funnel in funnels)
+    return sum(funnel.num_tokens for funnel in funnels) / (size / 1e6)
 
 
 def report(result: dict[str, Any]) -> None:
@@ -274,15 +282,18 @@ def report(result: dict[str, Any]) -> None:
     print(f"memory, MB, in tenths of the build: {result['memory_mb_over_time']}")
     tokens_per_s = result["tokens"] / result["build_s"]
     print(f"build: {result['build_s']:,.0f} s, {tokens_per_s:,.0f} tokens written a second")
-    if "dedup" in result:
-        dedup = result["dedup"]
-        per_mb = result["tokens"] / result["size_mb"]
-        print(
-            f"deduplication of {dedup['size_mb']:,.0f} MB: {dedup['munro_mb_per_s']:.1f} MB/s, "
-            f"about {dedup['munro_mb_per_s'] * per_mb:,.0f} tokens/s; kept {dedup['kept']}"
-        )
-        for side, ratio in dedup["times_faster"].items():
-            print(f"  {ratio:.1f} times as fast as {side}")
+
+
+def report_peer(result: dict[str, Any]) -> None:
+    """The same for the comparison."""
+    dedup = result["dedup"]
+    rate = dedup["munro_mb_per_s"]
+    print(
+        f"deduplication of {dedup['size_mb']:,.0f} MB: {rate:.1f} MB/s, about "
+        f"{rate * result['tokens_per_mb']:,.0f} tokens/s; kept {dedup['kept']}"
+    )
+    for side, ratio in dedup["times_faster"].items():
+        print(f"  {ratio:.1f} times as fast as {side}")
 
 
 if __name__ == "__main__":
