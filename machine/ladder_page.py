@@ -9,7 +9,7 @@ from importlib import resources
 import numpy as np
 
 from base_model.comparison import Column, Comparison
-from base_model.results import TrainedRun
+from base_model.results import ONLY_LOSS, TrainedRun
 from machine.plot import TONES, Line, Mark, plot
 from machine.verdicts import (
     COSTS,
@@ -130,7 +130,8 @@ def _law_figure(column: Column, baseline: str, tones: dict[str, str]) -> str:
             Mark(x=x, y=y, tone=tones[name], note=f"{name} at {rung}: {y:.4f}")
             for (x, y), rung in zip(points, column.rungs[name], strict=True)
         ]
-    title = f"{column.name[:1].upper()}{column.name[1:]}, and the baseline's law"
+    what = column.name if column.name == ONLY_LOSS else f"{column.name} loss"
+    title = f"{what[:1].upper()}{what[1:]}, and the baseline's law"
     return plot(marks, lines, title=title, across=COSTS[column.cost], log_y=True)
 
 

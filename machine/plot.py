@@ -17,6 +17,8 @@ TONES = "abcdefg"
 WIDTH, HEIGHT = 480.0, 250.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 118.0, 22.0, 34.0
 TICKS = 5
+WITHIN_A_DECADE = 8.0
+"""Ratio of its ends up to which a logarithmic axis has evenly stepped ticks."""
 NAME_HEIGHT = 14.0
 
 
@@ -63,7 +65,8 @@ class Scale:
     @property
     def ticks(self) -> list[float]:
         """Round values within."""
-        return decades(self.low, self.high) if self.log else round_steps(self.low, self.high)
+        wide = self.log and self.high > WITHIN_A_DECADE * self.low
+        return decades(self.low, self.high) if wide else round_steps(self.low, self.high)
 
 
 def plot(

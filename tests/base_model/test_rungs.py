@@ -39,7 +39,8 @@ def test_a_rung_is_trained_scored_in_each_category_and_costed(text, setting):
     assert (run.name, run.rung) == ("baseline", "W8")
     assert set(run.losses) == {"code/one", "general/two"}
     assert all(1 < loss < 7 for loss in run.losses.values())
-    assert run.flops == pytest.approx(plan.flops, rel=0.2)
+    # what is left empty in a row is planned for, and then not counted
+    assert 0.5 * plan.flops < run.flops <= plan.flops
     assert run.seconds is not None
     assert run.seconds > 0
     assert read_results(setting.place(plan) / RESULT) == (run,)
