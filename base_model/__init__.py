@@ -1,5 +1,7 @@
 """What learns: the trainer core, checkpoints, and the small base model of the quickstart.
 
+    ModelShape.rung(12)                 base_model.ladder: every size from the number of layers
+    MunroForCausalLM(config)            base_model.model: the model, as transformers loads it
     Checkpoint(folder)                  base_model.checkpoint: weights, tokenizer, trainer state
     pretrain(...)                       base_model.pretrain: the trainer, one phase
     train(recipe, folder)               base_model.phases: every phase of a recipe, on any ranks

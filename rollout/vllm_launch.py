@@ -115,7 +115,7 @@ def is_mixture_of_experts(model: str) -> bool:
     config, _ = PretrainedConfig.get_config_dict(model)
     text = config.get("text_config", config)
     names = ("num_experts", "num_local_experts", "n_routed_experts")
-    if "sparse" not in text.get("mlp_layer_types", ["sparse"]):
+    if "sparse" not in (text.get("mlp_layer_types") or ["sparse"]):
         return False
     return any((text.get(name) or 0) > 1 for name in names)
 

@@ -44,23 +44,23 @@ class RoutingStore:
         """
         if self._rows is None:
             self._rows = np.full((self._num_slots, *routed_NMK.shape[1:]), -1, np.int16)
+        requests = list(batch.req_ids)
+        done_B = np.array(batch.num_computed_tokens_cpu[: len(requests)], np.int64)
+        end_B = done_B + [scheduled[request] for request in requests]
+        told_B = np.array([self._told.get(request, 0) for request in requests], np.int64)
+        self._told.update(zip(requests, np.maximum(told_B, end_B).tolist(), strict=True))
+        # every token from the first that is new, or untold, to the end: A of them
+        start_B = np.minimum(told_B, done_B)
+        row_A = np.repeat(np.arange(len(requests)), end_B - start_B)
+        first_B = np.cumsum(end_B - start_B) - (end_B - start_B)
+        position_A = np.arange(len(row_A)) - (first_B - start_B)[row_A]
         table = batch.block_table[self._group]
-        size = table.block_size
-        news: dict[str, Rows] = {}
-        first = 0
-        for index, request in enumerate(batch.req_ids):
-            num = scheduled[request]
-            done = int(batch.num_computed_tokens_cpu[index])
-            told = min(self._told.get(request, 0), done)
-            position = np.arange(told, done + num)
-            blocks = table.block_table.np[index]
-            slots = blocks[position // size].astype(np.int64) * size + position % size
-            self._rows[slots[done - told :]] = routed_NMK[first : first + num]
-            fresh = slots[self._told.get(request, 0) - told :]
-            news[request] = self._rows[fresh]
-            self._told[request] = max(self._told.get(request, 0), done + num)
-            first += num
-        return news
+        blocks_A = table.block_table.np[row_A, position_A // table.block_size].astype(np.int64)
+        slot_A = blocks_A * table.block_size + position_A % table.block_size
+        self._rows[slot_A[position_A >= done_B[row_A]]] = routed_NMK
+        untold = self._rows[slot_A[position_A >= told_B[row_A]]]
+        ends = np.cumsum(np.maximum(end_B - told_B, 0))
+        return dict(zip(requests, np.split(untold, ends[:-1]), strict=True))
 
     def forget(self, requests: Iterable[str]) -> None:
         """Drop the count of finished requests."""
@@ -83,7 +83,9 @@ class RoutedOutputs:
         """Nothing needs telling to the worker."""
 
     def take_output(self, request: Any, output: Any) -> Rows | None:  # noqa: ARG002 - taken in
-        """All rows of `request` since it was last asked for."""
+        """All rows of `request`, once it has ended."""
+        if not request.is_finished():
+            return None
         waiting = self._waiting.pop(request.request_id, None)
         return np.concatenate(waiting) if waiting else None
 
