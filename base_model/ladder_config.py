@@ -59,8 +59,6 @@ class LadderData(Config):
     """Scored of each source, at most."""
     text_mb: float = Field(64, gt=0)
     """Text that is tokenised at the start instead of being built into shards."""
-    seed: int = 0
-    """Of the order of documents."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -140,6 +138,16 @@ class RunsConfig(Config):
     """Trainings side by side, each with `training.threads` threads."""
     device: str = "cpu"
     """As torch names it."""
+
+    @model_validator(mode="after")
+    def _weights_name_categories(self) -> Self:
+        categories = list(dict.fromkeys(source.category for source in self.data.sources))
+        if strangers := sorted(set(self.weights) - set(categories)):
+            raise ValueError(
+                f"weights names {strangers[0]!r}, but the sources' categories are "
+                f"{', '.join(categories)}."
+            )
+        return self
 
 
 class LadderConfig(RunsConfig):

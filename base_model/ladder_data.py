@@ -189,7 +189,7 @@ def prepare(
 
 def _key(config: LadderData, *without: str) -> str:
     """Changes with whatever else than the mixture decides what is read."""
-    undecided: dict[str, Any] = {"sources": {"__all__": OF_MIXTURE}, "seed": True}
+    undecided: dict[str, Any] = {"sources": {"__all__": OF_MIXTURE}}
     undecided |= dict.fromkeys(without, True)
     decisive = {"version": TEXT_VERSION, **config.model_dump(mode="json", exclude=undecided)}
     return sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:8]

@@ -8,6 +8,7 @@ process that started them, so that none goes on writing beside its successor.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
@@ -25,11 +26,12 @@ from typing import Any
 from base_model.goodput import LEDGER, NS, Ledger, read_goodput
 from base_model.ladder_data import LadderText
 from base_model.ladder_plan import Plan
-from base_model.records import Records
 from base_model.results import TrainedRun, as_line, category_of, read_results
 
 RESULT = "result.jsonl"
 POLL_S = 1.0
+TAIL_BYTES = 1 << 14
+"""More than two lines of metrics."""
 
 
 class RungFailed(Exception):
@@ -86,12 +88,14 @@ def train_all(
         on_progress: told about once a second, and at the end.
 
     Raises:
-        RungFailed: some trainings failed, after the others were finished.
+        RungFailed: the device is not there; or some trainings failed, after the others were
+            finished.
     """
     told = on_progress or (lambda _: None)
     left = [plan for plan in plans if setting.result(plan) is None]
     left.sort(key=lambda plan: -plan.flops)
     if left:
+        _check_device(setting.device)
         _train(left, plans, setting, told)
     told([_progress(plan, setting) for plan in plans])
     return [run for run in map(setting.result, plans) if run is not None]
@@ -178,6 +182,13 @@ def _conclude(
     return run
 
 
+def _check_device(device: str) -> None:
+    import torch
+
+    if device.partition(":")[0] == "cuda" and not torch.cuda.is_available():
+        raise RungFailed(f'device = "{device}", but torch finds no such device: say device = "cpu"')
+
+
 def _train(
     left: Sequence[Plan],
     plans: Sequence[Plan],
@@ -260,9 +271,7 @@ def _progress(plan: Plan, setting: Setting) -> Progress:
     from base_model.run_log import METRICS
 
     folder = setting.place(plan)
-    last: dict[str, Any] = {}
-    for record in Records(folder / METRICS):
-        last = record
+    last = _last(folder / METRICS)
     return Progress(
         plan=plan,
         step=int(last.get("step", 0)),
@@ -270,3 +279,13 @@ def _progress(plan: Plan, setting: Setting) -> Progress:
         seconds_left=float(last.get("seconds_left", math.nan)),
         done=(folder / RESULT).is_file(),
     )
+
+
+def _last(file: Path) -> dict[str, Any]:
+    """The last whole line of a file that is being written; looked up often, so only its end."""
+    if not file.is_file():
+        return {}
+    with file.open("rb") as lines:
+        lines.seek(max(0, file.stat().st_size - TAIL_BYTES))
+        *whole, _ = lines.read().split(b"\n")
+    return json.loads(whole[-1]) if whole else {}

@@ -41,7 +41,7 @@ def run_ladder(file: str, overrides: Sequence[tuple[str, str]], *, dry_run: bool
     folder = Path(config.folder) / config.name
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    text = prepare(config.data, folder / "data", note=say)
+        text = prepare(config.data, folder / "data", note=say)
     planned = plans_of(config, file, text.vocab_size)
     setting = Setting(
         text=text, folder=folder / "trainings", device=config.device, workers=config.workers

@@ -43,7 +43,7 @@ def run_mix(file: str, overrides: Sequence[tuple[str, str]], *, dry_run: bool) -
     folder = Path(config.folder) / config.name
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    text = prepare(config.data, folder / "data", note=say)
+        text = prepare(config.data, folder / "data", note=say)
     unique = {name: float(text.part(name, held_out=False).num_tokens) for name in config.data.names}
     setting = Setting(
         text=text, folder=folder / "trainings", device=config.device, workers=config.workers
