@@ -7,7 +7,7 @@ nothing in the machine makes. A manifest with that digest means that the phase i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from graphlib import CycleError, TopologicalSorter
@@ -202,11 +202,11 @@ class _Resolved:
                 how = check_as(DistillConfig, whole, source=source)
                 return {"distill": how.model_dump(mode="json"), "weights": dict(phase.weights)}
             case EvaluatePhase():
-                first = phase.tasks_of[0]
+                recipes = {name: self._recipe(name, self._climb(name)) for name in phase.tasks_of}
                 return {
-                    "recipe": self._recipe(first, self._climb(first)),
-                    "env": {name: self._envs(name) for name in phase.tasks_of},
-                    "most_tokens": max(self._cap(name) for name in phase.tasks_of),
+                    "recipe": _for_all(list(recipes.values())),
+                    "env": {name: list(recipe["env"]) for name, recipe in recipes.items()},
+                    "most_tokens": max(each["length"]["stages"][-1] for each in recipes.values()),
                     "tasks": phase.tasks,
                     "runs": phase.runs,
                 }
@@ -235,9 +235,6 @@ class _Resolved:
     def _envs(self, name: str) -> list[Any]:
         return list(self._recipe(name, self._climb(name))["env"])
 
-    def _cap(self, name: str) -> int:
-        return int(self._recipe(name, self._climb(name))["length"]["stages"][-1])
-
 
 def _takes(phase: AnyPhase) -> Iterator[tuple[str, tuple[str, ...]]]:
     match phase:
@@ -248,6 +245,14 @@ def _takes(phase: AnyPhase) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield "runs", tuple(phase.weights)
         case EvaluatePhase():
             yield "models", phase.models
+
+
+def _for_all(recipes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The first recipe, with the judges and the turns that any of them needs."""
+    judges = {name: judge for recipe in recipes for name, judge in recipe["judge"].items()}
+    turns = max(recipe["rollout"]["max_turns"] for recipe in recipes)
+    first = recipes[0]
+    return {**first, "judge": judges, "rollout": {**first["rollout"], "max_turns": turns}}
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ A model's line is written when it is measured, so that an interrupted phase goes
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +26,7 @@ from machine.statistics import pass_at_1
 from rollout.types import Attempt
 
 RESULTS = "results.json"
+SCRATCH = "scratch-"
 
 Scores = dict[str, dict[str, dict[str, float]]]
 """Model, to whose tasks, to figures."""
@@ -53,8 +55,10 @@ def score(orders: Mapping[str, Any], models: Mapping[str, str], folder: Path) ->
 
 def _measured(orders: Mapping[str, Any], model: Path, folder: Path) -> dict[str, dict[str, float]]:
     config = _config(orders, model)
+    for left in folder.glob(f"{SCRATCH}*"):  # by a process that was killed
+        shutil.rmtree(left)
     with (
-        TemporaryDirectory(prefix="scores-", dir=folder) as scratch,
+        TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch,
         start_fleet(config, model, Path(scratch), learner=False) as fleet,
     ):
         attempts = fleet.solvers.evaluate(config.eval, config.length.stages[0])
