@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -28,7 +29,7 @@ class RateConfig(Config):
 
     def rate(self, width: int) -> float:
         """Of a model this wide."""
-        return self.peak * (self.at_width / width) ** self.power
+        return self.peak * math.pow(self.at_width / width, self.power)
 
 
 class LadderSource(MixtureSource):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from base_model.scaling import Array
 
@@ -156,7 +157,9 @@ def pareto_front(losses: Sequence[Mapping[str, float]]) -> list[int]:
     return front
 
 
-def _held_out_error(features_NF: Array, log_N: Array, fold_N: Array, ridge: float) -> float:
+def _held_out_error(
+    features_NF: Array, log_N: Array, fold_N: NDArray[np.int64], ridge: float
+) -> float:
     squares = 0.0
     for fold in np.unique(fold_N):
         out = fold_N == fold

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from base_model.mixture_config import MixConfig
-from base_model.mixture_search import Findings, Plan, Search, Task, Trial, search
+from base_model.mixture_search import Findings, Search, Task, Trial, search
 from machine.files import explained, write_atomically
 from machine.ladder_cmd import say
 from machine.loading import load_as
 from machine.verdicts import grid
 
 if TYPE_CHECKING:
+    from base_model.ladder_plan import Plan
     from base_model.results import TrainedRun
 
 RESULTS = "mixtures.jsonl"

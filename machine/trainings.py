@@ -37,18 +37,18 @@ def watched(
 
 def _with_bars(planned: Sequence[Plan], setting: Setting) -> list[TrainedRun]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich import progress as rich_progress
 
     from base_model.rungs import train_all
 
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description:<28}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[loss]:>7}  {task.fields[left]}"),
+        rich_progress.TextColumn("{task.description:<28}"),
+        rich_progress.BarColumn(),
+        rich_progress.MofNCompleteColumn(),
+        rich_progress.TextColumn("{task.fields[loss]:>7}  {task.fields[left]}"),
     )
-    with Progress(*columns, console=console) as bars:
+    with rich_progress.Progress(*columns, console=console) as bars:
         tasks = [
             bars.add_task(
                 f"{plan.name} {plan.rung}", total=plan.training.num_steps, loss="", left=""
