@@ -36,8 +36,8 @@ def watched(
 
 
 def _with_bars(planned: Sequence[Plan], setting: Setting) -> list[TrainedRun]:
-    from rich.console import Console
     from rich import progress as rich_progress
+    from rich.console import Console
 
     from base_model.rungs import train_all
 
