@@ -9,6 +9,7 @@ from base_model.config import ModelConfig, OptimizerConfig
 from base_model.optim import adamw, parameter_groups, set_learning_rate
 from base_model.quickstart import new_model
 from tests.base_model.builders import small_tokenizer
+from tests.base_model.tiny_munro import tiny_model
 
 SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_layers": 2, "num_heads": 1}
 
@@ -60,3 +61,17 @@ def test_a_step_without_gradient_shrinks_each_kind_by_rate_times_decay():
             torch.testing.assert_close(parameter.detach(), before[name] * factor)
         if "norm" in name:
             assert torch.equal(parameter.detach(), before[name])
+
+
+def test_a_mixture_has_a_group_of_routers_and_its_experts_decay_like_the_rest():
+    model = tiny_model()
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = {g["name"]: g for g in parameter_groups(model, OptimizerConfig(router_weight_decay=0))}
+    assert groups["router"]["weight_decay"] == 0
+    members = {kind: [names[id(p)] for p in group["params"]] for kind, group in groups.items()}
+    assert [name.rpartition("mlp.")[2] for name in members["router"]] == ["router.weight"] * 3
+    assert sum("experts" in name for name in members["other"]) == 3 * 2
+    assert members["embedding"] == ["model.embed_tokens.weight"]
+    assert all("self_attn" in name and "norm" not in name for name in members["attention"])
+    assert all(name.endswith("norm.weight") for name in members["norm"])
+    assert sum(map(len, members.values())) == len(names)
