@@ -99,7 +99,8 @@ def rows_of(index: Index, rule: SelectConfig, weights: Mapping[str, float] | Non
         together = np.concatenate([np.zeros(0, np.int64), *parts])
         if len(parts) > 1:
             together = together[_rounds(index, together, _place_in_prompt(index, together), rule)]
-        return together[: limits.fitting(index.tokens[together])]
+        fitting: Rows = together[: limits.fitting(index.tokens[together])]
+        return fitting
     shares = np.array([weights[name] for name in index.sources], float)
     shares /= shares.sum()
     total = limits.total([index.tokens[rows] for rows in parts], shares, rule.weigh)
@@ -128,7 +129,8 @@ def eligible(index: Index, rule: SelectConfig, source: int) -> Rows:
     wanted_N = own_N & np.isin(index.step, steps)
     if rule.outcomes == "passed":
         wanted_N &= index.solved
-    return wanted_N.nonzero()[0]
+    rows: Rows = wanted_N.nonzero()[0]
+    return rows
 
 
 def _ordered(index: Index, rule: SelectConfig, source: int) -> Rows:
@@ -174,7 +176,8 @@ def _rounds(index: Index, rows: Rows, rank: NDArray[np.int64], rule: SelectConfi
     """Places in `rows`, round after round, every round over the prompts in an order of its own."""
     codes, prompt = np.unique(index.prompt[rows], return_inverse=True)
     hashes = _prompt_hashes(index, codes, rule.seed)[prompt]
-    return np.lexsort((_mixed(hashes ^ _mixed(rank.astype(np.uint64))), rank))
+    order: Rows = np.lexsort((_mixed(hashes ^ _mixed(rank.astype(np.uint64))), rank))
+    return order
 
 
 def _counted(sorted_codes: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -182,7 +185,8 @@ def _counted(sorted_codes: NDArray[np.int32]) -> NDArray[np.int64]:
     at = np.arange(len(sorted_codes))
     begins = np.ones(len(sorted_codes), bool)
     begins[1:] = sorted_codes[1:] != sorted_codes[:-1]
-    return at - np.maximum.accumulate(np.where(begins, at, 0))
+    counted: NDArray[np.int64] = at - np.maximum.accumulate(np.where(begins, at, 0))
+    return counted
 
 
 def _from_median(prompt: NDArray[np.int32], tokens: NDArray[np.int32]) -> NDArray[np.float64]:
