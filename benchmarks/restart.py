@@ -29,8 +29,8 @@ def main() -> None:
     """Climb what is not climbed yet, then print how every restart went."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--folder", type=Path, default=Path("runs/restart"))
-    options.add_argument("--every", type=int, default=10, help="steps between distillations")
-    options.add_argument("--steps", type=int, default=20)
+    options.add_argument("--every", type=int, default=8, help="steps between distillations")
+    options.add_argument("--steps", type=int, default=16)
     options.add_argument("--seeds", type=int, default=3)
     given, more = options.parse_known_args()
     rows = []
