@@ -23,6 +23,12 @@ from machine.run import RunFolder, Status
 
 RECIPE = Path(__file__).parents[1] / "configs" / "quickstart.toml"
 SHARE = 0.95
+SHORT = (
+    # a few steps: passing replies are nearly all alike here, and more would leave no entropy
+    "--distill.training.epochs", 1.5,
+    "--distill.training.batch_rows", 16,
+    "--distill.training.row_tokens", 64,
+)  # fmt: skip
 
 
 def main() -> None:
@@ -62,7 +68,7 @@ def climb(name: str, folder: Path, seed: int, every: int, steps: int, more: list
         munro = Path(sys.executable).with_name("munro")
         arguments = [
             "climb", RECIPE, "--name", name, "--folder", folder, "--seed", seed,
-            "--num_steps", steps, "--distill.every", every, *more,
+            "--num_steps", steps, "--distill.every", every, *SHORT, *more,
         ]  # fmt: skip
         subprocess.run([munro, *map(str, arguments)], check=True)
     return run
