@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from base_model.checkpoint import CheckpointError
 from base_model.evaluation import HeldOutSet
 from base_model.pretrain import Measuring, pretrain
+from base_model.records import RecordsError
 from tests.base_model.builders import small_tokenizer
 from tests.base_model.trainable import Killed, maker, training
 
@@ -87,3 +89,18 @@ def test_a_run_is_scored_after_its_last_step_in_nats_of_the_reference(tmp_path):
     *rows, last = train(tmp_path, "dense", held_out=(prose,), reference={"prose": 2.0})
     assert not any("evaluation/target" in row for row in rows)
     assert last["evaluation/target"] == pytest.approx(last["evaluation/general/prose/nll"] / 2)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device /dev/full")
+def test_a_disk_that_is_full_ends_the_training_with_a_sentence(tmp_path):
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(RecordsError, match="No space left on device"):
+        train(tmp_path, "dense")
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_training_before_the_next_is_due(tmp_path):
+    (tmp_path / ".unfinished.draft").touch()  # where the writer wants a folder
+    with pytest.raises(CheckpointError, match=r"unfinished: could not be written .*File exists"):
+        train(tmp_path, "dense")
+    taken = len((tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert 20 <= taken < 40
