@@ -311,6 +311,7 @@ class MunroForCausalLM(nn.Module):
         if inputs_embeds is None:
             assert input_ids is not None
             inputs_embeds = self.embed_input_ids(input_ids)
+        hidden_ND: Tensor
         hidden_ND, self.routed = self.model(inputs_embeds.float(), positions)
         return hidden_ND
 
