@@ -67,7 +67,7 @@ STAGES = ["quality", "exact", "fuzzy", "decontaminate"]
 def small(folder: Path, out: Path, **more: Any) -> DataConfig:
     sources, _ = planted(folder)
     files = {"files": [str(folder / "eval.jsonl")], "fields": ["question"]}
-    return recipe(out, sources, decontamination=files, part_mb=0.01, **more)
+    return recipe(out, sources, **{"decontamination": files, "part_mb": 0.03, **more})
 
 
 def test_a_duplicate_stays_in_the_first_source_and_evaluation_text_in_none(tmp_path: Path) -> None:
@@ -99,11 +99,11 @@ def test_the_order_of_sources_decides_where_a_duplicate_stays(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
-    build(small(tmp_path, tmp_path / "one"))
-    funnels = build(small(tmp_path, tmp_path / "two", workers=2))
+    build(small(tmp_path, tmp_path / "one", part_mb=0.01))
+    funnels = build(small(tmp_path, tmp_path / "two", part_mb=0.01, workers=2))
     assert len(list((tmp_path / "one" / "second").glob("*.tokens"))) > 3
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
-    assert table(funnels) == table(build(small(tmp_path, tmp_path / "one")))
+    assert table(funnels) == table(build(small(tmp_path, tmp_path / "one", part_mb=0.01)))
 
 
 KILLED = """
@@ -124,13 +124,17 @@ build(DataConfig.model_validate_json(sys.argv[1]), on_progress=progress)
 """
 
 
-def test_a_killed_build_goes_on_where_it_stopped_and_ends_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "last", [3, *(pytest.param(last, marks=pytest.mark.slow) for last in (1, 5, 7, 9))]
+)
+def test_a_killed_build_goes_on_where_it_stopped_and_ends_the_same(
+    tmp_path: Path, last: int
+) -> None:
     build(small(tmp_path, tmp_path / "whole"))
     config = small(tmp_path, tmp_path / "killed")
     command = [sys.executable, "-c", KILLED, config.model_dump_json()]
-    for last in (2, 7):
-        done = subprocess.run([*command, str(last)], capture_output=True, text=True)
-        assert done.returncode == -signal.SIGKILL, done.stderr
+    done = subprocess.run([*command, str(last)], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
     cleaned = list((tmp_path / "killed" / "work").glob("*/clean-*/*.json"))
     assert cleaned
     times = {file: file.stat().st_mtime_ns for file in cleaned}
