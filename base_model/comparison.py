@@ -92,7 +92,7 @@ class Flip:
     at_cost: float | None = None
     """Where the trends cross, if they do beyond the ladder."""
     certain: bool
-    """Beyond the noise at either end."""
+    """Beyond the noise at both ends, not at one alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,7 +249,8 @@ def _flips(column: Column, baseline: str) -> list[Flip]:
         for rung in shared:
             value, drawn = leads[second][rung]
             if first != baseline:
-                value, drawn = value - leads[first][rung][0], drawn - leads[first][rung][1]
+                with np.errstate(invalid="ignore"):  # two that are undefined are not compared
+                    value, drawn = value - leads[first][rung][0], drawn - leads[first][rung][1]
             if math.isfinite(value):
                 ahead.append((rung, value, _sure(drawn, value, level)))
         flip = _flip(column.name, first, second, ahead) or _crossing(column, first, second)
@@ -277,11 +278,11 @@ def _sure(drawn: Array, value: float, level: float) -> bool:
 def _flip(
     column: str, first: str, second: str, ahead: Sequence[tuple[str, float, bool]]
 ) -> Flip | None:
-    """The surest change of places, and of those the widest."""
+    """The surest change of places, and of those the widest; none where all of it may be noise."""
     changes = [
         (small[2] and large[2], j - i, small, large)
         for (i, small), (j, large) in combinations(enumerate(ahead), 2)
-        if small[1] * large[1] < 0
+        if small[1] * large[1] < 0 and (small[2] or large[2])
     ]
     if not changes:
         return None
@@ -306,7 +307,9 @@ def _crossing(column: Column, first: str, second: str) -> Flip | None:
     level, slope, drawn = known[-1]
     if len(known) == 2:
         other_level, other_slope, other_drawn = known[0]
-        level, slope, drawn = level - other_level, slope - other_slope, drawn - other_drawn
+        level, slope = level - other_level, slope - other_slope
+        with np.errstate(invalid="ignore"):  # draws in which both are undefined say nothing
+            drawn = drawn - other_drawn
     if level * slope >= 0 or not _sure(drawn, slope, column.fit.level):
         return None
     factor = math.exp(min(-level / slope, math.log(AHEAD) + 1))

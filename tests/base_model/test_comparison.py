@@ -115,6 +115,24 @@ def test_candidates_that_keep_their_places_are_none():
     assert compare(single({"a": Idea(1.2), "b": Idea(1.5)}, noise=0.001)).flips == ()
 
 
+def test_places_that_change_within_the_noise_are_none():
+    for seed in range(5):
+        runs = single({"a": Idea(1.0), "b": Idea(1.0)}, rungs=4, noise=0.02, seed=seed)
+        assert not any(flip.certain for flip in compare(runs).flips)
+
+
+def test_two_that_are_undefined_at_a_rung_are_not_compared_there():
+    runs = single({"a": Idea(1.2), "b": Idea(1.3)}, noise=0.001)
+    runs = [
+        replace(run, losses={"loss": 1.0})
+        if (run.rung, run.name != "baseline") == ("R4", True)
+        else run
+        for run in runs
+    ]
+    verdict = compare(runs)
+    assert all(gain.undefined[-1] for gain in verdict.columns[0].gains.values())
+
+
 def test_a_crossing_beyond_the_ladder_is_told_with_its_cost():
     verdict = compare(single({"late": Idea(0.5, 1.3)}, noise=0.0005, rungs=6))
     (flip,) = verdict.flips
