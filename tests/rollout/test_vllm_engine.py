@@ -10,6 +10,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -341,7 +342,9 @@ def renormalised(
 
 def is_engine(process: psutil.Process) -> bool:
     """Whether it is an engine process of vLLM's."""
-    return "EngineCore" in " ".join(process.cmdline()) or "EngineCore" in process.name()
+    with suppress(psutil.NoSuchProcess):  # what another test started may end meanwhile
+        return "EngineCore" in " ".join(process.cmdline()) or "EngineCore" in process.name()
+    return False
 
 
 def engine_process(before: set[int]) -> psutil.Process:
