@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:  # who only asks whether a checkpoint is there does not wait f
 TRAINER_STATE = "trainer_state.pt"
 PROVENANCE = "provenance.json"
 WEIGHTS = "model.safetensors"
+SAMPLE = 1 << 16
+"""Bytes of a large file that its digest covers, at each of `SAMPLES` places."""
+SAMPLES = 64
 SHARDS = "model.safetensors.index.json"
 
 
@@ -183,6 +187,20 @@ class Checkpoint:
             return {}
         provenance: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return provenance
+
+
+def digest_of(file: Path) -> str:
+    """Hash of a file; of a large one, of its size and many places in it."""
+    size = file.stat().st_size
+    digest = sha256(str(size).encode())
+    with file.open("rb") as opened:
+        if size <= SAMPLE * SAMPLES:
+            digest.update(opened.read())
+        else:
+            for number in range(SAMPLES):
+                opened.seek((size - SAMPLE) * number // (SAMPLES - 1))
+                digest.update(opened.read(SAMPLE))
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -16,24 +16,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 
 from base_model.loss import summed_loss
 from base_model.packing import Cursor, Lesson, PackedRows, pack
+from base_model.results import REPORT_WEIGHTS, Category
 from base_model.sharding import Alone, World
-
-Category = Literal["code", "stem", "math", "general", "multilingual"]
-
-WEIGHTS: Mapping[Category, float] = {
-    "code": 0.5,
-    "stem": 0.175,
-    "math": 0.175,
-    "general": 0.1,
-    "multilingual": 0.05,
-}
-"""MAI-Thinking-1 report, Eq. 3."""
 
 
 class BadEvaluation(ValueError):
@@ -134,13 +124,15 @@ class Evaluation:
                 )
             norm = 1.0 if reference is None else reference[score.name]
             found.setdefault(score.category, []).append(score.nll / norm)
-        return {category: fmean(found[category]) for category in WEIGHTS if category in found}
+        return {
+            category: fmean(found[category]) for category in REPORT_WEIGHTS if category in found
+        }
 
     def target(self, reference: Mapping[str, float] | None = None) -> float:
         """Eq. 3 over the categories that have sets, their weights scaled to add up to 1."""
         means = self.by_category(reference)
-        total = sum(WEIGHTS[category] for category in means)
-        return sum(WEIGHTS[category] * mean for category, mean in means.items()) / total
+        total = sum(REPORT_WEIGHTS[category] for category in means)
+        return sum(REPORT_WEIGHTS[category] * mean for category, mean in means.items()) / total
 
     def metrics(self, reference: Mapping[str, float] | None = None) -> dict[str, float]:
         """Every figure by name, for a line of metrics."""

@@ -33,9 +33,10 @@ from base_model.data.shards import (
     write_shard,
 )
 from base_model.data.shuffle import mixed, shuffled
-from base_model.evaluation import Category, HeldOutSet
+from base_model.evaluation import HeldOutSet
 from base_model.ladder_config import LadderData, name_of
 from base_model.plain_texts import TEXTS
+from base_model.results import Category
 from base_model.tokenizer import train_tokenizer
 
 TEXT_VERSION = 1

@@ -18,9 +18,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
-REPORT_WEIGHTS: Mapping[str, float] = {
+Category = Literal["code", "stem", "math", "general", "multilingual"]
+
+REPORT_WEIGHTS: Mapping[Category, float] = {
     "code": 0.5,
     "stem": 0.175,
     "math": 0.175,
@@ -116,7 +118,7 @@ def weights_for(
         if min(weights.values()) < 0 or not sum(weights.values()) > 0:
             raise BadResults(f"the weights {dict(given)} must be positive numbers.")
     elif set(categories) <= set(REPORT_WEIGHTS):
-        weights = {category: REPORT_WEIGHTS[category] for category in categories}
+        weights = {str(one): weight for one, weight in REPORT_WEIGHTS.items() if one in categories}
     else:
         weights = dict.fromkeys(categories, 1.0)
     total = sum(weights.values())

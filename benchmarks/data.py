@@ -63,7 +63,7 @@ class Memory:
                     info = process.memory_info()
                     total += (info.rss - info.shared) / 1e6
             except psutil.Error:
-                pass
+                pass  # a process that ended meanwhile holds no memory: the rest is the sample
             self.samples_mb.append(total)
             time.sleep(0.2)
 

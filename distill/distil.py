@@ -23,7 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from base_model.checkpoint import Checkpoint
+from base_model.checkpoint import Checkpoint, digest_of
 from base_model.pretrain import METRICS, OnMetrics
 from distill.config import DistillConfig
 from distill.lessons import TraceLessons
@@ -34,9 +34,6 @@ from distill.train import train
 __all__ = ["CannotDistill", "Source", "distil", "look"]
 
 LESSONS = "lessons"
-SAMPLE = 1 << 16
-"""Bytes of a large file that are looked at, at each of `SAMPLES` places."""
-SAMPLES = 64
 
 
 def distil(
@@ -166,7 +163,6 @@ def _held(out: Path) -> Iterator[None]:
                 "--out."
             ) from None
         yield
-        file.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -188,21 +184,7 @@ def _key(sources: Sequence[Source], base: Checkpoint, config: DistillConfig) -> 
     decisive = [
         [{**asdict(source), "run": str(source.run.resolve())} for source in sources],
         steps,
-        [[file.name, _digest(file)] for file in sorted(base.path.iterdir()) if file.is_file()],
+        [[file.name, digest_of(file)] for file in sorted(base.path.iterdir()) if file.is_file()],
         config.model_dump(mode="json"),
     ]
     return sha256(json.dumps(decisive).encode()).hexdigest()[:10]
-
-
-def _digest(file: Path) -> str:
-    """Hash of a file; of a large one, of its size and many places in it."""
-    size = file.stat().st_size
-    digest = sha256(str(size).encode())
-    with file.open("rb") as opened:
-        if size <= SAMPLE * SAMPLES:
-            digest.update(opened.read())
-        else:
-            for number in range(SAMPLES):
-                opened.seek((size - SAMPLE) * number // (SAMPLES - 1))
-                digest.update(opened.read(SAMPLE))
-    return digest.hexdigest()

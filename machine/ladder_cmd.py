@@ -14,6 +14,7 @@ from base_model.ladder_config import BASELINE, LadderConfig
 from base_model.results import TrainedRun, read_results
 from machine.files import RunError, explained, write_atomically
 from machine.loading import BadConfig, load_as, page
+from machine.lock import held_folder
 
 if TYPE_CHECKING:
     from base_model.comparison import CompareConfig, Comparison
@@ -39,18 +40,18 @@ def run_ladder(file: str, overrides: Sequence[tuple[str, str]], *, dry_run: bool
     from machine.trainings import watched
 
     folder = Path(config.folder) / config.name
-    with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        text = prepare(config.data, folder / "data", note=say)
-    planned = plans_of(config, file, text.vocab_size)
-    setting = Setting(
-        text=text, folder=folder / "trainings", device=config.device, workers=config.workers
-    )
-    runs = watched(planned, setting, say)
-    write_results(folder / RESULTS, runs)
-    verdict = compared(runs, comparing(config))
-    write_page(folder / REPORT, verdict, runs, title=config.name, config=page(config))
-    tell(verdict, folder / RESULTS, folder / REPORT)
+    with held_folder(folder, "give this ladder another --name"):
+        with explained(folder):
+            text = prepare(config.data, folder / "data", note=say)
+        planned = plans_of(config, file, text.vocab_size)
+        setting = Setting(
+            text=text, folder=folder / "trainings", device=config.device, workers=config.workers
+        )
+        runs = watched(planned, setting, say)
+        write_results(folder / RESULTS, runs)
+        verdict = compared(runs, comparing(config))
+        write_page(folder / REPORT, verdict, runs, title=config.name, config=page(config))
+        tell(verdict, folder / RESULTS, folder / REPORT)
     return 0
 
 

@@ -51,6 +51,19 @@ def held(lock_file: Path, what: str, otherwise: str) -> Iterator[None]:
             HELD_HERE.discard(lock_file)
 
 
+@contextmanager
+def held_folder(folder: Path, otherwise: str) -> Iterator[None]:
+    """Be the one process at work in `folder`, which is made where it is missing.
+
+    Raises:
+        RunError: another process is, or the folder cannot be made.
+    """
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with held(folder.resolve() / ".lock", str(folder), otherwise):
+        yield
+
+
 def holder(lock_file: Path) -> int | None:
     """Id of the process that has the lock, or None."""
     if lock_file in HELD_HERE:

@@ -13,6 +13,7 @@ from base_model.mixture_search import Findings, Search, Task, Trial, search
 from machine.files import explained, write_atomically
 from machine.ladder_cmd import say
 from machine.loading import load_as
+from machine.lock import held_folder
 from machine.verdicts import grid
 
 if TYPE_CHECKING:
@@ -36,14 +37,20 @@ def run_mix(file: str, overrides: Sequence[tuple[str, str]], *, dry_run: bool) -
     if dry_run:
         click.echo(budget(config))
         return 0
+    folder = Path(config.folder) / config.name
+    with held_folder(folder, "give this search another --name"):
+        _search(config, folder)
+    return 0
+
+
+def _search(config: MixConfig, folder: Path) -> None:
+    """Search in `folder`, from what is trained there already, and tell what was found."""
     from base_model.ladder_data import prepare
     from base_model.results import as_line
     from base_model.rungs import Setting
     from machine.trainings import watched
 
-    folder = Path(config.folder) / config.name
     with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
         text = prepare(config.data, folder / "data", note=say)
     unique = {name: float(text.part(name, held_out=False).num_tokens) for name in config.data.names}
     setting = Setting(
@@ -65,7 +72,6 @@ def run_mix(file: str, overrides: Sequence[tuple[str, str]], *, dry_run: bool) -
     write_atomically(folder / BEST, weights_table(found))
     click.echo("\n".join(verdict(found, task)))
     click.echo(f"\nwrote {folder / RESULTS}\nwrote {folder / BEST}")
-    return 0
 
 
 def budget(config: MixConfig) -> str:

@@ -23,7 +23,7 @@ from machine.console import duration
 from machine.files import explained, write_atomically
 from machine.interrupt import Interrupt
 from machine.loading import BadConfig
-from machine.lock import held
+from machine.lock import held_folder
 from machine.pipeline_config import MachineConfig
 from machine.pipeline_plan import (
     ORDERS,
@@ -89,10 +89,7 @@ def run_machine(path: str, *, force: bool = False) -> int:
         CheckpointError: a model from elsewhere is missing or incomplete.
     """
     config, phases = load_machine(path)
-    with explained(config.path):
-        config.path.mkdir(parents=True, exist_ok=True)
-    lock = config.path.resolve() / ".lock"
-    with held(lock, str(config.path), "give this machine another name"):
+    with held_folder(config.path, "give this machine another name"):
         _settle_changes(phases, force=force)
         with Interrupt(click.echo) as interrupt:
             return _Machine(config, {phase.name: phase for phase in phases}).run(interrupt)

@@ -109,7 +109,7 @@ def _climb(orders: Orders) -> Made:
     newest = run.newest_checkpoint()
     if newest is None:
         raise RunError(f"{run.path} is finished but holds no checkpoint.")
-    rates = [line["eval/pass_rate"] for line in run.metrics.read() if line.get("eval/pass_rate")]
+    rates = [line["eval/pass_rate"] for line in run.metrics.read() if "eval/pass_rate" in line]
     figures = {"before": rates[0], "after": rates[-1]} if rates else {}
     return {"model": str(newest[1].relative_to(run.path)), "steps": newest[0], **figures}
 

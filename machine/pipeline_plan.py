@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from base_model.checkpoint import Checkpoint
+from base_model.checkpoint import Checkpoint, digest_of
 from base_model.recipe import PretrainRecipe
 from distill.config import CONSOLIDATION, DistillConfig
 from machine.config import RunConfig
@@ -34,7 +34,6 @@ from machine.run import difference
 
 MANIFEST = "manifest.json"
 ORDERS = "phase.json"
-EDGE_BYTES = 65_536
 
 
 class Standing(StrEnum):
@@ -270,7 +269,7 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 
 def fingerprint(folder: Path) -> str:
-    """What a folder that no phase makes holds, told by names, sizes and the edges of its files."""
+    """What a folder that no phase makes holds, told by names and digests of its files."""
     folder = folder.expanduser()
     if not (folder / "run.json").is_file():
         Checkpoint(folder).require()
@@ -278,11 +277,7 @@ def fingerprint(folder: Path) -> str:
     for file in sorted(path for path in folder.glob("*") if path.is_file()):
         if file.name in ("run.json", "report.html", ".lock"):
             continue
-        size = file.stat().st_size
-        with file.open("rb") as opened:
-            head = opened.read(EDGE_BYTES)
-            opened.seek(max(0, size - EDGE_BYTES))
-            found.update(f"{file.name}:{size}:".encode() + head + opened.read())
+        found.update(f"{file.name}:{digest_of(file)}:".encode())
     return found.hexdigest()[:16]
 
 

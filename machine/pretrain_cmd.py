@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +14,7 @@ from base_model.recipe import PretrainRecipe
 from machine.console import duration
 from machine.files import RunError
 from machine.loading import BadConfig, load_as
+from machine.lock import held_folder
 from machine.pretrain_plan import plan
 from machine.run import difference
 
@@ -56,7 +55,7 @@ def run_pretrain(
     if finished(recipe, folder).exists:
         click.echo(f"nothing to do: {finished(recipe, folder).path} is there")
         return 0
-    with _held(folder):
+    with held_folder(folder, "give another --out"):
         done = train(recipe, folder, on_metrics=_Progress(recipe), note=click.echo, began=began)
     click.echo(_goodput_table(recipe, folder))
     click.echo(f"wrote {done.path}")
@@ -130,25 +129,3 @@ def _require_same(recipe: PretrainRecipe, folder: Path, *, force: bool) -> None:
             f"{'; ...' if len(changed) > 3 else ''}): give this one another --out, or --force to "
             "go on with it; finished phases stay as they are."
         )
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Keep other processes from training here.
-
-    Raises:
-        RunError: one does already, or the folder cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise RunError(f"Cannot write {folder}: {error.strerror}.") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(
-                f"{folder} is being trained by another process: wait for it, or give --out."
-            ) from None
-        yield

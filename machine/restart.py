@@ -11,12 +11,12 @@ when the distilled checkpoint stands, is what the next process goes by.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from distill.select import steps_in
 from machine.config import RestartConfig, RunConfig
 from machine.files import RunError, write_atomically
 from machine.run import RunFolder
@@ -152,10 +152,9 @@ def _span(restarts: Sequence[Restart], last: int, window: tuple[float, float]) -
         elif made.is_collapse:
             # it collapsed again at once: what was good the last time still is
             return made.first_step, made.last_step
-    low, high = window
-    num = last - first + 1
-    begin = min(first + int(low * num), last)
-    return begin, max(begin, first - 1 + math.ceil(high * num))
+    # a window so narrow that no step lies in it still gets the last one
+    steps = steps_in(range(first, last + 1), window) or [last]
+    return steps[0], steps[-1]
 
 
 # a request for another base

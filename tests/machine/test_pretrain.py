@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from click.testing import CliRunner, Result
 from machine.cli import munro
 from machine.files import RunError
 from machine.loading import BadConfig
+from machine.lock import held_folder
 from tests.base_model.phased import recipe, write_texts
 
 ROOT = Path(__file__).parents[2]
@@ -91,10 +91,8 @@ def test_another_recipe_for_the_same_run_is_refused_by_what_changed(run, file):
 
 
 def test_two_processes_do_not_train_one_run(file, tmp_path):
-    with (tmp_path / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(RunError, match="is being trained by another process"):
-            invoke("pretrain", str(file), "--out", str(tmp_path))
+    with held_folder(tmp_path, "wait"), pytest.raises(RunError, match="already in use"):
+        invoke("pretrain", str(file), "--out", str(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -102,10 +102,11 @@ def test_a_source_read_up_to_its_cap_stops_the_run_and_is_named() -> None:
 
 def test_a_run_that_was_checked_does_not_stop() -> None:
     some = mixture(cap=2)
-    num_tokens = index = 0
-    while num_tokens < some.most_tokens:
-        num_tokens += len(some.tokens(index, 0.0))
+    read, index = Counter[str](), 0
+    while read.total() < some.most_tokens:
+        read[some.source(index)] += len(some.tokens(index, 0.0))
         index += 1
+    assert read["short"] == pytest.approx(2 * 300 * 2, rel=0.05)
 
 
 @pytest.mark.parametrize(
