@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from base_model.data.config import SourceConfig
+from base_model.data.errors import DataError
 
 
 def run_build(file: str, overrides: Sequence[tuple[str, str]], *, dry_run: bool) -> int:
@@ -53,6 +54,8 @@ def run_tokenizer(files: Sequence[str], vocab_size: int, out: str) -> int:
     from base_model.data.listing import parts
     from base_model.data.reading import read
 
+    if lost := [file for file in files if not Path(file).exists()]:
+        raise DataError(f"there is no file or folder {lost[0]}.")
     source, counts, limits = SourceConfig(name="text", paths=tuple(files)), Counts(), LimitsConfig()
     pieces = [piece for part in parts(source, 1 << 24) for piece in part.pieces]
     documents = (one for piece in pieces for one in read(piece, source, limits, counts))
