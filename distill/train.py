@@ -13,9 +13,9 @@ from base_model.checkpoint import Checkpoint
 from base_model.config import BaseConfig, PretrainConfig, ScheduleConfig
 from base_model.corpus import Corpus
 from base_model.data.opening import open_mixture
+from base_model.dropout import NoSubLayers, set_sublayer_dropout
 from base_model.pretrain import Documents, OnMetrics, pretrain
 from distill.config import ReplayConfig, SftConfig
-from distill.dropout import NoSubLayers, set_sublayer_dropout
 from distill.lessons import TraceLessons, WithReplay
 from distill.sources import CannotDistill
 from envs.arithmetic import is_held_out

@@ -17,12 +17,11 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
 from base_model.checkpoint import Checkpoint
+from base_model.dropout import NoSubLayers, set_sublayer_dropout
 from rl.logprob import Scale, sampled_logp
 from rl.packing import Layout, MicroBatch
 
 log = logging.getLogger(__name__)
-
-DROPOUT_ATTRIBUTES = ("attention_dropout", "hidden_dropout", "dropout")
 
 
 class UnsupportedModel(ValueError):
@@ -245,21 +244,14 @@ def layout_for(policy: Policy, *, share_prompts: bool, device: torch.device) -> 
 
 
 def set_dropout(model: nn.Module, rate: float) -> None:
-    """Set every dropout of the model; its saved config keeps its own.
+    """Dropout on every sub-layer's output and nowhere else; the saved config keeps its own.
 
     Raises:
-        UnsupportedModel: a rate above 0 was asked of a model without dropout.
+        UnsupportedModel: a rate above 0 was asked of a model that has no place for it.
     """
-    found = 0
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = rate
-            found += 1
-        for name in DROPOUT_ATTRIBUTES:
-            if isinstance(getattr(module, name, None), int | float):
-                setattr(module, name, rate)
-                found += 1
-    if rate and not found:
+    try:
+        set_sublayer_dropout(model, rate)
+    except NoSubLayers as error:
         raise UnsupportedModel(
             f"learner.dropout = {rate}, but {type(model).__name__} has no dropout. Set it to 0."
-        )
+        ) from error
