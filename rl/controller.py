@@ -74,6 +74,8 @@ class Ledger:
         self._out: set[int] = set(cursor.pending)
         self._tally, self._abandoned = Tally(), Counter[Reason]()
         self._recent: list[tuple[int, int]] = []
+        self.num_abandoned = 0
+        """Tasks that came back without a group, so far."""
 
     @property
     def is_exhausted(self) -> bool:
@@ -122,6 +124,7 @@ class Ledger:
                 attempt.trajectory.num_sampled for attempt in outcome.attempts
             )
         else:
+            self.num_abandoned += 1
             self._out.discard(outcome.index)
             self._journal.write("abandoned", [outcome.index], reason=outcome.reason, step=self.step)
             self._abandoned[outcome.reason] += 1
@@ -176,6 +179,14 @@ class Ledger:
         self._tally, self._abandoned = Tally(), Counter()
         return found
 
+    def no_signal(self, tried: int, step: int) -> NoSignal:
+        """What to raise when `tried` tasks were handed out for a step and none passed the gates."""
+        reasons = ", ".join(f"{n} {reason}" for reason, n in self._abandoned.most_common())
+        return NoSignal(
+            f"no task passed the gates in {tried} tries at step {step}: {reasons}. Choose easier "
+            "or harder tasks, or widen rollout.early_pass_rate and rollout.pass_rate."
+        )
+
 
 class OnPolicy:
     """Waves of tasks, each sampled by the current policy. The same seed gives the same groups."""
@@ -197,22 +208,12 @@ class OnPolicy:
             outcomes = self._solvers.solve_all(wave, self._config.deadlines.groups_s)
             found += [o for o in outcomes if self._ledger.take_in(o) and isinstance(o, Group)]
         if not found and tried >= most:
-            raise NoSignal(
-                f"no task passed the gates in {tried} tries at step {state.step}: "
-                f"{self._why(self._ledger.metrics())}. Choose easier or harder tasks, or widen "
-                "rollout.early_pass_rate and rollout.pass_rate."
-            )
+            raise self._ledger.no_signal(tried, state.step)
         return found
 
     def _wave_size(self, wanted: int) -> int:
         chance = max(self._ledger.cursor.acceptance, 1 / 8)
         return math.ceil(wanted / chance)
-
-    @staticmethod
-    def _why(metrics: dict[str, float]) -> str:
-        prefix = "groups/abandoned/"
-        reasons = {k.removeprefix(prefix): v for k, v in metrics.items() if k.startswith(prefix)}
-        return ", ".join(f"{n:.0f} {reason}" for reason, n in reasons.items())
 
     def settle(self, groups: Sequence[Group], step: int) -> Cursor:
         """See `rl.ports.GroupSource`."""

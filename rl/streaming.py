@@ -8,6 +8,7 @@ take (the loop)   takes   groups from the buffer           waits: until enough a
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from rl.config import ClimbConfig
@@ -69,16 +70,25 @@ class OffPolicy:
     def take(self, num_groups: int, state: ClimbState) -> Sequence[Group]:
         """Block until `num_groups` fresh groups are there, oldest task first.
 
+        Fewer, once `batch.patience` tasks per wanted group were abandoned meanwhile.
+
         Raises:
-            Stalled: no group came back within `deadlines.groups_s`.
+            NoSignal: that many were abandoned, and no group is there.
+            Stalled: no task came back within `deadlines.groups_s`.
         """
         with self._changed:
             self._state = state
+            before, most = self._ledger.num_abandoned, num_groups * self._config.batch.patience
             while not self._closed:
                 self._raise_failure()
                 self._drop_stale(state)
                 done = self._ledger.is_exhausted and self._ledger.num_out == len(self._buffer)
                 if len(self._buffer) >= num_groups or done or self._should_stop():
+                    break
+                abandoned = self._ledger.num_abandoned - before
+                if abandoned >= most and not self._buffer:
+                    raise self._ledger.no_signal(abandoned, state.step)
+                if abandoned >= most:
                     break
                 self._wait_for_change()
             taken, self._buffer = self._buffer[:num_groups], self._buffer[num_groups:]
@@ -86,15 +96,17 @@ class OffPolicy:
             return sorted(taken, key=lambda group: group.index)
 
     def _wait_for_change(self) -> None:
-        before = len(self._buffer), self._ledger.num_out
-        waited = 0.0
-        while waited < self._config.deadlines.groups_s:
-            self._changed.wait(timeout=0.5)
-            waited += 0.5
-            changed = (len(self._buffer), self._ledger.num_out) != before
-            if changed or self._failure or self._should_stop():
+        before, limit_s = self._num_back, self._config.deadlines.groups_s
+        began = time.monotonic()
+        while (waited := time.monotonic() - began) < limit_s:
+            self._changed.wait(timeout=min(0.5, limit_s - waited))
+            if self._num_back != before or self._failure or self._should_stop():
                 return
         raise Stalled("controller", f"the next of {self._ledger.num_out} groups in flight", waited)
+
+    @property
+    def _num_back(self) -> tuple[int, int]:
+        return len(self._buffer), self._ledger.num_abandoned
 
     def _raise_failure(self) -> None:
         if self._failure:

@@ -152,6 +152,37 @@ def test_groups_that_never_come_are_a_stall_and_not_a_hang(ledger):
     source.close()
 
 
+def test_a_poll_that_brings_nothing_does_not_shorten_the_deadline(ledger, monkeypatch):
+    now = iter(range(1000))
+    monkeypatch.setattr("rl.streaming.time.monotonic", lambda: next(now) / 10)
+    settings = config(deadlines=DeadlinesConfig(groups_s=3.0))
+    source = OffPolicy(settings, ledger(settings), Solvers(lambda _: None), state(), lambda: False)
+    with pytest.raises(Stalled, match="waited 3 s"):
+        source.take(1, state())
+    assert next(now) >= 30
+    source.close()
+
+
+def test_a_stream_without_signal_ends_and_says_why(ledger):
+    def rule(index):
+        return make_abandoned(index=index)
+
+    source = OffPolicy(config(), ledger(config()), Solvers(rule), state(), lambda: False)
+    with pytest.raises(NoSignal, match=r"tries at step 0: \d+ too_hard_early"):
+        source.take(1, state())
+    source.close()
+
+
+def test_a_stream_with_little_signal_makes_do_with_what_passed(ledger):
+    def rule(index):
+        return make_group(index=0) if index == 0 else make_abandoned(Reason.TOO_EASY, index=index)
+
+    settings = config(batch=BatchConfig(num_groups=2, patience=3))
+    source = OffPolicy(settings, ledger(settings), Solvers(rule), state(), lambda: False)
+    assert [group.index for group in source.take(2, state())] == [0]
+    source.close()
+
+
 def test_what_breaks_in_the_pump_is_raised_in_the_loop(ledger):
     def rule(index):
         raise OSError("the store is gone")
