@@ -32,13 +32,17 @@ class Clock:
             self._seconds[phase] = self._seconds.get(phase, 0.0) + spent
 
     def metrics(self, counts: Mapping[str, float]) -> dict[str, float]:
-        """Seconds by phase and in all, and tokens per second from the step's token counts."""
+        """Seconds by phase and in all, and tokens per second from the step's token counts.
+
+        The learner's tokens are counted over the time it trains, the sampled ones over the whole
+        step: off-policy they come in while the learner learns.
+        """
         found = {f"time/{phase}": seconds for phase, seconds in self._seconds.items()}
         found["time/step"] = time.monotonic() - self._start
         for name, tokens, phase in (
-            ("learner", "learner/tokens", "train"),
-            ("rollout", "rollout/tokens", "wait"),
+            ("learner", "learner/tokens", "time/train"),
+            ("rollout", "rollout/tokens", "time/step"),
         ):
-            if self._seconds.get(phase):
-                found[f"speed/{name}_tokens_per_s"] = counts.get(tokens, 0.0) / self._seconds[phase]
+            if found.get(phase):
+                found[f"speed/{name}_tokens_per_s"] = counts.get(tokens, 0.0) / found[phase]
         return found
