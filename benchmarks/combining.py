@@ -128,7 +128,7 @@ def draw(curves: dict[str, dict[str, list[float]]], out: Path) -> None:
         panel.spines[["top", "right"]].set_visible(False)
         panel.tick_params(labelsize=8)
         panel.set_ylim(*((-0.02, 1.02) if key != "characters" else (0, None)))
-    panels[0].legend(frameon=False, fontsize=9, loc="center left")
+    panels[2].legend(frameon=False, fontsize=9, loc="center right")
     figure.savefig(out, dpi=130)
 
 
