@@ -53,7 +53,7 @@ class OptimizerConfig(Config):
 class ModelConfig(Config):
     """Shape of a small model: one of our own family, or a Llama."""
 
-    architecture: Literal["munro", "llama"] = "llama"
+    architecture: Literal["munro", "llama"] = "munro"
     """"munro" is `base_model.model.MunroForCausalLM`, whose embedding is its output head too;
     "llama" is `transformers.LlamaForCausalLM`."""
     hidden_size: int = Field(128, ge=32)
@@ -144,9 +144,9 @@ class PretrainConfig(Config):
     one stream."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
-    balance: float = Field(0.0, ge=0)
-    """Coefficient of the load-balance loss of a mixture of experts, over the global batch (the
-    report gives none for pre-training)."""
+    balance: float = Field(0.01, ge=0)
+    """Coefficient of the load-balance loss of a mixture of experts, over the global batch. The
+    report gives none for pre-training; this is the one of its self-distillation."""
     bias_rate: float = Field(0.0, ge=0)
     """Balancing without a loss (arXiv 2408.15664): how far each step moves an expert's selection
     bias towards an even load; 0 leaves the biases alone."""

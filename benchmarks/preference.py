@@ -75,7 +75,12 @@ def write_base(folder: Path) -> Path:
     tokenizer = train_tokenizer(texts, vocab_size=400, max_context=128)
     torch.manual_seed(0)
     shape = ModelConfig(
-        hidden_size=64, intermediate_size=128, num_layers=2, num_heads=2, max_context=128
+        architecture="llama",
+        hidden_size=64,
+        intermediate_size=128,
+        num_layers=2,
+        num_heads=2,
+        max_context=128,
     )
     Checkpoint.write(folder, model=new_model(shape, tokenizer), tokenizer=tokenizer)
     return folder

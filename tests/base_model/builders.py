@@ -30,6 +30,7 @@ def small_base(**training: Any) -> BaseConfig:
         {
             "vocab_size": 300,
             "model": {
+                "architecture": "llama",
                 "hidden_size": 32,
                 "intermediate_size": 48,
                 "num_layers": 1,

@@ -17,7 +17,9 @@ from base_model.config import ModelConfig
 from base_model.quickstart import new_model
 from tests.base_model.builders import small_tokenizer
 
-SHAPE = ModelConfig(hidden_size=32, intermediate_size=48, num_layers=1, num_heads=1)
+SHAPE = ModelConfig(
+    architecture="llama", hidden_size=32, intermediate_size=48, num_layers=1, num_heads=1
+)
 
 
 def small_model(seed: int = 0) -> Any:

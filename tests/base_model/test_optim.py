@@ -11,7 +11,13 @@ from base_model.quickstart import new_model
 from tests.base_model.builders import small_tokenizer
 from tests.base_model.tiny_munro import tiny_model
 
-SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_layers": 2, "num_heads": 1}
+SHAPE = {
+    "architecture": "llama",
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_layers": 2,
+    "num_heads": 1,
+}
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -61,7 +61,7 @@ def test_a_base_of_our_own_family_is_a_mixture_that_learns_with_balance(tmp_path
     [
         ({"num_heads": 3}, "does not divide into model.num_heads = 3"),
         ({"architecture": "munro", "num_layers": 4}, "num_layers = 4 is not a multiple of 3"),
-        ({"shape": {"window": 8}}, "is for our own family alone"),
+        ({"architecture": "llama", "shape": {"window": 8}}, "is for our own family alone"),
     ],
 )
 def test_sizes_that_make_no_small_model_are_refused(sizes, named):

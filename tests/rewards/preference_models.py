@@ -32,7 +32,7 @@ def write_tiny(folder: Path, *, max_context: int = 64, **shape: int) -> Path:
     """An untrained Llama of one small layer, as a checkpoint."""
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "intermediate_size": 32, "num_layers": 1, "num_heads": 1, **shape}
-    config = ModelConfig(max_context=max_context, **sizes)
+    config = ModelConfig(architecture="llama", max_context=max_context, **sizes)
     model = new_model(config, tokenizer(max_context))
     Checkpoint.write(folder, model=model, tokenizer=tokenizer(max_context))
     return folder
