@@ -31,6 +31,7 @@ from rl.batch import Batch, StepReport
 from rl.clip import Clip
 from rl.cluster import LearnerPool
 from rollout import waits
+from rollout.architectures import register_architectures
 from rollout.cluster import Servers, Solvers
 from rollout.engine import WeightSource
 from rollout.setting import Setting
@@ -267,7 +268,12 @@ def _trainer(
 
 
 def _model_config(model: Path) -> Any:
-    return AutoConfig.from_pretrained(model)
+    register_architectures()
+    try:
+        return AutoConfig.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        what = str(error).splitlines()[0]
+        raise BadConfig(f"{model} is no model that transformers can load: {what}") from error
 
 
 def _setting(config: RunConfig, model: Path, folder: Path) -> Setting:
