@@ -101,9 +101,6 @@ def verdict(lines: Sequence[Line]) -> dict[str, float]:
         "distance": statistics.fmean(abs(line["policy/entropy"] - target) for line in last),
         "entropy": statistics.fmean(line["policy/entropy"] for line in last),
         "pass_rate": statistics.fmean(line["pass_rate/sampled"] for line in last),
-        "saturated": statistics.fmean(
-            line["policy/k"] in (0.0, WIDENING[ADAPTIVE]) for line in last
-        ),
     }
 
 
@@ -169,6 +166,11 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="draw the curves into this file")
     parser.add_argument("--json", type=Path, help="write every step's figures to this file")
     options = parser.parse_args()
+    for path in (options.plot, options.json):
+        if path and not path.absolute().parent.is_dir():
+            parser.error(f"{path}: there is no folder {path.parent}. Make it, or name another.")
+    if options.steps < 3:
+        parser.error(f"--steps {options.steps}: give at least 3, for the last third is judged.")
     logging.disable(logging.WARNING)
 
     model = base(lambda line: print(line, flush=True))
