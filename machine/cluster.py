@@ -25,13 +25,13 @@ from transformers import AutoConfig
 from envs.loader import resolve_config
 from machine.config import EvalConfig, RunConfig
 from machine.loading import BadConfig
+from rewards.architectures import register_architectures
 from rewards.cluster import Graders
 from rewards.meter import merged
 from rl.batch import Batch, StepReport
 from rl.clip import Clip
 from rl.cluster import LearnerPool
 from rollout import waits
-from rollout.architectures import register_architectures
 from rollout.cluster import Servers, Solvers
 from rollout.engine import WeightSource
 from rollout.setting import Setting

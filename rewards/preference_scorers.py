@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rewards.architectures import register_architectures
 from rewards.errors import GraderError
 from rewards.preference_format import NotAPreferenceModel
 
@@ -183,6 +184,7 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     require_checkpoint(folder)
+    register_architectures()
     try:
         return AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as error:
@@ -200,6 +202,7 @@ def load_model(folder: Path, device: str) -> Any:
     from transformers.utils import logging
 
     require_checkpoint(folder)
+    register_architectures()
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.float32 if where == "cpu" else torch.bfloat16
     bars = logging.is_progress_bar_enabled()
@@ -223,6 +226,7 @@ def load_config(folder: Path) -> Any:
     from transformers import AutoConfig
 
     require_checkpoint(folder)
+    register_architectures()
     try:
         return AutoConfig.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as error:

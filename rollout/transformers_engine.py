@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from envs.types import KeptTokens
+from rewards.architectures import register_architectures
 from rewards.errors import PolicyError
-from rollout.architectures import register_architectures
 from rollout.config import RolloutConfig
 from rollout.engine import Completion, Request, WeightSource
 from rollout.nucleus import Draws, sample, uniforms

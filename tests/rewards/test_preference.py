@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from base_model.checkpoint import Checkpoint
 from rewards.errors import GraderError
 from rewards.preference import PreferenceModel
 from rewards.preference_format import (
@@ -28,6 +31,7 @@ from rewards.preference_format import (
     rotations,
 )
 from rewards.preference_scorers import LocalScorer, batches, listed_probabilities, load_model
+from tests.base_model.tiny_munro import tiny_model
 from tests.rewards.preference_models import WORDS, known_model, tokenizer, write_tiny
 
 
@@ -233,9 +237,19 @@ def test_batches_hold_every_prompt_once_within_the_budget(lengths: list[int], mo
         assert len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= most
 
 
-def test_padding_and_batching_change_no_score(tiny: Path):
-    loaded = load_model(tiny, "cpu")
-    ids = tokenizer().convert_tokens_to_ids(list("12345"))
+LOAD = "import sys; from rewards.preference import PreferenceModel as model;model.load(sys.argv[1])"
+
+
+def test_a_model_of_our_own_family_loads_where_nothing_else_imported_it(tmp_path):
+    size = len(tokenizer())
+    Checkpoint.write(tmp_path, model=tiny_model(sizes={"vocab_size": size}), tokenizer=tokenizer())
+    subprocess.run([sys.executable, "-c", LOAD, str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize("family", ["llama", "munro"])
+def test_padding_and_batching_change_no_score(tiny: Path, family: str):
+    loaded = load_model(tiny, "cpu") if family == "llama" else tiny_model()
+    ids = [1, 2, 3, 4, 5]
     prompts = [[5, 6, 7], [8], [9, 10, 11, 12, 13, 14], [5, 6]]
     together = LocalScorer(loaded, ids).probabilities(prompts)
     for prompt, row in zip(prompts, together, strict=True):

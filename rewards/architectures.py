@@ -1,7 +1,8 @@
-"""Architectures beside transformers' own, found by entry point so that sampling names none.
+"""Architectures beside transformers' own, found by entry point so that nothing here names one.
 
 A distribution that brings one lists a module under the group `munro.architectures`; importing it
 must register the model with transformers' `Auto` classes. Our own base model comes in this way.
+Here because a reward may be a model too, and rewards import no other room.
 """
 
 from __future__ import annotations
