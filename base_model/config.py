@@ -130,7 +130,7 @@ class SpikeConfig(Config):
 class PretrainConfig(Config):
     """A run of the trainer core."""
 
-    num_steps: int = Field(1400, ge=1)
+    num_steps: int = Field(900, ge=1)
     """Optimizer steps."""
     batch_rows: int = Field(32, ge=1)
     """Packed rows per step, over all ranks."""
