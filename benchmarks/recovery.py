@@ -1,13 +1,14 @@
 """After a collapse: back to the last checkpoint before it, or distil onto the base and go on?
 
 The quickstart climbs for a while; then its learning rate is 30 times too high for some steps, until
-its figures are out of bounds. From there two ways lead on, with the usual learning rate, for the
+its figures are out of bounds. From there three ways lead on, with the usual learning rate, for the
 same number of steps:
 
     resume     go back to the last checkpoint from before the collapse was seen to begin
-    distil     self-distillation of the traces from before it, onto the base
+    hindsight  go back to the last checkpoint from before its cause, which nobody knows in time
+    distil     self-distillation of the traces from before it was seen to begin, onto the base
 
-Both ways climb on the same tasks. What the distillation itself costs is told beside the result.
+All ways climb on the same tasks. What the distillation itself costs is told beside the result.
 
     python benchmarks/recovery.py --folder runs/recovery --out docs/recovery.png
     python benchmarks/recovery.py --quick
@@ -33,8 +34,8 @@ from rl.config import CollapseConfig
 
 RECIPE = Path(__file__).parents[1] / "configs" / "quickstart.toml"
 MUNRO = Path(sys.executable).with_name("munro")
-WAYS = ("resume", "distil")
-COLOURS = {"resume": "#c1483b", "distil": "#3565a8"}
+WAYS = ("resume", "hindsight", "distil")
+COLOURS = {"resume": "#c1483b", "hindsight": "#d8a12a", "distil": "#3565a8"}
 TIMES = 30
 """How many times too high the learning rate is, while it is."""
 EDGE = 3
@@ -74,7 +75,7 @@ class Way:
 
 
 def main() -> None:
-    """Provoke, recover both ways, compare, draw."""
+    """Provoke, recover in every way, compare, draw."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--folder", type=Path, default=Path("runs/recovery"))
     options.add_argument("--out", type=Path, default=Path("recovery.png"))
@@ -98,7 +99,8 @@ def main() -> None:
         before[seed] = best_before(collapsed, collapse)
         say(f"seed {seed}: {collapse.cause}, from step {collapse.began} on")
         found[seed] = {
-            "resume": resume(plan, seed, collapsed, collapse),
+            "resume": go_back(plan, seed, collapsed, "resume", collapse.began - 1),
+            "hindsight": go_back(plan, seed, collapsed, "hindsight", plan.healthy),
             "distil": distil(plan, seed, collapsed, collapse),
         }
     if not found:
@@ -178,7 +180,8 @@ def best_before(run: RunFolder, collapse: Collapse) -> float:
 def copied(run: RunFolder, name: str, last: int) -> RunFolder:
     """The run as it was after step `last`, under another name."""
     there = run.path.with_name(name)
-    shutil.copytree(run.path, there, ignore=shutil.ignore_patterns(".lock"))
+    # a report in the copy says that it has been climbed to its end
+    shutil.copytree(run.path, there, ignore=shutil.ignore_patterns(".lock", "report.html"))
     copy = RunFolder(there)
     for step, folder in copy.list_checkpoints():
         if step > last:
@@ -186,10 +189,9 @@ def copied(run: RunFolder, name: str, last: int) -> RunFolder:
     return copy
 
 
-def resume(plan: Plan, seed: int, collapsed: RunFolder, collapse: Collapse) -> Way:
-    """From the last checkpoint before the collapse began."""
-    last = max(step for step, _ in collapsed.list_checkpoints() if step < collapse.began)
-    name = f"resume-{seed}"
+def go_back(plan: Plan, seed: int, collapsed: RunFolder, way: str, last: int) -> Way:
+    """On from the checkpoint of step `last`."""
+    name = f"{way}-{seed}"
     if not (collapsed.path.with_name(name) / "report.html").exists():
         shutil.rmtree(collapsed.path.with_name(name), ignore_errors=True)
         copied(collapsed, name, last)
@@ -249,32 +251,34 @@ def end(way: Way) -> float:
 
 def told(found: dict[int, dict[str, Way]], before: dict[int, float]) -> str:
     """The table and what it says, whichever way it falls."""
-    lines = [f"{'seed':<6}{'before':>9}{'resume':>9}{'distil':>9}{'distilling':>13}"]
-    wins = dict.fromkeys((*WAYS, "neither"), 0)
+    head = "".join(f"{way:>11}" for way in WAYS)
+    lines = [f"{'seed':<6}{'before':>9}{head}{'distilling':>13}"]
     for seed, ways in found.items():
-        ends = {way: end(ways[way]) for way in WAYS}
-        gap = ends["distil"] - ends["resume"]
-        wins["neither" if abs(gap) < CLOSE else "distil" if gap > 0 else "resume"] += 1
-        lines.append(
-            f"{seed:<6}{before[seed]:>9.3f}{ends['resume']:>9.3f}{ends['distil']:>9.3f}"
-            f"{ways['distil'].seconds:>11.0f} s"
-        )
-    means = {way: fmean(end(ways[way]) for ways in found.values()) for way in WAYS}
-    gap = means["distil"] - means["resume"]
+        ends = "".join(f"{end(ways[way]):>11.3f}" for way in WAYS)
+        cost = f"{ways['distil'].seconds:>11.0f} s"
+        lines.append(f"{seed:<6}{before[seed]:>9.3f}{ends}{cost}")
+    return "\n".join([*lines, *(compared(found, way) for way in WAYS if way != "distil")])
+
+
+def compared(found: dict[int, dict[str, Way]], way: str) -> str:
+    """Self-distillation against this way of going back."""
+    gaps = [end(ways["distil"]) - end(ways[way]) for ways in found.values()]
+    wins = sum(gap >= CLOSE for gap in gaps)
+    losses = sum(gap <= -CLOSE for gap in gaps)
+    mean = fmean(gaps)
     best = (
-        "the two ways end alike"
-        if abs(gap) < CLOSE
-        else f"{'self-distillation' if gap > 0 else 'going back'} ends {abs(gap):.3f} higher"
+        "ends alike"
+        if abs(mean) < CLOSE
+        else f"ends {abs(mean):.3f} {'higher' if mean > 0 else 'lower'}"
     )
-    lines.append(
-        f"on average {best}; by seeds: going back {wins['resume']}, self-distillation "
-        f"{wins['distil']}, alike {wins['neither']} of {len(found)}"
-    )
-    return "\n".join(lines)
+    return (
+        f"self-distillation {best} on average than {way}: higher {wins}, lower {losses}, "
+        f"alike {len(gaps) - wins - losses} of {len(gaps)} seeds"
+    ).replace("alike on average than", "alike on average with")
 
 
 def draw(found: dict[int, dict[str, Way]], before: dict[int, float], out: Path) -> None:
-    """Both ways over the steps since the recovery: each seed thinly, the mean thickly."""
+    """Every way over the steps since the recovery: each seed thinly, the mean thickly."""
     import matplotlib
 
     matplotlib.use("Agg")
