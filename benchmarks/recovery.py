@@ -195,7 +195,7 @@ def go_back(plan: Plan, seed: int, collapsed: RunFolder, way: str, last: int) ->
     if not (collapsed.path.with_name(name) / "report.html").exists():
         shutil.rmtree(collapsed.path.with_name(name), ignore_errors=True)
         copied(collapsed, name, last)
-        after(plan, seed, collapsed, name, last)
+        after(plan, seed, collapsed, name, last, on="[]")
     return curve(RunFolder(collapsed.path.with_name(name)), last, seconds=0.0)
 
 
@@ -208,7 +208,7 @@ def distil(plan: Plan, seed: int, collapsed: RunFolder, collapse: Collapse) -> W
         shutil.rmtree(path, ignore_errors=True)
         copied(collapsed, name, last)
         # the state of that checkpoint says that it has collapsed: the climb begins by distilling
-        after(plan, seed, collapsed, name, last)
+        after(plan, seed, collapsed, name, last, on='["collapse"]')
     run = RunFolder(path)
     made = read_restarts(run)
     if not made or made[0].last_step != collapse.began - 1:
@@ -222,12 +222,12 @@ def seconds_of(checkpoint: Path) -> float:
     return float(line["num_tokens"] / line["tokens_per_s"])
 
 
-def after(plan: Plan, seed: int, collapsed: RunFolder, name: str, last: int) -> None:
-    """Climb on for `plan.after` steps."""
+def after(plan: Plan, seed: int, collapsed: RunFolder, name: str, last: int, *, on: str) -> None:
+    """Climb on for `plan.after` steps, and distil on these occasions alone."""
     status = climb(
         name, collapsed.path.parent, "--num_steps", last + plan.after, "--seed", seed,
         "--checkpoint.every_steps", 1000, "--eval.every_steps", plan.every,
-        "--distill.on", '["collapse"]', *plan.more,
+        "--distill.on", on, *plan.more,
     )  # fmt: skip
     if status not in (0, 2):
         sys.exit(f"{name}: stopped")
