@@ -164,6 +164,8 @@ class Checkpoint:
         """The tokenizer, by `AutoTokenizer.from_pretrained(path)`."""
         from transformers import AutoTokenizer
 
+        import base_model.model  # noqa: F401 - as for `model`: a strange config is warned of
+
         return AutoTokenizer.from_pretrained(self.require().path)
 
     def trainer_state(self) -> dict[str, Any]:
