@@ -105,7 +105,7 @@ def draw(noted: dict[str, list[dict[str, float]]], path: Path) -> None:
         xlabel="optimizer step",
         ylabel="(load - mean) / mean",
     )
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, loc="outside right upper")
     figure.savefig(path, dpi=160)
 
 
