@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -136,6 +137,13 @@ def test_another_seed_draws_others():
     index = make_index([0, 1, 2, 3] * 10)
     drawn = {tuple(select(index, SelectConfig(most_traces=4, seed=seed))) for seed in range(5)}
     assert len(drawn) == 5
+
+
+def test_the_name_of_a_run_decides_nothing():
+    index = make_index([0, 1, 2, 3] * 20)
+    other = replace(index, sources=("another name",))
+    rule = SelectConfig(most_traces=20)
+    assert rows_of(index, rule).tolist() == rows_of(other, rule).tolist()
 
 
 def test_shortest_highest_and_typical_come_first():
