@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
+
 from machine.restart import read_restarts
 from machine.run import RunFolder
 from rl.collapse import Collapse, Watch
@@ -289,14 +291,16 @@ def draw(found: dict[int, dict[str, Way]], before: dict[int, float], out: Path) 
         curves = [ways[way] for ways in found.values() if ways[way].rates]
         for each in curves:
             panel.plot(each.steps, each.rates, color=COLOURS[way], linewidth=0.8, alpha=0.4)
-        shared = sorted(set.intersection(*(set(each.steps) for each in curves))) if curves else []
-        means = [fmean(each.rates[each.steps.index(s)] for each in curves) for s in shared]
-        panel.plot(shared, means, color=COLOURS[way], linewidth=2.2, label=way)
+        if curves:
+            # evaluated at other steps since the recovery from seed to seed
+            steps = range(max(c.steps[0] for c in curves), min(c.steps[-1] for c in curves) + 1)
+            lines = [np.interp(steps, each.steps, each.rates) for each in curves]
+            panel.plot(steps, np.mean(lines, axis=0), color=COLOURS[way], linewidth=2.2, label=way)
     panel.axhline(
         fmean(before.values()), color="#7d858e", linewidth=0.9, linestyle=(0, (4, 3)),
         label="before the collapse",
     )  # fmt: skip
-    panel.set(xlabel="steps since the recovery", ylim=(0, 1.02))
+    panel.set(xlabel="steps since the recovery", xticks=range(0, 21, 4), ylim=(0, 1.02))
     panel.set_title("Held-out pass rate after a collapse", fontsize=10, loc="left")
     panel.spines[["top", "right"]].set_visible(False)
     panel.legend(frameon=False, fontsize=9, loc="lower right")
