@@ -25,7 +25,6 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from envs.problem_set import ProblemSet
 from rewards import service
-from rewards.architectures import register_architectures
 from rewards.cluster import RemoteService
 from rewards.errors import PolicyError
 from rewards.meter import merged
@@ -138,7 +137,6 @@ class _WorkerActor:
     def _worker(self) -> ProblemWorker:
         from transformers import AutoTokenizer
 
-        register_architectures()
         setting = self._setting
         return ProblemWorker(
             self._router,
