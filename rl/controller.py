@@ -74,6 +74,7 @@ class Ledger:
         self._out: set[int] = set(cursor.pending)
         self._tally, self._abandoned = Tally(), Counter[Reason]()
         self._recent: list[tuple[int, int]] = []
+        self._last_failure = ""
         self.num_abandoned = 0
         """Tasks that came back without a group, so far."""
 
@@ -132,7 +133,7 @@ class Ledger:
             self._count(outcome.pass_rate or 0.0, scored, outcome.num_unscored)
             self._tally.sampled_tokens += outcome.num_sampled
         self._remember(outcome)
-        self._check_unscored(outcome)
+        self._check_unscored()
         return accepted
 
     def _count(self, pass_rate: float, attempts: int, unscored: int) -> None:
@@ -142,19 +143,20 @@ class Ledger:
         self._recent = [*self._recent, (attempts, unscored)][-20:]
 
     def _remember(self, outcome: Group | Abandoned) -> None:
+        if outcome.num_unscored:
+            self._last_failure = outcome.detail
         if self._config.length.budget == "difficulty" and outcome.pass_rate is not None:
             rates = {**self.cursor.pass_rates, outcome.task.id: outcome.pass_rate}
             self.cursor = replace(self.cursor, pass_rates=rates)
 
-    def _check_unscored(self, outcome: Group | Abandoned) -> None:
+    def _check_unscored(self) -> None:
         scored, unscored = (sum(column) for column in zip(*self._recent, strict=True))
         bound = self._config.rewards.max_unscored_rate
         if len(self._recent) < 5 or unscored <= bound * (scored + unscored):
             return
-        detail = getattr(outcome, "detail", "") or "see the journal"
         raise TooManyUnscored(
             f"{unscored} of the last {scored + unscored} attempts could not be graded "
-            f"(rewards.max_unscored_rate = {bound}). Last failure: {detail}"
+            f"(rewards.max_unscored_rate = {bound}). Last failure: {self._last_failure}"
         )
 
     def too_old(self, groups: Sequence[Group]) -> None:

@@ -234,7 +234,7 @@ class ProblemWorker:
             index=index,
             task=task,
             reason=reason,
-            detail=account.last_failure if reason is Reason.UNSCORED else "",
+            detail=account.last_failure,
             pass_rate=account.pass_rate if pass_rate is None else pass_rate,
             num_attempts=len(account.played),
             num_unscored=account.num_unscored,
@@ -366,6 +366,7 @@ class ProblemWorker:
             ),
             early_pass_rate=early_pass_rate,
             num_unscored=account.num_unscored,
+            detail=account.last_failure,
             seconds={phase: total / len(played) for phase, total in seconds.items()},
         )
 

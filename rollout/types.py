@@ -33,6 +33,8 @@ class Group:
     """Pass rate of the first `num_early` attempts, before the gates."""
     num_unscored: int = 0
     """Attempts that got no grade and had to be made again."""
+    detail: str = ""
+    """The last failure among those, in one line, naming the boundary it broke at."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall seconds that an attempt spent on average, by phase ("generate", "grade")."""
 
@@ -76,7 +78,8 @@ class Abandoned:
     task: Task
     reason: Reason
     detail: str = ""
-    """For `UNSCORED`: the last failure in one line, naming the boundary it broke at."""
+    """The last failure of an attempt that got no grade, in one line, naming where it broke; or,
+    of a prompt that is too long, by how much."""
     pass_rate: float | None = None
     """Measured before giving up, where any attempt was graded."""
     num_attempts: int = 0

@@ -148,10 +148,13 @@ class Mine(SingleTurn):
 
     def grade(self, task, reply):
         from pathlib import Path
+        from tempfile import mkstemp
 
-        counter = Path(__file__).with_suffix(".count")
-        count = int(counter.read_text()) if counter.exists() else 0
-        counter.write_text(str(count + 1))
+        # a file for each grading: several processes grade at once
+        counted = Path(__file__).with_suffix(".counted")
+        counted.mkdir(exist_ok=True)
+        mkstemp(dir=counted)
+        count = len(list(counted.iterdir()))
         return Grade.of(count < 24 and count % 2 == 0)
 '''
 

@@ -97,6 +97,13 @@ def test_an_ungraded_attempt_is_not_a_zero_but_too_many_end_the_run(ledger):
         OnPolicy(config(), ledger(config()), solvers).take(9, state())
 
 
+def test_the_failure_that_is_named_may_be_one_of_attempts_that_a_group_made_again(ledger):
+    made = {1: {"num_unscored": 50, "detail": "judge unreachable"}}
+    solvers = Solvers(lambda index: make_group(index=index, **made.get(index, {})))
+    with pytest.raises(TooManyUnscored, match="Last failure: judge unreachable"):
+        OnPolicy(config(), ledger(config()), solvers).take(9, state())
+
+
 def test_the_task_limit_ends_the_stream(ledger):
     settings = config(num_tasks=5)
     source = OnPolicy(settings, ledger(settings), Solvers(odd_ones_pass))
