@@ -6,9 +6,13 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 # as `munro` sets it: threads that spin on a shared machine make tests crawl
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# the same examples every time: what is green stays green
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

@@ -102,7 +102,9 @@ def test_loss_gradient_and_metrics_are_those_of_the_formula_and_every_branch_is_
 
 
 TOKENS = st.lists(
-    st.tuples(st.floats(-20, 0), st.floats(-20, 0), st.floats(-5, 5, allow_subnormal=False), st.booleans()),
+    st.tuples(
+        st.floats(-20, 0), st.floats(-20, 0), st.floats(-5, 5, allow_subnormal=False), st.booleans()
+    ),
     min_size=1,
     max_size=20,
 ).filter(lambda tokens: any(token[3] for token in tokens))
