@@ -70,7 +70,9 @@ def policy_loss(
             if len(ratio_T)
             else torch.zeros(()),
         }
-        metrics |= _bites(ratio_T, bounded_T * advantage_T, trusted_T * advantage_T, clip)
+        # the sign is enough to tell the branches apart, and no product of it can underflow
+        side_T = advantage_T.sign()
+        metrics |= _bites(ratio_T, bounded_T * side_T, trusted_T * side_T, clip)
     return loss, metrics
 
 
