@@ -269,14 +269,14 @@ def compared(found: dict[int, dict[str, Way]], way: str) -> str:
     losses = sum(gap <= -CLOSE for gap in gaps)
     mean = fmean(gaps)
     best = (
-        "ends alike"
+        "ends alike with"
         if abs(mean) < CLOSE
-        else f"ends {abs(mean):.3f} {'higher' if mean > 0 else 'lower'}"
+        else f"ends {abs(mean):.3f} {'higher' if mean > 0 else 'lower'} than"
     )
     return (
-        f"self-distillation {best} on average than {way}: higher {wins}, lower {losses}, "
+        f"on average self-distillation {best} {way}: higher {wins}, lower {losses}, "
         f"alike {len(gaps) - wins - losses} of {len(gaps)} seeds"
-    ).replace("alike on average than", "alike on average with")
+    )
 
 
 def draw(found: dict[int, dict[str, Way]], before: dict[int, float], out: Path) -> None:
@@ -300,7 +300,8 @@ def draw(found: dict[int, dict[str, Way]], before: dict[int, float], out: Path) 
         fmean(before.values()), color="#7d858e", linewidth=0.9, linestyle=(0, (4, 3)),
         label="before the collapse",
     )  # fmt: skip
-    panel.set(xlabel="steps since the recovery", xticks=range(0, 21, 4), ylim=(0, 1.02))
+    panel.set(xlabel="steps since the recovery", ylim=(0, 1.02))
+    panel.xaxis.get_major_locator().set_params(integer=True)
     panel.set_title("Held-out pass rate after a collapse", fontsize=10, loc="left")
     panel.spines[["top", "right"]].set_visible(False)
     panel.legend(frameon=False, fontsize=9, loc="lower right")

@@ -237,13 +237,23 @@ def test_batches_hold_every_prompt_once_within_the_budget(lengths: list[int], mo
         assert len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= most
 
 
-LOAD = "import sys; from rewards.preference import PreferenceModel as model;model.load(sys.argv[1])"
+LOAD = """
+import sys
+from rewards.preference_scorers import load_model, load_tokenizer
+from pathlib import Path
+
+folder = Path(sys.argv[1])
+print(load_model(folder, "cpu").config.model_type, len(load_tokenizer(folder)))
+"""
 
 
 def test_a_model_of_our_own_family_loads_where_nothing_else_imported_it(tmp_path):
     size = len(tokenizer())
     Checkpoint.write(tmp_path, model=tiny_model(sizes={"vocab_size": size}), tokenizer=tokenizer())
-    subprocess.run([sys.executable, "-c", LOAD, str(tmp_path)], check=True)
+    asked = [sys.executable, "-c", LOAD, str(tmp_path)]
+    told = subprocess.run(asked, check=True, capture_output=True, text=True)
+    assert told.stdout.split() == ["munro", str(size)]
+    assert "model of type" not in told.stderr
 
 
 @pytest.mark.parametrize("family", ["llama", "munro"])
