@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
+from kernels import vector_math
+
 
 @contextmanager
 def repeatable(device: torch.device, *, threads: int = 0) -> Iterator[None]:
@@ -22,6 +24,7 @@ def repeatable(device: torch.device, *, threads: int = 0) -> Iterator[None]:
     before = torch.get_num_threads()
     try:
         if device.type == "cpu":
+            vector_math.settle()
             torch.use_deterministic_algorithms(True)
             # every new buffer would be filled with NaN before it is written
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

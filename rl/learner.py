@@ -24,6 +24,7 @@ from base_model.balance import GlobalLoad, balance_loss, violation_rate
 from base_model.checkpoint import Checkpoint
 from base_model.sharding import like, optimizer_state, restore_optimizer, whole, world
 from envs.types import KeptTokens
+from kernels import vector_math
 from rl.batch import Batch, StepReport
 from rl.clip import Clip
 from rl.config import LearnerConfig
@@ -81,6 +82,7 @@ class Learner:
         self._world = world()
         device = self._world.device
         if device.type == "cpu":
+            vector_math.settle()
             torch.use_deterministic_algorithms(True)
             # deterministic mode would fill every new buffer with NaN before it is written
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

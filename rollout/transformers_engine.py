@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from envs.types import KeptTokens
+from kernels import vector_math
 from rewards.architectures import register_architectures
 from rewards.errors import PolicyError
 from rollout.config import RolloutConfig
@@ -57,6 +58,7 @@ class TransformersEngine:
         from transformers import AutoModelForCausalLM
 
         register_architectures()
+        vector_math.settle()
         on_gpu = torch.cuda.is_available()
         name = config.dtype if config.dtype != "auto" else ("bfloat16" if on_gpu else "float32")
         try:

@@ -8,11 +8,15 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from kernels import vector_math
+
 # as `munro` sets it: threads that spin on a shared machine make tests crawl
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # the same examples every time: what is green stays green
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
+# as every process of ours that computes; tests call torch directly too
+vector_math.settle()
 
 
 @pytest.fixture(scope="session")

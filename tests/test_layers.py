@@ -19,7 +19,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "distill": {"envs", "rewards", "rollout", "base_model", "kernels"},
     "machine": {"envs", "rewards", "rollout", "base_model", "kernels", "rl", "distill"},
 }
-ALSO = {"rollout/vllm_model.py": {"base_model", "kernels"}}  # our architecture, as vLLM serves it
+ALSO = {
+    "rollout/vllm_model.py": {"base_model", "kernels"},  # our architecture, as vLLM serves it
+    "rollout/transformers_engine.py": {"kernels"},  # to settle torch's functions
+}
 ONLY_IN = {"vllm": "rollout/vllm_", "triton": "/fused.py", "ray": "/cluster.py"}
 WHERE_A_MODEL_SCORES = {"rewards/preference_scorers.py"}  # torch inside functions only
 WITHOUT_TORCH = ("envs/", "rewards/", "/types.py", "/config.py")
