@@ -129,7 +129,11 @@ def verdict_by_key(config: DataConfig) -> dict[str, str]:
 
 
 def judged(planted: Sequence[Plant], verdicts: dict[str, str]) -> dict[str, Any]:
-    """Recall and precision on what was planted and reached the comparison."""
+    """Recall and precision on what was planted and reached the comparison.
+
+    A copy is left out of the count when its original was filtered away, or went because of a third
+    document: of the two, at most one is there whatever becomes of the copy.
+    """
     should_go = {
         "exact": ("exact", "fuzzy"),
         "near": ("exact", "fuzzy"),
@@ -142,6 +146,9 @@ def judged(planted: Sequence[Plant], verdicts: dict[str, str]) -> dict[str, Any]
         # a document that another filter or comparison dropped says nothing of this one
         wanted = (should_go | should_stay)[plant.kind]
         if verdict is None or (verdict != "stays" and verdict not in wanted):
+            continue
+        # an original that equals another document is still there, as that one
+        if plant.original and verdicts.get(plant.original) not in ("stays", "exact"):
             continue
         tally = counts.setdefault(plant.kind, [0, 0])
         tally[0] += verdict in wanted

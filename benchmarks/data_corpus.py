@@ -59,6 +59,8 @@ class Plant:
     """File and offset, by which a build names it."""
     similarity: float
     """To the document it was made from, where that matters."""
+    original: str
+    """Key of that document; "" where it took its place."""
 
 
 def debian_documentation(folder: Path) -> list[Path]:
@@ -132,10 +134,13 @@ def make(folder: Path, *, size_mb: float, debian: bool, seed: int = 0) -> list[P
     ):
         files = {"code": code, "documentation": documentation}
         for kind, text in texts(roots):
+            file, original = files[kind], ""
             for label, similarity, document in _with_plants(text, evaluation, rng):
-                file = files[kind]
+                key = f"{file.name}@{file.tell()}"
                 if label:
-                    planted.append(Plant(label, f"{file.name}@{file.tell()}", similarity))
+                    planted.append(Plant(label, key, similarity, original))
+                else:
+                    original = key
                 written += file.write(json.dumps({"text": document}).encode() + b"\n")
             if written >= size_mb * 1e6:
                 break

@@ -17,6 +17,7 @@ from vllm.v1.sample.metadata import SamplingMetadata
 from vllm.v1.sample.sampler import Sampler
 from vllm.v1.worker.cpu_worker import CPUWorker
 
+from kernels import vector_math
 from rollout.nucleus import sample, uniforms
 from rollout.vllm_routing import RoutingStore, Rows
 
@@ -70,7 +71,8 @@ class Worker(CPUWorker):  # type: ignore[misc]
     _news: dict[str, Rows] | None = None
 
     def load_model(self, **kwargs: Any) -> None:
-        """Load, then change the sampler."""
+        """Settle torch's functions, load, change the sampler."""
+        vector_math.settle()
         super().load_model(**kwargs)
         runner = self.model_runner
         runner.sampler = NucleusSampler(logprobs_mode=runner.model_config.logprobs_mode)

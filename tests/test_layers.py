@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 ALSO = {
     "rollout/vllm_model.py": {"base_model", "kernels"},  # our architecture, as vLLM serves it
     "rollout/transformers_engine.py": {"kernels"},  # to settle torch's functions
+    "rollout/vllm_worker.py": {"kernels"},
 }
 ONLY_IN = {"vllm": "rollout/vllm_", "triton": "/fused.py", "ray": "/cluster.py"}
 WHERE_A_MODEL_SCORES = {"rewards/preference_scorers.py"}  # torch inside functions only

@@ -22,8 +22,7 @@ _BASE = np.uint64(0x9E3779B97F4A7C15)
 _BASE_INVERSE = np.uint64(pow(int(_BASE), -1, 1 << 64))
 _RNG = np.random.default_rng(0x6D756E726F)
 _BYTE_VALUE = _RNG.integers(0, 1 << 64, 256, np.uint64)
-_FOLDED_VALUE = _BYTE_VALUE.copy()
-_FOLDED_VALUE[0x41:0x5B] = _BYTE_VALUE[0x61:0x7B]
+_BYTE_VALUE[0x41:0x5B] = _BYTE_VALUE[0x61:0x7B]  # capitals of ASCII are folded here
 _WORD_MULTIPLIER = _RNG.integers(0, 1 << 64, 64, np.uint64) | np.uint64(1)
 
 _IS_WORD = np.zeros(256, np.bool_)
@@ -63,8 +62,7 @@ def mixed(number: Hashes) -> Hashes:
 
 def words_of(texts: Sequence[str]) -> Segments:
     """Hashes of every text's words, in order."""
-    # capitals of ASCII are folded by the table of byte values
-    bytes_C, ends_D = _joined([text if text.isascii() else text.lower() for text in texts])
+    bytes_C, ends_D = _joined(texts)
     if any(not text.isascii() for text in texts):
         bytes_C = _without_punctuation(bytes_C)
     is_word_C = _IS_WORD.take(bytes_C)
@@ -79,20 +77,18 @@ def words_of(texts: Sequence[str]) -> Segments:
     ideograph = ideograph[bytes_C[ideograph] < _AFTER_IDEOGRAPHS]
     is_end_C[ideograph[ideograph > 0]] |= is_word_C[ideograph[ideograph > 0] - 1]
     is_begin_C[ideograph] = True
-    return _hashed(
-        bytes_C, np.flatnonzero(is_begin_C), np.flatnonzero(is_end_C), ends_D, _FOLDED_VALUE
-    )
+    return _hashed(bytes_C, np.flatnonzero(is_begin_C), np.flatnonzero(is_end_C), ends_D)
 
 
 def lines_of(texts: Sequence[str]) -> Segments:
-    """Hashes of every text's lines without the white space around them; empty ones not counted."""
+    """Hashes of every text's lines, trimmed and in lower case; empty ones not counted."""
     bytes_C, ends_D = _joined(texts)
     ink = np.flatnonzero(~_IS_SPACE[bytes_C])
     line_C = np.cumsum(bytes_C == _NEWLINE, dtype=np.int64)
     changes = np.flatnonzero(np.diff(line_C[ink], prepend=-1))
     begins = ink[changes]
     ends = ink[np.append(changes[1:], len(ink)) - 1] + 1 if ink.size else begins
-    return _hashed(bytes_C, begins, ends, ends_D, _BYTE_VALUE)
+    return _hashed(bytes_C, begins, ends, ends_D)
 
 
 def ngrams_of(words: Segments, length: int) -> Segments:
@@ -124,8 +120,8 @@ def ngrams_of(words: Segments, length: int) -> Segments:
 
 
 def _joined(texts: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The texts' bytes, a newline after each, and where each ends."""
-    encoded = [text.encode() for text in texts]
+    """The texts' bytes, a newline after each, and where each ends; in lower case but for ASCII."""
+    encoded = [(text if text.isascii() else text.lower()).encode() for text in texts]
     ends_D = np.cumsum([len(one) + 1 for one in encoded], dtype=np.int64)
     return np.frombuffer(b"\n".join([*encoded, b""]), np.uint8), ends_D
 
@@ -148,14 +144,13 @@ def _hashed(
     begins_W: NDArray[np.int64],
     ends_W: NDArray[np.int64],
     ends_D: NDArray[np.int64],
-    value_of: Hashes,
 ) -> Segments:
     """Hash segments as polynomials in a fixed base, all from one running sum over the bytes."""
     counts_D = np.diff(np.searchsorted(begins_W, ends_D), prepend=0)
     if not begins_W.size:
         return Segments(np.zeros(0, np.uint64), counts_D)
     power_C, inverse_C = _powers(1 << (len(bytes_C) - 1).bit_length())
-    running = value_of[bytes_C]
+    running = _BYTE_VALUE[bytes_C]
     running *= power_C[: len(bytes_C)]
     np.cumsum(running, out=running)
     total_W = running[ends_W - 1]

@@ -32,9 +32,11 @@ def test_words_are_runs_of_letters_digits_and_underscores_in_lower_case(texts: l
 
 
 @given(st.lists(ASCII, min_size=1, max_size=5))
-def test_lines_are_compared_without_the_white_space_around_them(texts: list[str]) -> None:
+def test_lines_are_compared_trimmed_and_in_lower_case(texts: list[str]) -> None:
     ink = " \t\n\r\v\f"
-    expected = [[line.strip(ink) for line in text.split("\n") if line.strip(ink)] for text in texts]
+    expected = [
+        [line.strip(ink) for line in text.lower().split("\n") if line.strip(ink)] for text in texts
+    ]
     found = lines_of(texts)
     assert found.counts.tolist() == [len(lines) for lines in expected]
     assert numbered(found, expected)
@@ -51,6 +53,11 @@ def test_ngrams_never_reach_into_the_next_document(documents: list[list[str]]) -
     expected = [ngrams(words) for words in documents]
     assert found.counts.tolist() == [len(some) for some in expected]
     assert numbered(found, expected)
+
+
+def test_capitals_beyond_ascii_are_folded_too() -> None:
+    small, large = lines_of(["été à Kraków\nnaïve", "ÉTÉ À KRAKÓW\nNAÏVE"]).split()
+    assert np.array_equal(small, large)
 
 
 def test_an_ideograph_is_a_word_and_typographic_quotes_are_none() -> None:
