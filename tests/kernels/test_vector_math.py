@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -64,3 +66,21 @@ def test_whatever_computes_settles_them_before_its_first_tensor(
     with Calls() as calls, pytest.raises(Settled):
         start()
     assert not calls.seen
+
+
+SERVE = """
+from kernels import vector_math
+from rollout.vllm_worker import Worker
+
+def settle():
+    raise SystemExit("settled")
+
+vector_math.settle = settle
+Worker.load_model(object.__new__(Worker))
+"""
+
+
+@pytest.mark.vllm
+def test_so_does_vllm_s_worker_before_it_loads():
+    told = subprocess.run([sys.executable, "-c", SERVE], capture_output=True, text=True)
+    assert told.stderr.splitlines()[-1] == "settled"
