@@ -29,6 +29,8 @@ BIN = .venv/bin
 READY = .venv/.ready
 
 export PYTHON DEVICE TORCH_INDEX EXTRAS
+# this checkout's munro, whatever checkout an environment was made for
+export PYTHONPATH = $(CURDIR)/src
 
 .DEFAULT_GOAL := help
 .PHONY: help setup climb machine test test-all test-gpu check lint fmt bench clean

@@ -102,5 +102,5 @@ if [ "$device" = cpu ]; then
     # shellcheck disable=SC2086 # three names
     step "taking out what breaks a CPU torch" pip uninstall -y $unwanted
 fi
-step "first import" "$venv/bin/python" -c "import torch, transformers, rl, rollout, machine"
+step "first import" "$venv/bin/python" -c "import torch, transformers, munro.rl, munro.rollout, munro.machine"
 rm "$broken"

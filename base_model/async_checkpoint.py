@@ -18,7 +18,7 @@ from typing import Any, Self
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from base_model.checkpoint import Checkpoint
+from munro.base_model.checkpoint import Checkpoint
 
 
 def on_host(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -16,8 +16,8 @@ from transformers import Cache
 from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from base_model.layers import ResidualOutput, RMSNorm, rotated
-from base_model.model_config import MunroConfig
+from munro.base_model.layers import ResidualOutput, RMSNorm, rotated
+from munro.base_model.model_config import MunroConfig
 
 Masks = dict[str, Tensor | None]
 """One per kind of layer; None where plain causality will do."""

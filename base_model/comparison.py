@@ -20,8 +20,8 @@ from typing import Literal
 
 import numpy as np
 
-from base_model.results import ONLY_LOSS, WEIGHTED, BadResults, TrainedRun, columns
-from base_model.scaling import (
+from munro.base_model.results import ONLY_LOSS, WEIGHTED, BadResults, TrainedRun, columns
+from munro.base_model.scaling import (
     HUBER,
     PARAMETERS,
     STEADY,

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from base_model.ladder import PATTERN, ModelShape
+from munro.base_model.ladder import PATTERN, ModelShape
 
 
 class Config(BaseModel):
@@ -54,7 +54,7 @@ class ModelConfig(Config):
     """Shape of a small model: one of our own family, or a Llama."""
 
     architecture: Literal["munro", "llama"] = "munro"
-    """"munro" is `base_model.model.MunroForCausalLM`, whose embedding is its output head too;
+    """"munro" is `munro.base_model.model.MunroForCausalLM`, whose embedding is its output head too;
     "llama" is `transformers.LlamaForCausalLM`."""
     hidden_size: int = Field(128, ge=32)
     """Width."""
@@ -65,7 +65,8 @@ class ModelConfig(Config):
     num_heads: int = Field(4, ge=1)
     """Attention heads; vLLM's CPU kernels want a head width of 32, 64, 80, 96, 112 or 128."""
     shape: Mapping[str, Any] = {}
-    """Further sizes of `base_model.ladder.ModelShape`, for "munro"; without them 8 experts of which
+    """Further sizes of `munro.base_model.ladder.ModelShape`, for "munro"; without them 8 experts of
+    which
     a token takes 2, a window of 64, and 2 local layers to 1 global where 5 to 1 does not fit."""
     max_context: int = Field(512, ge=8)
     """Longest token stream the model is made for."""

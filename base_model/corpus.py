@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from base_model.config import CorpusConfig
+from munro.base_model.config import CorpusConfig
 
 HeldOut = Callable[[str], bool]
 """Says of a problem such as "347+285" whether it is kept for testing."""

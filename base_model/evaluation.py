@@ -20,10 +20,10 @@ from typing import Any, Self
 
 import torch
 
-from base_model.loss import summed_loss
-from base_model.packing import Cursor, Lesson, PackedRows, pack
-from base_model.results import REPORT_WEIGHTS, Category
-from base_model.sharding import Alone, World
+from munro.base_model.loss import summed_loss
+from munro.base_model.packing import Cursor, Lesson, PackedRows, pack
+from munro.base_model.results import REPORT_WEIGHTS, Category
+from munro.base_model.sharding import Alone, World
 
 
 class BadEvaluation(ValueError):

@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from statistics import median_low
 
-from base_model.records import Records
+from munro.base_model.records import Records
 
 LEDGER = "goodput.jsonl"
 NS = 1_000_000_000

@@ -8,9 +8,9 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from base_model.config import Config, PretrainConfig
-from base_model.data.config import MixtureSource
-from base_model.ladder import ModelShape
+from munro.base_model.config import Config, PretrainConfig
+from munro.base_model.data.config import MixtureSource
+from munro.base_model.ladder import ModelShape
 
 
 class RateConfig(Config):
@@ -92,7 +92,7 @@ class RungConfig(Config):
     name: str = ""
     """By default L and the number of layers."""
     shape: Mapping[str, Any] = {}
-    """Sizes of `base_model.ladder.ModelShape` that do not follow the rule."""
+    """Sizes of `munro.base_model.ladder.ModelShape` that do not follow the rule."""
 
     @property
     def label(self) -> str:
@@ -106,9 +106,9 @@ class CandidateConfig(Config):
     about: str = ""
     """In a few words, for the report."""
     shape: Mapping[str, Any] = {}
-    """Sizes of `base_model.ladder.ModelShape`."""
+    """Sizes of `munro.base_model.ladder.ModelShape`."""
     model: Mapping[str, Any] = {}
-    """Fields of `base_model.model_config.MunroConfig` that are no sizes, such as dropout."""
+    """Fields of `munro.base_model.model_config.MunroConfig` that are no sizes, such as dropout."""
     training: Mapping[str, Any] = {}
     """Keys of `[training]`."""
     learning_rate: float = Field(1.0, gt=0)

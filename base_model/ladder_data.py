@@ -18,26 +18,26 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from base_model.data.config import LimitsConfig, MixtureSource, SourceConfig
-from base_model.data.documents import Counts
-from base_model.data.errors import DataError
-from base_model.data.listing import expanded, pieces
-from base_model.data.mixture import Mixture, Share, Source
-from base_model.data.opening import open_source
-from base_model.data.reading import read
-from base_model.data.shards import (
+from munro.base_model.data.config import LimitsConfig, MixtureSource, SourceConfig
+from munro.base_model.data.documents import Counts
+from munro.base_model.data.errors import DataError
+from munro.base_model.data.listing import expanded, pieces
+from munro.base_model.data.mixture import Mixture, Share, Source
+from munro.base_model.data.opening import open_source
+from munro.base_model.data.reading import read
+from munro.base_model.data.shards import (
     MANIFEST,
     ShardFolder,
     fingerprint,
     write_manifest,
     write_shard,
 )
-from base_model.data.shuffle import mixed, shuffled
-from base_model.evaluation import HeldOutSet
-from base_model.ladder_config import LadderData, name_of
-from base_model.plain_texts import TEXTS
-from base_model.results import Category
-from base_model.tokenizer import train_tokenizer
+from munro.base_model.data.shuffle import mixed, shuffled
+from munro.base_model.evaluation import HeldOutSet
+from munro.base_model.ladder_config import LadderData, name_of
+from munro.base_model.plain_texts import TEXTS
+from munro.base_model.results import Category
+from munro.base_model.tokenizer import train_tokenizer
 
 TEXT_VERSION = 1
 """Raised whenever the same configuration would give other text."""

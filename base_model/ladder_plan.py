@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Any
 
-from base_model.config import PretrainConfig
-from base_model.ladder import ModelShape
-from base_model.ladder_config import LadderConfig, RunsConfig
+from munro.base_model.config import PretrainConfig
+from munro.base_model.ladder import ModelShape
+from munro.base_model.ladder_config import LadderConfig, RunsConfig
 
 RECIPE_VERSION = 1
 """Raised whenever the code would train something else from the same plan."""

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from base_model.trainer import TrainingError
+from munro.base_model.trainer import TrainingError
 
 POLL_S = 0.5
 LAST_WORDS_S = 5.0

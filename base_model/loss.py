@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from base_model.packing import NO_DOCUMENT, PackedRows, attention_mask, has_target
+from munro.base_model.packing import NO_DOCUMENT, PackedRows, attention_mask, has_target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class SummedLoss:
     num_targets: int
     """Learned tokens with a predecessor in their document."""
     routing: Any
-    """The experts' load (`base_model.model`), or None of a dense model."""
+    """The experts' load (`munro.base_model.model`), or None of a dense model."""
 
 
 def summed_loss(model: nn.Module, rows: PackedRows, *, apart: bool) -> SummedLoss:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from base_model.checkpoint import Checkpoint
-from base_model.config import BaseConfig, PretrainConfig
-from base_model.corpus import HeldOut, paragraphs
-from base_model.machine_corpus import Beginning, BeginningsConfig, BeginningsCorpus
-from base_model.pretrain import OnMetrics, pretrain
-from base_model.quickstart import new_model
-from base_model.tokenizer import train_tokenizer
+from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.config import BaseConfig, PretrainConfig
+from munro.base_model.corpus import HeldOut, paragraphs
+from munro.base_model.machine_corpus import Beginning, BeginningsConfig, BeginningsCorpus
+from munro.base_model.pretrain import OnMetrics, pretrain
+from munro.base_model.quickstart import new_model
+from munro.base_model.tokenizer import train_tokenizer
 
 TASKS_FOR_TOKENIZER = 2000
 """Of every kind."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import Field
 
-from base_model.config import Config
+from munro.base_model.config import Config
 
 
 class BeginningsConfig(Config):
@@ -52,7 +52,7 @@ class BeginningsCorpus:
 
     Args:
         config: shares.
-        tokenizer: a byte-level one of `base_model.tokenizer`.
+        tokenizer: a byte-level one of `munro.base_model.tokenizer`.
         kinds: tasks of every kind, at least one of each; every kind is drawn as often.
         texts: paragraphs of plain text, at least one.
         seed: of every draw.

@@ -6,8 +6,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from base_model.ladder import ModelShape
-from base_model.ladder_config import CandidateConfig, RungConfig, RunsConfig
+from munro.base_model.ladder import ModelShape
+from munro.base_model.ladder_config import CandidateConfig, RungConfig, RunsConfig
 
 
 class MixConfig(RunsConfig):

@@ -22,13 +22,13 @@ from hashlib import sha256
 
 import numpy as np
 
-from base_model.data.weights import capped_weights
-from base_model.ladder_config import LadderSource, name_of
-from base_model.ladder_plan import Plan, training_for
-from base_model.mixture_config import MixConfig
-from base_model.results import WEIGHTED, TrainedRun, columns, weights_for
-from base_model.scaling import Array
-from base_model.surfaces import Surface, draw, pareto_front, propose
+from munro.base_model.data.weights import capped_weights
+from munro.base_model.ladder_config import LadderSource, name_of
+from munro.base_model.ladder_plan import Plan, training_for
+from munro.base_model.mixture_config import MixConfig
+from munro.base_model.results import WEIGHTED, TrainedRun, columns, weights_for
+from munro.base_model.scaling import Array
+from munro.base_model.surfaces import Surface, draw, pareto_front, propose
 
 Train = Callable[[Sequence[Plan]], Sequence[TrainedRun]]
 Weights = Mapping[str, float]

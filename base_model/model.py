@@ -29,10 +29,10 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 
-from base_model.attention import Attention, Masks, attention_masks
-from base_model.layers import FeedForward, ResidualOutput, RMSNorm, rotations
-from base_model.model_config import MunroConfig
-from base_model.moe import Experts, LatentMoE, Router
+from munro.base_model.attention import Attention, Masks, attention_masks
+from munro.base_model.layers import FeedForward, ResidualOutput, RMSNorm, rotations
+from munro.base_model.model_config import MunroConfig
+from munro.base_model.moe import Experts, LatentMoE, Router
 
 __all__ = ["MunroConfig", "MunroForCausalLM", "MunroModel", "Routing"]
 

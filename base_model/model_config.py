@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from transformers import PreTrainedConfig
 
-from base_model.ladder import GLOBAL, LOCAL, ModelShape, ShapeError
+from munro.base_model.ladder import GLOBAL, LOCAL, ModelShape, ShapeError
 
 ATTENTION = {LOCAL: "sliding_attention", GLOBAL: "full_attention"}
 GATINGS = ("softmax_topk", "topk_softmax")

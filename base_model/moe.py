@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from base_model.layers import FeedForward, ResidualOutput, gated
-from base_model.model_config import MunroConfig
+from munro.base_model.layers import FeedForward, ResidualOutput, gated
+from munro.base_model.model_config import MunroConfig
 
 
 class Choice(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from torch.optim import AdamW
 
-from base_model.config import OptimizerConfig
+from munro.base_model.config import OptimizerConfig
 
 ATTENTION = ("attn", "attention")
 ROUTER = (".router.weight", ".gate.weight")

@@ -19,17 +19,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from base_model.checkpoint import TRAINER_STATE, Checkpoint
-from base_model.evaluation import read_reference
-from base_model.goodput import LEDGER, Ledger
-from base_model.ladder_config import name_of
-from base_model.ladder_data import LadderText, prepare
-from base_model.launch import launch, launched
-from base_model.pretrain import FINISHED, Measuring, OnMetrics, StepMetrics, pretrain
-from base_model.recipe import PretrainRecipe
-from base_model.records import write_whole
-from base_model.sharding import Alone, World
-from base_model.trainer import TrainingError
+from munro.base_model.checkpoint import TRAINER_STATE, Checkpoint
+from munro.base_model.evaluation import read_reference
+from munro.base_model.goodput import LEDGER, Ledger
+from munro.base_model.ladder_config import name_of
+from munro.base_model.ladder_data import LadderText, prepare
+from munro.base_model.launch import launch, launched
+from munro.base_model.pretrain import FINISHED, Measuring, OnMetrics, StepMetrics, pretrain
+from munro.base_model.recipe import PretrainRecipe
+from munro.base_model.records import write_whole
+from munro.base_model.sharding import Alone, World
+from munro.base_model.trainer import TrainingError
 
 RECIPE = "recipe.json"
 DATA = "data"
@@ -79,7 +79,7 @@ def train(
             note(f"phase {name}: {phase.num_steps:,} steps of {phase.batch_tokens:,} tokens")
         told = None if on_metrics is None else _named(on_metrics, name)
         if world is None and phase.parallelism.ranks > 1:
-            command = [sys.executable, "-m", "base_model.rank", str(folder), name]
+            command = [sys.executable, "-m", "munro.base_model.rank", str(folder), name]
             launch(command, phase.parallelism.ranks, on_line=_reader(told))
         else:
             train_phase(recipe, folder, name, world=world, on_metrics=told)
@@ -180,7 +180,7 @@ def _shape(recipe: PretrainRecipe, text: LadderText) -> Any:
 
 
 def _new_model(recipe: PretrainRecipe, text: LadderText, tokenizer: Any, context: int) -> Any:
-    from base_model.model import MunroConfig, MunroForCausalLM
+    from munro.base_model.model import MunroConfig, MunroForCausalLM
 
     config = MunroConfig.from_shape(
         _shape(recipe, text),

@@ -4,7 +4,7 @@
         ^                                                                      |
         └────────────── cursor, moments and the number of the step ◄───────────┘
 
-One phase; several, one after the other, are `base_model.phases`.
+One phase; several, one after the other, are `munro.base_model.phases`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from base_model.async_checkpoint import CheckpointWriter
-from base_model.checkpoint import Checkpoint
-from base_model.config import PretrainConfig
-from base_model.loss import language_loss
-from base_model.repeatable import repeatable
-from base_model.run_log import METRICS, Measuring, OnMetrics, RunLog, StepMetrics
-from base_model.sharding import Alone, World
-from base_model.trainer import Documents, Trainer
+from munro.base_model.async_checkpoint import CheckpointWriter
+from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.config import PretrainConfig
+from munro.base_model.loss import language_loss
+from munro.base_model.repeatable import repeatable
+from munro.base_model.run_log import METRICS, Measuring, OnMetrics, RunLog, StepMetrics
+from munro.base_model.sharding import Alone, World
+from munro.base_model.trainer import Documents, Trainer
 
 __all__ = [
     "FINISHED",

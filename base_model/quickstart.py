@@ -20,12 +20,12 @@ import torch
 import transformers
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from base_model.checkpoint import Checkpoint
-from base_model.config import BaseConfig, ModelConfig
-from base_model.corpus import Corpus, HeldOut, paragraphs, problem, prompt, worked
-from base_model.model import MunroConfig, MunroForCausalLM
-from base_model.pretrain import FINISHED, OnMetrics, pretrain
-from base_model.tokenizer import train_tokenizer
+from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.config import BaseConfig, ModelConfig
+from munro.base_model.corpus import Corpus, HeldOut, paragraphs, problem, prompt, worked
+from munro.base_model.model import MunroConfig, MunroForCausalLM
+from munro.base_model.pretrain import FINISHED, OnMetrics, pretrain
+from munro.base_model.tokenizer import train_tokenizer
 
 RECIPE_VERSION = 1
 """Raised whenever the code would build other weights from the same configuration."""

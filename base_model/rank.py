@@ -1,4 +1,5 @@
-"""One rank of a phase, as `base_model.launch` starts it: python -m base_model.rank FOLDER PHASE.
+"""One rank of a phase, as `munro.base_model.launch` starts it: python -m munro.base_model.rank
+FOLDER PHASE.
 
 Standard output carries lines of JSON: the metrics, of the first rank, or the sentence of an error.
 """
@@ -13,16 +14,16 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from base_model.checkpoint import CheckpointError
-from base_model.data.errors import DataError
-from base_model.evaluation import BadEvaluation
-from base_model.ladder import ShapeError
-from base_model.phases import RECIPE, train_phase
-from base_model.recipe import PretrainRecipe
-from base_model.records import RecordsError
-from base_model.run_log import StepMetrics
-from base_model.sharding import Ranks
-from base_model.trainer import TrainingError
+from munro.base_model.checkpoint import CheckpointError
+from munro.base_model.data.errors import DataError
+from munro.base_model.evaluation import BadEvaluation
+from munro.base_model.ladder import ShapeError
+from munro.base_model.phases import RECIPE, train_phase
+from munro.base_model.recipe import PretrainRecipe
+from munro.base_model.records import RecordsError
+from munro.base_model.run_log import StepMetrics
+from munro.base_model.sharding import Ranks
+from munro.base_model.trainer import TrainingError
 
 SENTENCES = (BadEvaluation, CheckpointError, DataError, RecordsError, ShapeError, TrainingError)
 

@@ -16,15 +16,15 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from base_model.config import (
+from munro.base_model.config import (
     Config,
     OptimizerConfig,
     PretrainConfig,
     ScheduleConfig,
     SpikeConfig,
 )
-from base_model.ladder import ModelShape
-from base_model.ladder_config import LadderData, known
+from munro.base_model.ladder import ModelShape
+from munro.base_model.ladder_config import LadderData, known
 
 REPLACED = ("mixture",)
 """Tables of a phase that are never merged with the phase before."""
@@ -36,9 +36,9 @@ class ArchitectureConfig(Config):
     num_layers: int = Field(ge=1)
     """The knob; every other size follows."""
     shape: Mapping[str, Any] = {}
-    """Sizes of `base_model.ladder.ModelShape` that do not follow the rule."""
+    """Sizes of `munro.base_model.ladder.ModelShape` that do not follow the rule."""
     options: Mapping[str, Any] = {}
-    """Fields of `base_model.model_config.MunroConfig` that are no sizes, such as dropout."""
+    """Fields of `munro.base_model.model_config.MunroConfig` that are no sizes, such as dropout."""
     start: str = ""
     """Folder of a checkpoint whose weights the first phase begins with, instead of untrained
     ones; its sizes must be these."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from kernels import vector_math
+from munro.kernels import vector_math
 
 
 @contextmanager

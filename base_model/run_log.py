@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from base_model.config import PretrainConfig
-from base_model.evaluation import HeldOutSet, evaluate
-from base_model.goodput import Ledger, Span
-from base_model.records import Records, write_whole
-from base_model.sharding import World
-from base_model.spikes import shares_by_source
-from base_model.trainer import Documents, Taken, Trainer
+from munro.base_model.config import PretrainConfig
+from munro.base_model.evaluation import HeldOutSet, evaluate
+from munro.base_model.goodput import Ledger, Span
+from munro.base_model.records import Records, write_whole
+from munro.base_model.sharding import World
+from munro.base_model.spikes import shares_by_source
+from munro.base_model.trainer import Documents, Taken, Trainer
 
 METRICS = "metrics.jsonl"
 SPIKES = "spikes.jsonl"

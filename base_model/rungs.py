@@ -23,10 +23,10 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
-from base_model.goodput import LEDGER, NS, Ledger, read_goodput
-from base_model.ladder_data import LadderText
-from base_model.ladder_plan import Plan
-from base_model.results import TrainedRun, as_line, category_of, read_results
+from munro.base_model.goodput import LEDGER, NS, Ledger, read_goodput
+from munro.base_model.ladder_data import LadderText
+from munro.base_model.ladder_plan import Plan
+from munro.base_model.results import TrainedRun, as_line, category_of, read_results
 
 RESULT = "result.jsonl"
 POLL_S = 1.0
@@ -107,10 +107,10 @@ def train(plan: Plan, setting: Setting) -> TrainedRun:
     Raises:
         RungFailed: the loss is no number.
     """
-    from base_model.ladder import ShapeError
-    from base_model.model import MunroConfig, MunroForCausalLM
-    from base_model.pretrain import pretrain
-    from base_model.run_log import EVALUATION, Measuring
+    from munro.base_model.ladder import ShapeError
+    from munro.base_model.model import MunroConfig, MunroForCausalLM
+    from munro.base_model.pretrain import pretrain
+    from munro.base_model.run_log import EVALUATION, Measuring
 
     folder, text = setting.place(plan), setting.text
     folder.mkdir(parents=True, exist_ok=True)
@@ -146,7 +146,7 @@ def train(plan: Plan, setting: Setting) -> TrainedRun:
 
 def _losses(file: Path, text: LadderText) -> dict[str, float]:
     """Nats per token by "category/set"."""
-    from base_model.evaluation import read_reference
+    from munro.base_model.evaluation import read_reference
 
     scores = read_reference(file)
     categories = dict(zip(text.config.names, text.config.sources, strict=True))
@@ -231,12 +231,12 @@ def _outcome(future: Future[str], plan: Plan) -> str:
 
 def _in_worker(plan: Plan, setting: Setting) -> str:
     """Train; a failure that a person can mend comes back as its sentence."""
-    from base_model.checkpoint import CheckpointError
-    from base_model.data.errors import DataError
-    from base_model.evaluation import BadEvaluation
-    from base_model.ladder import ShapeError
-    from base_model.records import RecordsError
-    from base_model.trainer import TrainingError
+    from munro.base_model.checkpoint import CheckpointError
+    from munro.base_model.data.errors import DataError
+    from munro.base_model.evaluation import BadEvaluation
+    from munro.base_model.ladder import ShapeError
+    from munro.base_model.records import RecordsError
+    from munro.base_model.trainer import TrainingError
 
     mendable = (
         BadEvaluation,
@@ -268,7 +268,7 @@ def _bound_to(parent: int, stop: Event) -> None:
 
 
 def _progress(plan: Plan, setting: Setting) -> Progress:
-    from base_model.run_log import METRICS
+    from munro.base_model.run_log import METRICS
 
     folder = setting.place(plan)
     last = _last(folder / METRICS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from base_model.config import ScheduleConfig
+from munro.base_model.config import ScheduleConfig
 
 Schedule = Callable[[int], float]
 

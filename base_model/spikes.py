@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from base_model.config import SpikeConfig
+from munro.base_model.config import SpikeConfig
 
 MAD_TO_SIGMA = 1.4826
 LEAST_SIGMA = 0.005

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from base_model.scaling import Array
+from munro.base_model.scaling import Array
 
 RARE = 0.01
 """Weight below which the logarithmic form flattens out."""

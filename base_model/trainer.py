@@ -21,16 +21,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from base_model.async_checkpoint import on_host
-from base_model.balance import GlobalLoad, balance_loss, update_router_bias, violation_rate
-from base_model.checkpoint import Checkpoint, CheckpointError
-from base_model.config import PretrainConfig
-from base_model.loss import summed_loss
-from base_model.optim import adamw, set_learning_rate
-from base_model.packing import Cursor, Lesson, PackedRows, pack
-from base_model.schedule import schedule
-from base_model.sharding import World, restore_optimizer, whole
-from base_model.spikes import SpikeWatch
+from munro.base_model.async_checkpoint import on_host
+from munro.base_model.balance import GlobalLoad, balance_loss, update_router_bias, violation_rate
+from munro.base_model.checkpoint import Checkpoint, CheckpointError
+from munro.base_model.config import PretrainConfig
+from munro.base_model.loss import summed_loss
+from munro.base_model.optim import adamw, set_learning_rate
+from munro.base_model.packing import Cursor, Lesson, PackedRows, pack
+from munro.base_model.schedule import schedule
+from munro.base_model.sharding import World, restore_optimizer, whole
+from munro.base_model.spikes import SpikeWatch
 
 
 class TrainingError(Exception):

@@ -24,8 +24,8 @@ from typing import Any
 
 import tomli_w
 
-from envs.arithmetic import last_number
-from rollout.store import RolloutStore
+from munro.envs.arithmetic import last_number
+from munro.rollout.store import RolloutStore
 
 RECIPE = Path(__file__).parents[1] / "configs" / "gated.toml"
 TREES: dict[str, dict[str, Any]] = {

@@ -27,16 +27,16 @@ import numpy as np
 import psutil
 from data_corpus import Plant, make
 
-from base_model.data.compare import COMPARING
-from base_model.data.config import DataConfig
-from base_model.data.funnel import SourceFunnel, table
-from base_model.data.parts import documents_of
+from munro.base_model.data.compare import COMPARING
+from munro.base_model.data.config import DataConfig
+from munro.base_model.data.funnel import SourceFunnel, table
+from munro.base_model.data.parts import documents_of
 
 HERE = Path(__file__).parent
 BUILD = """
 import json, sys
-from base_model.data.build import build
-from base_model.data.config import DataConfig
+from munro.base_model.data.build import build
+from munro.base_model.data.config import DataConfig
 
 if __name__ == "__main__":
     config = DataConfig.model_validate_json(sys.argv[1])
@@ -107,7 +107,7 @@ def built(config: DataConfig) -> tuple[list[SourceFunnel], float, list[int]]:
     script.write_text(BUILD)
     began = time.perf_counter()
     command = [sys.executable, str(script), config.model_dump_json()]
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent / "src")}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as side:
         memory = Memory(side.pid)
         printed, _ = side.communicate()
@@ -199,7 +199,7 @@ def against(corpus: Path, work: Path, options: argparse.Namespace) -> dict[str, 
             words = [] if side == "munro" else ["split" if "split" in side else "english"]
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
             if side == "munro":
-                environment["PYTHONPATH"] = str(HERE.parent)
+                environment["PYTHONPATH"] = str(HERE.parent / "src")
             done = subprocess.run(
                 [*command, str(source), str(out), str(options.workers), *words],
                 capture_output=True,

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from base_model.data.config import DataConfig
-from base_model.data.parts import documents_of
-from base_model.data.steps import Build
+from munro.base_model.data.config import DataConfig
+from munro.base_model.data.parts import documents_of
+from munro.base_model.data.steps import Build
 
 
 def main() -> None:

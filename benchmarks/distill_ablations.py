@@ -36,12 +36,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from base_model.checkpoint import Checkpoint
-from distill.config import DistillConfig
-from distill.distil import Source, distil
-from machine.loading import load
-from machine.run import RunFolder
-from rollout.store import RolloutStore
+from munro.base_model.checkpoint import Checkpoint
+from munro.distill.config import DistillConfig
+from munro.distill.distil import Source, distil
+from munro.machine.loading import load
+from munro.machine.run import RunFolder
+from munro.rollout.store import RolloutStore
 
 RECIPE = Path(__file__).parents[1] / "configs" / "quickstart.toml"
 MUNRO = Path(sys.executable).with_name("munro")

@@ -23,8 +23,8 @@ from typing import Any
 
 from entropy_climb import Line, base, run
 
-from machine.picture import BLUE, GREY, ORANGE, STYLE, smooth
-from rl.config import ClimbConfig
+from munro.machine.picture import BLUE, GREY, ORANGE, STYLE, smooth
+from munro.rl.config import ClimbConfig
 
 BOUND = 0.1
 """Nats per token within which the controller must hold the entropy."""

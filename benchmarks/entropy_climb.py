@@ -25,26 +25,26 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from base_model.config import ModelConfig, PretrainConfig
-from base_model.pretrain import StepMetrics, pretrain
-from base_model.quickstart import default_cache_dir, new_model
-from base_model.tokenizer import train_tokenizer
-from envs.base import Episode, SingleTurn
-from envs.shuffle import shuffled
-from envs.types import Task
-from machine.publisher import Publisher
-from rewards.types import Grade
-from rl.climb import climb
-from rl.config import ClimbConfig
-from rl.controller import Ledger, OnPolicy
-from rl.journal import Journal
-from rl.learner import Learner
-from rl.state import ClimbState
-from rollout.engine import WeightSource
-from rollout.problem import ProblemWorker
-from rollout.transformers_engine import TransformersEngine
-from rollout.types import Abandoned, Group
-from rollout.weights import SharedMemoryWeights, place
+from munro.base_model.config import ModelConfig, PretrainConfig
+from munro.base_model.pretrain import StepMetrics, pretrain
+from munro.base_model.quickstart import default_cache_dir, new_model
+from munro.base_model.tokenizer import train_tokenizer
+from munro.envs.base import Episode, SingleTurn
+from munro.envs.shuffle import shuffled
+from munro.envs.types import Task
+from munro.machine.publisher import Publisher
+from munro.rewards.types import Grade
+from munro.rl.climb import climb
+from munro.rl.config import ClimbConfig
+from munro.rl.controller import Ledger, OnPolicy
+from munro.rl.journal import Journal
+from munro.rl.learner import Learner
+from munro.rl.state import ClimbState
+from munro.rollout.engine import WeightSource
+from munro.rollout.problem import ProblemWorker
+from munro.rollout.transformers_engine import TransformersEngine
+from munro.rollout.types import Abandoned, Group
+from munro.rollout.weights import SharedMemoryWeights, place
 
 T = TypeVar("T")
 Line = dict[str, float]
@@ -109,7 +109,7 @@ class Numbers:
         return f"{PROMPT}\n{''.join(digits)}"
 
     def tokens(self, index: int, progress: float) -> Sequence[int]:  # noqa: ARG002
-        """See `base_model.pretrain.Documents`."""
+        """See `munro.base_model.pretrain.Documents`."""
         ids: list[int] = self._tokenizer.encode(self.text(index))
         return [*ids, self._tokenizer.eos_token_id]
 
@@ -146,7 +146,7 @@ def base(note: Callable[[str], None]) -> Path:
 class Parts:
     """Engine, problem worker and learner on the same weights, and the calls between them.
 
-    Implements `rl.ports.Solvers`, and both ends of `machine.publisher.Publisher`.
+    Implements `munro.rl.ports.Solvers`, and both ends of `munro.machine.publisher.Publisher`.
     """
 
     def __init__(self, model: Path, config: ClimbConfig, seed: int) -> None:
@@ -237,7 +237,7 @@ class Parts:
 
 
 class Record:
-    """Implements `rl.ports.Run`: keeps every step's metrics, and nothing else."""
+    """Implements `munro.rl.ports.Run`: keeps every step's metrics, and nothing else."""
 
     def __init__(
         self, note: Callable[[Line], None], remember: Callable[[Sequence[Group]], None]

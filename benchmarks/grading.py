@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from rewards import kinds
+from munro.rewards import kinds
 from tests.rewards.graders import KINDS
 from tests.rewards.mixed import mixture, run
 

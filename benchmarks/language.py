@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from rewards.language import WORD, num_foreign_words
+from munro.rewards.language import WORD, num_foreign_words
 
 DEBIAN = Path("/usr/share/doc")
 MOST_DEBIAN = 300

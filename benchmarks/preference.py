@@ -27,14 +27,14 @@ from typing import Any
 
 import torch
 
-from base_model.checkpoint import Checkpoint
-from base_model.config import ModelConfig
-from base_model.pretrain import StepMetrics
-from base_model.quickstart import new_model
-from base_model.tokenizer import train_tokenizer
-from distill.config import PreferenceConfig
-from distill.preference import Trained, train_preference
-from rewards.comparisons import Comparison
+from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.config import ModelConfig
+from munro.base_model.pretrain import StepMetrics
+from munro.base_model.quickstart import new_model
+from munro.base_model.tokenizer import train_tokenizer
+from munro.distill.config import PreferenceConfig
+from munro.distill.preference import Trained, train_preference
+from munro.rewards.comparisons import Comparison
 
 RULES = ("shorter", "as-asked", "first-listed")
 WORDS = ("river", "stone", "heather", "loch", "ridge", "summit", "cloud", "path", "rain", "deer")

@@ -29,10 +29,10 @@ from statistics import fmean
 
 import numpy as np
 
-from machine.restart import read_restarts
-from machine.run import RunFolder
-from rl.collapse import Collapse, Watch
-from rl.config import CollapseConfig
+from munro.machine.restart import read_restarts
+from munro.machine.run import RunFolder
+from munro.rl.collapse import Collapse, Watch
+from munro.rl.config import CollapseConfig
 
 RECIPE = Path(__file__).parents[1] / "configs" / "quickstart.toml"
 MUNRO = Path(sys.executable).with_name("munro")

@@ -18,8 +18,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from machine.restart import read_restarts
-from machine.run import RunFolder, Status
+from munro.machine.restart import read_restarts
+from munro.machine.run import RunFolder, Status
 
 RECIPE = Path(__file__).parents[1] / "configs" / "quickstart.toml"
 SHARE = 0.95

@@ -22,9 +22,9 @@ from contextlib import ExitStack
 from itertools import cycle, islice
 from pathlib import Path
 
-from rewards import sandbox
-from rewards.errors import SandboxError
-from rewards.sandbox import Limits, Sandbox
+from munro.rewards import sandbox
+from munro.rewards.errors import SandboxError
+from munro.rewards.sandbox import Limits, Sandbox
 
 WANTED_RATIO = 3.0
 DOCKER_SHARE = 10

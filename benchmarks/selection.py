@@ -33,11 +33,11 @@ def fill(folder: Path, num_traces: int) -> None:
     """Write a store step by step, as a climb does."""
     import numpy as np
 
-    from envs.types import Ending, KeptTokens, Message, Task, Trajectory
-    from rewards.compose import RewardBreakdown
-    from rewards.types import Grade
-    from rollout.store import RolloutStore
-    from rollout.types import Attempt, Group
+    from munro.envs.types import Ending, KeptTokens, Message, Task, Trajectory
+    from munro.rewards.compose import RewardBreakdown
+    from munro.rewards.types import Grade
+    from munro.rollout.store import RolloutStore
+    from munro.rollout.types import Attempt, Group
 
     rng = np.random.default_rng(0)
     sampled = np.arange(TOKENS) >= TOKENS // 4
@@ -81,9 +81,9 @@ def ours(run: Path, most: int) -> tuple[float, list[int]]:
     """Seconds, and how many traces each prompt gave."""
     import numpy as np
 
-    from distill.config import SelectConfig
-    from distill.select import rows_of
-    from distill.sources import Source, read_index, stored_steps
+    from munro.distill.config import SelectConfig
+    from munro.distill.select import rows_of
+    from munro.distill.sources import Source, read_index, stored_steps
 
     start = time.perf_counter()
     rule = SelectConfig(most_traces=most)

@@ -22,20 +22,20 @@ import torch
 import transformers
 from step_work import Parent, Work, questions, reward
 
-from envs.types import Message, Task, Trajectory
-from rewards.compose import RewardBreakdown
-from rewards.types import Grade
-from rl.batch import build_batch
-from rl.clip import Clip
-from rl.config import LearnerConfig
-from rl.learner import Learner
-from rollout.config import RolloutConfig
-from rollout.episode import Limits, play
-from rollout.lockstep import Lockstep
-from rollout.render import Renderer, renderer
-from rollout.types import Attempt, Group
-from rollout.vllm_engine import VllmEngine
-from rollout.weights import SharedMemoryWeights, place
+from munro.envs.types import Message, Task, Trajectory
+from munro.rewards.compose import RewardBreakdown
+from munro.rewards.types import Grade
+from munro.rl.batch import build_batch
+from munro.rl.clip import Clip
+from munro.rl.config import LearnerConfig
+from munro.rl.learner import Learner
+from munro.rollout.config import RolloutConfig
+from munro.rollout.episode import Limits, play
+from munro.rollout.lockstep import Lockstep
+from munro.rollout.render import Renderer, renderer
+from munro.rollout.types import Attempt, Group
+from munro.rollout.vllm_engine import VllmEngine
+from munro.rollout.weights import SharedMemoryWeights, place
 
 CONTEXT = 256
 TOKEN_BUDGET = 2048

@@ -30,7 +30,7 @@ from step_work import Work
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from rollout.openmp import preload
+from munro.rollout.openmp import preload
 
 HERE = Path(__file__).parent
 

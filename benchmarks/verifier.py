@@ -22,8 +22,8 @@ from pathlib import Path
 
 import math_verify
 
-from rewards.config import RewardsConfig
-from rewards.math import MathVerifier
+from munro.rewards.config import RewardsConfig
+from munro.rewards.math import MathVerifier
 
 GROUP_SIZE = 128
 WANTED_RATIO = 10.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from distill.prepare import Account, Taken
+from munro.distill.prepare import Account, Taken
 
 
 def table(account: Account) -> str:

@@ -6,8 +6,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from base_model.config import Config, OptimizerConfig, ScheduleConfig
-from base_model.data.config import DecontaminationConfig, MixtureConfig
+from munro.base_model.config import Config, OptimizerConfig, ScheduleConfig
+from munro.base_model.data.config import DecontaminationConfig, MixtureConfig
 
 
 class PreferenceConfig(Config):

@@ -23,13 +23,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from base_model.checkpoint import Checkpoint, digest_of
-from base_model.pretrain import METRICS, OnMetrics
-from distill.config import DistillConfig
-from distill.lessons import TraceLessons
-from distill.prepare import Account, prepare, read_account
-from distill.sources import CannotDistill, Source, stored_steps
-from distill.train import train
+from munro.base_model.checkpoint import Checkpoint, digest_of
+from munro.base_model.pretrain import METRICS, OnMetrics
+from munro.distill.config import DistillConfig
+from munro.distill.lessons import TraceLessons
+from munro.distill.prepare import Account, prepare, read_account
+from munro.distill.sources import CannotDistill, Source, stored_steps
+from munro.distill.train import train
 
 __all__ = ["CannotDistill", "Source", "distil", "look"]
 

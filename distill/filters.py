@@ -13,17 +13,17 @@ from hashlib import blake2b
 
 import numpy as np
 
-from base_model.data import minhash
-from base_model.data.config import LimitsConfig
-from base_model.data.decontaminate import build_index, contaminated
-from base_model.data.evaluation_text import evaluation_texts
-from base_model.data.words import ngrams_of, words_of
-from distill.config import FiltersConfig
-from distill.traces import Trace
-from envs.types import Ending
-from rewards.judge_fence import addresses_judge
-from rewards.language import chain_of_thought, num_foreign_words, visible
-from rewards.repetition import PIECE, share
+from munro.base_model.data import minhash
+from munro.base_model.data.config import LimitsConfig
+from munro.base_model.data.decontaminate import build_index, contaminated
+from munro.base_model.data.evaluation_text import evaluation_texts
+from munro.base_model.data.words import ngrams_of, words_of
+from munro.distill.config import FiltersConfig
+from munro.distill.traces import Trace
+from munro.envs.types import Ending
+from munro.rewards.judge_fence import addresses_judge
+from munro.rewards.language import chain_of_thought, num_foreign_words, visible
+from munro.rewards.repetition import PIECE, share
 
 EXAMPLES, EXCERPT = 3, 160
 SIGNATURE, SHINGLE = 128, 5

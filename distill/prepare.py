@@ -18,16 +18,16 @@ from pathlib import Path
 
 import numpy as np
 
-from base_model.checkpoint import Checkpoint
-from base_model.packing import Lesson
-from distill.config import DistillConfig, FiltersConfig, SelectConfig
-from distill.filters import Count, Sieve
-from distill.lessons import write_lessons, write_taken
-from distill.rewrite import Teller
-from distill.select import Index, Rows, eligible, rows_of
-from distill.sources import CannotDistill, Source, read_index, stored_steps
-from distill.traces import read_traces
-from distill.train import made_for, row_tokens
+from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.packing import Lesson
+from munro.distill.config import DistillConfig, FiltersConfig, SelectConfig
+from munro.distill.filters import Count, Sieve
+from munro.distill.lessons import write_lessons, write_taken
+from munro.distill.rewrite import Teller
+from munro.distill.select import Index, Rows, eligible, rows_of
+from munro.distill.sources import CannotDistill, Source, read_index, stored_steps
+from munro.distill.traces import read_traces
+from munro.distill.train import made_for, row_tokens
 
 SPARE = 1.25
 """Candidates for each trace that is wanted, at first."""

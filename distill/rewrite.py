@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from base_model.packing import Lesson
-from distill.sources import CannotDistill
-from distill.traces import Trace
-from envs.types import Ending, Message
-from rollout.render import Renderer, renderer
+from munro.base_model.packing import Lesson
+from munro.distill.sources import CannotDistill
+from munro.distill.traces import Trace
+from munro.envs.types import Ending, Message
+from munro.rollout.render import Renderer, renderer
 
 Template = Literal["chat", "r1_zero", "plain"]
 TEMPLATES: tuple[Template, ...] = ("chat", "r1_zero", "plain")

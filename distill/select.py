@@ -23,7 +23,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.config import SelectConfig
+from munro.distill.config import SelectConfig
 
 Rows = NDArray[np.int64]
 

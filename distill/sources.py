@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from distill.select import Index, steps_in
-from envs.types import Ending
-from rollout.store import RolloutStore
+from munro.distill.select import Index, steps_in
+from munro.envs.types import Ending
+from munro.rollout.store import RolloutStore
 
 PLAIN = {
     "step": "step",

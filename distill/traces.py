@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from distill.select import Index
-from distill.sources import Source
-from envs.types import Message, ToolCall
-from rollout.store import RolloutStore
+from munro.distill.select import Index
+from munro.distill.sources import Source
+from munro.envs.types import Message, ToolCall
+from munro.rollout.store import RolloutStore
 
 COLUMNS = (
     "step", "index", "attempt", "env", "task_id", "task", "messages", "reply", "ending", "solved",

@@ -9,16 +9,16 @@ from typing import Any
 
 import torch
 
-from base_model.checkpoint import Checkpoint
-from base_model.config import BaseConfig, PretrainConfig, ScheduleConfig
-from base_model.corpus import Corpus
-from base_model.data.opening import open_mixture
-from base_model.dropout import NoSubLayers, set_sublayer_dropout
-from base_model.pretrain import Documents, OnMetrics, pretrain
-from distill.config import ReplayConfig, SftConfig
-from distill.lessons import TraceLessons, WithReplay
-from distill.sources import CannotDistill
-from envs.arithmetic import is_held_out
+from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.config import BaseConfig, PretrainConfig, ScheduleConfig
+from munro.base_model.corpus import Corpus
+from munro.base_model.data.opening import open_mixture
+from munro.base_model.dropout import NoSubLayers, set_sublayer_dropout
+from munro.base_model.pretrain import Documents, OnMetrics, pretrain
+from munro.distill.config import ReplayConfig, SftConfig
+from munro.distill.lessons import TraceLessons, WithReplay
+from munro.distill.sources import CannotDistill
+from munro.envs.arithmetic import is_held_out
 
 LEAST_STEPS = 4
 NO_LIMIT = 1 << 62

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from envs.base import Environment, Episode, SingleTurn
-from envs.loader import BadEnvironment, EnvironmentNotFound, available, load
-from envs.tool_use import ToolError, ToolUse, tool
-from envs.types import Ending, Message, Task, ToolCall, Trajectory
-from rewards.types import Grade
+from munro.envs.base import Environment, Episode, SingleTurn
+from munro.envs.loader import BadEnvironment, EnvironmentNotFound, available, load
+from munro.envs.tool_use import ToolError, ToolUse, tool
+from munro.envs.types import Ending, Message, Task, ToolCall, Trajectory
+from munro.rewards.types import Grade
 
 __all__ = [
     "BadEnvironment",

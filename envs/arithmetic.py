@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import ClassVar
 
-from envs.base import SingleTurn
-from envs.shuffle import shuffled
-from envs.types import Task
-from rewards.types import Grade
+from munro.envs.base import SingleTurn
+from munro.envs.shuffle import shuffled
+from munro.envs.types import Task
+from munro.rewards.types import Grade
 
 NUMBER = re.compile(r"(?:(?<![0-9])[-\u2212])?[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?")
 TOKENS = re.compile(r"[0-9]+|[-+*]")

@@ -21,9 +21,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from envs.types import Message, Task, Trajectory
-from rewards.errors import GraderError
-from rewards.types import Grade
+from munro.envs.types import Message, Task, Trajectory
+from munro.rewards.errors import GraderError
+from munro.rewards.types import Grade
 
 Outcome = Grade | bool | float | None
 """What a user's `grade` may return; None means that it could not be scored."""

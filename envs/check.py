@@ -18,12 +18,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from envs.base import Environment, as_grade, call
-from envs.config import EnvConfig
-from envs.loader import BadEnvironment, blame, load_config
-from envs.problem_set import TaskPool
-from envs.types import Ending, KeptTokens, Message, Task, Trajectory
-from rewards.types import Grade
+from munro.envs.base import Environment, as_grade, call
+from munro.envs.config import EnvConfig
+from munro.envs.loader import BadEnvironment, blame, load_config
+from munro.envs.problem_set import TaskPool
+from munro.envs.types import Ending, KeptTokens, Message, Task, Trajectory
+from munro.rewards.types import Grade
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ def check(
     """Examine the environment that `path` and `args` name. Never raises for what it finds.
 
     Args:
-        path: as for `envs.load`.
+        path: as for `munro.envs.load`.
         check_tasks: tasks tried.
         check_deadline_s: wall seconds that loading, listing tasks, or playing one episode may take.
         args: the environment's own.

@@ -14,7 +14,7 @@ A row of the file:
     {"prompt": "Complete this.", "starter": "def add(a, b):\\n", "entry_point": "add",
      "tests": [{"source": "assert add(1, 2) == 3"}], "solution": "    return a + b"}
 
-Tests are as `rewards.code_tests.from_data` takes them. `prompt` and `tests` must be there.
+Tests are as `munro.rewards.code_tests.from_data` takes them. `prompt` and `tests` must be there.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, get_args
 
-from envs.base import SingleTurn
-from envs.loader import nearest
-from envs.rows import Row, Rows, RowTasks, open_rows, place_of
-from envs.types import Task
-from rewards import code, service
-from rewards.languages import language_of
-from rewards.types import Grade
+from munro.envs.base import SingleTurn
+from munro.envs.loader import nearest
+from munro.envs.rows import Row, Rows, RowTasks, open_rows, place_of
+from munro.envs.types import Task
+from munro.rewards import code, service
+from munro.rewards.languages import language_of
+from munro.rewards.types import Grade
 
 PROMPT = "{problem}\n\nAnswer with one fenced block of {language}: the whole program."
 GRADED_BY = ("tests", "language", "limits", "starter", "entry_point")

@@ -21,13 +21,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from envs.base import Environment, Episode, as_grade, call
-from envs.types import Message, Task, Trajectory
-from rewards.combine import Combination
-from rewards.kinds import Grader, check_item, make
-from rewards.language import visible
-from rewards.tree import OWN, GraderConfig, levels, names
-from rewards.types import Grade
+from munro.envs.base import Environment, Episode, as_grade, call
+from munro.envs.types import Message, Task, Trajectory
+from munro.rewards.combine import Combination
+from munro.rewards.kinds import Grader, check_item, make
+from munro.rewards.language import visible
+from munro.rewards.tree import OWN, GraderConfig, levels, names
+from munro.rewards.types import Grade
 
 RANGES = {"judge honesty": (-1.0, 1.0), "length_range": (-1.0, 0.0)}
 """Least and largest value of kinds that do not keep to 0 and 1."""
@@ -50,7 +50,7 @@ class Combined(Environment):
             environment: whose tasks and episodes these are.
             graders: by the name of their part. What `reward` does not name is scored and shown,
                 but not paid.
-            reward: a tree of `rewards.tree`.
+            reward: a tree of `munro.rewards.tree`.
 
         Raises:
             ValueError: a grader's options are wrong, or a gate would pay those who fail it.
@@ -251,7 +251,7 @@ def _range(config: GraderConfig) -> tuple[float, float]:
 
 
 def _made(name: str, config: GraderConfig) -> Any:
-    from rewards import service
+    from munro.rewards import service
 
     try:
         # what is only a little arithmetic needs no queue and no process of its own

@@ -6,8 +6,16 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from rewards.config import Config
-from rewards.tree import Gated, GraderConfig, Lexicographic, Severity, Sum, check_names, node_of
+from munro.rewards.config import Config
+from munro.rewards.tree import (
+    Gated,
+    GraderConfig,
+    Lexicographic,
+    Severity,
+    Sum,
+    check_names,
+    node_of,
+)
 
 
 class EnvConfig(Config):

@@ -18,10 +18,10 @@ from hashlib import blake2b
 from itertools import combinations, product
 from math import prod
 
-from envs.base import SingleTurn
-from envs.types import Task
-from rewards import code
-from rewards.types import Grade
+from munro.envs.base import SingleTurn
+from munro.envs.types import Task
+from munro.rewards import code
+from munro.rewards.types import Grade
 
 PROMPT = "{examples}. Write f({arguments}) in Python."
 HELD_OUT_SHARE = 10  # one problem in ten is kept for testing

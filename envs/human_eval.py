@@ -13,9 +13,9 @@ import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from envs.code import Code
-from envs.rows import Rows
-from rewards import code
+from munro.envs.code import Code
+from munro.envs.rows import Rows
+from munro.rewards import code
 
 PROMPT = "{problem}\n\nAnswer with one fenced block of {language}: the whole function."
 

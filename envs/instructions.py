@@ -13,12 +13,12 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from envs.base import SingleTurn
-from envs.instruction_gold import TOPICS, WORDS, Draft, draw
-from envs.rows import place_of
-from envs.types import Task
-from rewards.instructions import checkers
-from rewards.types import Grade
+from munro.envs.base import SingleTurn
+from munro.envs.instruction_gold import TOPICS, WORDS, Draft, draw
+from munro.envs.rows import place_of
+from munro.envs.types import Task
+from munro.rewards.instructions import checkers
+from munro.rewards.types import Grade
 
 LEVELS = {1: (1, 1), 2: (1, 2), 3: (3, 5)}
 """Fewest and most instructions of each level."""

@@ -24,10 +24,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from envs.base import Environment
-from envs.combined import Combined
-from envs.config import EnvConfig
-from rewards.tree import OWN, GraderConfig, names
+from munro.envs.base import Environment
+from munro.envs.combined import Combined
+from munro.envs.config import EnvConfig
+from munro.rewards.tree import OWN, GraderConfig, names
 
 HERE = Path(__file__).parent
 GROUP = "munro.envs"

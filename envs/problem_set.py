@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import cast
 
-from envs.base import Environment
-from envs.config import EnvConfig
-from envs.loader import BadEnvironment, blame, load_config
-from envs.shuffle import shuffled
-from envs.types import Task
+from munro.envs.base import Environment
+from munro.envs.config import EnvConfig
+from munro.envs.loader import BadEnvironment, blame, load_config
+from munro.envs.shuffle import shuffled
+from munro.envs.types import Task
 
 MOST_MATERIALISED = 10_000
 """An iterator that is longer counts as endless and is read as it is needed, in its own order."""
@@ -98,7 +98,7 @@ class TaskPool:
         if not isinstance(task, Task):
             raise BadEnvironment(
                 f"{self._where} gave {task!r:.60} ({type(task).__name__}) at {place}: "
-                "every item must be an envs.Task."
+                "every item must be an munro.envs.Task."
             )
         if not task.messages:
             raise BadEnvironment(f"{self._where}: task {task.id!r} asks nothing: give a prompt.")

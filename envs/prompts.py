@@ -21,11 +21,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from envs.base import SingleTurn
-from envs.loader import nearest
-from envs.rows import Row, Rows, RowTasks, open_rows, place_of
-from envs.types import Message, Task
-from rewards.types import Grade
+from munro.envs.base import SingleTurn
+from munro.envs.loader import nearest
+from munro.envs.rows import Row, Rows, RowTasks, open_rows, place_of
+from munro.envs.types import Message, Task
+from munro.rewards.types import Grade
 
 OWN_COLUMNS = ("prompt", "messages", "id", "gold")
 ROLES = ("system", "developer", "user", "assistant")

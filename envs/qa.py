@@ -2,7 +2,7 @@
 
 prompt   A train covers 60 km in 45 min. How fast is it, in km/h?  (...)
 reply    60 / 0.75 is 80. <answer>80</answer>
-grade    passed: `rewards.math` finds the answer equal to the reference
+grade    passed: `munro.rewards.math` finds the answer equal to the reference
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from envs.base import SingleTurn
-from envs.loader import nearest
-from envs.rows import Row, Rows, RowTasks, open_rows, place_of
-from envs.types import Task
-from rewards import service
-from rewards.types import Grade
+from munro.envs.base import SingleTurn
+from munro.envs.loader import nearest
+from munro.envs.rows import Row, Rows, RowTasks, open_rows, place_of
+from munro.envs.types import Task
+from munro.rewards import service
+from munro.rewards.types import Grade
 
 PROMPT = "{question}\n\nPut the final answer in <answer></answer> tags."
 

@@ -21,12 +21,12 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from envs.base import SingleTurn
-from envs.loader import nearest
-from envs.types import Task
-from rewards.errors import GraderError
-from rewards.types import Grade
-from rewards.workers import Status, WorkerPool
+from munro.envs.base import SingleTurn
+from munro.envs.loader import nearest
+from munro.envs.types import Task
+from munro.rewards.errors import GraderError
+from munro.rewards.types import Grade
+from munro.rewards.workers import Status, WorkerPool
 
 PROMPT = "{question}\n\nPut the final answer, and nothing else, in <answer></answer> tags."
 ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)

@@ -12,8 +12,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from envs.loader import nearest
-from envs.types import Task
+from munro.envs.loader import nearest
+from munro.envs.types import Task
 
 Row = Mapping[str, Any]
 

@@ -18,9 +18,9 @@ from typing import Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from envs.base import Environment, Episode, Outcome, as_grade, call
-from envs.types import Message, Task, ToolCall, Trajectory
-from rewards.types import Grade
+from munro.envs.base import Environment, Episode, Outcome, as_grade, call
+from munro.envs.types import Message, Task, ToolCall, Trajectory
+from munro.rewards.types import Grade
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -1,6 +1,6 @@
 """The smallest environment; `munro env check examples/reverse.py` tries it."""
 
-from envs import Grade, SingleTurn, Task
+from munro.envs import Grade, SingleTurn, Task
 
 WORDS = {"train": ("munro", "cairn", "belay", "gully", "scree"), "test": ("piton", "ridge")}
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from machine.cluster import Fleet, LearnerLost, start_fleet
-from machine.config import RunConfig
-from machine.console import Console
-from machine.interrupt import Interrupt
-from machine.keeping import Keeper
-from machine.publisher import Publisher
-from machine.restarting import Restarts
-from machine.run import RunFolder
-from machine.start import Start, resume
-from rl.climb import climb
-from rl.controller import Ledger, NoSignal, OnPolicy
-from rl.journal import Journal
-from rl.learner import LearnerDiverged
-from rl.ports import GroupSource
-from rl.state import ClimbState
-from rl.streaming import OffPolicy
-from rollout.waits import Stalled, dump_stacks
+from munro.machine.cluster import Fleet, LearnerLost, start_fleet
+from munro.machine.config import RunConfig
+from munro.machine.console import Console
+from munro.machine.interrupt import Interrupt
+from munro.machine.keeping import Keeper
+from munro.machine.publisher import Publisher
+from munro.machine.restarting import Restarts
+from munro.machine.run import RunFolder
+from munro.machine.start import Start, resume
+from munro.rl.climb import climb
+from munro.rl.controller import Ledger, NoSignal, OnPolicy
+from munro.rl.journal import Journal
+from munro.rl.learner import LearnerDiverged
+from munro.rl.ports import GroupSource
+from munro.rl.state import ClimbState
+from munro.rl.streaming import OffPolicy
+from munro.rollout.waits import Stalled, dump_stacks
 
 LEARNER_RESTARTS = 5
 """Times that a climb goes back to its last checkpoint because a learner process died."""

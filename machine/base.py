@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from base_model.checkpoint import Checkpoint
-from base_model.pretrain import StepMetrics
-from base_model.quickstart import build_base
-from envs.arithmetic import is_held_out
-from machine.config import RunConfig
-from machine.console import Console
+from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.pretrain import StepMetrics
+from munro.base_model.quickstart import build_base
+from munro.envs.arithmetic import is_held_out
+from munro.machine.config import RunConfig
+from munro.machine.console import Console
 
 
 def model_folder(config: RunConfig, console: Console) -> Path:

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import click
 
-from machine.data_cli import data, tokenizer
-from machine.distill_cli import consolidate, distill
-from machine.ladder_cli import gain, ladder
-from machine.loading import BadConfig, load, page
-from machine.mix_cli import mix
-from machine.pipeline_cli import run_whole
-from machine.pretrain_cli import goodput, pretrain
-from machine.restart_cli import rebase
-from machine.sentences import is_sentence
-from rewards.kinds import described
+from munro.machine.data_cli import data, tokenizer
+from munro.machine.distill_cli import consolidate, distill
+from munro.machine.ladder_cli import gain, ladder
+from munro.machine.loading import BadConfig, load, page
+from munro.machine.mix_cli import mix
+from munro.machine.pipeline_cli import run_whole
+from munro.machine.pretrain_cli import goodput, pretrain
+from munro.machine.restart_cli import rebase
+from munro.machine.sentences import is_sentence
+from munro.rewards.kinds import described
 
 OVERRIDABLE = {"ignore_unknown_options": True, "allow_extra_args": True}
 
@@ -60,11 +60,11 @@ def climb(context: click.Context, file: str, model: str, dry_run: bool, force: b
     overrides = overrides_of(context.args) + ([("model.path", model)] if model else [])
     config = load(file, overrides)
     if dry_run:
-        from machine.dry_run import plan
+        from munro.machine.dry_run import plan
 
         click.echo(plan(config))
         return
-    from machine.climb import run_climb
+    from munro.machine.climb import run_climb
 
     sys.exit(run_climb(config, force=force))
 
@@ -76,7 +76,7 @@ def climb(context: click.Context, file: str, model: str, dry_run: bool, force: b
 def rollout(context: click.Context, file: str, steps: int) -> None:
     """Sample and grade only: what the learner would get, in a run folder of its own."""
     config = load(file, overrides_of(context.args))
-    from machine.debug import run_rollout
+    from munro.machine.debug import run_rollout
 
     sys.exit(run_rollout(config, steps))
 
@@ -86,7 +86,7 @@ def rollout(context: click.Context, file: str, steps: int) -> None:
 @click.option("--step", required=True, type=int, help="Optimizer step to take again.")
 def replay(run: str, step: int) -> None:
     """The learner alone, on a stored step: the same numbers as then."""
-    from machine.debug import run_replay
+    from munro.machine.debug import run_replay
 
     sys.exit(run_replay(run, step))
 
@@ -100,7 +100,7 @@ def replay(run: str, step: int) -> None:
 @click.pass_context
 def evaluate(context: click.Context, model: str, env: str, tasks: int, runs: int, k: int) -> None:
     """Pass rate of a checkpoint on held-out tasks, with an interval."""
-    from machine.evaluate import run_eval
+    from munro.machine.evaluate import run_eval
 
     sys.exit(run_eval(model, env, tasks, runs, k, overrides_of(context.args)))
 
@@ -113,7 +113,7 @@ def env() -> None:
 @env.command(name="list")
 def env_list() -> None:
     """Environments that have a name."""
-    from envs.loader import available
+    from munro.envs.loader import available
 
     for name, line in available():
         click.echo(f"{name:<16} {line}")
@@ -124,7 +124,7 @@ def env_list() -> None:
 @click.pass_context
 def env_check(context: click.Context, path: str) -> None:
     """Show a task, prove that the gold reply passes and silence fails, time the grader."""
-    from machine.env_check import run_check
+    from munro.machine.env_check import run_check
 
     sys.exit(run_check(path, overrides_of(context.args)))
 
@@ -157,8 +157,8 @@ def grade(
     Further options go to the grader, such as --reward fraction, or --judge.model NAME
     --judge.base_url URL --ask rubric.
     """
-    from machine.grade import run_grade
-    from rewards.config import PoolConfig
+    from munro.machine.grade import run_grade
+    from munro.rewards.config import PoolConfig
 
     sizes = PoolConfig(workers=workers, timeout_s=timeout_s, deadline_s=deadline_s)
     sys.exit(run_grade(file, kind, out, recipe, sizes, overrides_of(context.args)))
@@ -176,7 +176,7 @@ def preference() -> None:
 @click.pass_context
 def preference_train(context: click.Context, file: str, onto: str, out: str) -> None:
     """Fine-tune from comparisons in JSONL; print held-out accuracy and position bias."""
-    from machine.preference_cmd import run_train
+    from munro.machine.preference_cmd import run_train
 
     sys.exit(run_train(file, onto, out, overrides_of(context.args)))
 
@@ -186,7 +186,7 @@ def preference_train(context: click.Context, file: str, onto: str, out: str) -> 
 @click.argument("file")
 def preference_score(model: str, file: str) -> None:
     """Print the rewards of the candidates in FILE (JSONL), one JSON line for each line."""
-    from machine.preference_cmd import run_score
+    from munro.machine.preference_cmd import run_score
 
     sys.exit(run_score(model, file))
 
@@ -210,7 +210,7 @@ def lengths(source: str, out: str, low: float, high: float) -> None:
     SOURCE is a run's folder, of which the passed attempts count in tokens, or a .jsonl file of
     reference answers (`response`, and `context` or `task_id`), which count in words.
     """
-    from machine.lengths import run_lengths
+    from munro.machine.lengths import run_lengths
 
     click.echo(run_lengths(Path(source), Path(out), low, high))
 
@@ -219,7 +219,7 @@ def lengths(source: str, out: str, low: float, high: float) -> None:
 @click.argument("run")
 def status(run: str) -> None:
     """Who waits for whom in a run, and since when."""
-    from machine.status import describe
+    from munro.machine.status import describe
 
     click.echo(describe(Path(run)))
 
@@ -228,7 +228,7 @@ def status(run: str) -> None:
 @click.argument("run")
 def report(run: str) -> None:
     """Write RUN/report.html: one self-contained page."""
-    from machine.report import write_report
+    from munro.machine.report import write_report
 
     click.echo(f"wrote {write_report(Path(run))}")
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from machine import tracking
-from machine.config import RunConfig
-from machine.console import Console, Summary
-from machine.interrupt import Interrupt
-from machine.run import RunFolder, Status
-from machine.start import begin, is_finished, refuse_changes
+from munro.machine import tracking
+from munro.machine.config import RunConfig
+from munro.machine.console import Console, Summary
+from munro.machine.interrupt import Interrupt
+from munro.machine.run import RunFolder, Status
+from munro.machine.start import begin, is_finished, refuse_changes
 
 
 def run_climb(config: RunConfig, *, force: bool = False) -> int:
     """Climb to `num_steps`, resuming what is there; the process's exit status.
 
     Raises:
-        Exceptions of `machine.sentences`: told in one line; the run folder says the same.
+        Exceptions of `munro.machine.sentences`: told in one line; the run folder says the same.
     """
     tracking.check(config.tracking)
     run = RunFolder(Path(config.folder) / config.name)
@@ -43,11 +43,11 @@ def _summary(config: RunConfig) -> Summary:
 
 def _to_the_end(run: RunFolder, config: RunConfig, console: Console, *, force: bool) -> int:
     # torch and Ray take seconds to import: a run that is finished is told so without them
-    from envs.problem_set import ProblemSet
-    from machine.attempt import Attempt
-    from machine.base import model_folder
-    from machine.report import write_report
-    from machine.restarting import Restarts
+    from munro.envs.problem_set import ProblemSet
+    from munro.machine.attempt import Attempt
+    from munro.machine.base import model_folder
+    from munro.machine.report import write_report
+    from munro.machine.restarting import Restarts
 
     with Interrupt(console.note) as interrupt:
         # what is wrong with an environment is told before anything is trained or started

@@ -22,21 +22,21 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from transformers import AutoConfig
 
-from envs.loader import resolve_config
-from machine.config import EvalConfig, RunConfig
-from machine.loading import BadConfig
-from rewards.architectures import register_architectures
-from rewards.cluster import Graders
-from rewards.meter import merged
-from rl.batch import Batch, StepReport
-from rl.clip import Clip
-from rl.cluster import LearnerPool
-from rollout import waits
-from rollout.cluster import Servers, Solvers
-from rollout.engine import WeightSource
-from rollout.setting import Setting
-from rollout.types import Abandoned, Attempt, Group
-from rollout.weights import SharedMemoryWeights, place, sweep
+from munro.envs.loader import resolve_config
+from munro.machine.config import EvalConfig, RunConfig
+from munro.machine.loading import BadConfig
+from munro.rewards.architectures import register_architectures
+from munro.rewards.cluster import Graders
+from munro.rewards.meter import merged
+from munro.rl.batch import Batch, StepReport
+from munro.rl.clip import Clip
+from munro.rl.cluster import LearnerPool
+from munro.rollout import waits
+from munro.rollout.cluster import Servers, Solvers
+from munro.rollout.engine import WeightSource
+from munro.rollout.setting import Setting
+from munro.rollout.types import Abandoned, Attempt, Group
+from munro.rollout.weights import SharedMemoryWeights, place, sweep
 
 
 class LearnerLost(Exception):

@@ -6,12 +6,12 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from base_model.config import BaseConfig
-from distill.config import DistillConfig
-from envs.config import EnvConfig
-from rewards.config import Config
-from rewards.judge_config import JudgeConfig
-from rl.config import ClimbConfig
+from munro.base_model.config import BaseConfig
+from munro.distill.config import DistillConfig
+from munro.envs.config import EnvConfig
+from munro.rewards.config import Config
+from munro.rewards.judge_config import JudgeConfig
+from munro.rl.config import ClimbConfig
 
 
 class ModelConfig(Config):

@@ -20,8 +20,8 @@ def data() -> None:
 @click.pass_context
 def data_build(context: click.Context, file: str, dry_run: bool) -> None:
     """Clean, deduplicate and tokenise the sources of FILE; resume where it stopped."""
-    from machine.cli import overrides_of
-    from machine.data_cmd import run_build
+    from munro.machine.cli import overrides_of
+    from munro.machine.data_cmd import run_build
 
     sys.exit(run_build(file, overrides_of(context.args), dry_run=dry_run))
 
@@ -37,6 +37,6 @@ def tokenizer() -> None:
 @click.option("--out", required=True, help="Folder to write.")
 def tokenizer_train(files: tuple[str, ...], vocab_size: int, out: str) -> None:
     """Train a byte-level BPE tokenizer on FILES, which may be folders."""
-    from machine.data_cmd import run_tokenizer
+    from munro.machine.data_cmd import run_tokenizer
 
     sys.exit(run_tokenizer(files, vocab_size, out))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from base_model.data.config import SourceConfig
-from base_model.data.errors import DataError
+from munro.base_model.data.config import SourceConfig
+from munro.base_model.data.errors import DataError
 
 
 def run_build(file: str, overrides: Sequence[tuple[str, str]], *, dry_run: bool) -> int:
@@ -18,14 +18,14 @@ def run_build(file: str, overrides: Sequence[tuple[str, str]], *, dry_run: bool)
         BadConfig: the file or a key is wrong.
         DataError: an input is.
     """
-    from base_model.data.config import DataConfig
-    from machine.loading import load_as
+    from munro.base_model.data.config import DataConfig
+    from munro.machine.loading import load_as
 
     config = load_as(DataConfig, file, overrides)
-    from base_model.data.funnel import table
+    from munro.base_model.data.funnel import table
 
     if dry_run:
-        from base_model.data.steps import plan
+        from munro.base_model.data.steps import plan
 
         for planned in plan(config):
             click.echo(
@@ -34,7 +34,7 @@ def run_build(file: str, overrides: Sequence[tuple[str, str]], *, dry_run: bool)
             )
         click.echo(f"would be written to {config.out}")
         return 0
-    from base_model.data.build import FUNNEL, build
+    from munro.base_model.data.build import FUNNEL, build
 
     funnels = build(config, on_progress=lambda line: click.echo(line, err=True))
     click.echo(table(funnels))
@@ -48,11 +48,11 @@ def run_tokenizer(files: Sequence[str], vocab_size: int, out: str) -> int:
     Raises:
         DataError: a file is not there, or there is no text.
     """
-    from base_model.data.config import LimitsConfig
-    from base_model.data.documents import Counts
-    from base_model.data.encoder import train
-    from base_model.data.listing import parts
-    from base_model.data.reading import read
+    from munro.base_model.data.config import LimitsConfig
+    from munro.base_model.data.documents import Counts
+    from munro.base_model.data.encoder import train
+    from munro.base_model.data.listing import parts
+    from munro.base_model.data.reading import read
 
     if lost := [file for file in files if not Path(file).exists()]:
         raise DataError(f"there is no file or folder {lost[0]}.")

@@ -8,24 +8,24 @@ from pathlib import Path
 
 import click
 
-from machine.base import model_folder
-from machine.cluster import start_fleet
-from machine.config import RunConfig
-from machine.console import Console, Summary
-from machine.files import RunError
-from machine.loading import check
-from machine.metrics import is_timing
-from machine.restart import read_restarts
-from machine.run import RunFolder, Status
-from machine.start import Start, raw, restarted, saved_start
-from rl.advantage import group_relative
-from rl.batch import build_batch
-from rl.controller import Ledger, OnPolicy
-from rl.group_metrics import group_metrics
-from rl.journal import Journal
-from rl.learner import Learner
-from rl.state import ClimbState
-from rollout.store import RolloutStore
+from munro.machine.base import model_folder
+from munro.machine.cluster import start_fleet
+from munro.machine.config import RunConfig
+from munro.machine.console import Console, Summary
+from munro.machine.files import RunError
+from munro.machine.loading import check
+from munro.machine.metrics import is_timing
+from munro.machine.restart import read_restarts
+from munro.machine.run import RunFolder, Status
+from munro.machine.start import Start, raw, restarted, saved_start
+from munro.rl.advantage import group_relative
+from munro.rl.batch import build_batch
+from munro.rl.controller import Ledger, OnPolicy
+from munro.rl.group_metrics import group_metrics
+from munro.rl.journal import Journal
+from munro.rl.learner import Learner
+from munro.rl.state import ClimbState
+from munro.rollout.store import RolloutStore
 
 COMPARED = ("learner/", "policy/", "clip/", "ratio/", "reward/", "response/")
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from distill.config import CONSOLIDATION, DistillConfig
-from machine.files import RunError
-from machine.loading import BadConfig, check_as, override, read_toml
-from machine.pipeline_plan import merged
+from munro.distill.config import CONSOLIDATION, DistillConfig
+from munro.machine.files import RunError
+from munro.machine.loading import BadConfig, check_as, override, read_toml
+from munro.machine.pipeline_plan import merged
 
 if TYPE_CHECKING:
-    from base_model.pretrain import StepMetrics
-    from distill.prepare import Account
-    from distill.sources import Source
+    from munro.base_model.pretrain import StepMetrics
+    from munro.distill.prepare import Account
+    from munro.distill.sources import Source
 
 Overrides = Sequence[tuple[str, str]]
 
@@ -37,9 +37,9 @@ def run_distill(
     Raises:
         BadConfig: a key is wrong.
         RunError: there is no run.
-        CannotDistill: see `distill.distil.distil`.
+        CannotDistill: see `munro.distill.distil.distil`.
     """
-    from distill.sources import Source
+    from munro.distill.sources import Source
 
     folder = _run_folder(run)
     raw = _table(file) if file else _own_table(folder)
@@ -64,7 +64,7 @@ def run_consolidate(
     Raises:
         As `run_distill`; BadConfig also where the weights do not name the runs.
     """
-    from distill.sources import Source
+    from munro.distill.sources import Source
 
     folders = [_run_folder(run) for run in runs]
     names = [folder.resolve().name for folder in folders]
@@ -114,7 +114,7 @@ def parse_weights(text: str, names: Sequence[str]) -> dict[str, float]:
 def _make(
     sources: Sequence[Source], onto: str, out: str, config: DistillConfig, *, dry_run: bool
 ) -> int:
-    from distill.distil import distil, look
+    from munro.distill.distil import distil, look
 
     base = Path(onto).expanduser()
     if dry_run:
@@ -161,7 +161,7 @@ def _config(raw: dict[str, Any], overrides: Overrides, *, source: str) -> Distil
 
 
 def _show_account(account: Account) -> None:
-    from distill.accounts import table
+    from munro.distill.accounts import table
 
     click.echo(table(account))
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from base_model.checkpoint import Checkpoint
-from base_model.pretrain import FINISHED
-from base_model.quickstart import base_folder
-from envs.arithmetic import is_held_out
-from envs.problem_set import ProblemSet
-from machine import tracking
-from machine.config import RunConfig
-from machine.run import RunFolder
-from machine.start import changes
+from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.pretrain import FINISHED
+from munro.base_model.quickstart import base_folder
+from munro.envs.arithmetic import is_held_out
+from munro.envs.problem_set import ProblemSet
+from munro.machine import tracking
+from munro.machine.config import RunConfig
+from munro.machine.run import RunFolder
+from munro.machine.start import changes
 
 
 def plan(config: RunConfig) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from envs.check import CheckReport, check, check_config
-from machine.loading import load, value_of
+from munro.envs.check import CheckReport, check, check_config
+from munro.machine.loading import load, value_of
 
 
 def run_check(path: str, arguments: Sequence[tuple[str, str]]) -> int:

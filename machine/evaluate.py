@@ -10,10 +10,10 @@ from typing import Protocol
 
 import click
 
-from machine.config import EvalConfig, RunConfig
-from machine.loading import BadConfig, from_overrides
-from machine.statistics import pass_at_1, pass_at_k
-from rollout.types import Attempt
+from munro.machine.config import EvalConfig, RunConfig
+from munro.machine.loading import BadConfig, from_overrides
+from munro.machine.statistics import pass_at_1, pass_at_k
+from munro.rollout.types import Attempt
 
 
 class HeldOut(Protocol):
@@ -48,8 +48,8 @@ def run_eval(
     """
     if k > runs:
         raise BadConfig(f"--k {k} needs at least as many attempts at each task, not --runs {runs}")
-    from base_model.checkpoint import Checkpoint
-    from machine.cluster import start_fleet
+    from munro.base_model.checkpoint import Checkpoint
+    from munro.machine.cluster import start_fleet
 
     folder = Checkpoint(Path(model).expanduser()).require().path
     given = [("num_steps", "1"), ("model.path", str(folder)), ("env", env)]

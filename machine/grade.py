@@ -17,13 +17,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from machine.grade_files import Line, Responses, Verdict, Verdicts
-from machine.loading import BadConfig, load, value_of
-from rewards.config import PoolConfig, RewardsConfig, ServiceConfig
-from rewards.errors import EpisodeError
-from rewards.kinds import kind_of
-from rewards.service import GradingService
-from rewards.types import Grade
+from munro.machine.grade_files import Line, Responses, Verdict, Verdicts
+from munro.machine.loading import BadConfig, load, value_of
+from munro.rewards.config import PoolConfig, RewardsConfig, ServiceConfig
+from munro.rewards.errors import EpisodeError
+from munro.rewards.kinds import kind_of
+from munro.rewards.service import GradingService
+from munro.rewards.types import Grade
 
 MOST_REASONS = 8
 
@@ -96,7 +96,7 @@ def run_grade(
 
 def _rewards(recipe: str) -> RewardsConfig:
     """The recipe's `[rewards]`; from now on its judges are known by their names."""
-    from rewards import judge
+    from munro.rewards import judge
 
     config = load(recipe)
     judge.configure(config.judge)

@@ -14,10 +14,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TextIO
 
-from machine.files import explained, write_atomically
-from machine.loading import BadConfig
-from rewards.kinds import check_item
-from rewards.types import Grade
+from munro.machine.files import explained, write_atomically
+from munro.machine.loading import BadConfig
+from munro.rewards.kinds import check_item
+from munro.rewards.types import Grade
 
 MOST_SHOWN = 5
 

@@ -7,19 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from machine import tracking
-from machine.config import RunConfig
-from machine.console import Console
-from machine.evaluate import HeldOut, held_out_metrics
-from machine.interrupt import Interrupt
-from machine.publisher import Publisher
-from machine.restarting import Restarts
-from machine.run import RunFolder
-from machine.start import raw
-from rl.advantage import group_relative
-from rl.state import ClimbState
-from rollout.store import RolloutStore
-from rollout.types import Group
+from munro.machine import tracking
+from munro.machine.config import RunConfig
+from munro.machine.console import Console
+from munro.machine.evaluate import HeldOut, held_out_metrics
+from munro.machine.interrupt import Interrupt
+from munro.machine.publisher import Publisher
+from munro.machine.restarting import Restarts
+from munro.machine.run import RunFolder
+from munro.machine.start import raw
+from munro.rl.advantage import group_relative
+from munro.rl.state import ClimbState
+from munro.rollout.store import RolloutStore
+from munro.rollout.types import Group
 
 
 class Saves(Protocol):
@@ -31,7 +31,7 @@ class Saves(Protocol):
 
 
 class Keeper:
-    """Implements `rl.ports.Run` over a run folder."""
+    """Implements `munro.rl.ports.Run` over a run folder."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Keeper:
         self._stage: int | None = None
 
     def should_stop(self) -> bool:
-        """See `rl.ports.Run`: also where the climb is to restart from a distillation."""
+        """See `munro.rl.ports.Run`: also where the climb is to restart from a distillation."""
         return self._interrupt.requested or self._due is not None
 
     def record(self, state: ClimbState, groups: Sequence[Group]) -> None:

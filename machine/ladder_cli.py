@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from machine.loading import BadConfig
+from munro.machine.loading import BadConfig
 
 OVERRIDABLE = {"ignore_unknown_options": True, "allow_extra_args": True}
 
@@ -17,8 +17,8 @@ OVERRIDABLE = {"ignore_unknown_options": True, "allow_extra_args": True}
 @click.pass_context
 def ladder(context: click.Context, file: str, dry_run: bool) -> None:
     """Train a baseline and candidates at several sizes; say who gains, and whether it lasts."""
-    from machine.cli import overrides_of
-    from machine.ladder_cmd import run_ladder
+    from munro.machine.cli import overrides_of
+    from munro.machine.ladder_cmd import run_ladder
 
     sys.exit(run_ladder(file, overrides_of(context.args), dry_run=dry_run))
 
@@ -47,7 +47,7 @@ def gain(results: str, baseline: str, weights: str, noise: float, level: float, 
         raise BadConfig(f"--level {level}: give a share between 0 and 1, such as 0.95")
     if noise < 0:
         raise BadConfig(f"--noise {noise}: a spread is not negative; 0 estimates it")
-    from machine.ladder_cmd import run_gain
+    from munro.machine.ladder_cmd import run_gain
 
     given = {
         "baseline": baseline,

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 from pydantic import ValidationError
 
-from base_model.ladder_config import BASELINE, LadderConfig
-from base_model.results import TrainedRun, read_results
-from machine.files import RunError, explained, write_atomically
-from machine.loading import BadConfig, load_as, page
-from machine.lock import held_folder
+from munro.base_model.ladder_config import BASELINE, LadderConfig
+from munro.base_model.results import TrainedRun, read_results
+from munro.machine.files import RunError, explained, write_atomically
+from munro.machine.loading import BadConfig, load_as, page
+from munro.machine.lock import held_folder
 
 if TYPE_CHECKING:
-    from base_model.comparison import CompareConfig, Comparison
-    from base_model.ladder_plan import Plan
+    from munro.base_model.comparison import CompareConfig, Comparison
+    from munro.base_model.ladder_plan import Plan
 
 RESULTS = "results.jsonl"
 REPORT = "report.html"
@@ -35,9 +35,9 @@ def run_ladder(file: str, overrides: Sequence[tuple[str, str]], *, dry_run: bool
     if dry_run:
         click.echo(plan_table(plans_of(config, file)))
         return 0
-    from base_model.ladder_data import prepare
-    from base_model.rungs import Setting
-    from machine.trainings import watched
+    from munro.base_model.ladder_data import prepare
+    from munro.base_model.rungs import Setting
+    from munro.machine.trainings import watched
 
     folder = Path(config.folder) / config.name
     with held_folder(folder, "give this ladder another --name"):
@@ -67,7 +67,7 @@ def run_gain(file: str, given: Mapping[str, Any], out: str) -> int:
         BadResults: a line, or what they come to together, is wrong.
         RunError: the page cannot be written.
     """
-    from base_model.comparison import CompareConfig
+    from munro.base_model.comparison import CompareConfig
 
     runs = read_results(Path(file).expanduser())
     verdict = compared(runs, CompareConfig(**given))
@@ -83,7 +83,7 @@ def plans_of(config: LadderConfig, file: str, vocab_size: int = 0) -> tuple[Plan
     Raises:
         BadConfig: a candidate's keys make no training.
     """
-    from base_model.ladder_plan import plans
+    from munro.base_model.ladder_plan import plans
 
     try:
         return plans(config, vocab_size)
@@ -97,14 +97,14 @@ def plans_of(config: LadderConfig, file: str, vocab_size: int = 0) -> tuple[Plan
 
 def plan_table(planned: Sequence[Plan]) -> str:
     """What would be trained."""
-    from base_model.ladder_plan import table
+    from munro.base_model.ladder_plan import table
 
     return table(tuple(planned))
 
 
 def comparing(config: LadderConfig) -> CompareConfig:
     """How a ladder's own keys say that it is compared."""
-    from base_model.comparison import CompareConfig
+    from munro.base_model.comparison import CompareConfig
 
     return CompareConfig(
         baseline=BASELINE,
@@ -118,15 +118,15 @@ def comparing(config: LadderConfig) -> CompareConfig:
 
 
 def compared(runs: Sequence[TrainedRun], config: CompareConfig) -> Comparison:
-    """`base_model.comparison.compare`, imported late."""
-    from base_model.comparison import compare
+    """`munro.base_model.comparison.compare`, imported late."""
+    from munro.base_model.comparison import compare
 
     return compare(runs, config)
 
 
 def write_results(file: Path, runs: Sequence[TrainedRun]) -> None:
     """All runs, as `munro gain` reads them."""
-    from base_model.results import as_line
+    from munro.base_model.results import as_line
 
     write_atomically(file, "".join(as_line(run) for run in runs))
 
@@ -135,7 +135,7 @@ def write_page(
     file: Path, verdict: Comparison, runs: Sequence[TrainedRun], *, title: str, config: str
 ) -> None:
     """The page, whole or not at all."""
-    from machine.ladder_page import ladder_page
+    from munro.machine.ladder_page import ladder_page
 
     if file.is_dir():
         raise RunError(f"{file} is a folder: give the name of a file to write.")
@@ -144,7 +144,7 @@ def write_page(
 
 def tell(verdict: Comparison, *written: Path) -> None:
     """The verdict on standard output, and what was written."""
-    from machine.verdicts import text
+    from munro.machine.verdicts import text
 
     click.echo(text(verdict))
     if written:

@@ -8,10 +8,10 @@ from importlib import resources
 
 import numpy as np
 
-from base_model.comparison import Column, Comparison
-from base_model.results import ONLY_LOSS, TrainedRun
-from machine.plot import TONES, Line, Mark, plot
-from machine.verdicts import (
+from munro.base_model.comparison import Column, Comparison
+from munro.base_model.results import ONLY_LOSS, TrainedRun
+from munro.machine.plot import TONES, Line, Mark, plot
+from munro.machine.verdicts import (
     COSTS,
     NAMES,
     category_rows,
@@ -38,7 +38,7 @@ def ladder_page(
         title: of the page.
         config: the resolved configuration, as text; empty for results of somebody else's.
     """
-    pages = resources.files("machine") / "page"
+    pages = resources.files("munro.machine") / "page"
     style = "".join((pages / name).read_text(encoding="utf-8") for name in STYLES)
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     details = (

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from machine.loading import BadConfig
-from rewards.length_range import estimate
-from rollout.store import RolloutStore, StoreError, field
+from munro.machine.loading import BadConfig
+from munro.rewards.length_range import estimate
+from munro.rollout.store import RolloutStore, StoreError, field
 
 
 def run_lengths(source: Path, out: Path, low: float, high: float) -> str:

@@ -10,8 +10,8 @@ from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from distill.config import DistillConfig
-from machine.config import RestartConfig, RunConfig
+from munro.distill.config import DistillConfig
+from munro.machine.config import RestartConfig, RunConfig
 
 Tree = TypeVar("Tree", bound=BaseModel)
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from machine.files import RunError, explained
+from munro.machine.files import RunError, explained
 
 HELD_HERE: set[Path] = set()
 """Lock files of this process: opening and closing one a second time would drop its lock."""

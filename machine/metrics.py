@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from machine.files import RunError, explained, write_atomically
+from munro.machine.files import RunError, explained, write_atomically
 
 EVENT = "event"
 """Key of the sentences about a step; every other value of a line is a number or null."""

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from base_model.mixture_config import MixConfig
-from base_model.mixture_search import Findings, Search, Task, Trial, search
-from machine.files import explained, write_atomically
-from machine.ladder_cmd import say
-from machine.loading import load_as
-from machine.lock import held_folder
-from machine.verdicts import grid
+from munro.base_model.mixture_config import MixConfig
+from munro.base_model.mixture_search import Findings, Search, Task, Trial, search
+from munro.machine.files import explained, write_atomically
+from munro.machine.ladder_cmd import say
+from munro.machine.loading import load_as
+from munro.machine.lock import held_folder
+from munro.machine.verdicts import grid
 
 if TYPE_CHECKING:
-    from base_model.ladder_plan import Plan
-    from base_model.results import TrainedRun
+    from munro.base_model.ladder_plan import Plan
+    from munro.base_model.results import TrainedRun
 
 RESULTS = "mixtures.jsonl"
 BEST = "mixture.toml"
@@ -45,10 +45,10 @@ def run_mix(file: str, overrides: Sequence[tuple[str, str]], *, dry_run: bool) -
 
 def _search(config: MixConfig, folder: Path) -> None:
     """Search in `folder`, from what is trained there already, and tell what was found."""
-    from base_model.ladder_data import prepare
-    from base_model.results import as_line
-    from base_model.rungs import Setting
-    from machine.trainings import watched
+    from munro.base_model.ladder_data import prepare
+    from munro.base_model.results import as_line
+    from munro.base_model.rungs import Setting
+    from munro.machine.trainings import watched
 
     with explained(folder):
         text = prepare(config.data, folder / "data", note=say)
@@ -76,7 +76,7 @@ def _search(config: MixConfig, folder: Path) -> None:
 
 def budget(config: MixConfig) -> str:
     """What a search would train, before it is known on which mixtures."""
-    from base_model.ladder_plan import table
+    from munro.base_model.ladder_plan import table
 
     task = Task(config=config, vocab_size=0, unique_tokens={})
     small, large = task.plan({}, "proxy"), task.plan({}, "finalist", large=True)

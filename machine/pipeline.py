@@ -19,21 +19,21 @@ from typing import Any
 
 import click
 
-from machine.console import duration
-from machine.files import explained, write_atomically
-from machine.interrupt import Interrupt
-from machine.loading import BadConfig
-from machine.lock import held_folder
-from machine.pipeline_config import MachineConfig
-from machine.pipeline_plan import (
+from munro.machine.console import duration
+from munro.machine.files import explained, write_atomically
+from munro.machine.interrupt import Interrupt
+from munro.machine.loading import BadConfig
+from munro.machine.lock import held_folder
+from munro.machine.pipeline_config import MachineConfig
+from munro.machine.pipeline_plan import (
     ORDERS,
     Phase,
     Standing,
     checkpoint_of,
     load_machine,
 )
-from machine.pipeline_process import PhaseProcess
-from machine.pipeline_resources import Room, room_for
+from munro.machine.pipeline_process import PhaseProcess
+from munro.machine.pipeline_resources import Room, room_for
 
 JOURNAL = "machine.jsonl"
 POLL_S = 0.2
@@ -226,7 +226,7 @@ class _Machine:
             file.write(json.dumps(line) + "\n")
 
     def _finish(self, *, stopped: bool) -> int:
-        from machine.pipeline_report import write_machine_report
+        from munro.machine.pipeline_report import write_machine_report
 
         page = write_machine_report(self.config.path, list(self.phases.values()))
         spent = duration(time.monotonic() - self.began)

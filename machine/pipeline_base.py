@@ -10,19 +10,19 @@ from typing import Any
 
 import click
 
-from base_model.checkpoint import Checkpoint
-from base_model.config import BaseConfig
-from base_model.corpus import worked
-from base_model.machine_base import build_machine_base
-from base_model.machine_corpus import Beginning, BeginningsConfig
-from base_model.phases import train
-from base_model.pretrain import OnMetrics
-from base_model.recipe import PretrainRecipe
-from envs.arithmetic import is_held_out
-from envs.base import Environment
-from envs.config import EnvConfig
-from envs.loader import BadEnvironment, load_config
-from envs.types import Task
+from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.config import BaseConfig
+from munro.base_model.corpus import worked
+from munro.base_model.machine_base import build_machine_base
+from munro.base_model.machine_corpus import Beginning, BeginningsConfig
+from munro.base_model.phases import train
+from munro.base_model.pretrain import OnMetrics
+from munro.base_model.recipe import PretrainRecipe
+from munro.envs.arithmetic import is_held_out
+from munro.envs.base import Environment
+from munro.envs.config import EnvConfig
+from munro.envs.loader import BadEnvironment, load_config
+from munro.envs.types import Task
 
 MOST_TASKS = 4000
 """Of one environment that the base sees the beginnings of."""
@@ -51,7 +51,7 @@ def make_base(orders: Mapping[str, Any], folder: Path, on_progress: OnMetrics) -
 def make_pretrained(
     orders: Mapping[str, Any], folder: Path, on_metrics: Callable[[str, Any], None]
 ) -> Checkpoint:
-    """Train all phases of a pre-training recipe; see `base_model.phases.train`."""
+    """Train all phases of a pre-training recipe; see `munro.base_model.phases.train`."""
     recipe = PretrainRecipe.model_validate(orders["recipe"])
     return train(recipe, folder, on_metrics=on_metrics, note=click.echo)
 

@@ -16,7 +16,7 @@ def run_whole(file: str, dry_run: bool, force: bool) -> None:
 
     What is done is not done again: the same command goes on where it was stopped or killed.
     """
-    from machine.pipeline import plan, run_machine
+    from munro.machine.pipeline import plan, run_machine
 
     if dry_run:
         click.echo(plan(file))

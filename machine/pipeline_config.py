@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from base_model.config import BaseConfig, Config
-from base_model.machine_corpus import BeginningsConfig
+from munro.base_model.config import BaseConfig, Config
+from munro.base_model.machine_corpus import BeginningsConfig
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 

@@ -1,4 +1,4 @@
-"""One phase of a machine, in a process of its own: `python -m machine.pipeline_phase FOLDER`.
+"""One phase of a machine, in a process of its own: `python -m munro.machine.pipeline_phase FOLDER`.
 
 FOLDER holds `phase.json`, what the machine ordered. When all is made, `manifest.json` is written as
 the last thing. The process ends with the machine that started it, however that ends.
@@ -19,10 +19,10 @@ from typing import Any
 
 import click
 
-from machine.files import RunError, write_atomically
-from machine.pipeline_plan import MANIFEST, ORDERS
-from machine.run import RunFolder, versions
-from machine.sentences import is_sentence
+from munro.machine.files import RunError, write_atomically
+from munro.machine.pipeline_plan import MANIFEST, ORDERS
+from munro.machine.run import RunFolder, versions
+from munro.machine.sentences import is_sentence
 
 PATIENCE_S = 30.0
 """For the process of a machine that was killed to let go of its run."""
@@ -71,7 +71,7 @@ def run_phase(folder: Path) -> Made:
 
     Raises:
         Interrupted: it was asked to stop; the next call goes on.
-        Exceptions of `machine.sentences`: told in one line.
+        Exceptions of `munro.machine.sentences`: told in one line.
     """
     raw = json.loads((folder / ORDERS).read_text(encoding="utf-8"))
     orders, began = Orders.read(folder), time.monotonic()
@@ -88,15 +88,15 @@ def run_phase(folder: Path) -> Made:
 
 
 def _base(orders: Orders) -> Made:
-    from machine.pipeline_base import make_base
+    from munro.machine.pipeline_base import make_base
 
     checkpoint = make_base(orders.orders, orders.folder, _progress())
     return {"model": str(checkpoint.path.relative_to(orders.folder))}
 
 
 def _climb(orders: Orders) -> Made:
-    from machine.climb import run_climb
-    from machine.loading import check
+    from munro.machine.climb import run_climb
+    from munro.machine.loading import check
 
     recipe = dict(orders.orders["recipe"]) | {"folder": str(orders.folder.parent)}
     if "model" in orders.paths:
@@ -122,8 +122,8 @@ def _wait_until_free(run: RunFolder) -> None:
 
 
 def _consolidate(orders: Orders) -> Made:
-    from distill.config import DistillConfig
-    from distill.distil import Source, distil
+    from munro.distill.config import DistillConfig
+    from munro.distill.distil import Source, distil
 
     weights = orders.orders["weights"]
     sources = [
@@ -137,13 +137,13 @@ def _consolidate(orders: Orders) -> Made:
 
 
 def _evaluate(orders: Orders) -> Made:
-    from machine.pipeline_scores import score
+    from munro.machine.pipeline_scores import score
 
     return {"scores": score(orders.orders, orders.paths["models"], orders.folder)}
 
 
 def _pretrain(orders: Orders) -> Made:
-    from machine.pipeline_base import make_pretrained
+    from munro.machine.pipeline_base import make_pretrained
 
     tellers: dict[str, Callable[[Any], None]] = {}
 

@@ -15,13 +15,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from base_model.checkpoint import Checkpoint, digest_of
-from base_model.recipe import PretrainRecipe
-from distill.config import CONSOLIDATION, DistillConfig
-from machine.config import RunConfig
-from machine.files import RunError
-from machine.loading import BadConfig, check_as, read_toml
-from machine.pipeline_config import (
+from munro.base_model.checkpoint import Checkpoint, digest_of
+from munro.base_model.recipe import PretrainRecipe
+from munro.distill.config import CONSOLIDATION, DistillConfig
+from munro.machine.config import RunConfig
+from munro.machine.files import RunError
+from munro.machine.loading import BadConfig, check_as, read_toml
+from munro.machine.pipeline_config import (
     AnyPhase,
     BasePhase,
     ClimbPhase,
@@ -30,7 +30,7 @@ from machine.pipeline_config import (
     MachineConfig,
     PretrainPhase,
 )
-from machine.run import difference
+from munro.machine.run import difference
 
 MANIFEST = "manifest.json"
 ORDERS = "phase.json"

@@ -13,7 +13,7 @@ from typing import IO
 
 import click
 
-from machine.console import printable
+from munro.machine.console import printable
 
 LOG = "output.log"
 END_S = 30.0
@@ -32,7 +32,7 @@ class PhaseProcess:
         self.last_word = "it said nothing"
         """The last line that it wrote."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "machine.pipeline_phase", str(folder.resolve())],
+            [sys.executable, "-m", "munro.machine.pipeline_phase", str(folder.resolve())],
             # a pipe that nobody writes to: at its end the process knows that we are gone
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

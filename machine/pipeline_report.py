@@ -11,11 +11,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from machine.console import duration
-from machine.files import write_atomically
-from machine.pipeline_plan import Phase, Standing
-from machine.pipeline_scores_table import Table, table
-from machine.report_page import ASSETS
+from munro.machine.console import duration
+from munro.machine.files import write_atomically
+from munro.machine.pipeline_plan import Phase, Standing
+from munro.machine.pipeline_scores_table import Table, table
+from munro.machine.report_page import ASSETS
 
 PAGE = "report.html"
 RESULTS = "results.json"

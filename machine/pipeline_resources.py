@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from machine.pipeline_config import ClimbPhase, MachineConfig
-from machine.pipeline_plan import Phase
+from munro.machine.pipeline_config import ClimbPhase, MachineConfig
+from munro.machine.pipeline_plan import Phase
 
 CORES_PER_PHASE = 4
 """On a machine without GPUs."""

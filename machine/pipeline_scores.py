@@ -16,14 +16,14 @@ from typing import Any
 
 import click
 
-from envs.problem_set import ProblemSet
-from machine.cluster import start_fleet
-from machine.config import RunConfig
-from machine.evaluate import verdicts
-from machine.files import write_atomically
-from machine.loading import check
-from machine.statistics import pass_at_1
-from rollout.types import Attempt
+from munro.envs.problem_set import ProblemSet
+from munro.machine.cluster import start_fleet
+from munro.machine.config import RunConfig
+from munro.machine.evaluate import verdicts
+from munro.machine.files import write_atomically
+from munro.machine.loading import check
+from munro.machine.statistics import pass_at_1
+from munro.rollout.types import Attempt
 
 RESULTS = "results.json"
 SCRATCH = "scratch-"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from machine.pipeline_plan import Phase
+from munro.machine.pipeline_plan import Phase
 
 CLOSE = 5.0
 """Points within which a model counts as having kept what a specialist can do."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distill.config import PreferenceConfig
-from machine.loading import from_overrides_as
-from rewards.comparisons import read_comparisons
+from munro.distill.config import PreferenceConfig
+from munro.machine.loading import from_overrides_as
+from munro.rewards.comparisons import read_comparisons
 
 if TYPE_CHECKING:
-    from base_model.pretrain import StepMetrics
-    from distill.preference_figures import Figures
+    from munro.base_model.pretrain import StepMetrics
+    from munro.distill.preference_figures import Figures
 
 SETS_AT_ONCE = 64
 
@@ -31,8 +31,8 @@ def run_train(file: str, onto: str, out: str, overrides: Sequence[tuple[str, str
     """
     config = from_overrides_as(PreferenceConfig, overrides)
     comparisons = read_comparisons(file)
-    from base_model.checkpoint import Checkpoint
-    from distill.preference import train_preference
+    from munro.base_model.checkpoint import Checkpoint
+    from munro.distill.preference import train_preference
 
     base = Checkpoint(Path(onto).expanduser()).require()
     trained = train_preference(
@@ -58,7 +58,7 @@ def run_score(model: str, file: str) -> int:
         NotAPreferenceModel: the checkpoint cannot score.
     """
     comparisons = read_comparisons(file, judged=False)
-    from rewards.preference import PreferenceModel
+    from munro.rewards.preference import PreferenceModel
 
     scorer = PreferenceModel.load(model)
     for start in range(0, len(comparisons), SETS_AT_ONCE):

@@ -17,8 +17,8 @@ OVERRIDABLE = {"ignore_unknown_options": True, "allow_extra_args": True}
 @click.pass_context
 def pretrain(context: click.Context, file: str, out: str, dry_run: bool, force: bool) -> None:
     """Train a base model through the phases of FILE, or go on where that stopped."""
-    from machine.cli import overrides_of
-    from machine.pretrain_cmd import run_pretrain
+    from munro.machine.cli import overrides_of
+    from munro.machine.pretrain_cmd import run_pretrain
 
     overrides = overrides_of(context.args)
     sys.exit(run_pretrain(file, out, overrides, dry_run=dry_run, force=force))
@@ -28,6 +28,6 @@ def pretrain(context: click.Context, file: str, out: str, dry_run: bool, force: 
 @click.argument("run")
 def goodput(run: str) -> None:
     """Where the wall-clock of a pre-training in RUN went."""
-    from machine.pretrain_cmd import run_goodput
+    from munro.machine.pretrain_cmd import run_goodput
 
     sys.exit(run_goodput(run))

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import click
 import psutil
 
-from base_model.recipe import PretrainRecipe
-from machine.console import duration
-from machine.files import RunError
-from machine.loading import BadConfig, load_as
-from machine.lock import held_folder
-from machine.pretrain_plan import plan
-from machine.run import difference
+from munro.base_model.recipe import PretrainRecipe
+from munro.machine.console import duration
+from munro.machine.files import RunError
+from munro.machine.loading import BadConfig, load_as
+from munro.machine.lock import held_folder
+from munro.machine.pretrain_plan import plan
+from munro.machine.run import difference
 
 if TYPE_CHECKING:
-    from base_model.run_log import StepMetrics
+    from munro.base_model.run_log import StepMetrics
 
 LINES_OF_A_PHASE = 20
 SHOWN = ("experts/violation/max", "speed/mfu", "evaluation/target")
@@ -34,7 +34,7 @@ def run_pretrain(
     Raises:
         BadConfig: a key is wrong, or the run in the folder was begun with another recipe.
         RunError: another process trains in the folder.
-        Whatever `base_model.phases.train` raises.
+        Whatever `munro.base_model.phases.train` raises.
     """
     recipe = load_as(PretrainRecipe, file, overrides)
     folder = Path(out).expanduser() if out else Path(recipe.folder).expanduser() / recipe.name
@@ -42,9 +42,9 @@ def run_pretrain(
         click.echo(plan(recipe, folder))
         return 0
     _require_same(recipe, folder, force=force)
-    from base_model.launch import launched
-    from base_model.phases import finished, train
-    from base_model.sharding import Ranks
+    from munro.base_model.launch import launched
+    from munro.base_model.phases import finished, train
+    from munro.base_model.sharding import Ranks
 
     began = int(psutil.Process().create_time() * NS)
     if launched():
@@ -68,7 +68,7 @@ def run_goodput(run: str) -> int:
     Raises:
         RunError: there is no such run.
     """
-    from base_model.phases import RECIPE
+    from munro.base_model.phases import RECIPE
 
     folder = Path(run).expanduser()
     if not (folder / RECIPE).is_file():
@@ -106,7 +106,7 @@ class _Progress:
 
 
 def _goodput_table(recipe: PretrainRecipe, folder: Path) -> str:
-    from base_model.goodput import LEDGER, read_goodput
+    from munro.base_model.goodput import LEDGER, read_goodput
 
     ideal = {name: phase.ideal_step_s for name, phase in recipe.phase.items()}
     return read_goodput(folder / LEDGER, ideal_step_s=ideal).table()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from base_model.ladder_plan import short
-from base_model.recipe import PhaseConfig, PretrainRecipe
+from munro.base_model.ladder_plan import short
+from munro.base_model.recipe import PhaseConfig, PretrainRecipe
 
 
 def plan(recipe: PretrainRecipe, folder: Path) -> str:

@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rl.config import SyncConfig
-from rollout.engine import WeightSource
-from rollout.types import Group
+from munro.rl.config import SyncConfig
+from munro.rollout.engine import WeightSource
+from munro.rollout.types import Group
 
 Scores = Sequence[NDArray[np.float32]]
 
@@ -51,7 +51,7 @@ class Receivers(Protocol):
 
 
 class Publisher:
-    """Implements `rl.ports.Publisher`."""
+    """Implements `munro.rl.ports.Publisher`."""
 
     def __init__(
         self,

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import click
 
-from base_model.checkpoint import Checkpoint
-from machine.config import RunConfig
-from machine.loading import BadConfig, check
-from machine.restart import Request, write_request
-from machine.run import RunFolder
+from munro.base_model.checkpoint import Checkpoint
+from munro.machine.config import RunConfig
+from munro.machine.loading import BadConfig, check
+from munro.machine.restart import Request, write_request
+from munro.machine.run import RunFolder
 
 
 def run_rebase(path: str, onto: str) -> int:

@@ -8,16 +8,16 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from machine import picture
-from machine.console import duration
-from machine.files import explained, write_atomically
-from machine.metrics import EVENT
-from machine.report_figures import PHASES, specify
-from machine.report_page import Page, render
-from machine.report_restarts import segments, sentences
-from machine.report_rollouts import sample
-from machine.restart import read_restarts
-from machine.run import RunFolder, RunInfo
+from munro.machine import picture
+from munro.machine.console import duration
+from munro.machine.files import explained, write_atomically
+from munro.machine.metrics import EVENT
+from munro.machine.report_figures import PHASES, specify
+from munro.machine.report_page import Page, render
+from munro.machine.report_restarts import segments, sentences
+from munro.machine.report_rollouts import sample
+from munro.machine.restart import read_restarts
+from munro.machine.run import RunFolder, RunInfo
 
 MOST_STEPS = 1500
 """Points of a curve; a longer run is thinned to means over neighbouring steps."""

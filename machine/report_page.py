@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-ASSETS = resources.files("machine") / "page"
+ASSETS = resources.files("munro.machine") / "page"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

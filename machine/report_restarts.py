@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from machine.restart import Restart
+from munro.machine.restart import Restart
 
 TONES = "acdeg"
 """Of bases; what is held out has another."""

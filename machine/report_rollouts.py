@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rollout.store import RolloutStore, StoreError, field
+from munro.rollout.store import RolloutStore, StoreError, field
 
 MOST_ROWS = 2000
 MOST_FILES = 100

@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from distill.select import steps_in
-from machine.config import RestartConfig, RunConfig
-from machine.files import RunError, write_atomically
-from machine.run import RunFolder
-from rl.state import ClimbState
+from munro.distill.select import steps_in
+from munro.machine.config import RestartConfig, RunConfig
+from munro.machine.files import RunError, write_atomically
+from munro.machine.run import RunFolder
+from munro.rl.state import ClimbState
 
 REQUEST = "rebase.json"
 

@@ -15,6 +15,6 @@ def rebase(run: str, onto: str) -> None:
 
     A running climb does so after its present step, a stopped one when it is started again.
     """
-    from machine.rebase import run_rebase
+    from munro.machine.rebase import run_rebase
 
     sys.exit(run_rebase(run, onto))

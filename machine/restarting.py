@@ -7,16 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from base_model.checkpoint import CheckpointError
-from distill.config import DistillConfig
-from distill.distil import Source, distil
-from distill.prepare import Account
-from machine.config import RunConfig
-from machine.console import Console
-from machine.interrupt import Interrupt
-from machine.loading import BadConfig
-from machine.rebase import refuse_foreign
-from machine.restart import (
+from munro.base_model.checkpoint import CheckpointError
+from munro.distill.config import DistillConfig
+from munro.distill.distil import Source, distil
+from munro.distill.prepare import Account
+from munro.machine.config import RunConfig
+from munro.machine.console import Console
+from munro.machine.interrupt import Interrupt
+from munro.machine.loading import BadConfig
+from munro.machine.rebase import refuse_foreign
+from munro.machine.restart import (
     Plan,
     Request,
     Restart,
@@ -26,10 +26,10 @@ from machine.restart import (
     read_request,
     read_restarts,
 )
-from machine.run import RunFolder
-from machine.start import Start, restarted
-from rl.journal import Journal
-from rl.state import ClimbState
+from munro.machine.run import RunFolder
+from munro.machine.start import Start, restarted
+from munro.rl.journal import Journal
+from munro.rl.state import ClimbState
 
 
 class Restarts:
@@ -49,7 +49,7 @@ class Restarts:
         self._known_good: Request | None = None
 
     def due(self, state: ClimbState) -> Plan | None:
-        """The distillation to make now, or None; see `machine.restart.due`."""
+        """The distillation to make now, or None; see `munro.machine.restart.due`."""
         return due(
             self._config,
             state,

@@ -31,9 +31,9 @@ from typing import Any
 
 import tomli_w
 
-from machine.files import RunError, explained, write_atomically
-from machine.lock import held, holder
-from machine.metrics import MetricsLog
+from munro.machine.files import RunError, explained, write_atomically
+from munro.machine.lock import held, holder
+from munro.machine.metrics import MetricsLog
 
 __all__ = ["RunError", "RunFolder", "RunInfo", "Status", "difference", "versions"]
 
@@ -73,7 +73,7 @@ class RunInfo:
     """Steps after which the run was taken up again. Kept out of the metrics, which a resumed run
     shares line for line with an uninterrupted one."""
     restarts: tuple[Mapping[str, Any], ...] = ()
-    """Distillations that the climb went on from, as `machine.restart.Restart` has them."""
+    """Distillations that the climb went on from, as `munro.machine.restart.Restart` has them."""
     started: str = ""
     """ISO 8601, UTC."""
     updated: str = ""

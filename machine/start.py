@@ -9,12 +9,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from base_model.checkpoint import Checkpoint
-from machine.config import RunConfig
-from machine.loading import BadConfig
-from machine.restart import Restart, read_restarts
-from machine.run import RunFolder, Status, difference
-from rl.state import ClimbState
+from munro.base_model.checkpoint import Checkpoint
+from munro.machine.config import RunConfig
+from munro.machine.loading import BadConfig
+from munro.machine.restart import Restart, read_restarts
+from munro.machine.run import RunFolder, Status, difference
+from munro.rl.state import ClimbState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,7 @@ def restarted(run: RunFolder, restart: Restart) -> Start:
 
 
 def _go_back(run: RunFolder, step: int) -> None:
-    from rollout.store import RolloutStore
+    from munro.rollout.store import RolloutStore
 
     run.resume(step)
     RolloutStore(run.rollouts).drop_after(step)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from machine.console import duration
-from machine.run import RunFolder
-from rollout.waits import ProcessWaits, read_waits
+from munro.machine.console import duration
+from munro.machine.run import RunFolder
+from munro.rollout.waits import ProcessWaits, read_waits
 
 
 def describe(path: Path) -> str:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from machine.files import explained
+from munro.machine.files import explained
 
 Name = Literal["tensorboard", "wandb"]
 

@@ -7,23 +7,23 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from machine.console import duration
+from munro.machine.console import duration
 
 if TYPE_CHECKING:
-    from base_model.ladder_plan import Plan
-    from base_model.results import TrainedRun
-    from base_model.rungs import Progress, Setting
+    from munro.base_model.ladder_plan import Plan
+    from munro.base_model.results import TrainedRun
+    from munro.base_model.rungs import Progress, Setting
 
 
 def watched(
     planned: Sequence[Plan], setting: Setting, say: Callable[[str], None]
 ) -> list[TrainedRun]:
-    """`base_model.rungs.train_all`, shown.
+    """`munro.base_model.rungs.train_all`, shown.
 
     Raises:
         RungFailed: some trainings failed.
     """
-    from base_model.rungs import train_all
+    from munro.base_model.rungs import train_all
 
     before = [plan for plan in planned if setting.result(plan) is not None]
     if before:
@@ -39,7 +39,7 @@ def _with_bars(planned: Sequence[Plan], setting: Setting) -> list[TrainedRun]:
     from rich import progress as rich_progress
     from rich.console import Console
 
-    from base_model.rungs import train_all
+    from munro.base_model.rungs import train_all
 
     console = Console(stderr=True)
     columns = (

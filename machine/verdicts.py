@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from base_model.comparison import Column, Comparison, CostKind, Flip
-from base_model.results import ONLY_LOSS
-from base_model.scaling import Gain, Interval, Trend
+from munro.base_model.comparison import Column, Comparison, CostKind, Flip
+from munro.base_model.results import ONLY_LOSS
+from munro.base_model.scaling import Gain, Interval, Trend
 
 NAMES: dict[CostKind, str] = {"flops": "EG_FLOPs", "seconds": "EG_Time"}
 COSTS: dict[CostKind, str] = {"flops": "training FLOPs", "seconds": "training seconds"}

@@ -1,7 +1,7 @@
 """How well an attempt did: verifiers, penalties, and how they combine. Usable as a library.
 
 Importing this room is cheap: its names are looked up when they are first used, and SymPy is only
-ever imported inside the worker processes of `rewards.math`.
+ever imported inside the worker processes of `munro.rewards.math`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rewards.compose import RewardBreakdown
-    from rewards.config import RewardsConfig
-    from rewards.errors import EpisodeError, GraderError, SandboxError
-    from rewards.math import MathVerifier
-    from rewards.types import Grade
-    from rewards.workers import WorkerPool
+    from munro.rewards.compose import RewardBreakdown
+    from munro.rewards.config import RewardsConfig
+    from munro.rewards.errors import EpisodeError, GraderError, SandboxError
+    from munro.rewards.math import MathVerifier
+    from munro.rewards.types import Grade
+    from munro.rewards.workers import WorkerPool
 
 __all__ = [
     "EpisodeError",
@@ -29,18 +29,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "EpisodeError": "rewards.errors",
-    "Grade": "rewards.types",
-    "GraderError": "rewards.errors",
-    "MathVerifier": "rewards.math",
-    "RewardBreakdown": "rewards.compose",
-    "RewardsConfig": "rewards.config",
-    "SandboxError": "rewards.errors",
-    "WorkerPool": "rewards.workers",
+    "EpisodeError": "munro.rewards.errors",
+    "Grade": "munro.rewards.types",
+    "GraderError": "munro.rewards.errors",
+    "MathVerifier": "munro.rewards.math",
+    "RewardBreakdown": "munro.rewards.compose",
+    "RewardsConfig": "munro.rewards.config",
+    "SandboxError": "munro.rewards.errors",
+    "WorkerPool": "munro.rewards.workers",
 }
 
 
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
-        raise AttributeError(f"module 'rewards' has no attribute {name!r}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

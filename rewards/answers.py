@@ -1,7 +1,7 @@
 """The text of an answer: finding it in a reply, cleaning it, and the cases that need no algebra.
 
 Everything here is linear in its input and bounded; nothing evaluates. What these rules cannot
-decide goes to `rewards.equivalence` in a child process.
+decide goes to `munro.rewards.equivalence` in a child process.
 """
 
 from __future__ import annotations

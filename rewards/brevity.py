@@ -5,8 +5,8 @@ Give it the last word, or a gate before it: as a term of a sum it pays for sayin
 
 from __future__ import annotations
 
-from rewards.kinds import Grader, Item
-from rewards.types import Grade
+from munro.rewards.kinds import Grader, Item
+from munro.rewards.types import Grade
 
 UNITS = ("characters", "words", "tokens")
 

@@ -22,15 +22,15 @@ from uuid import uuid4
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
-from rewards import service
-from rewards.config import PoolConfig, RewardsConfig, ServiceConfig
-from rewards.errors import GraderError
-from rewards.judge_config import JudgeConfig
-from rewards.kinds import Item, check_item
-from rewards.meter import merged
-from rewards.service import Options
-from rewards.setup import configure
-from rewards.types import Grade
+from munro.rewards import service
+from munro.rewards.config import PoolConfig, RewardsConfig, ServiceConfig
+from munro.rewards.errors import GraderError
+from munro.rewards.judge_config import JudgeConfig
+from munro.rewards.kinds import Item, check_item
+from munro.rewards.meter import merged
+from munro.rewards.service import Options
+from munro.rewards.setup import configure
+from munro.rewards.types import Grade
 
 TRIES = 2
 SLACK_S = 30.0
@@ -107,7 +107,7 @@ class Graders:
         """Wait until all of them are placed and up.
 
         Raises:
-            GraderError: one is not; the cluster may lack what `rewards.service` asks for.
+            GraderError: one is not; the cluster may lack what `munro.rewards.service` asks for.
         """
         references = [actor.pid.remote() for actor in self.actors]
         up, _ = ray.wait(references, num_returns=len(references), timeout=deadline_s)
@@ -136,7 +136,7 @@ class Graders:
 
 
 class RemoteService:
-    """A `rewards.service.Service` over grading actors. Safe to use from many threads."""
+    """A `munro.rewards.service.Service` over grading actors. Safe to use from many threads."""
 
     def __init__(self, known_as: Sequence[str], config: ServiceConfig) -> None:
         """

@@ -4,8 +4,8 @@
 
 The verdict is made where the program cannot reach. Expected outputs and values are compared in this
 process and never enter the program's sandbox; test source runs in a sandbox of its own and meets
-the program only through calls with plain data (`rewards.code_relay`). So exiting early, printing
-what a harness prints, or patching whatever shares its process gains a program nothing.
+the program only through calls with plain data (`munro.rewards.code_relay`). So exiting early,
+printing what a harness prints, or patching whatever shares its process gains a program nothing.
 
 What a program does wrong is a grade with a reason. A sandbox that fails is `SandboxError`; tests
 that are broken by themselves are `GraderError`.
@@ -21,16 +21,24 @@ from hashlib import blake2b
 from types import TracebackType
 from typing import Literal
 
-from rewards import sandbox
-from rewards.cache import Cache
-from rewards.code_extract import completed, extract
-from rewards.code_runs import NotCompiled, Result, Runner, prepared, run_call, run_case, run_check
-from rewards.code_tests import Call, Case, Check, Test, from_data, is_unicode
-from rewards.config import RewardsConfig
-from rewards.errors import GraderError
-from rewards.languages import LANGUAGES, Language, language_of, missing
-from rewards.sandbox.types import Limits, Sandbox
-from rewards.types import Grade
+from munro.rewards import sandbox
+from munro.rewards.cache import Cache
+from munro.rewards.code_extract import completed, extract
+from munro.rewards.code_runs import (
+    NotCompiled,
+    Result,
+    Runner,
+    prepared,
+    run_call,
+    run_case,
+    run_check,
+)
+from munro.rewards.code_tests import Call, Case, Check, Test, from_data, is_unicode
+from munro.rewards.config import RewardsConfig
+from munro.rewards.errors import GraderError
+from munro.rewards.languages import LANGUAGES, Language, language_of, missing
+from munro.rewards.sandbox.types import Limits, Sandbox
+from munro.rewards.types import Grade
 
 __all__ = [
     "LANGUAGES",

@@ -66,7 +66,7 @@ def _near(written: bytes, expected: bytes, tolerance: float) -> bool:
 
 
 def same_value(returned: Any, expected: Any, tolerance: float = 0.0) -> bool:
-    """Compare two values in the encoding of `rewards.code_encoding`, before it is undone.
+    """Compare two values in the encoding of `munro.rewards.code_encoding`, before it is undone.
 
     As Python's `==`, save that a list equals a tuple of equal items (JSON cannot tell them apart),
     that nan equals nan, and that items of sets and keys of dicts are compared with their types.

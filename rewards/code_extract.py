@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass, field
 
-from rewards.languages import language_of
+from munro.rewards.languages import language_of
 
 FENCES = ("```", "~~~")
 

@@ -15,7 +15,7 @@ import types
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
-from rewards.code_encoding import NotPlain, dumps, loads
+from munro.rewards.code_encoding import NotPlain, dumps, loads
 
 MOST_MESSAGE_CHARS = 500
 

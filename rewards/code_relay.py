@@ -21,10 +21,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rewards.code_encoding import dumps, parse
-from rewards.code_tests import Check
-from rewards.errors import GraderError, SandboxError
-from rewards.sandbox.types import Limits, Outcome, Sandbox
+from munro.rewards.code_encoding import dumps, parse
+from munro.rewards.code_tests import Check
+from munro.rewards.errors import GraderError, SandboxError
+from munro.rewards.sandbox.types import Limits, Outcome, Sandbox
 
 MARGIN_S = 5.0
 """Wall seconds that the tests may outlive the program by."""
@@ -39,7 +39,7 @@ def script(side: str) -> str:
     """The source of one side, whole in itself: "program" or "test"."""
     here = Path(__file__).parent
     modules = {
-        f"rewards.{name}": (here / f"{name}.py").read_text()
+        f"munro.rewards.{name}": (here / f"{name}.py").read_text()
         for name in ("code_encoding", f"code_{side}_side")
     }
     return (

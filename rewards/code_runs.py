@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-from rewards.code_compare import same_output, same_value
-from rewards.code_encoding import dumps, encode, parse
-from rewards.code_relay import Relay, not_loaded, one_line, script
-from rewards.code_tests import Call, Case, Check
-from rewards.errors import GraderError
-from rewards.languages import Language
-from rewards.sandbox.types import Files, Limits, Outcome, Sandbox
+from munro.rewards.code_compare import same_output, same_value
+from munro.rewards.code_encoding import dumps, encode, parse
+from munro.rewards.code_relay import Relay, not_loaded, one_line, script
+from munro.rewards.code_tests import Call, Case, Check
+from munro.rewards.errors import GraderError
+from munro.rewards.languages import Language
+from munro.rewards.sandbox.types import Files, Limits, Outcome, Sandbox
 
 COMPILE_LIMITS = Limits(
     cpu_s=60, wall_s=90, memory_mb=4096, processes=128, open_files=1024, disk_mb=512

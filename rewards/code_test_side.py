@@ -19,7 +19,7 @@ import types
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
-from rewards.code_encoding import NotPlain, dumps, loads
+from munro.rewards.code_encoding import NotPlain, dumps, loads
 
 FROM_PROGRAM = "_munro_from_program"
 

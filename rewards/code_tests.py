@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from rewards.code_compare import Comparison
-from rewards.code_encoding import NotPlain, dumps
-from rewards.sandbox.types import Files
+from munro.rewards.code_compare import Comparison
+from munro.rewards.code_encoding import NotPlain, dumps
+from munro.rewards.sandbox.types import Files
 
 COMPARISONS = ("exact", "whitespace", "float")
 

@@ -4,8 +4,8 @@
     rewards    R_task of each attempt, once all that is needed is there
     verdict    whether an attempt passes, which pass rates count
 
-The tree (`rewards.tree`) says how. What it gives is R_task of Eq. 10 of the MAI-Thinking-1 report;
-the penalties of that equation stay apart (`rewards.compose`).
+The tree (`munro.rewards.tree`) says how. What it gives is R_task of Eq. 10 of the MAI-Thinking-1
+report; the penalties of that equation stay apart (`munro.rewards.compose`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from statistics import pstdev
 from typing import Any
 
-from rewards.tree import LEVELS, Gated, Lexicographic, Severity, Sum, children
+from munro.rewards.tree import LEVELS, Gated, Lexicographic, Severity, Sum, children
 
 SLACK = 1e-9
 """By which rounding may carry a part out of its range."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rewards.config import RewardsConfig
-from rewards.types import Grade
+from munro.rewards.config import RewardsConfig
+from munro.rewards.types import Grade
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +47,9 @@ def compose(
 
     Args:
         grade: the grader's judgement.
-        language: `rewards.language.consistency` of the chain of thought.
-        length: `rewards.length.penalty` of the response, or `rewards.length.alp`.
-        repetition: `rewards.repetition.share` of the response.
+        language: `munro.rewards.language.consistency` of the chain of thought.
+        length: `munro.rewards.length.penalty` of the response, or `munro.rewards.length.alp`.
+        repetition: `munro.rewards.repetition.share` of the response.
         truncation: 1 where a limit cut the response short.
         config: the weights.
     """

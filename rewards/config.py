@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from rewards.kinds import kind_of
+from munro.rewards.kinds import kind_of
 
 
 class Config(BaseModel):

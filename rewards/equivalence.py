@@ -1,11 +1,12 @@
-"""Are two answers the same mathematics? Runs inside a killable child, for `rewards.math`.
+"""Are two answers the same mathematics? Runs inside a killable child, for `munro.rewards.math`.
 
 Math-Verify does the work, and only its grammar-based half. Its other half, `ExprExtractionConfig`,
 reads plain text with SymPy's `parse_expr`, which ends in Python's `eval`; it is not used at all
-(`rewards.plain` writes plain text as LaTeX first). Within the LaTeX half SymPy still evaluates a
-little text of its own making (`Number("12")` becomes the source `Integer (12 )`). `prepare` lets
-exactly that through and refuses any other code at the moment SymPy's reader would run it. A check
-during which something was refused ends in PermissionError, whatever the libraries made of it.
+(`munro.rewards.plain` writes plain text as LaTeX first). Within the LaTeX half SymPy still
+evaluates a little text of its own making (`Number("12")` becomes the source `Integer (12 )`).
+`prepare` lets exactly that through and refuses any other code at the moment SymPy's reader would
+run it. A check during which something was refused ends in PermissionError, whatever the libraries
+made of it.
 
 Time and memory are the parent's affair: nothing here is bounded, and Math-Verify's own time-outs,
 which need the main thread and Python signals, are switched off.
@@ -22,7 +23,7 @@ from typing import Any
 import math_verify
 from math_verify.parser import LatexExtractionConfig
 
-from rewards.plain import to_latex
+from munro.rewards.plain import to_latex
 
 # what SymPy's reader runs before each text, and the only names that its rewriting of a number uses
 SETUP = compile("from sympy import *", "<string>", "exec")

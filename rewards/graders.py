@@ -15,14 +15,15 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from rewards.config import RewardsConfig, SandboxConfig
-from rewards.errors import EpisodeError
-from rewards.kinds import STRETCH, Grader, Item
-from rewards.types import Grade
+from munro.rewards.config import RewardsConfig, SandboxConfig
+from munro.rewards.errors import EpisodeError
+from munro.rewards.kinds import STRETCH, Grader, Item
+from munro.rewards.types import Grade
 
 
 def grade_in_child(factory: str, options: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:
-    """What a child process of `rewards.service` runs: a grade or a failure, as JSON can say it."""
+    """What a child process of `munro.rewards.service` runs: a grade or a failure, as JSON can say
+    it."""
     try:
         grade = _grader(factory, json.dumps(options, sort_keys=True)).grade(item)
     except (EpisodeError, ValueError) as failure:
@@ -38,7 +39,7 @@ def _grader(factory: str, options: str) -> Grader:
 
 
 class MathGrader(Grader):
-    """`rewards.math`, with killable processes of its own."""
+    """`munro.rewards.math`, with killable processes of its own."""
 
     def __init__(
         self, workers: int = 2, timeout_s: float = 5.0, memory_mb: int = 1024, judge: str = ""
@@ -50,8 +51,8 @@ class MathGrader(Grader):
             memory_mb: of one checking process, MiB.
             judge: name of a configured judge, asked where no rule decides; nobody unless given.
         """
-        from rewards.judge import named
-        from rewards.math import MathVerifier
+        from munro.rewards.judge import named
+        from munro.rewards.math import MathVerifier
 
         config = RewardsConfig(workers=workers, timeout_s=STRETCH * timeout_s, memory_mb=memory_mb)
         self._verifier = MathVerifier(
@@ -69,7 +70,7 @@ class MathGrader(Grader):
 
 
 class ProgramGrader(Grader):
-    """`rewards.code`, with a sandbox of its own."""
+    """`munro.rewards.code`, with a sandbox of its own."""
 
     def __init__(
         self,
@@ -81,14 +82,14 @@ class ProgramGrader(Grader):
         """
         Args:
             workers: tests run at the same moment.
-            sandbox: keys of `rewards.sandbox` in the TOML: back end and limits.
+            sandbox: keys of `munro.rewards.sandbox` in the TOML: back end and limits.
             reward: 1 for all tests passed, or the share of them.
             run_all: go on after the first failure.
 
         Raises:
             ValueError: a key of `sandbox` is wrong.
         """
-        from rewards.code import CodeGrader
+        from munro.rewards.code import CodeGrader
 
         try:
             box = SandboxConfig.model_validate(dict(sandbox or {}))
@@ -102,7 +103,7 @@ class ProgramGrader(Grader):
 
     def grade(self, item: Item) -> Grade:
         """Take the program out of the response and run the tests."""
-        from rewards.code import completed, extract, from_data
+        from munro.rewards.code import completed, extract, from_data
 
         language = item.get("language", "python")
         program = extract(item["response"], language)
@@ -123,7 +124,7 @@ class ProgramGrader(Grader):
 
 
 class PreferenceGrader(Grader):
-    """`rewards.preference`: how a response stands beside others to the same prompt."""
+    """`munro.rewards.preference`: how a response stands beside others to the same prompt."""
 
     def __init__(self, model: str, base_url: str = "", device: str = "") -> None:
         """
@@ -135,7 +136,7 @@ class PreferenceGrader(Grader):
         Raises:
             ValueError: the checkpoint cannot score.
         """
-        from rewards.preference import PreferenceModel
+        from munro.rewards.preference import PreferenceModel
 
         self._lock = threading.Lock()
         if base_url:

@@ -34,15 +34,15 @@ from statistics import fmean
 from types import TracebackType
 from typing import Any, TypeVar
 
-from rewards import judge_prompts as ask
-from rewards.errors import GraderError
-from rewards.judge_config import JudgeConfig
-from rewards.judge_desk import Desk
-from rewards.judge_fence import addresses_judge, clip, defuse
-from rewards.judge_prompts import Engagement, Prompt, V
-from rewards.judge_rubric import fill
-from rewards.judge_server import check_checkpoint, special_texts
-from rewards.types import Grade
+from munro.rewards import judge_prompts as ask
+from munro.rewards.errors import GraderError
+from munro.rewards.judge_config import JudgeConfig
+from munro.rewards.judge_desk import Desk
+from munro.rewards.judge_fence import addresses_judge, clip, defuse
+from munro.rewards.judge_prompts import Engagement, Prompt, V
+from munro.rewards.judge_rubric import fill
+from munro.rewards.judge_server import check_checkpoint, special_texts
+from munro.rewards.types import Grade
 
 __all__ = ["Engagement", "Judge", "JudgeConfig", "close", "configure", "named"]
 
@@ -157,7 +157,7 @@ class Judge:
             question: what was asked.
             response: what is judged.
             criteria: atomic ones; "{name}" in them stands for a field. Check them beforehand with
-                `rewards.judge_rubric.check`.
+                `munro.rewards.judge_rubric.check`.
             fields: values for those names.
 
         Raises:

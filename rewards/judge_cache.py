@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from rewards.errors import GraderError
+from munro.rewards.errors import GraderError
 
 FILE = "verdicts.sqlite"
 BUSY_S = 30.0

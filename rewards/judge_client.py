@@ -29,11 +29,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from rewards.errors import GraderError
-from rewards.judge_cache import VerdictCache
-from rewards.judge_config import JudgeConfig
-from rewards.judge_fence import defuse, new_code
-from rewards.judge_prompts import REPAIR, Prompt, V
+from munro.rewards.errors import GraderError
+from munro.rewards.judge_cache import VerdictCache
+from munro.rewards.judge_config import JudgeConfig
+from munro.rewards.judge_fence import defuse, new_code
+from munro.rewards.judge_prompts import REPAIR, Prompt, V
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from rewards.config import Config
+from munro.rewards.config import Config
 
 Weight = Annotated[float, Field(ge=0, le=1)]
 

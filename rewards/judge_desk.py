@@ -14,12 +14,12 @@ import threading
 from collections import Counter
 from contextlib import suppress
 
-from rewards import judge_server
-from rewards.errors import GraderError
-from rewards.judge_client import Endpoint, JudgeClient
-from rewards.judge_config import JudgeConfig
-from rewards.judge_prompts import Prompt, V
-from rewards.judge_server import JudgeServer
+from munro.rewards import judge_server
+from munro.rewards.errors import GraderError
+from munro.rewards.judge_client import Endpoint, JudgeClient
+from munro.rewards.judge_config import JudgeConfig
+from munro.rewards.judge_prompts import Prompt, V
+from munro.rewards.judge_server import JudgeServer
 
 SERVED_NOTES_CHARS = 600
 

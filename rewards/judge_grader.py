@@ -1,4 +1,5 @@
-"""A judge as one of the named graders (`rewards.kinds`): an item in, one kind of judgement out.
+"""A judge as one of the named graders (`munro.rewards.kinds`): an item in, one kind of judgement
+out.
 
     equivalence, honesty   item: answer (the reference), question
     scale                  item: question, guide
@@ -19,11 +20,11 @@ from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
 
-from rewards import judge_rubric
-from rewards.judge import Engagement, Judge, JudgeConfig, named
-from rewards.judge_fence import addresses_judge
-from rewards.kinds import Grader, Item
-from rewards.types import Grade
+from munro.rewards import judge_rubric
+from munro.rewards.judge import Engagement, Judge, JudgeConfig, named
+from munro.rewards.judge_fence import addresses_judge
+from munro.rewards.kinds import Grader, Item
+from munro.rewards.types import Grade
 
 Ask = Literal["equivalence", "scale", "rubric", "honesty", "policy"]
 

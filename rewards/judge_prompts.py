@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
 
-from rewards.judge_fence import fence
+from munro.rewards.judge_fence import fence
 
 
 class Verdict(BaseModel):

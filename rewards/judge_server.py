@@ -28,8 +28,8 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from rewards.errors import GraderError
-from rewards.judge_config import JudgeServerConfig
+from munro.rewards.errors import GraderError
+from munro.rewards.judge_config import JudgeServerConfig
 
 KEEPER = Path(__file__).with_name("judge_server_child.py")
 SERVED_NAME = "judge"

@@ -1,8 +1,8 @@
 """The graders that have a name: what each is given, and where it is made. The only such table.
 
 A grader takes an item, which is a response with what it is graded against as JSON can say it, and
-returns a `Grade`. One name serves `munro grade --kind NAME`, the service (`rewards.service`), and
-graders that a TOML file names. A new kind is one entry in `KINDS` and one small class.
+returns a `Grade`. One name serves `munro grade --kind NAME`, the service (`munro.rewards.service`),
+and graders that a TOML file names. A new kind is one entry in `KINDS` and one small class.
 
     with make("math") as grader:
         grader.grade({"response": "<answer>2/4</answer>", "answer": "0.5"})
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from rewards.types import Grade
+from munro.rewards.types import Grade
 
 Item = Mapping[str, Any]
 """A response and what it is graded against, by the field names of its kind; JSON-like."""
@@ -70,7 +70,7 @@ class Kind:
     Example:
         Kind(
             summary="the final answer, as mathematics",
-            factory="rewards.graders:MathGrader",
+            factory="munro.rewards.graders:MathGrader",
             fields={"answer": Field(what="the reference")},
         )
     """
@@ -84,7 +84,8 @@ class Kind:
     in_process: bool = False
     """The grader runs in threads of the service's process: it keeps what is dangerous in killable
     processes of its own, or waits for others most of the time. False runs all of it in sealed
-    child processes (`rewards.workers`), which start no processes, open no sockets and write no
+    child processes (`munro.rewards.workers`), which start no processes, open no sockets and write
+    no
     files."""
     workers: int = 2
     """Gradings at the same moment."""
@@ -103,7 +104,7 @@ RESPONSE = Field(what="what the model wrote")
 KINDS: dict[str, Kind] = {
     "math": Kind(
         summary="the final answer, compared as mathematics with a reference",
-        factory="rewards.graders:MathGrader",
+        factory="munro.rewards.graders:MathGrader",
         fields={
             "answer": Field(what="the reference answer", types=(str, int, float)),
             "question": Field(what="what was asked, for a judge to read", is_required=False),
@@ -113,7 +114,7 @@ KINDS: dict[str, Kind] = {
     ),
     "code": Kind(
         summary="the program in the response, run against tests in a sandbox",
-        factory="rewards.graders:ProgramGrader",
+        factory="munro.rewards.graders:ProgramGrader",
         fields={
             "tests": Field(
                 what='a list such as [{"stdin": "1 2", "stdout": "3"}], or with function, args and '
@@ -130,7 +131,7 @@ KINDS: dict[str, Kind] = {
     ),
     "instructions": Kind(
         summary="instructions that a program can check, IFEval's and others",
-        factory="rewards.instructions.grader:InstructionsGrader",
+        factory="munro.rewards.instructions.grader:InstructionsGrader",
         fields={
             "instructions": Field(
                 what='a list such as [{"id": "punctuation:no_comma"}], with kwargs where it needs '
@@ -148,7 +149,7 @@ KINDS: dict[str, Kind] = {
     ),
     "judge": Kind(
         summary="an LLM judge: equivalence, scale, rubric, honesty or policy",
-        factory="rewards.judge_grader:JudgeGrader",
+        factory="munro.rewards.judge_grader:JudgeGrader",
         fields={
             "question": Field(what="what was asked", is_required=False),
             "answer": Field(what="the reference, for equivalence and honesty", is_required=False),
@@ -164,7 +165,7 @@ KINDS: dict[str, Kind] = {
     ),
     "preference": Kind(
         summary="a preference model, which reads a response beside others",
-        factory="rewards.graders:PreferenceGrader",
+        factory="munro.rewards.graders:PreferenceGrader",
         fields={
             "prompt": Field(what="what was asked"),
             "others": Field(
@@ -179,7 +180,7 @@ KINDS: dict[str, Kind] = {
     ),
     "judge_preference": Kind(
         summary="an LLM judge that compares a response with others",
-        factory="rewards.judge_grader:JudgePreferenceGrader",
+        factory="munro.rewards.judge_grader:JudgePreferenceGrader",
         fields={
             "question": Field(what="what was asked; or prompt", is_required=False),
             "others": Field(
@@ -193,12 +194,12 @@ KINDS: dict[str, Kind] = {
     ),
     "brevity": Kind(
         summary="shorter is better: 1 for nothing, 0 at a length of your choice",
-        factory="rewards.brevity:BrevityGrader",
+        factory="munro.rewards.brevity:BrevityGrader",
         in_process=True,
     ),
     "length_range": Kind(
         summary="-1 for a length outside what is usual in its context (munro lengths)",
-        factory="rewards.length_range:LengthRangeGrader",
+        factory="munro.rewards.length_range:LengthRangeGrader",
         in_process=True,
     ),
 }

@@ -2,8 +2,8 @@
 
 Mixed-language thoughts come together with spikes in the log-prob gap between trainer and engine.
 The report names no detector. This one counts words by script, by spelling, and in runs by the
-frequency lists of `rewards.wordlists`; it is in one place, `num_foreign_words`. It prefers to miss
-a foreign word over punishing an English one: `benchmarks/language.py` measures both.
+frequency lists of `munro.rewards.wordlists`; it is in one place, `num_foreign_words`. It prefers to
+miss a foreign word over punishing an English one: `benchmarks/language.py` measures both.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from rewards import wordlists
+from munro.rewards import wordlists
 
 CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]{1,200}`", re.DOTALL)
 FORMULA = re.compile(

@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rewards.brevity import UNITS, measure
-from rewards.kinds import Grader, Item
-from rewards.types import Grade
+from munro.rewards.brevity import UNITS, measure
+from munro.rewards.kinds import Grader, Item
+from munro.rewards.types import Grade
 
 LEAST_SAMPLES = 4
 """References of a context that make a range; with fewer, the range over all contexts holds."""

@@ -10,8 +10,8 @@ Nothing that a model wrote is evaluated. Numbers, choice letters and words are d
 regular expressions and exact fractions. The rest is parsed by the ANTLR grammar of
 latex2sympy2_extended and compared by Math-Verify, in a child process with limits on wall time, CPU
 time and memory. Math-Verify's reader of plain text is left out because it ends in `eval`;
-`rewards.plain` writes plain text as LaTeX instead, and `rewards.equivalence` makes the child refuse
-`eval` altogether (see there).
+`munro.rewards.plain` writes plain text as LaTeX instead, and `munro.rewards.equivalence` makes the
+child refuse `eval` altogether (see there).
 
 A check that runs out of time or memory, or crashes its child, is the answer's fault: failed, with
 that reason. A reference answer that cannot be read is ours: `GraderError`. Where a judge is
@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
 
-from rewards.answers import (
+from munro.rewards.answers import (
     MAX_ANSWER_CHARS,
     MAX_DEPTH,
     clean,
@@ -40,21 +40,21 @@ from rewards.answers import (
     extract,
     leaves_open,
 )
-from rewards.config import RewardsConfig
-from rewards.errors import GraderError
-from rewards.types import Grade
-from rewards.workers import Status, WorkerPool
+from munro.rewards.config import RewardsConfig
+from munro.rewards.errors import GraderError
+from munro.rewards.types import Grade
+from munro.rewards.workers import Status, WorkerPool
 
 __all__ = ["MathVerifier", "close", "configure", "extract", "verify", "verify_group"]
 
-CHECK = "rewards.equivalence:check"
-PREPARE = "rewards.equivalence:prepare"
+CHECK = "munro.rewards.equivalence:check"
+PREPARE = "munro.rewards.equivalence:prepare"
 
 _Answer = tuple[str, str]
 
 
 class EquivalenceJudge(Protocol):
-    """Who is asked where no rule decides; `rewards.judge.Judge` is one."""
+    """Who is asked where no rule decides; `munro.rewards.judge.Judge` is one."""
 
     def equivalent(self, question: str, reference: str, responses: Sequence[str]) -> list[Grade]:
         """Whether each response means the same as the reference. Blocks."""

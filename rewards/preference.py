@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rewards.preference_format import (
+from munro.rewards.preference_format import (
     DEFAULT_CANDIDATES,
     Limits,
     Pieces,
@@ -34,10 +34,10 @@ from rewards.preference_format import (
     max_length,
     rotations,
 )
-from rewards.types import Grade
+from munro.rewards.types import Grade
 
 if TYPE_CHECKING:
-    from rewards.judge_config import JudgeServerConfig
+    from munro.rewards.judge_config import JudgeServerConfig
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class PreferenceModel:
         Raises:
             NotAPreferenceModel: it is no checkpoint, or one that cannot score.
         """
-        from rewards.preference_scorers import LocalScorer, load_model, load_tokenizer
+        from munro.rewards.preference_scorers import LocalScorer, load_model, load_tokenizer
 
         folder = Path(path).expanduser()
         tokenizer = load_tokenizer(folder)
@@ -115,7 +115,7 @@ class PreferenceModel:
         Raises:
             NotAPreferenceModel: the folder is no checkpoint, or one that cannot score.
         """
-        from rewards.preference_scorers import EndpointScorer, load_config, load_tokenizer
+        from munro.rewards.preference_scorers import EndpointScorer, load_config, load_tokenizer
 
         folder = Path(tokenizer).expanduser()
         limits = _limits(folder, max_length(load_config(folder)))
@@ -140,8 +140,8 @@ class PreferenceModel:
             GraderError: the server did not start, or not in time.
             NotAPreferenceModel: it is no checkpoint, or one that cannot score.
         """
-        from rewards import judge_config, judge_server
-        from rewards.preference_scorers import require_checkpoint
+        from munro.rewards import judge_config, judge_server
+        from munro.rewards.preference_scorers import require_checkpoint
 
         require_checkpoint(Path(path).expanduser())
         config = server or judge_config.JudgeServerConfig()

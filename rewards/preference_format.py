@@ -2,7 +2,7 @@
 
     c <sep> y_1 <sep> ... y_k <sep>
 
-Everything here is about tokens; the model is in `rewards.preference`.
+Everything here is about tokens; the model is in `munro.rewards.preference`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
-from rewards.comparisons import SCORES
+from munro.rewards.comparisons import SCORES
 
 SEPARATOR = "<|im_sep|>"
 PREFERENCE = "preference.json"

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewards.architectures import register_architectures
-from rewards.errors import GraderError
-from rewards.preference_format import NotAPreferenceModel
+from munro.rewards.architectures import register_architectures
+from munro.rewards.errors import GraderError
+from munro.rewards.preference_format import NotAPreferenceModel
 
 PROMPTS_PER_REQUEST = 64
 LEAST_MASS = 0.5
@@ -41,7 +41,7 @@ class LocalScorer:
         self._max_batch_tokens = max_batch_tokens
 
     def probabilities(self, prompts: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-        """See `rewards.preference.Scorer`."""
+        """See `munro.rewards.preference.Scorer`."""
         found = np.zeros((len(prompts), len(self._score_ids)))
         for rows in batches([len(prompt) for prompt in prompts], self._max_batch_tokens):
             found[rows] = self._forward([prompts[row] for row in rows])
@@ -116,7 +116,7 @@ class EndpointScorer:
         self._score_ids = list(score_ids)
 
     def probabilities(self, prompts: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-        """See `rewards.preference.Scorer`."""
+        """See `munro.rewards.preference.Scorer`."""
         starts = range(0, len(prompts), PROMPTS_PER_REQUEST)
         rows = [
             listed_probabilities(listed, self._score_ids)

@@ -7,7 +7,7 @@
 Every kind has its own queue, its own lanes (threads) and its own processes, so that one kind cannot
 hold up another. An input that outlives its time or kills its grader twice is refused from then on.
 A grader that never comes back loses its lane, which is replaced; the caller hears of it at the
-deadline. Works without Ray; `rewards.cluster` puts services on other machines.
+deadline. Works without Ray; `munro.rewards.cluster` puts services on other machines.
 
     with GradingService() as service:
         service.grade("math", {"response": "<answer>2/4</answer>", "answer": "0.5"}).passed
@@ -27,10 +27,10 @@ from hashlib import blake2b
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from rewards.config import PoolConfig, RewardsConfig, ServiceConfig
-from rewards.errors import EpisodeError, GraderError
-from rewards.fair_queue import Closed, Full
-from rewards.kinds import (
+from munro.rewards.config import PoolConfig, RewardsConfig, ServiceConfig
+from munro.rewards.errors import EpisodeError, GraderError
+from munro.rewards.fair_queue import Closed, Full
+from munro.rewards.kinds import (
     STRETCH,
     Grader,
     Item,
@@ -40,14 +40,14 @@ from rewards.kinds import (
     kind_of,
     make,
 )
-from rewards.meter import Meter
-from rewards.service_lanes import Job, Lanes
-from rewards.types import Grade
-from rewards.workers import Status, WorkerPool
+from munro.rewards.meter import Meter
+from munro.rewards.service_lanes import Job, Lanes
+from munro.rewards.types import Grade
+from munro.rewards.workers import Status, WorkerPool
 
 __all__ = ["GradingService", "Service", "close", "current", "grade", "grader", "use"]
 
-IN_CHILD = "rewards.graders:grade_in_child"
+IN_CHILD = "munro.rewards.graders:grade_in_child"
 PAUSE_S = 0.2
 MOST_POISON = 10_000
 """Poisoned inputs remembered; the oldest are forgotten first."""
@@ -135,9 +135,9 @@ class GradingService:
         """Hand in one item; waits while the queue has no room.
 
         Args:
-            kind: a name of `rewards.kinds.KINDS`.
+            kind: a name of `munro.rewards.kinds.KINDS`.
             item: the response and what it is graded against.
-            options: of the grader, as `rewards.kinds.make` takes them.
+            options: of the grader, as `munro.rewards.kinds.make` takes them.
             group: what the queue is to be fair to, a task's id say; "" for items of nobody.
 
         Returns:
@@ -390,7 +390,7 @@ class _ServedJointly(_Served):
 def grader(kind: str, /, **options: Any) -> Grader:
     """A grader of that kind that works through the service of this process.
 
-    Takes what `rewards.kinds.make` takes. The queue is fair to tasks: to the `task_id` of items.
+    As `munro.rewards.kinds.make`. The queue is fair to tasks, by the `task_id` of items.
 
     Raises:
         ValueError: no such kind or option.

@@ -16,10 +16,10 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import Any
 
-from rewards.errors import EpisodeError, GraderError
-from rewards.fair_queue import Closed, FairQueue
-from rewards.kinds import Item
-from rewards.meter import Meter
+from munro.rewards.errors import EpisodeError, GraderError
+from munro.rewards.fair_queue import Closed, FairQueue
+from munro.rewards.kinds import Item
+from munro.rewards.meter import Meter
 
 MOST_LOST = 64
 """Threads of one kind that may outlive their deadline."""

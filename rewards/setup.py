@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rewards import code, judge, math, service
-from rewards.config import RewardsConfig
-from rewards.judge_config import JudgeConfig
+from munro.rewards import code, judge, math, service
+from munro.rewards.config import RewardsConfig
+from munro.rewards.judge_config import JudgeConfig
 
 
 def configure(rewards: RewardsConfig, judges: Mapping[str, JudgeConfig]) -> None:
     """Choose sizes, limits, sandbox and judges of this process: before their first use, or anew.
 
     Raises:
-        ValueError: `rewards.judge` names no judge, or a judge lacks its key or checkpoint.
+        ValueError: `munro.rewards.judge` names no judge, or a judge lacks its key or checkpoint.
     """
     judge.configure(judges)
     math.configure(rewards, judge.named(rewards.judge) if rewards.judge else None)

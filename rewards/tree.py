@@ -6,7 +6,7 @@ parts, each scored by a grader; its nodes are the four kinds below.
     reward = { kind = "gated", gate = "safe", then = { kind = "lexicographic", parts = [...] } }
 
 MAI-Thinking-1 report, sections 3.4.1 (lexicographic, gated) and 3.4.3 (safety). What a tree comes
-to for a group of attempts is worked out in `rewards.combine`.
+to for a group of attempts is worked out in `munro.rewards.combine`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from rewards.config import Config
-from rewards.kinds import kind_of
+from munro.rewards.config import Config
+from munro.rewards.kinds import kind_of
 
 LEVELS = 4
 """Of severity: 0 (none) to 3 (severe)."""
@@ -211,7 +211,7 @@ class GraderConfig(Config):
     """A grader under a name: the part that it scores."""
 
     kind: str
-    """What grades: a name of `rewards.kinds.KINDS`."""
+    """What grades: a name of `munro.rewards.kinds.KINDS`."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Options of the grader."""
     fields: dict[str, str] = Field(default_factory=dict)

@@ -6,14 +6,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from rewards.errors import GraderError
+from munro.rewards.errors import GraderError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grade:
     """A grader's judgement: how much the attempt is worth, and whether it passed.
 
-    Broken machinery is not a grade: raise `rewards.errors.GraderError` (retried, never scored).
+    Broken machinery is not a grade: raise `munro.rewards.errors.GraderError` (retried, never
+    scored).
 
     Example:
         Grade(reward=1.0, passed=True, parts={"tests": 1.0}, reason="12 of 12 tests passed")

@@ -1,4 +1,4 @@
-"""What runs in the child processes of `rewards.workers`. Started by path, never imported.
+"""What runs in the child processes of `munro.rewards.workers`. Started by path, never imported.
 
 It stands alone (standard library, nothing of ours at the top), because it limits itself before it
 imports anything else. What is started is the template: it imports what jobs need, stays

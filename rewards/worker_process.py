@@ -1,4 +1,5 @@
-"""The processes behind `rewards.workers`, as their parent holds them: a template and its children.
+"""The processes behind `munro.rewards.workers`, as their parent holds them: a template and its
+children.
 
     pool ── starts ──► template (imports done, single-threaded) ── forks ──► child, child, child
       └────────────── two pipes each: a job there, its answer back ─────────────┘
@@ -25,7 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rewards.errors import GraderError
+from munro.rewards.errors import GraderError
 
 PROGRAM = Path(__file__).with_name("worker_child.py")
 START_TIMEOUT_S = 120.0

@@ -3,7 +3,7 @@
 A pool runs named functions (`"package.module:function"`) on JSON-like arguments. Each child has
 limits on memory and CPU time, writes no core, inherits no environment, dies with its parent
 (PR_SET_PDEATHSIG), and is killed when a job outlives its wall-clock limit. It is replaced in
-milliseconds, by a fork of a process that has all imports done (`rewards.worker_process`).
+milliseconds, by a fork of a process that has all imports done (`munro.rewards.worker_process`).
 
 A pool may be used from any number of threads, from a plain script and from inside a Ray actor: the
 template is started by `subprocess` with its own main, never by forking this process.
@@ -28,8 +28,8 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Any
 
-from rewards.errors import GraderError
-from rewards.worker_process import START_TIMEOUT_S, Child, Gone, Late, Template
+from munro.rewards.errors import GraderError
+from munro.rewards.worker_process import START_TIMEOUT_S, Child, Gone, Late, Template
 
 JOBS_PER_CHILD = 5000
 TEMPLATE_TRIES = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from statistics import fmean, pstdev
 
-from rollout.types import Group
+from munro.rollout.types import Group
 
 
 def group_relative(group: Group, *, eps: float = 1e-6) -> list[float]:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from envs.types import Trajectory
-from rl.advantage import group_relative
-from rl.packing import Layout, MicroBatch, lay_out
-from rl.sequences import Bundle, TrainingSequence
-from rollout.types import Group
+from munro.envs.types import Trajectory
+from munro.rl.advantage import group_relative
+from munro.rl.packing import Layout, MicroBatch, lay_out
+from munro.rl.sequences import Bundle, TrainingSequence
+from munro.rollout.types import Group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

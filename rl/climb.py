@@ -7,12 +7,12 @@ problems -> rollouts -> rewards -> groups -> batch -> step -> weights
 
 from __future__ import annotations
 
-from rl.batch import build_batch
-from rl.clock import Clock
-from rl.config import ClimbConfig
-from rl.group_metrics import group_metrics
-from rl.ports import GroupSource, Learner, Publisher, Run
-from rl.state import ClimbState
+from munro.rl.batch import build_batch
+from munro.rl.clock import Clock
+from munro.rl.config import ClimbConfig
+from munro.rl.group_metrics import group_metrics
+from munro.rl.ports import GroupSource, Learner, Publisher, Run
+from munro.rl.state import ClimbState
 
 
 def climb(

@@ -16,13 +16,13 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from rl.batch import Batch, StepReport
-from rl.clip import Clip
-from rl.config import DeadlinesConfig, LearnerConfig
-from rl.learner import Learner, WeightTransfer
-from rollout.engine import WeightSource
-from rollout.openmp import preload
-from rollout.waits import waiting
+from munro.rl.batch import Batch, StepReport
+from munro.rl.clip import Clip
+from munro.rl.config import DeadlinesConfig, LearnerConfig
+from munro.rl.learner import Learner, WeightTransfer
+from munro.rollout.engine import WeightSource
+from munro.rollout.openmp import preload
+from munro.rollout.waits import waiting
 
 
 class _Rank:
@@ -43,7 +43,7 @@ class _Rank:
 
 
 class LearnerPool:
-    """All learner ranks, called as one. Implements `rl.ports.Learner`; needs a running Ray.
+    """All learner ranks, called as one. Implements `munro.rl.ports.Learner`; needs a running Ray.
 
     Args:
         model_path: folder of the model to train.

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
-from rl.config import CollapseConfig
+from munro.rl.config import CollapseConfig
 
 PASS_RATE = "pass_rate/sampled"
 

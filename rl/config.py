@@ -6,8 +6,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from rewards.config import Config, RewardsConfig
-from rollout.config import RolloutConfig
+from munro.rewards.config import Config, RewardsConfig
+from munro.rollout.config import RolloutConfig
 
 
 class ClipConfig(Config):

@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from rewards.errors import EpisodeError
-from rl.config import ClimbConfig
-from rl.curriculum import response_cap
-from rl.journal import Journal
-from rl.ports import Solvers
-from rl.state import ClimbState, Cursor
-from rollout.types import Abandoned, Group, Reason
+from munro.rewards.errors import EpisodeError
+from munro.rl.config import ClimbConfig
+from munro.rl.curriculum import response_cap
+from munro.rl.journal import Journal
+from munro.rl.ports import Solvers
+from munro.rl.state import ClimbState, Cursor
+from munro.rollout.types import Abandoned, Group, Reason
 
 
 class NoSignal(Exception):
@@ -218,7 +218,7 @@ class OnPolicy:
         return math.ceil(wanted / chance)
 
     def settle(self, groups: Sequence[Group], step: int) -> Cursor:
-        """See `rl.ports.GroupSource`."""
+        """See `munro.rl.ports.GroupSource`."""
         return self._ledger.settle(groups, step)
 
     def metrics(self) -> dict[str, float]:

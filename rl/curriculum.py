@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from rl.config import LengthConfig
+from munro.rl.config import LengthConfig
 
 
 def next_stage(stage: int, history: Sequence[float], config: LengthConfig) -> int:

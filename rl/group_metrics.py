@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import fields
 from statistics import fmean, pstdev
 
-from rewards.compose import RewardBreakdown
-from rl.state import ClimbState
-from rollout.types import Attempt, Group
+from munro.rewards.compose import RewardBreakdown
+from munro.rl.state import ClimbState
+from munro.rollout.types import Attempt, Group
 
 MOST_PARTS = 32
 """Names of grade parts that become metrics: a grader may make up a name for every test."""

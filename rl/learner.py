@@ -20,20 +20,20 @@ from torch import Tensor
 from transformers import AutoTokenizer
 from transformers.core_model_loading import revert_weight_conversion
 
-from base_model.balance import GlobalLoad, balance_loss, violation_rate
-from base_model.checkpoint import Checkpoint
-from base_model.sharding import like, optimizer_state, restore_optimizer, whole, world
-from envs.types import KeptTokens
-from kernels import vector_math
-from rl.batch import Batch, StepReport
-from rl.clip import Clip
-from rl.config import LearnerConfig
-from rl.loss import policy_loss
-from rl.metrics import idle, merged, report
-from rl.packing import Layout, MicroBatch, lay_out
-from rl.policy import Policy, UnsupportedModel, layout_for, load_model, set_dropout
-from rl.sequences import Bundle, TrainingSequence
-from rollout.engine import WeightSource
+from munro.base_model.balance import GlobalLoad, balance_loss, violation_rate
+from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.sharding import like, optimizer_state, restore_optimizer, whole, world
+from munro.envs.types import KeptTokens
+from munro.kernels import vector_math
+from munro.rl.batch import Batch, StepReport
+from munro.rl.clip import Clip
+from munro.rl.config import LearnerConfig
+from munro.rl.loss import policy_loss
+from munro.rl.metrics import idle, merged, report
+from munro.rl.packing import Layout, MicroBatch, lay_out
+from munro.rl.policy import Policy, UnsupportedModel, layout_for, load_model, set_dropout
+from munro.rl.sequences import Bundle, TrainingSequence
+from munro.rollout.engine import WeightSource
 
 
 class LearnerDiverged(Exception):
@@ -41,7 +41,7 @@ class LearnerDiverged(Exception):
 
 
 class WeightTransfer(Protocol):
-    """How weights reach the inference servers; `rollout.weights` has them."""
+    """How weights reach the inference servers; `munro.rollout.weights` has them."""
 
     def publish(self, named_tensors: Any, version: int) -> WeightSource:
         """Put (name, tensor) pairs where servers can read them."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rl.clip import Clip
+from munro.rl.clip import Clip
 
 # exp(80) is finite in float32 and so is a sum of thousands of them; far above any outer bound
 MAX_LOG_RATIO = 80.0

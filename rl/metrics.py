@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
-from rl.batch import Batch, StepReport
+from munro.rl.batch import Batch, StepReport
 
 ADDED = ("learner/loss", "learner/tokens", "learner/computed_tokens")
 """Sums that are logged as they are; all others are averaged over the sampled tokens."""
@@ -32,8 +32,8 @@ def report(
     """A step's report from its sums over the whole global batch.
 
     Args:
-        sums: of `rl.loss.policy_loss`, with "learner/loss" (shares that add up to the loss) and
-            "learner/computed_tokens".
+        sums: of `munro.rl.loss.policy_loss`, with "learner/loss" (shares that add up to the
+            loss) and "learner/computed_tokens".
         batch: what was trained on.
         grad_norm: global gradient norm before clipping.
         estimator: which of the two entropies steers the clip (`ClipConfig.entropy_estimator`).

@@ -17,7 +17,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from rl.sequences import Bundle, TrainingSequence
+from munro.rl.sequences import Bundle, TrainingSequence
 
 
 class Layout(StrEnum):

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
-from base_model.checkpoint import Checkpoint
-from base_model.dropout import NoSubLayers, set_sublayer_dropout
-from rl.logprob import Scale, sampled_logp
-from rl.packing import Layout, MicroBatch
+from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.dropout import NoSubLayers, set_sublayer_dropout
+from munro.rl.logprob import Scale, sampled_logp
+from munro.rl.packing import Layout, MicroBatch
 
 log = logging.getLogger(__name__)
 

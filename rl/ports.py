@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from rl.batch import Batch, StepReport
-from rl.clip import Clip
-from rl.state import ClimbState, Cursor
-from rollout.types import Abandoned, Group
+from munro.rl.batch import Batch, StepReport
+from munro.rl.clip import Clip
+from munro.rl.state import ClimbState, Cursor
+from munro.rollout.types import Abandoned, Group
 
 
 class Solvers(Protocol):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.types import KeptTokens
+from munro.envs.types import KeptTokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

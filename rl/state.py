@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from rl.clip import Clip
-from rl.collapse import Watch
-from rl.config import ClipConfig, LengthConfig
-from rl.curriculum import next_stage
+from munro.rl.clip import Clip
+from munro.rl.collapse import Watch
+from munro.rl.config import ClipConfig, LengthConfig
+from munro.rl.curriculum import next_stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

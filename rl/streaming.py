@@ -11,12 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from rl.config import ClimbConfig
-from rl.controller import Ledger
-from rl.ports import Solvers
-from rl.state import ClimbState, Cursor
-from rollout.types import Group
-from rollout.waits import Stalled
+from munro.rl.config import ClimbConfig
+from munro.rl.controller import Ledger
+from munro.rl.ports import Solvers
+from munro.rl.state import ClimbState, Cursor
+from munro.rollout.types import Group
+from munro.rollout.waits import Stalled
 
 
 class OffPolicy:
@@ -120,7 +120,7 @@ class OffPolicy:
             self._ledger.too_old(stale)
 
     def settle(self, groups: Sequence[Group], step: int) -> Cursor:
-        """See `rl.ports.GroupSource`."""
+        """See `munro.rl.ports.GroupSource`."""
         with self._changed:
             self._num_taken = 0
             return self._ledger.settle(groups, step)

@@ -23,20 +23,20 @@ import ray
 from numpy.typing import NDArray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from envs.problem_set import ProblemSet
-from rewards import service
-from rewards.cluster import RemoteService
-from rewards.errors import PolicyError
-from rewards.meter import merged
-from rewards.setup import configure
-from rollout import waits
-from rollout.engine import Completion, Request, WeightSource
-from rollout.inference import InferenceServer, build_engine
-from rollout.problem import ProblemWorker
-from rollout.router import Patience, Router
-from rollout.setting import Setting
-from rollout.types import Abandoned, Attempt, Group
-from rollout.waits import Stalled, waiting
+from munro.envs.problem_set import ProblemSet
+from munro.rewards import service
+from munro.rewards.cluster import RemoteService
+from munro.rewards.errors import PolicyError
+from munro.rewards.meter import merged
+from munro.rewards.setup import configure
+from munro.rollout import waits
+from munro.rollout.engine import Completion, Request, WeightSource
+from munro.rollout.inference import InferenceServer, build_engine
+from munro.rollout.problem import ProblemWorker
+from munro.rollout.router import Patience, Router
+from munro.rollout.setting import Setting
+from munro.rollout.types import Abandoned, Attempt, Group
+from munro.rollout.waits import Stalled, waiting
 
 CALLS_AT_ONCE = 100_000
 """Calls that one actor has open; the engine's own batch size is what limits work."""
@@ -247,7 +247,7 @@ class Servers:
 
 
 class Solvers:
-    """All problem workers, called as one. Implements `rl.ports.Solvers`.
+    """All problem workers, called as one. Implements `munro.rl.ports.Solvers`.
 
     Tasks are dealt out to the worker with the fewest; one that dies is given its tasks again.
     Waves and evaluations, which must repeat bit by bit, go to the first worker whole.

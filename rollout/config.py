@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from rewards.config import Config
+from munro.rewards.config import Config
 
 
 class RolloutConfig(Config):

@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.types import KeptTokens
+from munro.envs.types import KeptTokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,8 @@ class WeightSource:
 
 
 class Engine(Protocol):
-    """One inference server's model. Raises `rewards.errors.PolicyError` when it cannot serve."""
+    """One inference server's model. Raises `munro.rewards.errors.PolicyError` when it cannot serve.
+    One inference server's model. Raises `munro.rewards.errors.PolicyError` when it cannot serve."""
 
     async def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """Complete all requests; they join whatever else is running (continuous batching).

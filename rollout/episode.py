@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.types import Ending, KeptTokens, Message, Task, Trajectory
-from rollout.engine import Completion, Request
-from rollout.render import Renderer
-from rollout.seeds import request_seed
+from munro.envs.types import Ending, KeptTokens, Message, Task, Trajectory
+from munro.rollout.engine import Completion, Request
+from munro.rollout.render import Renderer
+from munro.rollout.seeds import request_seed
 
 Generate = Callable[[Sequence[Request]], Awaitable[list[Completion]]]
 """`Engine.generate`, or a router's, or a lockstep's."""

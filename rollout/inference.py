@@ -1,8 +1,8 @@
 """One inference server: an engine that is built when it is needed, and built again when it dies.
 
-Plain Python that keeps the contract of `rollout.engine.Engine`; `rollout/cluster.py` runs it as a
-process of its own. A server that starts late, or again, loads the newest published weights before
-it answers anything, so that nobody is served by an old policy.
+Plain Python that keeps the contract of `munro.rollout.engine.Engine`; `rollout/cluster.py` runs it
+as a process of its own. A server that starts late, or again, loads the newest published weights
+before it answers anything, so that nobody is served by an old policy.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rewards.errors import PolicyError
-from rollout.config import RolloutConfig
-from rollout.engine import Completion, Engine, Request, WeightSource
-from rollout.weights import latest
+from munro.rewards.errors import PolicyError
+from munro.rollout.config import RolloutConfig
+from munro.rollout.engine import Completion, Engine, Request, WeightSource
+from munro.rollout.weights import latest
 
 
 def build_engine(model: str, config: RolloutConfig, *, seed: int, max_context: int) -> Engine:
@@ -28,16 +28,16 @@ def build_engine(model: str, config: RolloutConfig, *, seed: int, max_context: i
         PolicyError: it does not come up; says why.
     """
     if config.engine == "vllm":
-        from rollout.vllm_engine import VllmEngine
+        from munro.rollout.vllm_engine import VllmEngine
 
         return VllmEngine(model, config, seed=seed, max_context=max_context)
-    from rollout.transformers_engine import TransformersEngine
+    from munro.rollout.transformers_engine import TransformersEngine
 
     return TransformersEngine(model, config, seed=seed, max_context=max_context)
 
 
 class InferenceServer:
-    """Keeps the contract of `rollout.engine.Engine`.
+    """Keeps the contract of `munro.rollout.engine.Engine`.
 
     Args:
         build: starts an engine; called again after the engine died.

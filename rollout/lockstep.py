@@ -21,9 +21,9 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from rewards.errors import PolicyError
-from rollout.engine import Completion, Engine, Request
-from rollout.waits import Stalled, waiting
+from munro.rewards.errors import PolicyError
+from munro.rollout.engine import Completion, Engine, Request
+from munro.rollout.waits import Stalled, waiting
 
 T = TypeVar("T")
 

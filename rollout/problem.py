@@ -9,7 +9,7 @@ Report, sections 3.1.2 and 3.6.2. Broken machinery is tried again, and is never 
 An environment's synchronous code runs in threads. A thread that never returns cannot be killed: its
 attempt is given up at the deadline, and the thread is left behind. At most `MOST_LOST` may be left;
 beyond, attempts fail at once and say why. Code that can hang belongs in a process that can be
-killed: `rewards.math` and `rewards.sandbox` work that way.
+killed: `munro.rewards.math` and `munro.rewards.sandbox` work that way.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from envs.base import Environment, Episode, as_grade, call
-from envs.types import Message, Task, Trajectory
-from rewards import language, length, repetition
-from rewards.compose import compose
-from rewards.config import RewardsConfig
-from rewards.errors import EnvironmentFailure, EpisodeError, GraderError
-from rewards.types import Grade
-from rollout.config import RolloutConfig
-from rollout.engine import Engine
-from rollout.episode import Limits, play
-from rollout.lockstep import Freely, Lockstep, Together
-from rollout.render import renderer
-from rollout.types import Abandoned, Attempt, Group, Reason
-from rollout.waits import Stalled, waiting
+from munro.envs.base import Environment, Episode, as_grade, call
+from munro.envs.types import Message, Task, Trajectory
+from munro.rewards import language, length, repetition
+from munro.rewards.compose import compose
+from munro.rewards.config import RewardsConfig
+from munro.rewards.errors import EnvironmentFailure, EpisodeError, GraderError
+from munro.rewards.types import Grade
+from munro.rollout.config import RolloutConfig
+from munro.rollout.engine import Engine
+from munro.rollout.episode import Limits, play
+from munro.rollout.lockstep import Freely, Lockstep, Together
+from munro.rollout.render import renderer
+from munro.rollout.types import Abandoned, Attempt, Group, Reason
+from munro.rollout.waits import Stalled, waiting
 
 MOST_CALLS = 256
 """Calls into environments that one worker has open at once."""
@@ -419,10 +419,10 @@ class ProblemWorker:
 
 
 def _refuse_if_many_are_lost(name: str) -> None:
-    """Threads of `envs.base.call` are named "call ..."; hung ones accumulate."""
+    """Threads of `munro.envs.base.call` are named "call ..."; hung ones accumulate."""
     running = sum(thread.name.startswith("call ") for thread in threading.enumerate())
     if running > MOST_CALLS + MOST_LOST:
         raise GraderError(
             f"{name}: more than {MOST_LOST} calls into environments never returned, and their "
-            "threads cannot be killed. Let what can hang run in rewards.sandbox."
+            "threads cannot be killed. Let what can hang run in munro.rewards.sandbox."
         )

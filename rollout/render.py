@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.types import Message
+from munro.envs.types import Message
 
 PREAMBLE = (
     "Below, a User puts a question to an Assistant, and the Assistant solves it. Before it "

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from rewards.errors import PolicyError
-from rollout.engine import Completion, Engine, Request, WeightSource
-from rollout.waits import Stalled, waiting
+from munro.rewards.errors import PolicyError
+from munro.rollout.engine import Completion, Engine, Request, WeightSource
+from munro.rollout.waits import Stalled, waiting
 
 PROBE_S = 30.0
 """Longest wait for a server to say which version it serves."""
@@ -61,7 +61,7 @@ class Patience:
 
 
 class Router:
-    """Keeps the contract of `rollout.engine.Engine` over several of them.
+    """Keeps the contract of `munro.rollout.engine.Engine` over several of them.
 
     Args:
         servers: engines by name.

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from envs.config import EnvConfig
-from rewards.config import RewardsConfig
-from rewards.judge_config import JudgeConfig
-from rollout.config import RolloutConfig
+from munro.envs.config import EnvConfig
+from munro.rewards.config import RewardsConfig
+from munro.rewards.judge_config import JudgeConfig
+from munro.rollout.config import RolloutConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class Setting:
     rollout: RolloutConfig
     rewards: RewardsConfig
     envs: tuple[EnvConfig, ...]
-    """With absolute paths (`envs.loader.resolve_config`)."""
+    """With absolute paths (`munro.envs.loader.resolve_config`)."""
     seed: int
     max_context: int
     """Longest token stream; must not be 0."""
@@ -32,7 +32,8 @@ class Setting:
     judges: Mapping[str, JudgeConfig] = field(default_factory=dict)
     """By name, for graders that ask one."""
     graders: tuple[str, ...] = ()
-    """Names of the actors that grade (`rewards.cluster.Graders`); without, each worker grades."""
+    """Names of the actors that grade (`munro.rewards.cluster.Graders`); without, each worker
+    grades."""
     placement: Any = "SPREAD"
     """Ray's scheduling strategy of the actors: spread over the cluster, or a placement group."""
     environment: Mapping[str, str] = field(default_factory=dict)

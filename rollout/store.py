@@ -26,10 +26,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rollout import store_files, store_rows
-from rollout.store_files import Part
-from rollout.store_rows import SCHEMA
-from rollout.types import Group
+from munro.rollout import store_files, store_rows
+from munro.rollout.store_files import Part
+from munro.rollout.store_rows import SCHEMA
+from munro.rollout.types import Group
 
 FILE = re.compile(r"steps?-(\d{6,})(?:-(\d{6,}))?\.parquet")
 

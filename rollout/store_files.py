@@ -25,7 +25,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow.fs import LocalFileSystem
 
-from rollout.store_rows import SCHEMA
+from munro.rollout.store_rows import SCHEMA
 
 PARQUET = b"PAR1"
 MARK = b"munro-footer-1"

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from envs.types import Ending, KeptTokens, Message, Task, ToolCall, Trajectory
-from rewards.compose import RewardBreakdown
-from rewards.types import Grade
-from rollout.types import Attempt, Group
+from munro.envs.types import Ending, KeptTokens, Message, Task, ToolCall, Trajectory
+from munro.rewards.compose import RewardBreakdown
+from munro.rewards.types import Grade
+from munro.rollout.types import Attempt, Group
 
 ARRAYS: dict[str, pa.DataType] = {
     "token_ids": pa.int32(),

@@ -1,7 +1,7 @@
 """An inference engine in plain PyTorch, for debugging: the contract with nothing in the way.
 
 It decodes one batch at a time, in one thread, padding on the left and keeping keys and values. The
-sampling rule is `rollout.nucleus`, the very code that runs inside vLLM on the CPU.
+sampling rule is `munro.rollout.nucleus`, the very code that runs inside vLLM on the CPU.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from envs.types import KeptTokens
-from kernels import vector_math
-from rewards.architectures import register_architectures
-from rewards.errors import PolicyError
-from rollout.config import RolloutConfig
-from rollout.engine import Completion, Request, WeightSource
-from rollout.nucleus import Draws, sample, uniforms
+from munro.envs.types import KeptTokens
+from munro.kernels import vector_math
+from munro.rewards.architectures import register_architectures
+from munro.rewards.errors import PolicyError
+from munro.rollout.config import RolloutConfig
+from munro.rollout.engine import Completion, Request, WeightSource
+from munro.rollout.nucleus import Draws, sample, uniforms
 
 T = TypeVar("T")
 
 
 class TransformersEngine:
-    """Keeps the contract of `rollout.engine.Engine`.
+    """Keeps the contract of `munro.rollout.engine.Engine`.
 
     Batches run one after another, so an update of the weights always finds no request running:
     with or without `drain` it waits for the batches given before it.
@@ -74,7 +74,7 @@ class TransformersEngine:
         self._is_closed = False
 
     async def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """See `rollout.engine.Engine.generate`.
+        """See `munro.rollout.engine.Engine.generate`.
 
         Raises:
             PolicyError: the engine has been closed.
@@ -85,7 +85,7 @@ class TransformersEngine:
         return await self._run(lambda: self._generate(requests))
 
     async def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
-        """See `rollout.engine.Engine.score`."""
+        """See `munro.rollout.engine.Engine.score`."""
 
         @torch.inference_mode()
         def score() -> NDArray[np.float32]:
@@ -103,7 +103,7 @@ class TransformersEngine:
         *,
         drain: bool,  # noqa: ARG002 - batches run one after another
     ) -> None:
-        """See `rollout.engine.Engine.update_weights`.
+        """See `munro.rollout.engine.Engine.update_weights`.
 
         Raises:
             PolicyError: the file is missing, or is not this model's.
@@ -139,7 +139,7 @@ class TransformersEngine:
         await self._run(load)
 
     async def version(self) -> int:
-        """See `rollout.engine.Engine.version`."""
+        """See `munro.rollout.engine.Engine.version`."""
         return await self._run(lambda: self._version)
 
     async def close(self) -> None:

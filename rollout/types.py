@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import fmean
 
-from envs.types import Task, Trajectory
-from rewards.compose import RewardBreakdown
-from rewards.types import Grade
+from munro.envs.types import Task, Trajectory
+from munro.rewards.compose import RewardBreakdown
+from munro.rewards.types import Grade
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.types import KeptTokens
-from rewards.errors import PolicyError
-from rollout.config import RolloutConfig
-from rollout.engine import Completion, Request, WeightSource
-from rollout.vllm_launch import start
+from munro.envs.types import KeptTokens
+from munro.rewards.errors import PolicyError
+from munro.rollout.config import RolloutConfig
+from munro.rollout.engine import Completion, Request, WeightSource
+from munro.rollout.vllm_launch import start
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -41,7 +41,7 @@ PULSE_S = 0.5
 
 
 class VllmEngine:
-    """Keeps the contract of `rollout.engine.Engine`. Use it from one event loop."""
+    """Keeps the contract of `munro.rollout.engine.Engine`. Use it from one event loop."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class VllmEngine:
         self._broken = ""
 
     async def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """See `rollout.engine.Engine.generate`.
+        """See `munro.rollout.engine.Engine.generate`.
 
         A call that finds the engine idle is a lockstep batch: the prefix cache is emptied and the
         scheduler held while the requests queue up, so that neither history nor the timing of
@@ -102,7 +102,7 @@ class VllmEngine:
         ]
 
     async def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
-        """See `rollout.engine.Engine.score`. At most `max_context - 1` tokens."""
+        """See `munro.rollout.engine.Engine.score`. At most `max_context - 1` tokens."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -122,7 +122,7 @@ class VllmEngine:
         return np.array([0.0, *done.prompt_logprobs.logprobs], np.float32)
 
     async def update_weights(self, source: WeightSource, *, drain: bool) -> None:
-        """See `rollout.engine.Engine.update_weights`.
+        """See `munro.rollout.engine.Engine.update_weights`.
 
         Without `drain` the running requests' keys and values are computed again from the new
         weights, so that each later token comes from one policy throughout.
@@ -152,7 +152,7 @@ class VllmEngine:
             await self._alive(self._core.resume_scheduler_async())
 
     async def version(self) -> int:
-        """See `rollout.engine.Engine.version`: asks the engine process itself."""
+        """See `munro.rollout.engine.Engine.version`: asks the engine process itself."""
         await self._open()
         return int(await self._alive(self._llm.get_weight_version()))
 

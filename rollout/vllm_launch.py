@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rewards.errors import PolicyError
-from rollout.config import RolloutConfig
-from rollout.openmp import preload
+from munro.rewards.errors import PolicyError
+from munro.rollout.config import RolloutConfig
+from munro.rollout.openmp import preload
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -75,7 +75,7 @@ def engine_arguments(
         "use_tqdm_on_load": False,
         "enable_log_requests": False,
         "weight_transfer_config": {"backend": "munro_file"},
-        "worker_extension_cls": "rollout.vllm_weights.Extension",
+        "worker_extension_cls": "munro.rollout.vllm_weights.Extension",
     }
     if on_gpu:
         return arguments | {
@@ -86,7 +86,7 @@ def engine_arguments(
     if is_mixture_of_experts(model):
         # vLLM itself returns them by its newer model runner only, which the CPU has not; of models
         # that do not tell them to ours nothing is returned
-        arguments["scheduler_cls"] = "rollout.vllm_routing.RoutingScheduler"
+        arguments["scheduler_cls"] = "munro.rollout.vllm_routing.RoutingScheduler"
     return arguments | {
         # a prompt prefilled in parts makes vLLM wind a seeded generator back, which on the CPU
         # cannot be done: it would end the engine
@@ -96,7 +96,7 @@ def engine_arguments(
         "block_size": 32,
         "enforce_eager": True,
         "kv_cache_memory_bytes": int(config.cpu_kv_cache_gb * GIB),
-        "worker_cls": "rollout.vllm_worker.Worker",
+        "worker_cls": "munro.rollout.vllm_worker.Worker",
         "distributed_executor_backend": "uni",
     }
 

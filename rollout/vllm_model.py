@@ -41,9 +41,9 @@ from vllm.model_executor.model_loader.weight_utils import default_weight_loader
 from vllm.model_executor.models import ModelRegistry
 from vllm.model_executor.utils import set_weight_attrs
 
-from base_model.layers import RMSNorm, gated, rotated, rotations
-from base_model.model_config import MunroConfig
-from base_model.moe import Router, mix_grouped
+from munro.base_model.layers import RMSNorm, gated, rotated, rotations
+from munro.base_model.model_config import MunroConfig
+from munro.base_model.moe import Router, mix_grouped
 
 ARCHITECTURE = "MunroForCausalLM"
 

@@ -1,8 +1,8 @@
 """The CPU worker inside vLLM's engine process, with our sampling rule in place of vLLM's.
 
 vLLM sorts the whole vocabulary for top-p, and keeps every token tied with the last of the top-k.
-`rollout.nucleus` looks at K candidates only and keeps exactly those it reports. Batches it has no
-rule for (an unseeded request, a penalty) go to vLLM's own sampler.
+`munro.rollout.nucleus` looks at K candidates only and keeps exactly those it reports. Batches it
+has no rule for (an unseeded request, a penalty) go to vLLM's own sampler.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from vllm.v1.sample.metadata import SamplingMetadata
 from vllm.v1.sample.sampler import Sampler
 from vllm.v1.worker.cpu_worker import CPUWorker
 
-from kernels import vector_math
-from rollout.nucleus import sample, uniforms
-from rollout.vllm_routing import RoutingStore, Rows
+from munro.kernels import vector_math
+from munro.rollout.nucleus import sample, uniforms
+from munro.rollout.vllm_routing import RoutingStore, Rows
 
 
 class NucleusSampler(Sampler):  # type: ignore[misc]

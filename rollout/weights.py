@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import psutil
 
-from rollout.engine import WeightSource
+from munro.rollout.engine import WeightSource
 
 if TYPE_CHECKING:
     from torch import Tensor

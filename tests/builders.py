@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from envs.types import Ending, KeptTokens, Message, Task, Trajectory
-from rewards.compose import RewardBreakdown
-from rewards.types import Grade
-from rollout.types import Abandoned, Attempt, Group, Reason
+from munro.envs.types import Ending, KeptTokens, Message, Task, Trajectory
+from munro.rewards.compose import RewardBreakdown
+from munro.rewards.types import Grade
+from munro.rollout.types import Abandoned, Attempt, Group, Reason
 
 
 def make_task(id: str = "17+25", **fields: Any) -> Task:

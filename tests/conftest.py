@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from kernels import vector_math
+from munro.kernels import vector_math
 
 # as `munro` sets it: threads that spin on a shared machine make tests crawl
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

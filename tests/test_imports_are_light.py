@@ -14,12 +14,12 @@ ROOMS = ("rewards", "envs", "rollout", "rl", "distill", "base_model", "kernels",
 
 def module_name(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    return ".".join(("munro", *(parts[:-1] if parts[-1] == "__init__" else parts)))
 
 
 LIGHT = {
-    "the command line": ["machine.cli"],
-    "a climb until it starts something": ["machine.climb", "machine.status"],
+    "the command line": ["munro.machine.cli"],
+    "a climb until it starts something": ["munro.machine.climb", "munro.machine.status"],
     "types and configs": [
         module_name(path)
         for room in ROOMS

@@ -41,10 +41,19 @@ def imports(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse((ROOT / path).read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            found |= {_room(alias.name) for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            found.add(node.module.split(".")[0])
+            names = (
+                [f"munro.{a.name}" for a in node.names] if node.module == "munro" else [node.module]
+            )
+            found |= {_room(name) for name in names}
     return found
+
+
+def _room(name: str) -> str:
+    """`munro.envs.types` is of the room "envs"; of anything else, the first part."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == "munro" and len(parts) > 1 else parts[0]
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import kernels
+from munro import kernels
 
 ROOT = Path(__file__).parents[1]
 

@@ -4,7 +4,7 @@
                                                                          |
     funnel ◄── shards ◄── tokenise (each part by itself) ◄── tokenizer ◄─┘
 
-Everything up to the comparison is in `base_model.data.steps`; here are its order and its end.
+Everything up to the comparison is in `munro.base_model.data.steps`; here are its order and its end.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-from base_model.data import encoder
-from base_model.data.compare import Cleaned
-from base_model.data.config import DataConfig
-from base_model.data.errors import DataError
-from base_model.data.funnel import SourceFunnel, levels_of
-from base_model.data.shards import MANIFEST, Shard, fingerprint, write_manifest
-from base_model.data.steps import Build, OnProgress, cleaning, digest_of, funnel_of
-from base_model.data.tokenise import ShardJob, staying, write_part
+from munro.base_model.data import encoder
+from munro.base_model.data.compare import Cleaned
+from munro.base_model.data.config import DataConfig
+from munro.base_model.data.errors import DataError
+from munro.base_model.data.funnel import SourceFunnel, levels_of
+from munro.base_model.data.shards import MANIFEST, Shard, fingerprint, write_manifest
+from munro.base_model.data.steps import Build, OnProgress, cleaning, digest_of, funnel_of
+from munro.base_model.data.tokenise import ShardJob, staying, write_part
 
 FUNNEL = "funnel.json"
 TOKENIZER = "tokenizer"

@@ -16,9 +16,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from base_model.data.config import ChangesConfig
-from base_model.data.documents import Document
-from base_model.data.guard import TookTooLong, at_most
+from munro.base_model.data.config import ChangesConfig
+from munro.base_model.data.documents import Document
+from munro.base_model.data.guard import TookTooLong, at_most
 
 HUNK = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 GAP = "..."

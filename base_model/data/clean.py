@@ -16,24 +16,24 @@ from typing import Any
 
 import numpy as np
 
-from base_model.data import changes, code_files, exact, html, quality
-from base_model.data.config import DataConfig, SourceConfig
-from base_model.data.decontaminate import EvaluationIndex, build_index, contaminated
-from base_model.data.documents import Counts, Document, utf8_length
-from base_model.data.evaluation_text import evaluation_texts
-from base_model.data.lines import line_counts, merged, without_boilerplate
-from base_model.data.listing import Part, expanded
-from base_model.data.minhash import band_keys, signatures, sketch
-from base_model.data.parts import (
+from munro.base_model.data import changes, code_files, exact, html, quality
+from munro.base_model.data.config import DataConfig, SourceConfig
+from munro.base_model.data.decontaminate import EvaluationIndex, build_index, contaminated
+from munro.base_model.data.documents import Counts, Document, utf8_length
+from munro.base_model.data.evaluation_text import evaluation_texts
+from munro.base_model.data.lines import line_counts, merged, without_boilerplate
+from munro.base_model.data.listing import Part, expanded
+from munro.base_model.data.minhash import band_keys, signatures, sketch
+from munro.base_model.data.parts import (
     DocumentWriter,
     batches,
     documents_of,
     save_array,
     save_done,
 )
-from base_model.data.reading import read, records
-from base_model.data.template import skeletons
-from base_model.data.words import ngrams_of, words_of
+from munro.base_model.data.reading import read, records
+from munro.base_model.data.template import skeletons
+from munro.base_model.data.words import ngrams_of, words_of
 
 READ_CHARACTERS = 1_000_000
 """Text whose lines are counted together."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
-from base_model.data.config import CodeConfig
+from munro.base_model.data.config import CodeConfig
 
 JUNK_FOLDERS = frozenset(
     {

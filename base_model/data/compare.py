@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from base_model.data.config import DataConfig, SourceConfig
-from base_model.data.exact import repeated
-from base_model.data.neighbours import NOBODY, Compared, join_sketches, survivors
-from base_model.data.parts import save_array
-from base_model.data.pool import Pool
+from munro.base_model.data.config import DataConfig, SourceConfig
+from munro.base_model.data.exact import repeated
+from munro.base_model.data.neighbours import NOBODY, Compared, join_sketches, survivors
+from munro.base_model.data.parts import save_array
+from munro.base_model.data.pool import Pool
 
 COMPARING = ("exact", "fuzzy", "template", "decontaminate")
 """A verdict is a stage's place here plus one; 0 is a document that stays."""

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from base_model.config import Config
+from munro.base_model.config import Config
 
 Format = Literal["auto", "text", "html", "code", "jsonl", "parquet", "changes", "huggingface"]
 

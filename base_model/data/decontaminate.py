@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from base_model.data.config import DecontaminationConfig
-from base_model.data.words import Hashes, Segments, ngrams_of, words_of
+from munro.base_model.data.config import DecontaminationConfig
+from munro.base_model.data.words import Hashes, Segments, ngrams_of, words_of
 
 MOST_PLACES = 64
 """A run of words that stands in more places of the evaluation text leads to the first ones only."""

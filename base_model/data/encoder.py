@@ -12,8 +12,8 @@ from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from base_model.data.errors import DataError
-from base_model.data.shards import PROBE
+from munro.base_model.data.errors import DataError
+from munro.base_model.data.shards import PROBE
 
 O200K = "o200k_base"
 O200K_SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
@@ -91,7 +91,7 @@ def train(texts: Iterable[str], *, vocab_size: int, max_context: int = 1 << 20) 
     Raises:
         DataError: there is no text.
     """
-    from base_model.tokenizer import train_tokenizer
+    from munro.base_model.tokenizer import train_tokenizer
 
     seen = _Counted(texts)
     tokenizer = train_tokenizer(seen, vocab_size=vocab_size, max_context=max_context)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from base_model.data.config import DecontaminationConfig, LimitsConfig, SourceConfig
-from base_model.data.documents import Counts
-from base_model.data.errors import DataError
-from base_model.data.listing import SUFFIXES, parts
-from base_model.data.reading import decode, records
+from munro.base_model.data.config import DecontaminationConfig, LimitsConfig, SourceConfig
+from munro.base_model.data.documents import Counts
+from munro.base_model.data.errors import DataError
+from munro.base_model.data.listing import SUFFIXES, parts
+from munro.base_model.data.reading import decode, records
 
 WHOLE = 1 << 62
 

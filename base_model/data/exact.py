@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from base_model.data.documents import Document
+from munro.base_model.data.documents import Document
 
 
 def digest(document: Document) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from base_model.data.documents import Counts
+from munro.base_model.data.documents import Counts
 
 HEADINGS = ("source", "stage", "documents", "kept", "MB", "left out, by reason")
 MOST_REASONS = 3

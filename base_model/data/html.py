@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from base_model.data.errors import DataError
-from base_model.data.guard import TookTooLong, at_most
+from munro.base_model.data.errors import DataError
+from munro.base_model.data.guard import TookTooLong, at_most
 
 CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([A-Za-z0-9_.:-]{2,40})""", re.I)
 HEAD_BYTES = 4096

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from base_model.data.config import LinesConfig
-from base_model.data.documents import Document
-from base_model.data.words import Hashes, lines_of
+from munro.base_model.data.config import LinesConfig
+from munro.base_model.data.documents import Document
+from munro.base_model.data.words import Hashes, lines_of
 
 RANGES = 64
 """Pieces in which the counts are merged."""

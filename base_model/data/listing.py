@@ -16,8 +16,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from base_model.data.config import SourceConfig
-from base_model.data.errors import DataError
+from munro.base_model.data.config import SourceConfig
+from munro.base_model.data.errors import DataError
 
 PACKED = (".gz", ".zst", ".bz2")
 SUFFIXES = {
@@ -207,7 +207,7 @@ def _row_groups(file: Path, root: Path, part_bytes: int) -> Iterator[Piece]:
 
 
 def _dataset_pieces(path: str, source: SourceConfig) -> Iterator[Piece]:
-    from base_model.data.reading import open_dataset
+    from munro.base_model.data.reading import open_dataset
 
     num_rows = len(open_dataset(path, source))
     for start in range(0, num_rows, ROWS_A_PIECE):

@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from base_model.data.words import Hashes, Segments, mixed
+from munro.base_model.data.words import Hashes, Segments, mixed
 
 Signatures = NDArray[np.uint32]
 

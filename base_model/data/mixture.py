@@ -18,9 +18,9 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from base_model.data.errors import DataError, SourceExhausted
-from base_model.data.shuffle import mixed, shuffled
-from base_model.packing import Lesson
+from munro.base_model.data.errors import DataError, SourceExhausted
+from munro.base_model.data.shuffle import mixed, shuffled
+from munro.base_model.packing import Lesson
 
 BLOCK = 1 << 16
 """Documents after which the shares are met exactly; they are met within one document throughout."""
@@ -53,7 +53,7 @@ class Share:
 
 
 class Mixture:
-    """An endless corpus over several sources; implements `base_model.pretrain.Documents`.
+    """An endless corpus over several sources; implements `munro.base_model.pretrain.Documents`.
 
     Example:
         mixture = Mixture([Share(source=ShardFolder("data/small/stdlib"), weight=1.0)], seed=0)

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from base_model.data.minhash import similarity
-from base_model.data.pool import Pool
+from munro.base_model.data.minhash import similarity
+from munro.base_model.data.pool import Pool
 
 PAIRS_AT_ONCE = 8192
 NOBODY = -1

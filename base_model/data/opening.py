@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from base_model.data.config import LimitsConfig, MixtureConfig, MixtureSource, SourceConfig
-from base_model.data.documents import Counts
-from base_model.data.errors import DataError
-from base_model.data.listing import expanded, pieces
-from base_model.data.mixture import Mixture, Share, Source
-from base_model.data.reading import read
-from base_model.data.shards import MANIFEST, ShardFolder, fingerprint
+from munro.base_model.data.config import LimitsConfig, MixtureConfig, MixtureSource, SourceConfig
+from munro.base_model.data.documents import Counts
+from munro.base_model.data.errors import DataError
+from munro.base_model.data.listing import expanded, pieces
+from munro.base_model.data.mixture import Mixture, Share, Source
+from munro.base_model.data.reading import read
+from munro.base_model.data.shards import MANIFEST, ShardFolder, fingerprint
 
 
 def open_mixture(

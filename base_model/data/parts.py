@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from base_model.data.documents import Counts, Document
+from munro.base_model.data.documents import Counts, Document
 
 COLUMNS = ("key", "text", "prefix", "group")
 BATCH_CHARACTERS = 250_000

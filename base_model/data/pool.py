@@ -13,7 +13,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from base_model.data.errors import DataError
+from munro.base_model.data.errors import DataError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from base_model.data.config import QualityConfig
+from munro.base_model.data.config import QualityConfig
 
 STOP_WORDS = frozenset({"the", "be", "to", "of", "and", "that", "have", "with"})
 BULLETS = ("-", "*", "•", "‣", "▪", "◦", "–")  # noqa: RUF001

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from base_model.data.errors import DataError
+from munro.base_model.data.errors import DataError
 
 MANIFEST = "shards.json"
 FORMAT = 1
@@ -126,7 +126,7 @@ def fingerprint(tokenizer: Any) -> str:
 
 
 class ShardFolder:
-    """The documents of one source, by number; a `Source` of `base_model.data.mixture`.
+    """The documents of one source, by number; a `Source` of `munro.base_model.data.mixture`.
 
     Example:
         token_ids, learned = ShardFolder("data/small/stdlib").document(0)

@@ -20,15 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from base_model.data.clean import PartJob, clean_part, evaluation_index, read_part
-from base_model.data.compare import COMPARING, Cleaned, verdicts
-from base_model.data.config import DataConfig, SourceConfig
-from base_model.data.documents import Counts
-from base_model.data.errors import DataError
-from base_model.data.lines import boilerplate
-from base_model.data.listing import Part, expanded, parts, state_of
-from base_model.data.parts import load_done, save_array
-from base_model.data.pool import Pool
+from munro.base_model.data.clean import PartJob, clean_part, evaluation_index, read_part
+from munro.base_model.data.compare import COMPARING, Cleaned, verdicts
+from munro.base_model.data.config import DataConfig, SourceConfig
+from munro.base_model.data.documents import Counts
+from munro.base_model.data.errors import DataError
+from munro.base_model.data.lines import boilerplate
+from munro.base_model.data.listing import Part, expanded, parts, state_of
+from munro.base_model.data.parts import load_done, save_array
+from munro.base_model.data.pool import Pool
 
 RECIPE_VERSION = 1
 """Raised whenever the code would write other shards for the same recipe and files."""

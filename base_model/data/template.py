@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from base_model.data.config import TemplateConfig
-from base_model.data.words import Hashes, Segments
+from munro.base_model.data.config import TemplateConfig
+from munro.base_model.data.words import Hashes, Segments
 
 
 def skeletons(words: Segments, config: TemplateConfig) -> Segments:

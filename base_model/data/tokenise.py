@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from base_model.data.documents import Document
-from base_model.data.parts import batches, documents_of
-from base_model.data.shards import Shard, write_shard
+from munro.base_model.data.documents import Document
+from munro.base_model.data.parts import batches, documents_of
+from munro.base_model.data.shards import Shard, write_shard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from base_model.data.config import MemorisationConfig
-from base_model.data.errors import SourceExhausted
+from munro.base_model.data.config import MemorisationConfig
+from munro.base_model.data.errors import SourceExhausted
 
 
 def capped_weights(

@@ -8,7 +8,7 @@ IFEval: arXiv 2311.07911. A family of instructions is one file here.
 
 from __future__ import annotations
 
-from rewards.instructions import keywords, length, manner, shape
-from rewards.instructions.checkers import REGISTRY, Checker, checker, checkers
+from munro.rewards.instructions import keywords, length, manner, shape
+from munro.rewards.instructions.checkers import REGISTRY, Checker, checker, checkers
 
 __all__ = ["REGISTRY", "Checker", "checker", "checkers", "keywords", "length", "manner", "shape"]

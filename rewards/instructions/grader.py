@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from rewards.instructions import checkers
-from rewards.kinds import Grader, Item
-from rewards.types import Grade
+from munro.rewards.instructions import checkers
+from munro.rewards.kinds import Grader, Item
+from munro.rewards.types import Grade
 
 
 class InstructionsGrader(Grader):

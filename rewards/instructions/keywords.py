@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from rewards.instructions.checkers import Relation, compare, instruction
+from munro.rewards.instructions.checkers import Relation, compare, instruction
 
 
 @instruction("keywords:existence", "Include these keywords in your response: {keywords}.")

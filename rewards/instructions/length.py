@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from rewards.instructions.checkers import Relation, compare, instruction
-from rewards.instructions.words import sentences, words
+from munro.rewards.instructions.checkers import Relation, compare, instruction
+from munro.rewards.instructions.words import sentences, words
 
 FIRST_WORD = re.compile(r"[^.,?!'\"]*")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rewards.instructions.checkers import Relation, compare, instruction
-from rewards.instructions.tongues import language_of
-from rewards.instructions.words import tokens
+from munro.rewards.instructions.checkers import Relation, compare, instruction
+from munro.rewards.instructions.tongues import language_of
+from munro.rewards.instructions.words import tokens
 
 DIVIDER = "******"
 

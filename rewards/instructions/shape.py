@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from rewards.instructions.checkers import instruction
+from munro.rewards.instructions.checkers import instruction
 
 PLACEHOLDER = re.compile(r"\[[^\[\]\n]*\]")
 HIGHLIGHT = re.compile(r"\*\*[^\n*]*\*\*|\*[^\n*]*\*")

@@ -1,7 +1,7 @@
 """Which language a text is in: by its script, and among languages of one script by common words.
 
 Good for the question that an instruction asks, whether a whole response is in one language. Foreign
-words within an English text are the matter of `rewards.language`.
+words within an English text are the matter of `munro.rewards.language`.
 """
 
 from __future__ import annotations

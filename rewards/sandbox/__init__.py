@@ -1,6 +1,6 @@
 """Where programs that a model wrote may run: no network, no host files, no secrets, limits.
 
-    with rewards.sandbox.open("namespaces", Limits(wall_s=2)) as box:
+    with munro.rewards.sandbox.open("namespaces", Limits(wall_s=2)) as box:
         outcome = box.run(["python3", "main.py"], files={"main.py": program}, stdin="17 25")
 
 Back ends share one interface (`types.Sandbox`): `namespaces` needs no daemon, `docker` needs one.
@@ -12,11 +12,14 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from rewards.sandbox.types import Limit, Limits, Outcome, Sandbox, Session, Usage
+from munro.rewards.sandbox.types import Limit, Limits, Outcome, Sandbox, Session, Usage
 
 __all__ = ["Limit", "Limits", "Outcome", "Sandbox", "Session", "Usage", "open"]
 
-BACKENDS = {"namespaces": "rewards.sandbox.namespaces", "docker": "rewards.sandbox.docker"}
+BACKENDS = {
+    "namespaces": "munro.rewards.sandbox.namespaces",
+    "docker": "munro.rewards.sandbox.docker",
+}
 """Module of each; it has a function `open_sandbox(limits, **options) -> Sandbox`."""
 
 
@@ -34,7 +37,7 @@ def open(backend: str = "namespaces", limits: Limits | None = None, **options: A
     """
     if backend not in BACKENDS:
         known = " or ".join(map(repr, BACKENDS))
-        raise ValueError(f"rewards.sandbox has no back end {backend!r}: write {known}")
+        raise ValueError(f"munro.rewards.sandbox has no back end {backend!r}: write {known}")
     module = importlib.import_module(BACKENDS[backend])
     box: Sandbox = module.open_sandbox(limits or Limits(), **options)
     return box

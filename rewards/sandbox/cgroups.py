@@ -14,8 +14,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from rewards.errors import SandboxError
-from rewards.sandbox.types import Limits
+from munro.rewards.errors import SandboxError
+from munro.rewards.sandbox.types import Limits
 
 MIB = 1 << 20
 DYING_S = 5.0

@@ -23,9 +23,9 @@ from typing import Any
 
 import psutil
 
-from rewards.errors import SandboxError
-from rewards.sandbox.docker_container import Container, job_of
-from rewards.sandbox.types import Files, Limits, Outcome, Sandbox, Session
+from munro.rewards.errors import SandboxError
+from munro.rewards.sandbox.docker_container import Container, job_of
+from munro.rewards.sandbox.types import Files, Limits, Outcome, Sandbox, Session
 
 IMAGE = "munro-sandbox"
 DEFAULT_HOST = "unix:///var/run/docker.sock"
@@ -66,7 +66,7 @@ def open_sandbox(limits: Limits, *, image: str = IMAGE, host: str = "") -> Sandb
         client.images.get(image)
     except docker.errors.ImageNotFound:
         client.close()
-        mend = f"docker build -t {image} {package_files('rewards.sandbox')}"
+        mend = f"docker build -t {image} {package_files('munro.rewards.sandbox')}"
         if image != IMAGE:
             mend = f"docker pull {image}"
         raise SandboxError(f"the Docker engine has no image {image!r}: {mend}") from None

@@ -18,9 +18,9 @@ from importlib.resources import files as package_files
 from pathlib import PurePosixPath
 from typing import Any
 
-from rewards.errors import SandboxError
-from rewards.sandbox.inside import wire
-from rewards.sandbox.types import Files, Limit, Limits, Outcome, Usage
+from munro.rewards.errors import SandboxError
+from munro.rewards.sandbox.inside import wire
+from munro.rewards.sandbox.types import Files, Limit, Limits, Outcome, Usage
 
 CAPABILITIES = ["SETUID", "SETGID", "SETPCAP", "KILL"]
 """Of process 1 alone: it steps down with them, and the program has none."""
@@ -234,7 +234,7 @@ class Container:
 
 _BOOT = """
 import sys, types
-for name in ("rewards", "rewards.sandbox", "rewards.sandbox.inside"):
+for name in ("munro", "munro.rewards", "munro.rewards.sandbox", "munro.rewards.sandbox.inside"):
     sys.modules[name] = types.ModuleType(name)
 for name, source in MODULES.items():
     module = sys.modules[name] = types.ModuleType(name)
@@ -247,10 +247,10 @@ module.main()
 @functools.cache
 def _supervisor() -> str:
     """Source of process 1: the modules that it imports, then itself."""
-    room = package_files("rewards.sandbox")
+    room = package_files("munro.rewards.sandbox")
     names = ("docker_meter", "inside.seccomp", "inside.syscalls", "docker_supervisor")
     modules = {
-        f"rewards.sandbox.{name}": room.joinpath(f"{name.replace('.', '/')}.py").read_text()
+        f"munro.rewards.sandbox.{name}": room.joinpath(f"{name.replace('.', '/')}.py").read_text()
         for name in names
     }
     return f"MODULES = {modules!r}\n{_BOOT}"

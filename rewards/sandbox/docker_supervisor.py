@@ -27,8 +27,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from rewards.sandbox.docker_meter import MIB, TEMP, Meter, disk_is_full
-from rewards.sandbox.inside import seccomp, syscalls
+from munro.rewards.sandbox.docker_meter import MIB, TEMP, Meter, disk_is_full
+from munro.rewards.sandbox.inside import seccomp, syscalls
 
 HEAD = struct.Struct("!cI")
 WORK = f"{TEMP}/work"

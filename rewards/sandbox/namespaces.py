@@ -39,18 +39,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from rewards.errors import SandboxError
-from rewards.sandbox import cgroups
-from rewards.sandbox.cgroups import Group
-from rewards.sandbox.inside import syscalls, wire
-from rewards.sandbox.plan import advice, plan_of
-from rewards.sandbox.talk import Answer, Keeper, Request
-from rewards.sandbox.types import Files, Limits, Outcome, Sandbox, Session
+import munro
+from munro.rewards.errors import SandboxError
+from munro.rewards.sandbox import cgroups
+from munro.rewards.sandbox.cgroups import Group
+from munro.rewards.sandbox.inside import syscalls, wire
+from munro.rewards.sandbox.plan import advice, plan_of
+from munro.rewards.sandbox.talk import Answer, Keeper, Request
+from munro.rewards.sandbox.types import Files, Limits, Outcome, Sandbox, Session
 
 START_TIMEOUT_S = 120.0
 MAX_SPARES = min(8, os.cpu_count() or 1)
 """Keepers that wait for a run, at most."""
-_LAUNCHER = "from rewards.sandbox.inside import launch; launch.main()"
+_LAUNCHER = "from munro.rewards.sandbox.inside import launch; launch.main()"
 
 
 def open_sandbox(
@@ -93,7 +94,7 @@ class _Template:
     def __init__(self, plan: wire.Head) -> None:
         self._link, theirs = socket.socketpair()
         self._lock = threading.Lock()
-        root = str(Path(__file__).parents[2])
+        root = str(Path(munro.__file__).parents[1])
         code = f"import sys; sys.path.insert(0, {root!r}); {_LAUNCHER}"
         with theirs:
             self.process = subprocess.Popen(

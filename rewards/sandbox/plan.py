@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from rewards.sandbox.inside import launch, wire
+from munro.rewards.sandbox.inside import launch, wire
 
 PYTHON_PLACE = "/opt/python"
 PACKAGES_PLACE = "/opt/packages"

@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from rewards.errors import SandboxError
-from rewards.sandbox.cgroups import Group
-from rewards.sandbox.inside import wire
-from rewards.sandbox.types import Limit, Limits, Outcome, Usage
+from munro.rewards.errors import SandboxError
+from munro.rewards.sandbox.cgroups import Group
+from munro.rewards.sandbox.inside import wire
+from munro.rewards.sandbox.types import Limit, Limits, Outcome, Usage
 
 PATIENCE_S = 30.0
 """How much later than the wall limit a keeper may answer, on a machine that is busy."""

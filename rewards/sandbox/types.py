@@ -1,7 +1,8 @@
 """What a sandbox is asked and what it answers, whatever stands behind it.
 
 A program that a model wrote is hostile: what it did, however badly it ended, is an `Outcome`. Only
-a sandbox that would not start, or lost its hold, is an exception (`rewards.errors.SandboxError`).
+a sandbox that would not start, or lost its hold, is an exception
+(`munro.rewards.errors.SandboxError`).
 """
 
 from __future__ import annotations

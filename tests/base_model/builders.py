@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from base_model.config import BaseConfig
-from base_model.corpus import prompt, worked
-from base_model.tokenizer import train_tokenizer
+from munro.base_model.config import BaseConfig
+from munro.base_model.corpus import prompt, worked
+from munro.base_model.tokenizer import train_tokenizer
 
 
 def nothing_held_out(problem: str) -> bool:

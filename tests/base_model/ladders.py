@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from base_model.results import ONLY_LOSS, TrainedRun
-from base_model.scaling import PowerLaw
+from munro.base_model.results import ONLY_LOSS, TrainedRun
+from munro.base_model.scaling import PowerLaw
 
 LAW = PowerLaw(8e3, 0.2, 1.6)
 """About 3.6 at 1e18 and 2.4 at 1e20."""

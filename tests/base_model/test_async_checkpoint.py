@@ -7,8 +7,8 @@ import threading
 import pytest
 import torch
 
-from base_model.async_checkpoint import CheckpointWriter, on_host
-from base_model.checkpoint import Checkpoint, CheckpointError
+from munro.base_model.async_checkpoint import CheckpointWriter, on_host
+from munro.base_model.checkpoint import Checkpoint, CheckpointError
 from tests.base_model.builders import small_tokenizer
 from tests.base_model.trainable import maker
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from base_model.balance import GlobalLoad, balance_loss, update_router_bias, violation_rate
+from munro.base_model.balance import GlobalLoad, balance_loss, update_router_bias, violation_rate
 
 
 def test_the_loss_is_one_when_experts_are_chosen_and_likely_evenly() -> None:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from base_model.checkpoint import Checkpoint, CheckpointError
-from base_model.config import ModelConfig
-from base_model.quickstart import new_model
+from munro.base_model.checkpoint import Checkpoint, CheckpointError
+from munro.base_model.config import ModelConfig
+from munro.base_model.quickstart import new_model
 from tests.base_model.builders import small_tokenizer
 
 SHAPE = ModelConfig(
@@ -66,7 +66,7 @@ LIMITED = """
 import resource, signal, sys
 from pathlib import Path
 import torch
-from base_model.checkpoint import CheckpointError
+from munro.base_model.checkpoint import CheckpointError
 from tests.base_model.test_checkpoint import write
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 for limit in (100, 20_000, 200_000):

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from base_model.comparison import CompareConfig, compare
-from base_model.results import BadResults, as_line, columns, read_results, weights_for
+from munro.base_model.comparison import CompareConfig, compare
+from munro.base_model.results import BadResults, as_line, columns, read_results, weights_for
 from tests.base_model.ladders import Idea, ladder, single
 
 

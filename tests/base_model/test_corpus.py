@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from base_model.config import CorpusConfig
-from base_model.corpus import SUM_IN_TEXT, Corpus, paragraphs, problem, worked
-from envs.arithmetic import Arithmetic, is_held_out
+from munro.base_model.config import CorpusConfig
+from munro.base_model.corpus import SUM_IN_TEXT, Corpus, paragraphs, problem, worked
+from munro.envs.arithmetic import Arithmetic, is_held_out
 from tests.base_model.builders import every_third_held_out, nothing_held_out, small_tokenizer
 
 QUESTION = re.compile(r"What is (\d+ \+ \d+)\?\n(.*)<eos>")

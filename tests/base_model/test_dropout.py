@@ -18,8 +18,8 @@ from transformers import (
     Phi3ForCausalLM,
 )
 
-from base_model.dropout import NoSubLayers, set_sublayer_dropout
-from base_model.model import MunroForCausalLM
+from munro.base_model.dropout import NoSubLayers, set_sublayer_dropout
+from munro.base_model.model import MunroForCausalLM
 from tests.base_model.tiny_munro import tiny_config
 from tests.rollout.tiny_llama import tiny_experts, tiny_llama
 

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from base_model.evaluation import (
+from munro.base_model.evaluation import (
     BadEvaluation,
     Evaluation,
     HeldOutSet,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from base_model.goodput import NS, Ledger, Span, read_goodput
+from munro.base_model.goodput import NS, Ledger, Span, read_goodput
 
 
 class Clock:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from base_model.goodput import LEDGER, read_goodput
-from base_model.pretrain import METRICS
+from munro.base_model.goodput import LEDGER, read_goodput
+from munro.base_model.pretrain import METRICS
 from tests.base_model.killed import KILLED_AFTER
 from tests.base_model.trainable import KINDS
 
@@ -29,7 +29,7 @@ def runs(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed")
     done = subprocess.run(
         [sys.executable, "-m", "tests.base_model.killed", str(folder), request.param],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": f"{ROOT}/src:{ROOT}", "OMP_NUM_THREADS": "1"},
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,

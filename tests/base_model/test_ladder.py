@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from base_model.ladder import ModelShape, ShapeError
+from munro.base_model.ladder import ModelShape, ShapeError
 
 MAI_BASE_1 = {"latent_size": 3072, "expert_width": 5120}
 

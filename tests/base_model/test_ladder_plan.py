@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from base_model.ladder_config import LadderConfig
-from base_model.ladder_plan import plans, short, table
-from machine.loading import load_as
+from munro.base_model.ladder_config import LadderConfig
+from munro.base_model.ladder_plan import plans, short, table
+from munro.machine.loading import load_as
 from tests.base_model.tiny_ladder import ladder_config
 
 ROOT = Path(__file__).parents[2]

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from base_model.launch import launch
-from base_model.trainer import TrainingError
+from munro.base_model.launch import launch
+from munro.base_model.trainer import TrainingError
 
 TELL = """
 import json, os

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from base_model.machine_corpus import Beginning, BeginningsConfig, BeginningsCorpus
-from base_model.tokenizer import train_tokenizer
+from munro.base_model.machine_corpus import Beginning, BeginningsConfig, BeginningsCorpus
+from munro.base_model.tokenizer import train_tokenizer
 
 SUMS = [Beginning(prompt="2+2?\n", careful="2 and 2 are 4", careless="5")]
 WORDS = [Beginning(prompt="Say hi.\n", careful="hi", careless="ho")]

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from base_model.data.errors import SourceExhausted
-from base_model.ladder_plan import Plan
-from base_model.mixture_config import MixConfig
-from base_model.mixture_search import Findings, Task, search
-from base_model.results import TrainedRun, weights_for
-from base_model.surfaces import Surface, capped, draw, pareto_front
+from munro.base_model.data.errors import SourceExhausted
+from munro.base_model.ladder_plan import Plan
+from munro.base_model.mixture_config import MixConfig
+from munro.base_model.mixture_search import Findings, Task, search
+from munro.base_model.results import TrainedRun, weights_for
+from munro.base_model.surfaces import Surface, capped, draw, pareto_front
 from tests.base_model.tiny_ladder import SHAPE, TRAINING
 
 PLENTY = dict.fromkeys("abmg", 1e12)

@@ -8,12 +8,12 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from base_model.checkpoint import Checkpoint
-from base_model.config import OptimizerConfig
-from base_model.ladder import ModelShape, ShapeError
-from base_model.model import MunroConfig, MunroForCausalLM
-from base_model.optim import parameter_groups
-from base_model.packing import attention_mask
+from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.config import OptimizerConfig
+from munro.base_model.ladder import ModelShape, ShapeError
+from munro.base_model.model import MunroConfig, MunroForCausalLM
+from munro.base_model.optim import parameter_groups
+from munro.base_model.packing import attention_mask
 from tests.base_model.builders import small_tokenizer
 from tests.base_model.tiny_munro import WINDOW, tiny_config, tiny_model, tokens
 
@@ -151,7 +151,7 @@ def test_packed_documents_say_what_they_say_alone() -> None:
 
 
 def test_branches_of_one_prefix_in_a_row_say_what_they_say_alone() -> None:
-    from rl.policy import tree_mask
+    from munro.rl.policy import tree_mask
 
     model = tiny_model()
     prefix, left, right = tokens(1, 7, seed=2), tokens(1, 6, seed=3), tokens(1, 5, seed=4)

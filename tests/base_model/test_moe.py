@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from base_model.balance import balance_loss, update_router_bias
-from base_model.moe import Router, mix_grouped, mix_reference
+from munro.base_model.balance import balance_loss, update_router_bias
+from munro.base_model.moe import Router, mix_grouped, mix_reference
 from tests.base_model.tiny_munro import tiny_config, tiny_model, tokens
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from base_model.config import ModelConfig, OptimizerConfig
-from base_model.optim import adamw, parameter_groups, set_learning_rate
-from base_model.quickstart import new_model
+from munro.base_model.config import ModelConfig, OptimizerConfig
+from munro.base_model.optim import adamw, parameter_groups, set_learning_rate
+from munro.base_model.quickstart import new_model
 from tests.base_model.builders import small_tokenizer
 from tests.base_model.tiny_munro import tiny_model
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from base_model.packing import NO_DOCUMENT, Cursor, Lesson, attention_mask, has_target, pack
+from munro.base_model.packing import NO_DOCUMENT, Cursor, Lesson, attention_mask, has_target, pack
 
 LENGTHS = st.lists(st.integers(1, 23), min_size=1, max_size=12)
 

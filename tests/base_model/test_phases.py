@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from base_model.checkpoint import CheckpointError
-from base_model.goodput import LEDGER, read_goodput
-from base_model.phases import phase_folder, train
-from base_model.pretrain import StepMetrics
-from base_model.recipe import PretrainRecipe
-from base_model.trainer import TrainingError
+from munro.base_model.checkpoint import CheckpointError
+from munro.base_model.goodput import LEDGER, read_goodput
+from munro.base_model.phases import phase_folder, train
+from munro.base_model.pretrain import StepMetrics
+from munro.base_model.recipe import PretrainRecipe
+from munro.base_model.trainer import TrainingError
 from tests.base_model.phased import recipe, write_texts
 from tests.base_model.trainable import Killed, weights
 

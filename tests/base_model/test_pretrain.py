@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from base_model.config import PretrainConfig
-from base_model.packing import Cursor, Lesson, pack
-from base_model.pretrain import language_loss
+from munro.base_model.config import PretrainConfig
+from munro.base_model.packing import Cursor, Lesson, pack
+from munro.base_model.pretrain import language_loss
 from tests.base_model.builders import small_tokenizer
 from tests.base_model.trainable import Killed, maker, train, weights
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from base_model.config import ModelConfig
-from base_model.model import MunroForCausalLM
-from base_model.quickstart import base_folder, build_base, default_cache_dir
+from munro.base_model.config import ModelConfig
+from munro.base_model.model import MunroForCausalLM
+from munro.base_model.quickstart import base_folder, build_base, default_cache_dir
 from tests.base_model.builders import every_third_held_out, nothing_held_out, small_base
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from base_model.phases import train
-from base_model.trainer import TrainingError
+from munro.base_model.phases import train
+from munro.base_model.trainer import TrainingError
 from tests.base_model.phased import recipe, write_texts
 from tests.base_model.trainable import Killed
 

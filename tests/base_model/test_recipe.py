@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from base_model.recipe import PretrainRecipe
+from munro.base_model.recipe import PretrainRecipe
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

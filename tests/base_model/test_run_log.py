@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from base_model.checkpoint import CheckpointError
-from base_model.evaluation import HeldOutSet
-from base_model.pretrain import Measuring, pretrain
-from base_model.records import RecordsError
+from munro.base_model.checkpoint import CheckpointError
+from munro.base_model.evaluation import HeldOutSet
+from munro.base_model.pretrain import Measuring, pretrain
+from munro.base_model.records import RecordsError
 from tests.base_model.builders import small_tokenizer
 from tests.base_model.trainable import Killed, maker, training
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from base_model.ladder import ShapeError
-from base_model.ladder_data import LadderText, prepare
-from base_model.ladder_plan import Plan, plans
-from base_model.results import read_results
-from base_model.rungs import RESULT, RungFailed, Setting, train, train_all
+from munro.base_model.ladder import ShapeError
+from munro.base_model.ladder_data import LadderText, prepare
+from munro.base_model.ladder_plan import Plan, plans
+from munro.base_model.results import read_results
+from munro.base_model.rungs import RESULT, RungFailed, Setting, train, train_all
 from tests.base_model.tiny_ladder import ladder_config, write_texts
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -79,7 +79,7 @@ def test_a_ladder_goes_from_its_file_to_results_and_page(tmp_path: Path, monkeyp
     import tomli_w
     from click.testing import CliRunner
 
-    from machine.cli import munro
+    from munro.machine.cli import munro
 
     write_texts(tmp_path / "texts")
     config = ladder_config(str(tmp_path / "texts"), workers=2).model_dump(

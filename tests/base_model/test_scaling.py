@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from base_model.comparison import CompareConfig, compare
-from base_model.results import ONLY_LOSS
-from base_model.scaling import Noise, PowerLaw, TooFewRungs, Trend, efficiency_gain, fit
+from munro.base_model.comparison import CompareConfig, compare
+from munro.base_model.results import ONLY_LOSS
+from munro.base_model.scaling import Noise, PowerLaw, TooFewRungs, Trend, efficiency_gain, fit
 from tests.base_model.ladders import LAW, Idea, costs, losses, single
 
 

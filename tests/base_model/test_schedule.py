@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from base_model.config import ScheduleConfig
-from base_model.schedule import constant, cosine, linear, schedule
+from munro.base_model.config import ScheduleConfig
+from munro.base_model.schedule import constant, cosine, linear, schedule
 
 
 def test_every_shape_rises_linearly_to_one_at_the_last_step_of_the_warmup():

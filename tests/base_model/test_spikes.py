@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from base_model.config import SpikeConfig
-from base_model.packing import Lesson
-from base_model.spikes import SpikeWatch, shares_by_source
+from munro.base_model.config import SpikeConfig
+from munro.base_model.packing import Lesson
+from munro.base_model.spikes import SpikeWatch, shares_by_source
 
 CONFIG = SpikeConfig(window=8)
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from base_model.corpus import prompt, worked
-from base_model.tokenizer import EOS
+from munro.base_model.corpus import prompt, worked
+from munro.base_model.tokenizer import EOS
 from tests.base_model.builders import small_tokenizer
 
 

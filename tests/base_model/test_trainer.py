@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from base_model.async_checkpoint import on_host
-from base_model.checkpoint import Checkpoint, CheckpointError
-from base_model.packing import Lesson
-from base_model.sharding import Alone
-from base_model.trainer import Trainer, TrainingError, load_weights
+from munro.base_model.async_checkpoint import on_host
+from munro.base_model.checkpoint import Checkpoint, CheckpointError
+from munro.base_model.packing import Lesson
+from munro.base_model.sharding import Alone
+from munro.base_model.trainer import Trainer, TrainingError, load_weights
 from tests.base_model.builders import small_tokenizer
 from tests.base_model.tiny_munro import tiny_model
 from tests.base_model.trainable import KINDS, corpus, maker, training

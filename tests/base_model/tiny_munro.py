@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from base_model.ladder import ModelShape
-from base_model.model import MunroConfig, MunroForCausalLM
+from munro.base_model.ladder import ModelShape
+from munro.base_model.model import MunroConfig, MunroForCausalLM
 
 WINDOW = 4
 SIZES = {

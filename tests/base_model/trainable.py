@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from base_model.checkpoint import Checkpoint
-from base_model.config import PretrainConfig
-from base_model.corpus import Corpus
-from base_model.model import MunroForCausalLM
-from base_model.pretrain import StepMetrics, pretrain
-from base_model.quickstart import new_model
+from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.config import PretrainConfig
+from munro.base_model.corpus import Corpus
+from munro.base_model.model import MunroForCausalLM
+from munro.base_model.pretrain import StepMetrics, pretrain
+from munro.base_model.quickstart import new_model
 from tests.base_model.builders import nothing_held_out, small_base, small_tokenizer
 from tests.base_model.tiny_munro import tiny_config
 

@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from base_model.checkpoint import Checkpoint
-from base_model.corpus import worked
-from base_model.model import MunroForCausalLM
-from base_model.quickstart import new_model
-from distill.config import DistillConfig
-from distill.sources import Source
-from distill.traces import Trace
-from envs.types import Ending, KeptTokens, Message, Task, Trajectory
-from rewards.compose import RewardBreakdown
-from rewards.types import Grade
-from rollout.render import renderer
-from rollout.store import RolloutStore
-from rollout.types import Attempt, Group
+from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.corpus import worked
+from munro.base_model.model import MunroForCausalLM
+from munro.base_model.quickstart import new_model
+from munro.distill.config import DistillConfig
+from munro.distill.sources import Source
+from munro.distill.traces import Trace
+from munro.envs.types import Ending, KeptTokens, Message, Task, Trajectory
+from munro.rewards.compose import RewardBreakdown
+from munro.rewards.types import Grade
+from munro.rollout.render import renderer
+from munro.rollout.store import RolloutStore
+from munro.rollout.types import Attempt, Group
 from tests.base_model.builders import small_base, small_tokenizer
 from tests.base_model.tiny_munro import tiny_config
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from base_model.checkpoint import Checkpoint
-from distill.distil import CannotDistill, distil, look
-from rollout.store import RolloutStore
+from munro.base_model.checkpoint import Checkpoint
+from munro.distill.distil import CannotDistill, distil, look
+from munro.rollout.store import RolloutStore
 from tests.distill.runs import make_attempt, make_base, make_run, quick, source, sum_task
 
 
@@ -201,7 +201,7 @@ def test_steps_that_are_not_there_and_runs_without_rollouts_say_so(tmp_path, bas
 
 
 def test_a_base_with_another_vocabulary_is_refused(tmp_path, run):
-    from base_model.quickstart import new_model
+    from munro.base_model.quickstart import new_model
     from tests.base_model.builders import small_base
     from tests.distill.test_rewrite import other_tokenizer
 
@@ -236,7 +236,7 @@ def test_two_processes_do_not_make_the_same_checkpoint(tmp_path, base, run):
 
 
 def test_a_full_disk_is_a_sentence_and_the_same_call_goes_on(tmp_path, base, run, monkeypatch):
-    from distill import prepare
+    from munro.distill import prepare
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from distill.config import FiltersConfig
-from distill.filters import FILTERS, Sieve, work
-from envs.types import Message
+from munro.distill.config import FiltersConfig
+from munro.distill.filters import FILTERS, Sieve, work
+from munro.envs.types import Message
 from tests.distill.runs import make_trace
 
 # few words in lower case: others would have word lists of six languages loaded, for seconds

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from base_model.packing import Lesson
-from distill.lessons import TraceLessons, WithReplay, write_lessons, write_taken
+from munro.base_model.packing import Lesson
+from munro.distill.lessons import TraceLessons, WithReplay, write_lessons, write_taken
 
 
 @pytest.fixture

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from transformers import AutoModelForCausalLM
 
-import distill.preference
-from base_model.checkpoint import Checkpoint
-from base_model.pretrain import StepMetrics
-from distill.config import PreferenceConfig
-from distill.preference import CannotTrain, train_preference
-from machine.cli import main
-from rewards.comparisons import Comparison
-from rewards.preference import PreferenceModel
-from rewards.preference_format import Limits
+from munro import distill
+from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.pretrain import StepMetrics
+from munro.distill.config import PreferenceConfig
+from munro.distill.preference import CannotTrain, train_preference
+from munro.machine.cli import main
+from munro.rewards.comparisons import Comparison
+from munro.rewards.preference import PreferenceModel
+from munro.rewards.preference_format import Limits
 from tests.rewards.preference_models import WORDS, write_tiny
 
 COMPARISONS = [

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.preference import RULES, comparisons, train
-from rewards.preference import PreferenceModel
+from munro.rewards.preference import PreferenceModel
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from base_model.corpus import prompt, worked
-from base_model.tokenizer import train_tokenizer
-from distill.rewrite import Teller, told_anew
-from distill.sources import CannotDistill
-from envs.types import Ending, Message
-from rollout.render import renderer
+from munro.base_model.corpus import prompt, worked
+from munro.base_model.tokenizer import train_tokenizer
+from munro.distill.rewrite import Teller, told_anew
+from munro.distill.sources import CannotDistill
+from munro.envs.types import Ending, Message
+from munro.rollout.render import renderer
 from tests.base_model.builders import small_tokenizer
 from tests.distill.runs import make_attempt, make_trace, sum_task
 

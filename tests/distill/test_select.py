@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from distill.config import SelectConfig
-from distill.select import Index, rows_of, select, steps_in
+from munro.distill.config import SelectConfig
+from munro.distill.select import Index, rows_of, select, steps_in
 
 
 def make_index(prompts: list[int], *, sources: list[int] | None = None, **columns: Any) -> Index:

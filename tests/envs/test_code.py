@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from envs import load
-from envs.expressions import LEVELS, Expressions, is_held_out
-from envs.human_eval import problems
+from munro.envs import load
+from munro.envs.expressions import LEVELS, Expressions, is_held_out
+from munro.envs.human_eval import problems
 
 ADD = {"prompt": "Write add(a, b).", "tests": [{"function": "add", "args": [1, 2], "expected": 3}]}
 TOTAL = {
@@ -86,7 +86,7 @@ def test_a_bad_row_is_named_by_file_and_line(tmp_path: Path, row, sentence: str)
 def test_a_language_that_the_sandbox_lacks_is_a_sentence_when_the_rows_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rewards import languages
+    from munro.rewards import languages
 
     swift = languages.LANGUAGES["swift"]
     lacking = replace(swift, needs=("no-such-compiler",))

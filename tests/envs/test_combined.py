@@ -8,16 +8,16 @@ from collections.abc import Sequence
 
 import pytest
 
-from envs import BadEnvironment, Message, SingleTurn, Task, load
-from envs.check import JUNK, check, check_config, play
-from envs.combined import Combined
-from envs.config import EnvConfig
-from envs.instructions import _tiny
-from envs.loader import load_config, resolve_config
-from envs.problem_set import ProblemSet, TaskPool
-from envs.types import Ending, Trajectory
-from rewards.instructions import checkers
-from rewards.types import Grade
+from munro.envs import BadEnvironment, Message, SingleTurn, Task, load
+from munro.envs.check import JUNK, check, check_config, play
+from munro.envs.combined import Combined
+from munro.envs.config import EnvConfig
+from munro.envs.instructions import _tiny
+from munro.envs.loader import load_config, resolve_config
+from munro.envs.problem_set import ProblemSet, TaskPool
+from munro.envs.types import Ending, Trajectory
+from munro.rewards.instructions import checkers
+from munro.rewards.types import Grade
 from tests.builders import make_trajectory
 
 BRIEF = {"kind": "brevity", "args": {"most": 10, "unit": "characters"}}

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from envs import available, load
-from envs.arithmetic import Arithmetic, is_held_out, last_number, solve
-from envs.check import check_config
-from envs.config import EnvConfig
-from envs.problem_set import ProblemSet, TaskPool
-from envs.reasoning_gym import is_formula, is_list, is_sum
+from munro.envs import available, load
+from munro.envs.arithmetic import Arithmetic, is_held_out, last_number, solve
+from munro.envs.check import check_config
+from munro.envs.config import EnvConfig
+from munro.envs.problem_set import ProblemSet, TaskPool
+from munro.envs.reasoning_gym import is_formula, is_list, is_sum
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::SyntaxWarning")
 
@@ -85,7 +85,8 @@ def test_a_seed_is_a_stream_and_test_tasks_are_not_trained_on(name, arguments):
 
 
 def test_importing_the_room_is_light():
-    code = "import sys, envs, envs.arithmetic, envs.check; heavy = {'torch', 'datasets', 'ray',"
+    code = "import sys, munro.envs, munro.envs.arithmetic, munro.envs.check; "
+    code += "heavy = {'torch', 'datasets', 'ray',"
     code += "'reasoning_gym', 'pyarrow', 'sympy', 'vllm'}; print(*heavy & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -7,10 +7,10 @@ from collections import Counter
 
 import pytest
 
-from envs.check import play
-from envs.config import EnvConfig
-from envs.loader import load_config
-from rewards.errors import GraderError
+from munro.envs.check import play
+from munro.envs.config import EnvConfig
+from munro.envs.loader import load_config
+from munro.rewards.errors import GraderError
 from tests.envs.test_combined import trajectory_of
 from tests.rewards.judges import ScriptedJudge, fails, last_user, material, says
 

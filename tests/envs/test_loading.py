@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from envs import BadEnvironment, load
-from envs.check import check
-from envs.config import EnvConfig
-from envs.loader import resolve, resolve_config
+from munro.envs import BadEnvironment, load
+from munro.envs.check import check
+from munro.envs.config import EnvConfig
+from munro.envs.loader import resolve, resolve_config
 
 TWELVE_LINES = '''
-from envs import Grade, SingleTurn, Task
+from munro.envs import Grade, SingleTurn, Task
 
 class Reverse(SingleTurn):
     """Spell a word backwards."""
@@ -35,7 +35,7 @@ GOOD = {
     "grade": "return reply == 'yes'",
     "gold": "return 'yes'",
 }
-EVERY = "import itertools, random, time\nfrom envs import *\n"
+EVERY = "import itertools, random, time\nfrom munro.envs import *\n"
 
 
 def written(folder: Path, **bodies: str) -> str:
@@ -78,8 +78,8 @@ def test_relative_home_and_bare_paths_are_the_same_environment(mine, monkeypatch
 def test_another_process_in_another_folder_loads_the_resolved_name(mine, monkeypatch, tmp_path):
     monkeypatch.chdir(mine.parent)
     path = resolve("mine.py:Reverse")
-    code = f"from envs import load; print(load({path!r}).tasks('train')[0].id)"
-    root = str(Path(__file__).parents[2])
+    code = f"from munro.envs import load; print(load({path!r}).tasks('train')[0].id)"
+    root = str(Path(__file__).parents[2] / "src")
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd="/",
@@ -104,8 +104,8 @@ def test_arguments_that_name_files_become_absolute(tmp_path, monkeypatch):
         ("arithmatic", "There is no environment 'arithmatic'. Did you mean 'arithmetic'?"),
         ("nowhere.py:Mine", "There is no file"),
         ("no.such.module:Mine", "There is no module 'no.such.module'"),
-        ("envs.arithmetic:Arithmetik", "no class 'Arithmetik'. Did you mean 'Arithmetic'?"),
-        ("envs.types:Task", "Task is not an Environment"),
+        ("munro.envs.arithmetic:Arithmetik", "no class 'Arithmetik'. Did you mean 'Arithmetic'?"),
+        ("munro.envs.types:Task", "Task is not an Environment"),
         ("{mine}:Revers", "no class 'Revers'. Did you mean 'Reverse'?"),
     ],
 )
@@ -141,7 +141,7 @@ def test_a_broken_file_is_one_sentence_with_its_line(mine, source, sentence):
     [
         ({"tasks": "return []"}, "tasks('train') holds no tasks"),
         ({"tasks": "return 1 / 0"}, "ZeroDivisionError: division by zero (mine.py:5)"),
-        ({"tasks": "return ['a']"}, "every item must be an envs.Task"),
+        ({"tasks": "return ['a']"}, "every item must be an munro.envs.Task"),
         ({"tasks": "return [Task(id='a')]"}, "task 'a' asks nothing"),
         ({"tasks": "return [Task(id='a', prompt='?')] * 2"}, "ids must be unique"),
         (

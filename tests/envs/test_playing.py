@@ -9,14 +9,23 @@ from typing import ClassVar
 
 import pytest
 
-from envs import BadEnvironment, Environment, Grade, SingleTurn, Task, ToolError, ToolUse, tool
-from envs.base import as_grade, call
-from envs.check import check, gold_of, play
-from envs.config import EnvConfig
-from envs.problem_set import MOST_MATERIALISED, ProblemSet, TaskPool
-from envs.shuffle import shuffled
-from envs.tool_use import parse_calls
-from rewards.errors import GraderError
+from munro.envs import (
+    BadEnvironment,
+    Environment,
+    Grade,
+    SingleTurn,
+    Task,
+    ToolError,
+    ToolUse,
+    tool,
+)
+from munro.envs.base import as_grade, call
+from munro.envs.check import check, gold_of, play
+from munro.envs.config import EnvConfig
+from munro.envs.problem_set import MOST_MATERIALISED, ProblemSet, TaskPool
+from munro.envs.shuffle import shuffled
+from munro.envs.tool_use import parse_calls
+from munro.rewards.errors import GraderError
 
 HERE = Path(__file__)
 
@@ -206,7 +215,7 @@ async def test_a_conversation_with_tools_ends_on_a_turn_without_a_call():
     ],
 )
 async def test_a_bad_call_is_an_observation(text, answer):
-    from envs import Message
+    from munro.envs import Message
 
     shop = Shop()
     episode = shop.start(next(iter(shop.tasks("train"))))
@@ -217,7 +226,7 @@ async def test_a_bad_call_is_an_observation(text, answer):
 
 
 async def test_only_so_many_calls_of_one_turn_are_carried_out():
-    from envs import Message
+    from munro.envs import Message
 
     shop = Shop()
     episode = shop.start(next(iter(shop.tasks("train"))))

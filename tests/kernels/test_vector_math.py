@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from base_model.repeatable import repeatable
-from kernels import vector_math
-from rl.config import LearnerConfig
-from rl.learner import Learner
-from rollout.config import RolloutConfig
-from rollout.transformers_engine import TransformersEngine
+from munro.base_model.repeatable import repeatable
+from munro.kernels import vector_math
+from munro.rl.config import LearnerConfig
+from munro.rl.learner import Learner
+from munro.rollout.config import RolloutConfig
+from munro.rollout.transformers_engine import TransformersEngine
 
 
 class Calls(TorchDispatchMode):
@@ -69,8 +69,8 @@ def test_whatever_computes_settles_them_before_its_first_tensor(
 
 
 SERVE = """
-from kernels import vector_math
-from rollout.vllm_worker import Worker
+from munro.kernels import vector_math
+from munro.rollout.vllm_worker import Worker
 
 def settle():
     raise SystemExit("settled")

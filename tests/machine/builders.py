@@ -6,9 +6,9 @@ import math
 import random
 from pathlib import Path
 
-from machine.run import RunFolder, Status
-from rollout.store import RolloutStore
-from rollout.types import Group
+from munro.machine.run import RunFolder, Status
+from munro.rollout.store import RolloutStore
+from munro.rollout.types import Group
 from tests.builders import make_attempt, make_group, make_task, make_trajectory
 
 CONFIG = {

@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from base_model.tokenizer import train_tokenizer
-from machine.metrics import is_timing
+from munro.base_model.tokenizer import train_tokenizer
+from munro.machine.metrics import is_timing
 from tests.rollout.tiny_llama import CONTEXT, VOCAB, tiny_llama
 
 MINE = '''
-from envs import Grade, SingleTurn, Task
+from munro.envs import Grade, SingleTurn, Task
 
 
 class Mine(SingleTurn):
@@ -89,7 +89,7 @@ def write_recipe(folder: Path, name: str = "small", env: str = MINE) -> Path:
 
 def command(*arguments: str) -> list[str]:
     """`munro` with these arguments, whatever is installed as a script."""
-    return [sys.executable, "-c", "from machine.cli import main; main()", *arguments]
+    return [sys.executable, "-c", "from munro.machine.cli import main; main()", *arguments]
 
 
 def munro(*arguments: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:

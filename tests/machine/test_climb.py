@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from rl.journal import audit
+from munro.rl.journal import audit
 from tests.machine.climbing import kill_hard, munro, rows, start, wait_for_step, write_recipe
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
@@ -114,7 +114,7 @@ BROKEN = {
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_climb_ends_with_one_line_when(what, folder):
     body, said = BROKEN[what]
-    head = "from envs import Grade, SingleTurn, Task\n\n\nclass Mine(SingleTurn):\n"
+    head = "from munro.envs import Grade, SingleTurn, Task\n\n\nclass Mine(SingleTurn):\n"
     listed = "[Task(id=str(i), prompt='?') for i in range(9)]"
     tasks = f"    def tasks(self, split):\n        return {listed}\n\n"
     source = head + ("" if "def tasks" in body else tasks) + "    " + body + "\n"

@@ -7,12 +7,13 @@ import sys
 
 import pytest
 
-from machine.cluster import _model_config
-from machine.loading import BadConfig
+from munro.machine.cluster import _model_config
+from munro.machine.loading import BadConfig
 from tests.base_model.tiny_munro import tiny_config
 
 ASK = (
-    "import sys; from machine.cluster import _model_config as of; print(of(sys.argv[1]).model_type)"
+    "import sys; from munro.machine.cluster import _model_config as of; "
+    "print(of(sys.argv[1]).model_type)"
 )
 
 

@@ -11,7 +11,7 @@ import sys
 import pytest
 from rich.console import Console as Terminal
 
-from machine.console import Console, Summary, duration, printable
+from munro.machine.console import Console, Summary, duration, printable
 
 SUMMARY = Summary(run="stem", model="tiny", env="arithmetic", engine="vllm", entropy_target=0.3)
 METRICS = {
@@ -92,7 +92,7 @@ def test_text_can_neither_steer_the_terminal_nor_be_markup():
 
 LIVE = """
 import sys
-from machine.console import Console, Summary
+from munro.machine.console import Console, Summary
 with Console(Summary(run="r", model="m", env="e", engine="v"), 5) as console:
     assert console.is_live
     console.step(1, {"pass_rate/sampled": 0.5})

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from base_model.data.config import DataConfig
-from machine.cli import main
-from machine.loading import load_as
+from munro.base_model.data.config import DataConfig
+from munro.machine.cli import main
+from munro.machine.loading import load_as
 from tests.base_model.data.texts import prose
 
 ROOT = Path(__file__).parents[2]
@@ -91,7 +91,7 @@ def test_a_mistake_is_one_line_and_status_2(
 def test_a_tokenizer_is_trained_from_files_and_loads(
     recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from base_model.data.encoder import load_tokenizer
+    from munro.base_model.data.encoder import load_tokenizer
 
     (recipe.parent / "notes" / "broken.md").write_bytes(b"\xff")
     out = recipe.parent / "tokenizer"

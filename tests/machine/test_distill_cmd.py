@@ -8,13 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from base_model.checkpoint import Checkpoint
-from distill.sources import CannotDistill
-from machine.cli import munro
-from machine.distill_cmd import parse_weights
-from machine.files import RunError
-from machine.loading import BadConfig
-from machine.sentences import is_sentence
+from munro.base_model.checkpoint import Checkpoint
+from munro.distill.sources import CannotDistill
+from munro.machine.cli import munro
+from munro.machine.distill_cmd import parse_weights
+from munro.machine.files import RunError
+from munro.machine.loading import BadConfig
+from munro.machine.sentences import is_sentence
 from tests.distill.runs import make_base, make_run
 
 TINY = [

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from base_model.comparison import compare
-from base_model.results import as_line
-from machine.cli import munro
-from machine.ladder_page import ladder_page
-from machine.plot import Line, Mark, decades, plot, round_steps
-from machine.sentences import is_sentence
-from machine.verdicts import text
+from munro.base_model.comparison import compare
+from munro.base_model.results import as_line
+from munro.machine.cli import munro
+from munro.machine.ladder_page import ladder_page
+from munro.machine.plot import Line, Mark, decades, plot, round_steps
+from munro.machine.sentences import is_sentence
+from munro.machine.verdicts import text
 from tests.base_model.ladders import Idea, ladder
 
 

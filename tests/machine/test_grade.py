@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from machine.cli import munro
-from machine.loading import BadConfig
+from munro.machine.cli import munro
+from munro.machine.loading import BadConfig
 from tests.rewards.judges import ScriptedJudge, says
 
 
@@ -123,7 +123,7 @@ def test_a_judge_that_the_recipe_names_is_asked(tmp_path, capsys):
 def test_it_imports_neither_torch_nor_ray(tmp_path):
     file = written(tmp_path / "replies.jsonl", answers(1))
     program = (
-        "import sys; from machine.cli import main\n"
+        "import sys; from munro.machine.cli import main\n"
         "try:\n    main()\n"
         "finally:\n    print(sorted({'torch', 'ray', 'vllm', 'transformers'} & {*sys.modules}))\n"
     )

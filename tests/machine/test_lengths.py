@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from machine.lengths import run_lengths
-from machine.loading import BadConfig
-from rewards.length_range import LengthRanges
-from rollout.store import RolloutStore
+from munro.machine.lengths import run_lengths
+from munro.machine.loading import BadConfig
+from munro.rewards.length_range import LengthRanges
+from munro.rollout.store import RolloutStore
 from tests.builders import make_group
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from machine.loading import BadConfig, load, page
+from munro.machine.loading import BadConfig, load, page
 
 RECIPES = [
     path

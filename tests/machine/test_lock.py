@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from machine.cli import munro
-from machine.files import RunError
-from machine.lock import held_folder
+from munro.machine.cli import munro
+from munro.machine.files import RunError
+from munro.machine.lock import held_folder
 
 ROOT = Path(__file__).parents[2]
 

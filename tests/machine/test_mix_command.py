@@ -9,12 +9,12 @@ import pytest
 import tomli_w
 from click.testing import CliRunner
 
-from base_model.mixture_config import MixConfig
-from base_model.mixture_search import Task, search
-from base_model.results import read_results
-from machine.cli import munro
-from machine.loading import load_as
-from machine.mix_cmd import budget, verdict, weights_table
+from munro.base_model.mixture_config import MixConfig
+from munro.base_model.mixture_search import Task, search
+from munro.base_model.results import read_results
+from munro.machine.cli import munro
+from munro.machine.loading import load_as
+from munro.machine.mix_cmd import budget, verdict, weights_table
 from tests.base_model.test_mixture_search import PLENTY, Known, mix_config, true_losses
 from tests.base_model.tiny_ladder import SHAPE, TRAINING, sources, write_texts
 

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from machine.files import RunError
-from machine.loading import BadConfig
-from machine.lock import held
-from machine.pipeline import plan, run_machine
-from machine.pipeline_config import MachineConfig
-from machine.pipeline_plan import MANIFEST, ORDERS, Standing, load_machine, merged
-from machine.pipeline_report import write_machine_report
-from machine.pipeline_resources import Room, gpus_of, room_for
-from machine.pipeline_scores_table import table
+from munro.machine.files import RunError
+from munro.machine.loading import BadConfig
+from munro.machine.lock import held
+from munro.machine.pipeline import plan, run_machine
+from munro.machine.pipeline_config import MachineConfig
+from munro.machine.pipeline_plan import MANIFEST, ORDERS, Standing, load_machine, merged
+from munro.machine.pipeline_report import write_machine_report
+from munro.machine.pipeline_resources import Room, gpus_of, room_for
+from munro.machine.pipeline_scores_table import table
 
 FILE = """
 name = "mine"

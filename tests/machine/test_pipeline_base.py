@@ -2,9 +2,9 @@
 
 import pytest
 
-from envs.config import EnvConfig
-from envs.loader import BadEnvironment, load_config
-from machine.pipeline_base import beginnings
+from munro.envs.config import EnvConfig
+from munro.envs.loader import BadEnvironment, load_config
+from munro.machine.pipeline_base import beginnings
 
 SUMS = EnvConfig(path="arithmetic", args={"level": 1, "operators": "+"})
 WORDS = EnvConfig(path="instructions", args={"level": 1})
@@ -38,7 +38,7 @@ def test_without_care_most_instructions_are_not_followed():
 def test_an_environment_that_knows_no_reply_is_told(tmp_path):
     file = tmp_path / "mute.py"
     file.write_text(
-        "from envs import Grade, SingleTurn, Task\n\n\nclass Mute(SingleTurn):\n"
+        "from munro.envs import Grade, SingleTurn, Task\n\n\nclass Mute(SingleTurn):\n"
         "    def tasks(self, split):\n        return [Task(id='a', prompt='?')]\n\n"
         "    def grade(self, task, reply):\n        return Grade.of(True)\n"
     )

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from base_model.checkpoint import Checkpoint
-from machine.pipeline import _Machine
-from machine.pipeline_phase import run_phase
-from machine.pipeline_plan import ORDERS, Standing, checkpoint_of, load_machine
-from machine.pipeline_scores import _config as config_of
-from machine.pipeline_scores import by_tasks
+from munro.base_model.checkpoint import Checkpoint
+from munro.machine.pipeline import _Machine
+from munro.machine.pipeline_phase import run_phase
+from munro.machine.pipeline_plan import ORDERS, Standing, checkpoint_of, load_machine
+from munro.machine.pipeline_scores import _config as config_of
+from munro.machine.pipeline_scores import by_tasks
 from tests.builders import make_attempt
 from tests.distill.runs import make_base, make_run
 

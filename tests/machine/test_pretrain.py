@@ -9,10 +9,10 @@ import pytest
 import tomli_w
 from click.testing import CliRunner, Result
 
-from machine.cli import munro
-from machine.files import RunError
-from machine.loading import BadConfig
-from machine.lock import held_folder
+from munro.machine.cli import munro
+from munro.machine.files import RunError
+from munro.machine.loading import BadConfig
+from munro.machine.lock import held_folder
 from tests.base_model.phased import recipe, write_texts
 
 ROOT = Path(__file__).parents[2]
@@ -110,8 +110,8 @@ def test_bad_keys_are_sentences(file, option, why):
 
 
 def test_a_source_that_is_not_there_is_a_sentence(file, tmp_path):
-    from base_model.data.errors import DataError
-    from machine.sentences import is_sentence
+    from munro.base_model.data.errors import DataError
+    from munro.machine.sentences import is_sentence
 
     raw = json.dumps([{"path": str(tmp_path / "missing"), "category": "code"}]).replace(":", "=")
     with pytest.raises(DataError) as refused:

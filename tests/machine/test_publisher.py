@@ -5,13 +5,13 @@ import asyncio
 import pytest
 import torch
 
-from base_model.tokenizer import train_tokenizer
-from machine.publisher import Publisher, SyncBroken
-from rl.config import LearnerConfig, SyncConfig
-from rl.learner import Learner
-from rollout.config import RolloutConfig
-from rollout.vllm_engine import VllmEngine
-from rollout.weights import SharedMemoryWeights
+from munro.base_model.tokenizer import train_tokenizer
+from munro.machine.publisher import Publisher, SyncBroken
+from munro.rl.config import LearnerConfig, SyncConfig
+from munro.rl.learner import Learner
+from munro.rollout.config import RolloutConfig
+from munro.rollout.vllm_engine import VllmEngine
+from munro.rollout.weights import SharedMemoryWeights
 from tests.rollout.tiny_llama import CONTEXT, VOCAB, nudge, tiny_llama
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]

@@ -6,7 +6,7 @@ import time
 import psutil
 import pytest
 
-from rl.journal import audit
+from munro.rl.journal import audit
 from tests.machine.climbing import kill_hard, munro, rows, start, wait_for_step, write_recipe
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
@@ -90,7 +90,7 @@ def test_twenty_kills_over_200_tasks_lose_and_repeat_no_task(folder):
 HANGING = """
 import time
 
-from envs import Grade, SingleTurn, Task
+from munro.envs import Grade, SingleTurn, Task
 
 
 class Mine(SingleTurn):

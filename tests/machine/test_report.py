@@ -12,13 +12,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from machine.files import RunError
-from machine.picture import smooth
-from machine.report import save_picture, write_report
-from machine.report_page import embedded
-from machine.report_rollouts import HEAD, MOST_BYTES, TAIL, sample, shortened
-from machine.run import RunFolder, Status
-from rollout.store import RolloutStore
+from munro.machine.files import RunError
+from munro.machine.picture import smooth
+from munro.machine.report import save_picture, write_report
+from munro.machine.report_page import embedded
+from munro.machine.report_rollouts import HEAD, MOST_BYTES, TAIL, sample, shortened
+from munro.machine.run import RunFolder, Status
+from munro.rollout.store import RolloutStore
 from tests.builders import make_attempt, make_group, make_task, make_trajectory
 from tests.machine.builders import CONFIG, HOSTILE, make_metrics, make_run
 

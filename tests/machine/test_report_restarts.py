@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from machine.report import save_picture, write_report
-from machine.report_restarts import segments, sentences
-from machine.restart import Restart, plain
+from munro.machine.report import save_picture, write_report
+from munro.machine.report_restarts import segments, sentences
+from munro.machine.restart import Restart, plain
 from tests.machine.builders import make_run
 
 

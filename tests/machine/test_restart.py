@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from base_model.tokenizer import train_tokenizer
-from machine.loading import BadConfig, from_overrides
-from machine.rebase import refuse_foreign
-from machine.restart import (
+from munro.base_model.tokenizer import train_tokenizer
+from munro.machine.loading import BadConfig, from_overrides
+from munro.machine.rebase import refuse_foreign
+from munro.machine.restart import (
     Request,
     Restart,
     drop_request,
@@ -22,10 +22,10 @@ from machine.restart import (
     read_restarts,
     write_request,
 )
-from machine.run import RunFolder
-from machine.start import resume
-from rl.collapse import Watch
-from rl.state import ClimbState
+from munro.machine.run import RunFolder
+from munro.machine.start import resume
+from munro.rl.collapse import Watch
+from munro.rl.state import ClimbState
 from tests.rollout.tiny_llama import CONTEXT, VOCAB, tiny_llama
 
 MODEL = "base"

@@ -8,14 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from machine.console import Console, Summary
-from machine.loading import from_overrides
-from machine.restart import Request, read_request, read_restarts, write_request
-from machine.restarting import Restarts
-from machine.run import RunFolder
-from machine.start import raw, resume
-from rl.collapse import Watch
-from rl.state import ClimbState, Cursor
+from munro.machine.console import Console, Summary
+from munro.machine.loading import from_overrides
+from munro.machine.restart import Request, read_request, read_restarts, write_request
+from munro.machine.restarting import Restarts
+from munro.machine.run import RunFolder
+from munro.machine.start import raw, resume
+from munro.rl.collapse import Watch
+from munro.rl.state import ClimbState, Cursor
 from tests.distill.runs import make_base, make_run
 
 QUICK = [

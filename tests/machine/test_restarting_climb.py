@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from base_model.tokenizer import train_tokenizer
-from rl.journal import audit
+from munro.base_model.tokenizer import train_tokenizer
+from munro.rl.journal import audit
 from tests.machine.climbing import kill_hard, munro, rows, start, write_recipe
 from tests.rollout.tiny_llama import CONTEXT, VOCAB, tiny_llama
 
@@ -137,7 +137,7 @@ def test_a_collapse_is_answered_from_traces_before_it(folder):
 
 
 NEVER = '''
-from envs import Grade, SingleTurn, Task
+from munro.envs import Grade, SingleTurn, Task
 
 
 class Mine(SingleTurn):

@@ -10,13 +10,13 @@ import tomllib
 
 import pytest
 
-from machine.files import write_atomically
-from machine.metrics import is_timing
-from machine.run import RunError, RunFolder, RunInfo, Status, difference, versions
+from munro.machine.files import write_atomically
+from munro.machine.metrics import is_timing
+from munro.machine.run import RunError, RunFolder, RunInfo, Status, difference, versions
 
 HOLD = """
 import os, sys, time
-from machine.run import RunFolder
+from munro.machine.run import RunFolder
 with RunFolder(sys.argv[1]).held():
     if len(sys.argv) > 2 and os.fork() == 0:
         time.sleep(60)
@@ -74,7 +74,10 @@ def test_looking_at_a_run_from_the_process_that_holds_it_keeps_the_lock(run):
         assert RunFolder(run.path).holder == os.getpid()
         with pytest.raises(RunError, match="this very process"), RunFolder(run.path).held():
             pass
-        code = "import sys; from machine.run import RunFolder; print(RunFolder(sys.argv[1]).holder)"
+        code = (
+            "import sys; from munro.machine.run import RunFolder; "
+            "print(RunFolder(sys.argv[1]).holder)"
+        )
         seen = subprocess.run(
             [sys.executable, "-c", code, str(run.path)], capture_output=True, text=True, check=True
         )

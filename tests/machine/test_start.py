@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from machine.loading import BadConfig, from_overrides
-from machine.run import RunFolder
-from machine.start import raw, refuse_changes
+from munro.machine.loading import BadConfig, from_overrides
+from munro.machine.run import RunFolder
+from munro.machine.start import raw, refuse_changes
 
 OVERRIDES = [("num_steps", "3"), ("env", "arithmetic")]
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from machine.statistics import Estimate, pass_at_1, pass_at_k
+from munro.machine.statistics import Estimate, pass_at_1, pass_at_k
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=7), st.data())

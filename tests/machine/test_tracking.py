@@ -6,7 +6,7 @@ import importlib.util
 
 import pytest
 
-from machine.tracking import TrackingUnavailable, check, open_trackers
+from munro.machine.tracking import TrackingUnavailable, check, open_trackers
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

@@ -84,7 +84,7 @@ FORGERIES = {
     "the harness patched": (
         "import sys\n"
         "for name, module in list(sys.modules.items()):\n"
-        "    if name.startswith('rewards'):\n"
+        "    if name.startswith('munro'):\n"
         f"        module.dumps = lambda *a, **k: {DONE!r}\n"
         "        module._write = lambda *a, **k: None\n"
         "def add(a, b): return 0"

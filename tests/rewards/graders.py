@@ -7,9 +7,9 @@ import threading
 import time
 from typing import ClassVar
 
-from rewards.errors import GraderError
-from rewards.kinds import Field, Grader, Item, Kind
-from rewards.types import Grade
+from munro.rewards.errors import GraderError
+from munro.rewards.kinds import Field, Grader, Item, Kind
+from munro.rewards.types import Grade
 
 
 class Obedient(Grader):

@@ -75,7 +75,7 @@ def surroundings() -> dict[str, Any]:
     return {
         "environment": dict(os.environ),
         "core": resource.getrlimit(resource.RLIMIT_CORE),
-        "modules": sorted({"torch", "ray", "vllm", "sympy", "rewards"} & {*sys.modules}),
+        "modules": sorted({"torch", "ray", "vllm", "sympy", "munro"} & {*sys.modules}),
     }
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from rewards.judge import Judge, JudgeConfig
+from munro.rewards.judge import Judge, JudgeConfig
 
 Body = Mapping[str, Any]
 

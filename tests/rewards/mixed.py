@@ -23,9 +23,9 @@ from typing import Any
 
 import psutil
 
-from rewards.config import PoolConfig, ServiceConfig
-from rewards.errors import EpisodeError
-from rewards.service import GradingService
+from munro.rewards.config import PoolConfig, ServiceConfig
+from munro.rewards.errors import EpisodeError
+from munro.rewards.service import GradingService
 from tests.rewards.family import children, descendants
 from tests.rewards.judges import Reply, ScriptedJudge, says
 

@@ -1,7 +1,8 @@
 """Small mistakes put into good programs, by their syntax trees, and which of them change anything.
 
-`judge` is the oracle: it knows nothing of `rewards.code`. It runs original and mutant in a plain
-subprocess, on the inputs that the problem's own check uses, and runs that check on the mutant.
+`judge` is the oracle: it knows nothing of `munro.rewards.code`. It runs original and mutant in a
+plain subprocess, on the inputs that the problem's own check uses, and runs that check on the
+mutant.
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from base_model.checkpoint import Checkpoint
-from base_model.config import ModelConfig
-from base_model.quickstart import new_model
-from base_model.tokenizer import train_tokenizer
-from rewards.preference import PreferenceModel
-from rewards.preference_format import Limits, PreferenceFormat
+from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.config import ModelConfig
+from munro.base_model.quickstart import new_model
+from munro.base_model.tokenizer import train_tokenizer
+from munro.rewards.preference import PreferenceModel
+from munro.rewards.preference_format import Limits, PreferenceFormat
 
 WORDS = ("cairn", "loch", "ridge", "deer", "bothy", "glen")
 

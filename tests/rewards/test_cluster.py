@@ -10,8 +10,8 @@ import time
 import psutil
 import pytest
 
-from rewards.config import PoolConfig, RewardsConfig, ServiceConfig
-from rewards.errors import GraderError
+from munro.rewards.config import PoolConfig, RewardsConfig, ServiceConfig
+from munro.rewards.errors import GraderError
 
 pytestmark = pytest.mark.ray
 
@@ -20,7 +20,7 @@ CONFIG = ServiceConfig(actors=2, cpus=0, pools={"instructions": PoolConfig(worke
 
 @pytest.fixture(scope="module")
 def graders(local_ray):
-    from rewards.cluster import Graders
+    from munro.rewards.cluster import Graders
 
     started = Graders(RewardsConfig(service=CONFIG), {})
     try:
@@ -37,7 +37,7 @@ def comma(response):
 def test_actors_grade_as_the_service_in_this_process_does_and_survive_a_kill(graders):
     import ray
 
-    from rewards.cluster import RemoteService
+    from munro.rewards.cluster import RemoteService
 
     remote = RemoteService(graders.known_as, CONFIG)
     assert remote.grade("instructions", comma("no")).passed is True

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-import rewards.code
-from rewards.code import LANGUAGES, Call, Case, Check, CodeGrader
-from rewards.config import RewardsConfig, SandboxConfig
-from rewards.errors import GraderError, SandboxError
-from rewards.sandbox.types import Outcome, Sandbox
+from munro import rewards
+from munro.rewards.code import LANGUAGES, Call, Case, Check, CodeGrader
+from munro.rewards.config import RewardsConfig, SandboxConfig
+from munro.rewards.errors import GraderError, SandboxError
+from munro.rewards.sandbox.types import Outcome, Sandbox
 from tests.rewards.verdicts import CHECKER, SUM, SUM_IN, SUMS, VERDICTS
 
 CONFIG = RewardsConfig(sandbox=SandboxConfig(cpu_s=2, wall_s=60, memory_mb=128))

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from rewards.code import Call, Case, Check, CodeGrader
-from rewards.config import RewardsConfig, SandboxConfig
+from munro.rewards.code import Call, Case, Check, CodeGrader
+from munro.rewards.config import RewardsConfig, SandboxConfig
 from tests.rewards.forgeries import FORGERIES
 
 CONFIG = RewardsConfig(sandbox=SandboxConfig(cpu_s=0.5, wall_s=30))
@@ -75,7 +75,7 @@ def test_the_wrong_secret_proves_nothing(
     grader: CodeGrader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same tests, the same honest program; only the secret that comes back is another."""
-    from rewards import code_relay
+    from munro.rewards import code_relay
 
     assert grader.run_tests(f"{HONEST}  # known", [CHECK]).passed
     monkeypatch.setattr(code_relay.hmac, "compare_digest", lambda ours, theirs: ours == "")

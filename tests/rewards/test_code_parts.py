@@ -10,11 +10,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rewards.code_compare import same_output, same_value
-from rewards.code_encoding import MAX_DEPTH, NotPlain, dumps, encode, loads, parse
-from rewards.code_extract import completed, extract
-from rewards.code_tests import Call, Case, Check, from_data
-from rewards.languages import LANGUAGES, language_of, missing
+from munro.rewards.code_compare import same_output, same_value
+from munro.rewards.code_encoding import MAX_DEPTH, NotPlain, dumps, encode, loads, parse
+from munro.rewards.code_extract import completed, extract
+from munro.rewards.code_tests import Call, Case, Check, from_data
+from munro.rewards.languages import LANGUAGES, language_of, missing
 
 REPLIES = [
     ("```python\nx = 1\n```", "python", "x = 1\n"),

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.combine import Combination
-from rewards.tree import GraderConfig, check_names, levels, names, node_of
+from munro.rewards.combine import Combination
+from munro.rewards.tree import GraderConfig, check_names, levels, names, node_of
 
 GATED = {
     "kind": "gated",

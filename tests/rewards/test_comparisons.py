@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewards.comparisons import BadComparisons, Comparison, parse_comparison, read_comparisons
+from munro.rewards.comparisons import BadComparisons, Comparison, parse_comparison, read_comparisons
 
 GOOD = {"context": "c", "candidates": ["a", "b"], "scores": [5, 1]}
 

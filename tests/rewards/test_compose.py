@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.compose import compose
-from rewards.config import RewardsConfig
-from rewards.errors import GraderError
-from rewards.types import Grade
+from munro.rewards.compose import compose
+from munro.rewards.config import RewardsConfig
+from munro.rewards.errors import GraderError
+from munro.rewards.types import Grade
 
 shares = st.floats(0, 1)
 
@@ -55,8 +55,9 @@ def test_the_verdict_decides_and_without_one_a_positive_reward(grade, solved):
 
 def test_the_room_and_its_verifier_load_neither_sympy_nor_torch():
     code = (
-        "import sys, rewards, rewards.math, rewards.language, rewards.compose\n"
-        "rewards.MathVerifier\n"
+        "import sys, munro.rewards, munro.rewards.math, munro.rewards.language\n"
+        "import munro.rewards.compose\n"
+        "munro.rewards.MathVerifier\n"
         "print(sorted({'sympy', 'torch', 'ray', 'vllm', 'math_verify'} & {*sys.modules}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -64,7 +65,7 @@ def test_the_room_and_its_verifier_load_neither_sympy_nor_torch():
 
 
 def test_an_unknown_name_of_the_room_is_an_attribute_error():
-    import rewards
+    from munro import rewards
 
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = rewards.nonsense

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from rewards.fair_queue import Closed, FairQueue, Full
+from munro.rewards.fair_queue import Closed, FairQueue, Full
 
 
 def taken(queue, num):

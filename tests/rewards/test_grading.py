@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rewards import kinds
+from munro.rewards import kinds
 from tests.rewards.graders import KINDS
 from tests.rewards.mixed import Report, mixture, run
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rewards.config import RewardsConfig
-from rewards.math import MathVerifier
-from rewards.types import Grade
+from munro.rewards.config import RewardsConfig
+from munro.rewards.math import MathVerifier
+from munro.rewards.types import Grade
 from tests.rewards.hostile import hostile_answers, injections
 
 GOLDS = (r"\sqrt{2}+z_1", "17", r"(3, \sqrt{5})")

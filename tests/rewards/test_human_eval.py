@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from envs.human_eval import problems, row_of
-from rewards.code import CodeGrader, completed, from_data
-from rewards.config import RewardsConfig, SandboxConfig
+from munro.envs.human_eval import problems, row_of
+from munro.rewards.code import CodeGrader, completed, from_data
+from munro.rewards.config import RewardsConfig, SandboxConfig
 from tests.rewards.mutants import KINDS, Mutant, judge, mutants
 
 CONFIG = RewardsConfig(sandbox=SandboxConfig(cpu_s=2, wall_s=120))

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.instructions import REGISTRY, checker, checkers
-from rewards.instructions.tongues import language_of
-from rewards.kinds import make
+from munro.rewards.instructions import REGISTRY, checker, checkers
+from munro.rewards.instructions.tongues import language_of
+from munro.rewards.kinds import make
 
 IFEVAL = [
     "keywords:existence",

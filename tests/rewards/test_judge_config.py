@@ -7,8 +7,8 @@ import tomllib
 import pytest
 from pydantic import ValidationError
 
-from rewards import judge_rubric
-from rewards.judge import Judge, JudgeConfig
+from munro.rewards import judge_rubric
+from munro.rewards.judge import Judge, JudgeConfig
 
 URL = "http://localhost:1/v1"
 

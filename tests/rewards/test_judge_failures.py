@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from rewards.errors import GraderError
-from rewards.judge import Judge
-from rewards.judge_client import Pace, retry_after_s
+from munro.rewards.errors import GraderError
+from munro.rewards.judge import Judge
+from munro.rewards.judge_client import Pace, retry_after_s
 from tests.rewards.judges import Reply, ScriptedJudge, config_for, fails, last_user, says, scripted
 
 YES = says(verdict="yes")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.judge_fence import addresses_judge, clip, defuse, fence
-from rewards.judge_prompts import equivalence
+from munro.rewards.judge_fence import addresses_judge, clip, defuse, fence
+from munro.rewards.judge_prompts import equivalence
 from tests.rewards.judges import last_user, material, says, scripted
 
 CODE = "0123456789abcdef"

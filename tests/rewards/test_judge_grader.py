@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rewards.judge import close, configure
-from rewards.kinds import check_item, make
+from munro.rewards.judge import close, configure
+from munro.rewards.kinds import check_item, make
 from tests.rewards.judges import ScriptedJudge, config_for, last_user, material, says
 
 

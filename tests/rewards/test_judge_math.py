@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rewards.errors import GraderError
-from rewards.math import MathVerifier
-from rewards.types import Grade
+from munro.rewards.errors import GraderError
+from munro.rewards.math import MathVerifier
+from munro.rewards.types import Grade
 from tests.rewards.judges import fails, material, says, scripted
 
 

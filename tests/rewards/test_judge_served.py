@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rewards import judge_server
-from rewards.judge import Judge, JudgeConfig
+from munro.rewards import judge_server
+from munro.rewards.judge import Judge, JudgeConfig
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm, pytest.mark.timeout(1500)]
 

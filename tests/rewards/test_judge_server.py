@@ -17,10 +17,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rewards import judge_server
-from rewards.errors import GraderError
-from rewards.judge import Judge, JudgeConfig
-from rewards.judge_config import JudgeServerConfig
+from munro.rewards import judge_server
+from munro.rewards.errors import GraderError
+from munro.rewards.judge import Judge, JudgeConfig
+from munro.rewards.judge_config import JudgeServerConfig
 
 KEEPER = Path(judge_server.__file__).with_name("judge_server_child.py")
 
@@ -168,8 +168,8 @@ def test_one_checkpoint_has_one_way_of_being_served(checkpoint):
 
 PARENT = """
 import sys
-from rewards import judge_server
-from rewards.judge import Judge, JudgeConfig
+from munro.rewards import judge_server
+from munro.rewards.judge import Judge, JudgeConfig
 judge_server.command_line = lambda path, port, config: [
     sys.executable, "-I", "-c", open(sys.argv[1]).read(), str(port)]
 judge = Judge(JudgeConfig(model=sys.argv[2], cache="", logs=sys.argv[2]))

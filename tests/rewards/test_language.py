@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.language import chain_of_thought, consistency, num_foreign_words
+from munro.rewards.language import chain_of_thought, consistency, num_foreign_words
 
 ENGLISH = [
     "First we add 17 and 25, so the answer is 42.",

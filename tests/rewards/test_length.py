@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rewards.length import penalty
+from munro.rewards.length import penalty
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import rewards.math
-from rewards.answers import clean, decide, quantity
-from rewards.config import RewardsConfig
-from rewards.errors import GraderError
-from rewards.math import PREPARE, MathVerifier, extract
-from rewards.workers import Status, WorkerPool
+from munro import rewards
+from munro.rewards.answers import clean, decide, quantity
+from munro.rewards.config import RewardsConfig
+from munro.rewards.errors import GraderError
+from munro.rewards.math import PREPARE, MathVerifier, extract
+from munro.rewards.workers import Status, WorkerPool
 from tests.rewards.hostile import injections
 
 JOBS = "tests.rewards.jobs"
@@ -286,7 +286,7 @@ def test_a_closed_verifier_still_knows_numbers_and_says_so_for_the_rest():
 
 def test_a_plain_script_without_a_main_guard_verifies_and_ends_in_silence():
     script = (
-        "from rewards.math import verify\n"
+        "from munro.rewards.math import verify\n"
         "print(verify('<answer>sqrt(18)</answer>', '3' + chr(92) + 'sqrt{2}').passed)\n"
     )
     done = subprocess.run(
@@ -301,8 +301,8 @@ def test_a_plain_script_without_a_main_guard_verifies_and_ends_in_silence():
 
 IN_AN_ACTOR = r"""
 import ray
-from rewards.config import RewardsConfig
-from rewards.math import MathVerifier
+from munro.rewards.config import RewardsConfig
+from munro.rewards.math import MathVerifier
 
 ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
 
@@ -327,7 +327,7 @@ def test_verification_works_inside_a_ray_actor_and_its_children_end_with_it():
         capture_output=True,
         text=True,
         cwd=root,
-        env={**os.environ, "PYTHONPATH": root},
+        env={**os.environ, "PYTHONPATH": f"{root}/src"},
         check=True,
     )
     passed, *pids = done.stdout.split()

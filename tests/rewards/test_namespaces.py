@@ -20,10 +20,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rewards import sandbox
-from rewards.errors import SandboxError
-from rewards.sandbox import Limit, Limits, cgroups, namespaces, plan
-from rewards.sandbox.inside import seccomp
+from munro.rewards import sandbox
+from munro.rewards.errors import SandboxError
+from munro.rewards.sandbox import Limit, Limits, cgroups, namespaces, plan
+from munro.rewards.sandbox.inside import seccomp
 
 ROOT = Path(__file__).parents[2]
 ROOMY = Limits(cpu_s=30, wall_s=60, memory_mb=256)
@@ -134,7 +134,7 @@ assert sorted(os.listdir("/tmp")) == ["work"] and os.listdir(".") == ["main.py"]
 assert set(os.environ) <= {"PATH", "HOME", "LANG", "LC_CTYPE", "LD_LIBRARY_PATH"}
 assert [p for p in os.listdir("/proc") if p.isdigit()] == ["1", str(os.getpid())]
 assert sorted(os.listdir("/proc/self/fd"))[:3] == ["0", "1", "2"]
-assert not [name for name in sys.modules if name.startswith("rewards")]
+assert not [name for name in sys.modules if name.startswith("munro")]
 try:
     socket.socket(socket.AF_UNIX).connect("\\0left")
 except ConnectionRefusedError:
@@ -294,7 +294,7 @@ def test_closing_leaves_no_process_and_no_control_group():
 HOLDER = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from rewards import sandbox
+from munro.rewards import sandbox
 box = sandbox.open("namespaces")
 print(box._template.process.pid, *(box._groups.folders if box._groups else ()), flush=True)
 box.run_python("import time; time.sleep(300)", limits=sandbox.Limits(wall_s=300))
@@ -302,7 +302,7 @@ box.run_python("import time; time.sleep(300)", limits=sandbox.Limits(wall_s=300)
 
 
 def test_all_of_it_dies_with_a_caller_that_is_killed_and_the_next_one_sweeps_up(box):
-    command = [sys.executable, "-c", HOLDER, str(ROOT)]
+    command = [sys.executable, "-c", HOLDER, str(ROOT / "src")]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         pid, *folders = holder.stdout.readline().decode().split()
@@ -320,7 +320,7 @@ def test_all_of_it_dies_with_a_caller_that_is_killed_and_the_next_one_sweeps_up(
 ORDINARY = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from rewards import sandbox
+from munro.rewards import sandbox
 with sandbox.open("namespaces") as box:
     look = "import os\\nprint(os.getuid(), os.listdir('/'))"
     print(box.run_python(look).stdout, box.run(["id", "-u"]).stdout, box._groups)
@@ -333,7 +333,8 @@ with sandbox.open("namespaces") as box:
 def test_an_ordinary_user_may_use_it_too():
     folder = Path(tempfile.mkdtemp())
     try:
-        shutil.copytree(ROOT / "rewards", folder / "rewards")
+        shutil.copytree(ROOT / "rewards", folder / "munro" / "rewards")
+        shutil.copy(ROOT / "src" / "munro" / "__init__.py", folder / "munro")
         for path in (folder, *folder.rglob("*")):
             path.chmod(0o755)
         done = subprocess.run(

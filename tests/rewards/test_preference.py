@@ -20,17 +20,17 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from base_model.checkpoint import Checkpoint
-from rewards.errors import GraderError
-from rewards.preference import PreferenceModel
-from rewards.preference_format import (
+from munro.base_model.checkpoint import Checkpoint
+from munro.rewards.errors import GraderError
+from munro.rewards.preference import PreferenceModel
+from munro.rewards.preference_format import (
     Limits,
     NotAPreferenceModel,
     PreferenceFormat,
     blocks,
     rotations,
 )
-from rewards.preference_scorers import LocalScorer, batches, listed_probabilities, load_model
+from munro.rewards.preference_scorers import LocalScorer, batches, listed_probabilities, load_model
 from tests.base_model.tiny_munro import tiny_model
 from tests.rewards.preference_models import WORDS, known_model, tokenizer, write_tiny
 
@@ -239,7 +239,7 @@ def test_batches_hold_every_prompt_once_within_the_budget(lengths: list[int], mo
 
 LOAD = """
 import sys
-from rewards.preference_scorers import load_model, load_tokenizer
+from munro.rewards.preference_scorers import load_model, load_tokenizer
 from pathlib import Path
 
 folder = Path(sys.argv[1])

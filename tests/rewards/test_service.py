@@ -10,11 +10,11 @@ import time
 
 import pytest
 
-from rewards import kinds, service
-from rewards.config import PoolConfig, ServiceConfig
-from rewards.errors import GraderError
-from rewards.meter import Meter, merged
-from rewards.service import GradingService
+from munro.rewards import kinds, service
+from munro.rewards.config import PoolConfig, ServiceConfig
+from munro.rewards.errors import GraderError
+from munro.rewards.meter import Meter, merged
+from munro.rewards.service import GradingService
 from tests.rewards.family import children, descendants
 from tests.rewards.graders import KINDS, Obedient
 

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.compose import compose
-from rewards.config import RewardsConfig
-from rewards.kinds import make
-from rewards.length import alp, penalty
-from rewards.length_range import LengthRanges, estimate
-from rewards.repetition import RUN, share
-from rewards.types import Grade
+from munro.rewards.compose import compose
+from munro.rewards.config import RewardsConfig
+from munro.rewards.kinds import make
+from munro.rewards.length import alp, penalty
+from munro.rewards.length_range import LengthRanges, estimate
+from munro.rewards.repetition import RUN, share
+from munro.rewards.types import Grade
 
 
 def test_alp_has_a_floor_of_one_over_the_group_and_is_eq_12_above_it():

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rewards.errors import GraderError
-from rewards.workers import Status, WorkerPool
+from munro.rewards.errors import GraderError
+from munro.rewards.workers import Status, WorkerPool
 
 JOBS = "tests.rewards.jobs"
 
@@ -247,7 +247,7 @@ def test_closing_ends_a_job_under_way():
 
 def test_children_end_with_a_parent_that_is_killed():
     code = (
-        "from rewards.workers import WorkerPool\n"
+        "from munro.rewards.workers import WorkerPool\n"
         "w = WorkerPool(size=1, timeout_s=99, memory_mb=512)\n"
         "w.warm()\n"
         "print(*w.pids, flush=True)\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rewards.code import Call, Case, Check
+from munro.rewards.code import Call, Case, Check
 
 SUM = "print(sum(map(int, input().split())))"
 SUMS = [Case(stdin="1 2", stdout="3\n"), Case(stdin="-5 5", stdout="0")]

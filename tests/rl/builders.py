@@ -11,8 +11,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from envs.types import KeptTokens
-from rollout.types import Group
+from munro.envs.types import KeptTokens
+from munro.rollout.types import Group
 from tests.builders import make_attempt, make_group, make_trajectory
 
 VOCAB = 97

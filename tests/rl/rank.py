@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from rl.learner import Learner
-from rollout.engine import WeightSource
+from munro.rl.learner import Learner
+from munro.rollout.engine import WeightSource
 
 
 class Shelf:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rewards.compose import RewardBreakdown
-from rl.advantage import group_relative
+from munro.rewards.compose import RewardBreakdown
+from munro.rl.advantage import group_relative
 from tests.builders import make_group
 
 

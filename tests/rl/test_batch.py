@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.types import KeptTokens
-from rl.batch import Batch, build_batch
-from rl.packing import Layout, MicroBatch
+from munro.envs.types import KeptTokens
+from munro.rl.batch import Batch, build_batch
+from munro.rl.packing import Layout, MicroBatch
 from tests.builders import make_attempt, make_group, make_trajectory
 from tests.rl.builders import random_group
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rl.clip import Clip
+from munro.rl.clip import Clip
 
 
 def test_the_production_bounds_are_those_of_the_report():

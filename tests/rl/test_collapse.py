@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rl.collapse import Watch
-from rl.config import CollapseConfig
+from munro.rl.collapse import Watch
+from munro.rl.config import CollapseConfig
 
 CONFIG = CollapseConfig(
     patience=3, entropy_low=0.1, entropy_high=2.0, mismatch_kl=0.5, grad_norm=10.0,

@@ -5,14 +5,14 @@ from collections import Counter
 
 import pytest
 
-from rl.config import BatchConfig, ClimbConfig, DeadlinesConfig, SyncConfig
-from rl.controller import Ledger, NoSignal, OnPolicy, TooManyUnscored
-from rl.journal import Journal, audit
-from rl.state import ClimbState, Cursor
-from rl.streaming import OffPolicy
-from rollout.config import RolloutConfig
-from rollout.types import Reason
-from rollout.waits import Stalled
+from munro.rl.config import BatchConfig, ClimbConfig, DeadlinesConfig, SyncConfig
+from munro.rl.controller import Ledger, NoSignal, OnPolicy, TooManyUnscored
+from munro.rl.journal import Journal, audit
+from munro.rl.state import ClimbState, Cursor
+from munro.rl.streaming import OffPolicy
+from munro.rollout.config import RolloutConfig
+from munro.rollout.types import Reason
+from munro.rollout.waits import Stalled
 from tests.builders import make_abandoned, make_attempt, make_group, make_trajectory
 
 
@@ -161,7 +161,7 @@ def test_groups_that_never_come_are_a_stall_and_not_a_hang(ledger):
 
 def test_a_poll_that_brings_nothing_does_not_shorten_the_deadline(ledger, monkeypatch):
     now = iter(range(1000))
-    monkeypatch.setattr("rl.streaming.time.monotonic", lambda: next(now) / 10)
+    monkeypatch.setattr("munro.rl.streaming.time.monotonic", lambda: next(now) / 10)
     settings = config(deadlines=DeadlinesConfig(groups_s=3.0))
     source = OffPolicy(settings, ledger(settings), Solvers(lambda _: None), state(), lambda: False)
     with pytest.raises(Stalled, match="waited 3 s"):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rl.config import LengthConfig
-from rl.curriculum import next_stage, response_cap
+from munro.rl.config import LengthConfig
+from munro.rl.curriculum import next_stage, response_cap
 
 STAGES = LengthConfig(stages=(100, 200, 400), truncation_trigger=0.2, patience=3)
 BY_DIFFICULTY = LengthConfig(stages=(100, 200), budget="difficulty", difficulty_floor=0.25)

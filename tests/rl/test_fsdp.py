@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from rl.batch import build_batch
-from rl.clip import Clip
-from rl.config import LearnerConfig
+from munro.rl.batch import build_batch
+from munro.rl.clip import Clip
+from munro.rl.config import LearnerConfig
 from tests.base_model.tiny_munro import tiny_model
 from tests.rl.builders import VOCAB, make_model, random_group, save_model
 from tests.rl.rank import run
@@ -43,7 +43,7 @@ def run_ranks(folder: Path, num_ranks: int) -> list[dict[str, Any]]:
     """Run `tests/rl/rank.py` in processes of their own."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.rl.rank", str(folder), str(num_ranks), str(free_port())],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": f"{ROOT}/src:{ROOT}", "OMP_NUM_THREADS": "1"},
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,

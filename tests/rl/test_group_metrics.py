@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rewards.compose import RewardBreakdown
-from rewards.types import Grade
-from rl.clip import Clip
-from rl.group_metrics import MOST_PARTS, group_metrics
-from rl.state import ClimbState
+from munro.rewards.compose import RewardBreakdown
+from munro.rewards.types import Grade
+from munro.rl.clip import Clip
+from munro.rl.group_metrics import MOST_PARTS, group_metrics
+from munro.rl.state import ClimbState
 from tests.builders import make_attempt, make_group
 
 STATE = ClimbState.first(Clip())

@@ -2,7 +2,7 @@
 
 import json
 
-from rl.journal import Journal, audit
+from munro.rl.journal import Journal, audit
 
 
 def written(tmp_path, *events):

@@ -20,14 +20,14 @@ from transformers import (
     MistralForCausalLM,
 )
 
-from base_model.checkpoint import Checkpoint, CheckpointError
-from rl.batch import Batch, build_batch
-from rl.clip import Clip
-from rl.config import LearnerConfig
-from rl.learner import Learner, LearnerDiverged
-from rl.packing import Layout
-from rl.policy import Policy, UnsupportedModel, set_dropout
-from rollout.engine import WeightSource
+from munro.base_model.checkpoint import Checkpoint, CheckpointError
+from munro.rl.batch import Batch, build_batch
+from munro.rl.clip import Clip
+from munro.rl.config import LearnerConfig
+from munro.rl.learner import Learner, LearnerDiverged
+from munro.rl.packing import Layout
+from munro.rl.policy import Policy, UnsupportedModel, set_dropout
+from munro.rollout.engine import WeightSource
 from tests.builders import make_group
 from tests.rl.builders import VOCAB, make_model, random_group, save_model
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rl import logprob
-from rl.logprob import Scale, sampled_logp
+from munro.rl import logprob
+from munro.rl.logprob import Scale, sampled_logp
 
 SOFTCAPPED = Scale(temperature=0.7, softcap=3.0)
 

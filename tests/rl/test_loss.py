@@ -11,9 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rl.clip import Clip
-from rl.loss import policy_loss
-from rl.metrics import merged
+from munro.rl.clip import Clip
+from munro.rl.loss import policy_loss
+from munro.rl.metrics import merged
 
 NO_CLIP = Clip(eps=0.999999, widening=1e9, outer=1e9)
 Floats = NDArray[np.float64]

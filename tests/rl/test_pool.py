@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rl.batch import build_batch
-from rl.clip import Clip
-from rl.cluster import LearnerPool
-from rl.config import DeadlinesConfig, LearnerConfig
-from rl.learner import Learner
-from rollout.weights import SharedMemoryWeights
+from munro.rl.batch import build_batch
+from munro.rl.clip import Clip
+from munro.rl.cluster import LearnerPool
+from munro.rl.config import DeadlinesConfig, LearnerConfig
+from munro.rl.learner import Learner
+from munro.rollout.weights import SharedMemoryWeights
 from tests.rl.builders import make_model, random_group, save_model
 
 pytestmark = [

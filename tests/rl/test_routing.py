@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from rl.batch import Batch, build_batch
-from rl.clip import Clip
-from rl.config import LearnerConfig
-from rl.learner import Learner
-from rl.packing import Layout
-from rl.policy import Policy, UnsupportedModel
-from rollout.types import Group
+from munro.rl.batch import Batch, build_batch
+from munro.rl.clip import Clip
+from munro.rl.config import LearnerConfig
+from munro.rl.learner import Learner
+from munro.rl.packing import Layout
+from munro.rl.policy import Policy, UnsupportedModel
+from munro.rollout.types import Group
 from tests.base_model.tiny_munro import tiny_model
 from tests.rl.builders import VOCAB, random_group, save_model
 

@@ -3,10 +3,10 @@
 import json
 from dataclasses import replace
 
-from rl.clip import Clip
-from rl.collapse import Watch
-from rl.config import ClipConfig, LengthConfig
-from rl.state import ClimbState, Cursor
+from munro.rl.clip import Clip
+from munro.rl.collapse import Watch
+from munro.rl.config import ClipConfig, LengthConfig
+from munro.rl.state import ClimbState, Cursor
 
 CLIP = ClipConfig(entropy_target=0.3, entropy_step=0.25, widening_max=0.5)
 LENGTH = LengthConfig(stages=(8, 16), patience=2, truncation_trigger=0.5)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from envs.types import KeptTokens
-from rewards.errors import PolicyError
-from rollout.engine import Completion, Request, WeightSource
+from munro.envs.types import KeptTokens
+from munro.rewards.errors import PolicyError
+from munro.rollout.engine import Completion, Request, WeightSource
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n"

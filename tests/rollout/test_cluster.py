@@ -9,13 +9,13 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from envs.config import EnvConfig
-from rewards.config import RewardsConfig
-from rewards.errors import PolicyError
-from rollout.config import RolloutConfig
-from rollout.types import Group
-from rollout.waits import read_waits
-from rollout.weights import SharedMemoryWeights
+from munro.envs.config import EnvConfig
+from munro.rewards.config import RewardsConfig
+from munro.rewards.errors import PolicyError
+from munro.rollout.config import RolloutConfig
+from munro.rollout.types import Group
+from munro.rollout.waits import read_waits
+from munro.rollout.weights import SharedMemoryWeights
 from tests.rollout.builders import make_tokenizer
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
@@ -45,7 +45,7 @@ def tiny_llama(seed):
 
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory):
-    from rollout.cluster import Setting
+    from munro.rollout.cluster import Setting
 
     folder = tmp_path_factory.mktemp("run")
     tiny_llama(0).save_pretrained(folder / "model")
@@ -75,7 +75,7 @@ def setting(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fleet(local_ray, setting):
-    from rollout.cluster import Servers, Solvers
+    from munro.rollout.cluster import Servers, Solvers
 
     servers = Servers(setting)
     solvers = Solvers(setting, servers)
@@ -170,7 +170,7 @@ def test_a_killed_server_and_a_killed_worker_cost_no_task(fleet, setting):
 def test_a_server_that_cannot_serve_says_why_at_once(local_ray, setting):
     from dataclasses import replace
 
-    from rollout.cluster import Servers
+    from munro.rollout.cluster import Servers
 
     one = setting.rollout.model_copy(update={"servers": 1})
     servers = Servers(replace(setting, model="no/such/model", rollout=one))

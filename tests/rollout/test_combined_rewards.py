@@ -6,17 +6,17 @@ import math
 
 import pytest
 
-from envs.loader import load_config
-from envs.problem_set import TaskPool
-from machine.loading import load
-from rewards.config import RewardsConfig
-from rl.advantage import group_relative
-from rl.clip import Clip
-from rl.group_metrics import group_metrics
-from rl.state import ClimbState
-from rollout.problem import ProblemWorker
-from rollout.store import RolloutStore
-from rollout.types import Group
+from munro.envs.loader import load_config
+from munro.envs.problem_set import TaskPool
+from munro.machine.loading import load
+from munro.rewards.config import RewardsConfig
+from munro.rl.advantage import group_relative
+from munro.rl.clip import Clip
+from munro.rl.group_metrics import group_metrics
+from munro.rl.state import ClimbState
+from munro.rollout.problem import ProblemWorker
+from munro.rollout.store import RolloutStore
+from munro.rollout.types import Group
 from tests.rollout.builders import ScriptedEngine, make_tokenizer
 
 TOKENIZER = make_tokenizer(None)

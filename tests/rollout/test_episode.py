@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from envs.types import Ending, Message
-from rollout.engine import Completion
-from rollout.episode import Limits, play
-from rollout.render import renderer
-from rollout.seeds import request_seed
+from munro.envs.types import Ending, Message
+from munro.rollout.engine import Completion
+from munro.rollout.episode import Limits, play
+from munro.rollout.render import renderer
+from munro.rollout.seeds import request_seed
 from tests.builders import make_task
 from tests.rollout.builders import ScriptedEngine, make_tokenizer
 

@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from rewards.errors import PolicyError
-from rollout.engine import Request, WeightSource
-from rollout.inference import InferenceServer
+from munro.rewards.errors import PolicyError
+from munro.rollout.engine import Request, WeightSource
+from munro.rollout.inference import InferenceServer
 from tests.rollout.builders import ScriptedEngine
 
 

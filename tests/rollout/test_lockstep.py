@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from rewards.errors import PolicyError
-from rollout.engine import Request
-from rollout.lockstep import Freely, Lockstep
+from munro.rewards.errors import PolicyError
+from munro.rollout.engine import Request
+from munro.rollout.lockstep import Freely, Lockstep
 from tests.rollout.builders import ScriptedEngine
 
 

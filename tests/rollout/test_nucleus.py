@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rollout.nucleus import draw, nucleus, sample
+from munro.rollout.nucleus import draw, nucleus, sample
 from tests.rollout.tiny_llama import nucleus_by_hand
 
 

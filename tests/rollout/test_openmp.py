@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rollout.openmp import preload
+from munro.rollout.openmp import preload
 
 
 @pytest.fixture

@@ -10,15 +10,15 @@ from collections import Counter
 
 import pytest
 
-from envs.base import Episode, SingleTurn
-from envs.types import Message
-from rewards.config import RewardsConfig
-from rewards.errors import EpisodeError, GraderError, SandboxError
-from rewards.types import Grade
-from rollout import problem
-from rollout.config import RolloutConfig
-from rollout.problem import ProblemWorker
-from rollout.types import Abandoned, Group, Reason
+from munro.envs.base import Episode, SingleTurn
+from munro.envs.types import Message
+from munro.rewards.config import RewardsConfig
+from munro.rewards.errors import EpisodeError, GraderError, SandboxError
+from munro.rewards.types import Grade
+from munro.rollout import problem
+from munro.rollout.config import RolloutConfig
+from munro.rollout.problem import ProblemWorker
+from munro.rollout.types import Abandoned, Group, Reason
 from tests.builders import make_task
 from tests.rollout.builders import ScriptedEngine, make_tokenizer
 

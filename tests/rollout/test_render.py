@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from envs.types import Message, ToolCall
-from rollout.render import PREAMBLE, renderer
+from munro.envs.types import Message, ToolCall
+from munro.rollout.render import PREAMBLE, renderer
 from tests.rollout.builders import CHATML, make_tokenizer
 
 QUESTION = (Message(role="user", content="What is 17 + 25?"),)

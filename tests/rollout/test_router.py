@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from rewards.errors import PolicyError
-from rollout.engine import Request, WeightSource
-from rollout.router import Patience, Router
+from munro.rewards.errors import PolicyError
+from munro.rollout.engine import Request, WeightSource
+from munro.rollout.router import Patience, Router
 from tests.rollout.builders import ScriptedEngine
 
 QUICK = Patience(deadline_s=5, patience_s=5, backoff_s=0.001, backoff_max_s=0.01)

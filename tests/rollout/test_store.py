@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from envs.types import Ending, Message, ToolCall
-from rewards.compose import RewardBreakdown
-from rewards.types import Grade
-from rollout.store import RolloutStore, StoreError, field
-from rollout.types import Attempt
+from munro.envs.types import Ending, Message, ToolCall
+from munro.rewards.compose import RewardBreakdown
+from munro.rewards.types import Grade
+from munro.rollout.store import RolloutStore, StoreError, field
+from munro.rollout.types import Attempt
 from tests.builders import make_attempt, make_group, make_task, make_trajectory
 
 

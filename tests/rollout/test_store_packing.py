@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from rollout import store as store_module
-from rollout.store import RolloutStore, StoreError, field
+from munro.rollout import store as store_module
+from munro.rollout.store import RolloutStore, StoreError, field
 from tests.builders import make_attempt, make_group, make_task, make_trajectory
 from tests.rollout.test_store import assert_same, odd_group
 

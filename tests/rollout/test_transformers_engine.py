@@ -10,10 +10,10 @@ import pytest
 import pytest_asyncio
 import torch
 
-from rewards.errors import PolicyError
-from rollout.config import RolloutConfig
-from rollout.engine import Request, WeightSource
-from rollout.transformers_engine import TransformersEngine
+from munro.rewards.errors import PolicyError
+from munro.rollout.config import RolloutConfig
+from munro.rollout.engine import Request, WeightSource
+from munro.rollout.transformers_engine import TransformersEngine
 from tests.base_model.tiny_munro import tiny_model
 from tests.rollout.tiny_llama import (
     CONTEXT,

@@ -21,11 +21,11 @@ import pytest_asyncio
 import torch
 from transformers import LlamaForCausalLM
 
-from rewards.errors import PolicyError
-from rollout.config import RolloutConfig
-from rollout.engine import Completion, Request, WeightSource
-from rollout.vllm_engine import VllmEngine
-from rollout.weights import SharedMemoryWeights, checkpoint_tensors
+from munro.rewards.errors import PolicyError
+from munro.rollout.config import RolloutConfig
+from munro.rollout.engine import Completion, Request, WeightSource
+from munro.rollout.vllm_engine import VllmEngine
+from munro.rollout.weights import SharedMemoryWeights, checkpoint_tensors
 from tests.rollout.tiny_llama import (
     CONTEXT,
     VOCAB,

@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rewards.errors import PolicyError
-from rollout.config import RolloutConfig
-from rollout.vllm_launch import (
+from munro.rewards.errors import PolicyError
+from munro.rollout.config import RolloutConfig
+from munro.rollout.vllm_launch import (
     cpu_variables,
     environment,
     is_mixture_of_experts,
@@ -24,8 +24,8 @@ from tests.rollout.tiny_llama import tiny_llama
 
 PARENT = """
 import sys, time
-from rollout.config import RolloutConfig
-from rollout.vllm_engine import VllmEngine
+from munro.rollout.config import RolloutConfig
+from munro.rollout.vllm_engine import VllmEngine
 
 if __name__ == "__main__":
     config = RolloutConfig(max_batch=4, cpu_kv_cache_gb=0.1)
@@ -104,7 +104,7 @@ def test_the_engine_process_ends_when_its_parent_is_killed(tmp_path: Path):
         [sys.executable, str(script), str(tmp_path / "model")],
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": os.getcwd()},
+        env=os.environ | {"PYTHONPATH": os.path.abspath("src")},
     )
     assert parent.stdout is not None
     assert parent.stdout.readline() == "up\n"

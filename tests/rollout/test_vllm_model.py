@@ -13,10 +13,10 @@ import pytest
 import pytest_asyncio
 import torch
 
-from rollout.config import RolloutConfig
-from rollout.engine import Completion, Request
-from rollout.transformers_engine import TransformersEngine
-from rollout.vllm_engine import VllmEngine
+from munro.rollout.config import RolloutConfig
+from munro.rollout.engine import Completion, Request
+from munro.rollout.transformers_engine import TransformersEngine
+from munro.rollout.vllm_engine import VllmEngine
 from tests.base_model.tiny_munro import SIZES, tiny_model
 from tests.rollout.tiny_llama import assert_same, nudge, publish
 

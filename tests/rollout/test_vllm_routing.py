@@ -26,7 +26,7 @@ class Steps:
         import torch
         from vllm.v1.kv_cache_interface import FullAttentionSpec
 
-        from rollout.vllm_routing import RoutingStore
+        from munro.rollout.vllm_routing import RoutingStore
 
         spec = FullAttentionSpec(
             block_size=BLOCK, num_kv_heads=1, head_size=32, dtype=torch.float32

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from rollout import waits
-from rollout.waits import Stalled, dump_stacks, publish, read_waits, waiting
+from munro.rollout import waits
+from munro.rollout.waits import Stalled, dump_stacks, publish, read_waits, waiting
 
 CHILD = """
 import sys, time
-from rollout.waits import publish, waiting
+from munro.rollout.waits import publish, waiting
 publish(sys.argv[1], "stuck", every_s=0.01)
 with waiting("the end of the world", 3600):
     def the_end_of_the_world():

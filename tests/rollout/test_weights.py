@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rollout import weights
-from rollout.weights import SharedMemoryWeights, checkpoint_tensors, latest, place
+from munro.rollout import weights
+from munro.rollout.weights import SharedMemoryWeights, checkpoint_tensors, latest, place
 from tests.rollout.tiny_llama import tiny_experts
 
 
@@ -91,9 +91,9 @@ def test_closing_leaves_nothing_in_memory(tmp_path: Path):
 def test_the_place_is_shared_memory_or_the_folder_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("rollout.weights.SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr("munro.rollout.weights.SHARED_MEMORY", tmp_path)
     assert place("stem") == tmp_path / "munro-stem"
-    monkeypatch.setattr("rollout.weights.SHARED_MEMORY", tmp_path / "none")
+    monkeypatch.setattr("munro.rollout.weights.SHARED_MEMORY", tmp_path / "none")
     assert place("stem", otherwise=tmp_path / "run") == tmp_path / "run" / "weights"
     with pytest.raises(ValueError, match="name a folder"):
         place("stem")

@@ -16,8 +16,8 @@ from transformers import (
     Qwen3MoeForCausalLM,
 )
 
-from rollout.engine import Completion, Request, WeightSource
-from rollout.weights import SharedMemoryWeights, checkpoint_tensors
+from munro.rollout.engine import Completion, Request, WeightSource
+from munro.rollout.weights import SharedMemoryWeights, checkpoint_tensors
 
 VOCAB = 300
 CONTEXT = 256

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from rewards.sandbox.inside import files, program, seccomp, syscalls, wire
+from munro.rewards.sandbox.inside import files, program, seccomp, syscalls, wire
 
 TICK_S = 0.02
 MIB = 1 << 20

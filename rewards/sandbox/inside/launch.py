@@ -17,8 +17,8 @@ import socket
 import stat
 from pathlib import Path
 
-from rewards.sandbox.inside import syscalls as sys_
-from rewards.sandbox.inside import wire
+from munro.rewards.sandbox.inside import syscalls as sys_
+from munro.rewards.sandbox.inside import wire
 
 NOBODY = 65534
 MODULES = ("syscalls", "seccomp", "wire", "files", "program", "keeper", "template")
@@ -30,7 +30,7 @@ import json, sys, types
 with open(4, "rb") as file:
     plan = json.load(file)
 parent = None
-for name in ("rewards", "rewards.sandbox", "rewards.sandbox.inside"):
+for name in ("munro", "munro.rewards", "munro.rewards.sandbox", "munro.rewards.sandbox.inside"):
     package = sys.modules[name] = types.ModuleType(name)
     package.__path__ = []
 for name, source in plan.pop("modules"):
@@ -60,7 +60,8 @@ ETC_COPIED = ("ld.so.cache", "localtime", "alternatives", "java-*", "openjdk*", 
 
 
 def main() -> None:
-    """Process started by `rewards.sandbox.namespaces`: one plan comes in over standard input."""
+    """Process started by `munro.rewards.sandbox.namespaces`: one plan comes in over standard input.
+    Process started by `munro.rewards.sandbox.namespaces`: one plan comes in over standard input."""
     sys_.prctl(sys_.PR_SET_PDEATHSIG, signal.SIGKILL)
     link = socket.socket(fileno=os.dup(0))
     plan, _, _ = wire.receive(link)

@@ -22,8 +22,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NoReturn, TextIO
 
-from rewards.sandbox.inside import syscalls, wire
-from rewards.sandbox.inside.files import WORK
+from munro.rewards.sandbox.inside import syscalls, wire
+from munro.rewards.sandbox.inside.files import WORK
 
 MIB = 1 << 20
 STACK_BYTES = 8 * MIB
@@ -105,7 +105,7 @@ def _run_python(*, is_buffered: bool) -> int:
     """Run main.py of the working directory to its end; returns its exit status."""
     _new_streams(is_buffered=is_buffered)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "rewards"]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "munro"]:
         del sys.modules[name]
     main = sys.modules["__main__"] = types.ModuleType("__main__")
     path = f"{WORK}/main.py"

@@ -15,7 +15,7 @@ import socket
 import sys
 from contextlib import suppress
 
-from rewards.sandbox.inside import keeper, syscalls, wire
+from munro.rewards.sandbox.inside import keeper, syscalls, wire
 
 LINK = 3
 COMMON = (

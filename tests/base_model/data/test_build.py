@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from base_model.data.build import build
-from base_model.data.config import DataConfig
-from base_model.data.errors import DataError
-from base_model.data.funnel import SourceFunnel, table
-from base_model.data.shards import ShardFolder
-from base_model.data.steps import plan
+from munro.base_model.data.build import build
+from munro.base_model.data.config import DataConfig
+from munro.base_model.data.errors import DataError
+from munro.base_model.data.funnel import SourceFunnel, table
+from munro.base_model.data.shards import ShardFolder
+from munro.base_model.data.steps import plan
 from tests.base_model.data.texts import dropped, edited, prose, recipe, texts_of, write_jsonl
 
 ORIGINALS = 30
@@ -108,9 +108,9 @@ def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
 
 KILLED = """
 import os, signal, sys
-from base_model.data import steps
-from base_model.data.build import build
-from base_model.data.config import DataConfig
+from munro.base_model.data import steps
+from munro.base_model.data.build import build
+from munro.base_model.data.config import DataConfig
 
 last, said = int(sys.argv[2]), 0
 
@@ -238,7 +238,7 @@ def test_an_evaluation_file_without_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_two_builds_do_not_write_into_one_folder(tmp_path: Path) -> None:
-    from base_model.data.steps import Build
+    from munro.base_model.data.steps import Build
 
     config = small(tmp_path, tmp_path / "out")
     with Build(config), pytest.raises(DataError, match="another process is building"):

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from base_model.data.encoder import load_tokenizer, train
-from base_model.data.errors import DataError
-from base_model.data.shards import fingerprint
+from munro.base_model.data.encoder import load_tokenizer, train
+from munro.base_model.data.errors import DataError
+from munro.base_model.data.shards import fingerprint
 from tests.base_model.builders import small_tokenizer
 from tests.base_model.data.texts import prose
 

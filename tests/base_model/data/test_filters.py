@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from base_model.data import changes, code_files, html, quality
-from base_model.data.config import (
+from munro.base_model.data import changes, code_files, html, quality
+from munro.base_model.data.config import (
     ChangesConfig,
     CodeConfig,
     DecontaminationConfig,
@@ -19,13 +19,13 @@ from base_model.data.config import (
     QualityConfig,
     TemplateConfig,
 )
-from base_model.data.decontaminate import build_index, contaminated
-from base_model.data.documents import Document
-from base_model.data.guard import TookTooLong, at_most
-from base_model.data.lines import boilerplate, line_counts, merged, without_boilerplate
-from base_model.data.minhash import signatures, similarity, sketch
-from base_model.data.template import skeletons
-from base_model.data.words import ngrams_of, words_of
+from munro.base_model.data.decontaminate import build_index, contaminated
+from munro.base_model.data.documents import Document
+from munro.base_model.data.guard import TookTooLong, at_most
+from munro.base_model.data.lines import boilerplate, line_counts, merged, without_boilerplate
+from munro.base_model.data.minhash import signatures, similarity, sketch
+from munro.base_model.data.template import skeletons
+from munro.base_model.data.words import ngrams_of, words_of
 from tests.base_model.data.texts import COMMON, edited, prose
 
 GOOD = prose(0)

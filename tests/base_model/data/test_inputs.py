@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from base_model.data.build import build
-from base_model.data.errors import DataError
+from munro.base_model.data.build import build
+from munro.base_model.data.errors import DataError
 from tests.base_model.data.texts import COMMON, dropped, prose, recipe, texts_of, write_jsonl
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from base_model.data.minhash import band_keys, signatures, similarity, sketch
-from base_model.data.neighbours import NOBODY, Compared, survivors
-from base_model.data.pool import Pool
-from base_model.data.words import Hashes, ngrams_of, words_of
+from munro.base_model.data.minhash import band_keys, signatures, similarity, sketch
+from munro.base_model.data.neighbours import NOBODY, Compared, survivors
+from munro.base_model.data.pool import Pool
+from munro.base_model.data.words import Hashes, ngrams_of, words_of
 from tests.base_model.data.texts import edited, prose
 
 

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from base_model.data.config import MemorisationConfig, MixtureConfig
-from base_model.data.errors import DataError, SourceExhausted
-from base_model.data.mixture import BLOCK, Mixture, Share
-from base_model.data.opening import open_mixture
-from base_model.data.shards import fingerprint, write_manifest, write_shard
-from base_model.data.shuffle import shuffled
-from base_model.data.weights import capped_weights, epoch_cap, memorisation
-from base_model.packing import Lesson
+from munro.base_model.data.config import MemorisationConfig, MixtureConfig
+from munro.base_model.data.errors import DataError, SourceExhausted
+from munro.base_model.data.mixture import BLOCK, Mixture, Share
+from munro.base_model.data.opening import open_mixture
+from munro.base_model.data.shards import fingerprint, write_manifest, write_shard
+from munro.base_model.data.shuffle import shuffled
+from munro.base_model.data.weights import capped_weights, epoch_cap, memorisation
+from munro.base_model.packing import Lesson
 from tests.base_model.builders import small_tokenizer
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from base_model.data.errors import DataError
-from base_model.data.pool import Pool
+from munro.base_model.data.errors import DataError
+from munro.base_model.data.pool import Pool
 
 
 def _die(_: int) -> None:
@@ -30,7 +30,7 @@ def test_a_worker_that_dies_is_a_sentence() -> None:
 
 ORPHANED = """
 import os, sys, time
-from base_model.data.pool import Pool
+from munro.base_model.data.pool import Pool
 from tests.base_model.data.orphan import pid_then_wait
 
 if __name__ == "__main__":
@@ -45,7 +45,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(ORPHANED)
     root = Path(__file__).parents[3]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
+    environment = {**os.environ, "PYTHONPATH": f"{root}/src:{root}"}
     with subprocess.Popen(
         [sys.executable, str(script)], cwd=root, env=environment, stdout=subprocess.PIPE, text=True
     ) as parent:

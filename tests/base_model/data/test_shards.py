@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from base_model.data.errors import DataError
-from base_model.data.shards import ShardFolder, write_manifest, write_shard
+from munro.base_model.data.errors import DataError
+from munro.base_model.data.shards import ShardFolder, write_manifest, write_shard
 
 VOCAB_SIZES = st.sampled_from([300, 1 << 16, (1 << 16) + 1, 200_000])
 

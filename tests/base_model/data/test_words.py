@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from base_model.data.words import Segments, lines_of, ngrams_of, words_of
+from munro.base_model.data.words import Segments, lines_of, ngrams_of, words_of
 
 ASCII = st.text(st.characters(max_codepoint=126, min_codepoint=9), max_size=80)
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
-from base_model.data.config import DataConfig
-from base_model.data.funnel import SourceFunnel
-from base_model.data.shards import ShardFolder
+from munro.base_model.data.config import DataConfig
+from munro.base_model.data.funnel import SourceFunnel
+from munro.base_model.data.shards import ShardFolder
 
 COMMON = "the be to of and that have with in is it for as on was by this are from or".split()  # noqa: SIM905
 SYLLABLES = [a + b for a in "bdfgklmnprst" for b in "aeiou"]

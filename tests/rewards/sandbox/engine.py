@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rewards.sandbox.docker import DEFAULT_HOST
+from munro.rewards.sandbox.docker import DEFAULT_HOST
 
 TEST_IMAGE = "munro-sandbox-test"
 TOOLS = ("sh", "cat", "ls", "id", "env", "sleep", "true", "mount", "su", "touch", "ln")

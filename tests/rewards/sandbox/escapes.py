@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rewards.sandbox import Limits, Outcome
+from munro.rewards.sandbox import Limits, Outcome
 
 QUICK = Limits(
     cpu_s=4, wall_s=8, memory_mb=96, processes=16, open_files=64, output_bytes=1 << 16, disk_mb=8

@@ -5,7 +5,7 @@ The form of a row: name, what it tries, who would succeed without a sandbox, the
 
 from __future__ import annotations
 
-from rewards.sandbox import Outcome
+from munro.rewards.sandbox import Outcome
 from tests.rewards.sandbox.escapes import Attempt, Host, leaked
 
 

@@ -6,7 +6,7 @@ made with arguments that would only be looked at after the right to make it.
 
 from __future__ import annotations
 
-from rewards.sandbox import Outcome
+from munro.rewards.sandbox import Outcome
 from tests.rewards.sandbox.escapes import Attempt, Host
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rewards.sandbox import Outcome
+from munro.rewards.sandbox import Outcome
 from tests.rewards.sandbox.escapes import QUICK, Attempt, Host
 
 MIB = 1 << 20

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rewards.errors import SandboxError
-from rewards.sandbox import Outcome, Sandbox
+from munro.rewards.errors import SandboxError
+from munro.rewards.sandbox import Outcome, Sandbox
 from tests.rewards.sandbox.escapes import Attempt, Host, leaked, source
 from tests.rewards.sandbox.escapes_host import FILES, PROC
 from tests.rewards.sandbox.escapes_kernel import CALLS, NAMESPACES, NETWORK, RIGHTS

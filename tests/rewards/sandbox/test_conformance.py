@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from rewards import sandbox
-from rewards.errors import SandboxError
-from rewards.sandbox import Limit, Limits, Sandbox
+from munro.rewards import sandbox
+from munro.rewards.errors import SandboxError
+from munro.rewards.sandbox import Limit, Limits, Sandbox
 from tests.rewards.sandbox.engine import engine, make_image, why_no_engine
 
 LIMITS = Limits(

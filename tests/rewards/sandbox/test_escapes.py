@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from rewards import sandbox
-from rewards.errors import SandboxError
-from rewards.sandbox import namespaces
+from munro.rewards import sandbox
+from munro.rewards.errors import SandboxError
+from munro.rewards.sandbox import namespaces
 from tests.rewards.sandbox.engine import engine, make_image, why_no_engine
 from tests.rewards.sandbox.escapes import Attempt
 from tests.rewards.sandbox.hosts import fingerprint, host

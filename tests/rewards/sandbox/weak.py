@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from rewards.errors import SandboxError
-from rewards.sandbox import Limits, Outcome, Sandbox, Session, Usage
-from rewards.sandbox.types import Files
+from munro.rewards.errors import SandboxError
+from munro.rewards.sandbox import Limits, Outcome, Sandbox, Session, Usage
+from munro.rewards.sandbox.types import Files
 
 PYTHON = os.path.realpath("/usr/bin/python3")
 PATIENCE_S = 60
