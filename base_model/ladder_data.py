@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 from munro.base_model.data.config import LimitsConfig, MixtureSource, SourceConfig
 from munro.base_model.data.documents import Counts
 from munro.base_model.data.errors import DataError
-from munro.base_model.data.listing import expanded, pieces
+from munro.base_model.data.held_out import HeldOutSet
+from munro.base_model.data.listing import pieces
 from munro.base_model.data.mixture import Mixture, Share, Source
 from munro.base_model.data.opening import open_source
+from munro.base_model.data.pieces import expanded
 from munro.base_model.data.reading import read
 from munro.base_model.data.shards import (
     MANIFEST,
@@ -33,8 +35,7 @@ from munro.base_model.data.shards import (
     write_shard,
 )
 from munro.base_model.data.shuffle import mixed, shuffled
-from munro.base_model.evaluation import HeldOutSet
-from munro.base_model.ladder_config import LadderData, name_of
+from munro.base_model.data.texts_config import LadderData, name_of
 from munro.base_model.plain_texts import TEXTS
 from munro.base_model.results import Category
 from munro.base_model.tokenizer import train_tokenizer

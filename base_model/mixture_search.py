@@ -22,8 +22,8 @@ from hashlib import sha256
 
 import numpy as np
 
+from munro.base_model.data.texts_config import LadderSource, name_of
 from munro.base_model.data.weights import capped_weights
-from munro.base_model.ladder_config import LadderSource, name_of
 from munro.base_model.ladder_plan import Plan, training_for
 from munro.base_model.mixture_config import MixConfig
 from munro.base_model.results import WEIGHTED, TrainedRun, columns, weights_for

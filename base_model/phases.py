@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from munro.base_model.checkpoint import TRAINER_STATE, Checkpoint
+from munro.base_model.data.texts_config import name_of
 from munro.base_model.evaluation import read_reference
 from munro.base_model.goodput import LEDGER, Ledger
-from munro.base_model.ladder_config import name_of
 from munro.base_model.ladder_data import LadderText, prepare
 from munro.base_model.launch import launch, launched
 from munro.base_model.pretrain import FINISHED, Measuring, OnMetrics, StepMetrics, pretrain

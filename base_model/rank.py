@@ -16,7 +16,7 @@ from pathlib import Path
 
 from munro.base_model.checkpoint import CheckpointError
 from munro.base_model.data.errors import DataError
-from munro.base_model.evaluation import BadEvaluation
+from munro.base_model.data.held_out import BadEvaluation
 from munro.base_model.ladder import ShapeError
 from munro.base_model.phases import RECIPE, train_phase
 from munro.base_model.recipe import PretrainRecipe

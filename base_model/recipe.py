@@ -23,8 +23,8 @@ from munro.base_model.config import (
     ScheduleConfig,
     SpikeConfig,
 )
+from munro.base_model.data.texts_config import LadderData, known
 from munro.base_model.ladder import ModelShape
-from munro.base_model.ladder_config import LadderData, known
 
 REPLACED = ("mixture",)
 """Tables of a phase that are never merged with the phase before."""

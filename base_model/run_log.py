@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from munro.base_model.config import PretrainConfig
-from munro.base_model.evaluation import HeldOutSet, evaluate
+from munro.base_model.data.held_out import HeldOutSet
+from munro.base_model.evaluation import evaluate
 from munro.base_model.goodput import Ledger, Span
 from munro.base_model.records import Records, write_whole
 from munro.base_model.sharding import World

@@ -233,7 +233,7 @@ def _in_worker(plan: Plan, setting: Setting) -> str:
     """Train; a failure that a person can mend comes back as its sentence."""
     from munro.base_model.checkpoint import CheckpointError
     from munro.base_model.data.errors import DataError
-    from munro.base_model.evaluation import BadEvaluation
+    from munro.base_model.data.held_out import BadEvaluation
     from munro.base_model.ladder import ShapeError
     from munro.base_model.records import RecordsError
     from munro.base_model.trainer import TrainingError

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -15,7 +14,7 @@ import click
 from munro.machine.data_cli import data, tokenizer
 from munro.machine.distill_cli import consolidate, distill
 from munro.machine.ladder_cli import gain, ladder
-from munro.machine.loading import BadConfig, load, page
+from munro.machine.loading import load, overrides_of, page
 from munro.machine.mix_cli import mix
 from munro.machine.pipeline_cli import run_whole
 from munro.machine.pretrain_cli import goodput, pretrain
@@ -30,23 +29,6 @@ OVERRIDABLE = {"ignore_unknown_options": True, "allow_extra_args": True}
 @click.version_option(package_name="munro")
 def munro() -> None:
     """A hill-climbing machine for language models."""
-
-
-def overrides_of(arguments: Sequence[str]) -> list[tuple[str, str]]:
-    """`--a.b 1 --c=2` as [("a.b", "1"), ("c", "2")]."""
-    pairs: list[tuple[str, str]] = []
-    rest = list(arguments)
-    while rest:
-        option = rest.pop(0)
-        if not option.startswith("--"):
-            raise BadConfig(f"{option!r} is not an option: write --key value, or --table.key value")
-        key, equals, value = option.removeprefix("--").partition("=")
-        if not equals:
-            if not rest or (rest[0].startswith("--") and "." in rest[0]):
-                raise BadConfig(f"--{key} has no value")
-            value = rest.pop(0)
-        pairs.append((key.replace("-", "_"), value))
-    return pairs
 
 
 @munro.command(context_settings=OVERRIDABLE)

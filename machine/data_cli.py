@@ -20,8 +20,8 @@ def data() -> None:
 @click.pass_context
 def data_build(context: click.Context, file: str, dry_run: bool) -> None:
     """Clean, deduplicate and tokenise the sources of FILE; resume where it stopped."""
-    from munro.machine.cli import overrides_of
     from munro.machine.data_cmd import run_build
+    from munro.machine.loading import overrides_of
 
     sys.exit(run_build(file, overrides_of(context.args), dry_run=dry_run))
 

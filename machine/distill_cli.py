@@ -33,8 +33,8 @@ def distill(
     Options with a dot override keys, such as --select.window "[0.5, 1.0]",
     --filters.repetition 0.2 or --training.epochs 2. The same command goes on where it was killed.
     """
-    from munro.machine.cli import overrides_of
     from munro.machine.distill_cmd import run_distill
+    from munro.machine.loading import overrides_of
 
     sys.exit(
         run_distill(
@@ -73,8 +73,8 @@ def consolidate(
     Weights count samples, or tokens with --select.weigh tokens. [teachers.RUN] of the recipe holds
     filters for one run. Options with a dot override keys, as for `munro distill`.
     """
-    from munro.machine.cli import overrides_of
     from munro.machine.distill_cmd import run_consolidate
+    from munro.machine.loading import overrides_of
 
     folders, options = _told_apart((*runs, *context.args))
     sys.exit(

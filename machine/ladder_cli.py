@@ -17,8 +17,8 @@ OVERRIDABLE = {"ignore_unknown_options": True, "allow_extra_args": True}
 @click.pass_context
 def ladder(context: click.Context, file: str, dry_run: bool) -> None:
     """Train a baseline and candidates at several sizes; say who gains, and whether it lasts."""
-    from munro.machine.cli import overrides_of
     from munro.machine.ladder_cmd import run_ladder
+    from munro.machine.loading import overrides_of
 
     sys.exit(run_ladder(file, overrides_of(context.args), dry_run=dry_run))
 

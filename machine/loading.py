@@ -214,3 +214,20 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def overrides_of(arguments: Sequence[str]) -> list[tuple[str, str]]:
+    """`--a.b 1 --c=2` as [("a.b", "1"), ("c", "2")]."""
+    pairs: list[tuple[str, str]] = []
+    rest = list(arguments)
+    while rest:
+        option = rest.pop(0)
+        if not option.startswith("--"):
+            raise BadConfig(f"{option!r} is not an option: write --key value, or --table.key value")
+        key, equals, value = option.removeprefix("--").partition("=")
+        if not equals:
+            if not rest or (rest[0].startswith("--") and "." in rest[0]):
+                raise BadConfig(f"--{key} has no value")
+            value = rest.pop(0)
+        pairs.append((key.replace("-", "_"), value))
+    return pairs

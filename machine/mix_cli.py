@@ -13,7 +13,7 @@ import click
 @click.pass_context
 def mix(context: click.Context, file: str, dry_run: bool) -> None:
     """Search for the weights of a mixture with small proxies, and check them with larger ones."""
-    from munro.machine.cli import overrides_of
+    from munro.machine.loading import overrides_of
     from munro.machine.mix_cmd import run_mix
 
     sys.exit(run_mix(file, overrides_of(context.args), dry_run=dry_run))

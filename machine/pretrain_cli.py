@@ -17,7 +17,7 @@ OVERRIDABLE = {"ignore_unknown_options": True, "allow_extra_args": True}
 @click.pass_context
 def pretrain(context: click.Context, file: str, out: str, dry_run: bool, force: bool) -> None:
     """Train a base model through the phases of FILE, or go on where that stopped."""
-    from munro.machine.cli import overrides_of
+    from munro.machine.loading import overrides_of
     from munro.machine.pretrain_cmd import run_pretrain
 
     overrides = overrides_of(context.args)

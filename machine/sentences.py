@@ -6,7 +6,7 @@ SENTENCES = frozenset(
     {
         "munro.base_model.checkpoint.CheckpointError",
         "munro.base_model.data.errors.DataError",
-        "munro.base_model.evaluation.BadEvaluation",
+        "munro.base_model.data.held_out.BadEvaluation",
         "munro.base_model.ladder.ShapeError",
         "munro.base_model.records.RecordsError",
         "munro.base_model.results.BadResults",

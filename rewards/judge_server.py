@@ -29,7 +29,7 @@ from importlib import metadata
 from pathlib import Path
 
 from munro.rewards.errors import GraderError
-from munro.rewards.judge_config import JudgeServerConfig
+from munro.rewards.serving.config import JudgeServerConfig
 
 KEEPER = Path(__file__).with_name("judge_server_child.py")
 SERVED_NAME = "judge"

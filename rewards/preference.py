@@ -37,7 +37,7 @@ from munro.rewards.preference_format import (
 from munro.rewards.types import Grade
 
 if TYPE_CHECKING:
-    from munro.rewards.judge_config import JudgeServerConfig
+    from munro.rewards.serving.config import JudgeServerConfig
 
 log = logging.getLogger(__name__)
 
@@ -140,11 +140,12 @@ class PreferenceModel:
             GraderError: the server did not start, or not in time.
             NotAPreferenceModel: it is no checkpoint, or one that cannot score.
         """
-        from munro.rewards import judge_config, judge_server
+        from munro.rewards import judge_server
         from munro.rewards.preference_scorers import require_checkpoint
+        from munro.rewards.serving.config import JudgeServerConfig
 
         require_checkpoint(Path(path).expanduser())
-        config = server or judge_config.JudgeServerConfig()
+        config = server or JudgeServerConfig()
         started = judge_server.acquire(str(path), config, logs=logs)
         try:
             name, key = judge_server.SERVED_NAME, started.key

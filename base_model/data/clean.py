@@ -22,7 +22,7 @@ from munro.base_model.data.decontaminate import EvaluationIndex, build_index, co
 from munro.base_model.data.documents import Counts, Document, utf8_length
 from munro.base_model.data.evaluation_text import evaluation_texts
 from munro.base_model.data.lines import line_counts, merged, without_boilerplate
-from munro.base_model.data.listing import Part, expanded
+from munro.base_model.data.listing import Part
 from munro.base_model.data.minhash import band_keys, signatures, sketch
 from munro.base_model.data.parts import (
     DocumentWriter,
@@ -31,6 +31,7 @@ from munro.base_model.data.parts import (
     save_array,
     save_done,
 )
+from munro.base_model.data.pieces import expanded
 from munro.base_model.data.reading import read, records
 from munro.base_model.data.template import skeletons
 from munro.base_model.data.words import ngrams_of, words_of

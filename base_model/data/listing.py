@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import re
-import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from fnmatch import fnmatch
@@ -18,8 +17,9 @@ from typing import Any
 
 from munro.base_model.data.config import SourceConfig
 from munro.base_model.data.errors import DataError
+from munro.base_model.data.pieces import PACKED, Piece, expanded
+from munro.base_model.data.reading import open_dataset
 
-PACKED = (".gz", ".zst", ".bz2")
 SUFFIXES = {
     "jsonl": (".jsonl", ".ndjson"),
     "parquet": (".parquet", ".pq"),
@@ -43,19 +43,6 @@ ROWS_A_PIECE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """What one read goes through: a file, or bytes or rows of one from `start` to `stop`."""
-
-    path: str
-    format: str
-    start: int
-    stop: int
-    root: str
-    """The path of the recipe it was found under."""
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
 class Part:
     """A unit of work: what one worker reads in one go, and one shard in the end."""
 
@@ -67,13 +54,6 @@ class Part:
     def name(self) -> str:
         """Of its files."""
         return f"{self.number:05d}"
-
-
-def expanded(path: str) -> Path:
-    """With `{stdlib}`, `{site-packages}` and `~` replaced."""
-    paths = sysconfig.get_paths()
-    path = path.replace("{stdlib}", paths["stdlib"]).replace("{site-packages}", paths["purelib"])
-    return Path(path).expanduser()
 
 
 def parts(source: SourceConfig, part_bytes: int) -> list[Part]:
@@ -207,8 +187,6 @@ def _row_groups(file: Path, root: Path, part_bytes: int) -> Iterator[Piece]:
 
 
 def _dataset_pieces(path: str, source: SourceConfig) -> Iterator[Piece]:
-    from munro.base_model.data.reading import open_dataset
-
     num_rows = len(open_dataset(path, source))
     for start in range(0, num_rows, ROWS_A_PIECE):
         stop = min(start + ROWS_A_PIECE, num_rows)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from munro.base_model.data.config import LimitsConfig, MixtureConfig, MixtureSource, SourceConfig
 from munro.base_model.data.documents import Counts
 from munro.base_model.data.errors import DataError
-from munro.base_model.data.listing import expanded, pieces
+from munro.base_model.data.listing import pieces
 from munro.base_model.data.mixture import Mixture, Share, Source
+from munro.base_model.data.pieces import expanded
 from munro.base_model.data.reading import read
 from munro.base_model.data.shards import MANIFEST, ShardFolder, fingerprint
 

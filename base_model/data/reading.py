@@ -17,7 +17,7 @@ from munro.base_model.data import html
 from munro.base_model.data.config import LimitsConfig, SourceConfig
 from munro.base_model.data.documents import Counts, Document
 from munro.base_model.data.errors import DataError
-from munro.base_model.data.listing import PACKED, Piece, expanded
+from munro.base_model.data.pieces import PACKED, Piece, expanded
 
 Row = tuple[str, str | bytes | dict[str, Any]]
 """Where a record is from, and the record: text, bytes, or an object of fields."""

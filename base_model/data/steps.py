@@ -26,8 +26,9 @@ from munro.base_model.data.config import DataConfig, SourceConfig
 from munro.base_model.data.documents import Counts
 from munro.base_model.data.errors import DataError
 from munro.base_model.data.lines import boilerplate
-from munro.base_model.data.listing import Part, expanded, parts, state_of
+from munro.base_model.data.listing import Part, parts, state_of
 from munro.base_model.data.parts import load_done, save_array
+from munro.base_model.data.pieces import expanded
 from munro.base_model.data.pool import Pool
 
 RECIPE_VERSION = 1

@@ -8,10 +8,9 @@ import math
 import pytest
 import torch
 
+from munro.base_model.data.held_out import BadEvaluation, HeldOutSet
 from munro.base_model.evaluation import (
-    BadEvaluation,
     Evaluation,
-    HeldOutSet,
     SetScore,
     evaluate,
     read_reference,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from munro.base_model.data.errors import DataError
-from munro.base_model.ladder_config import LadderData
+from munro.base_model.data.texts_config import LadderData
 from munro.base_model.ladder_data import Part, prepare
 from munro.base_model.plain_texts import TEXTS, taken_apart, worked_product, worked_sum
 from tests.base_model.tiny_ladder import sources, write_texts

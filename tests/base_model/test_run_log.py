@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from munro.base_model.checkpoint import CheckpointError
-from munro.base_model.evaluation import HeldOutSet
+from munro.base_model.data.held_out import HeldOutSet
 from munro.base_model.pretrain import Measuring, pretrain
 from munro.base_model.records import RecordsError
 from tests.base_model.builders import small_tokenizer

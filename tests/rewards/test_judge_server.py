@@ -20,7 +20,7 @@ import pytest
 from munro.rewards import judge_server
 from munro.rewards.errors import GraderError
 from munro.rewards.judge import Judge, JudgeConfig
-from munro.rewards.judge_config import JudgeServerConfig
+from munro.rewards.serving.config import JudgeServerConfig
 
 KEEPER = Path(judge_server.__file__).with_name("judge_server_child.py")
 
