@@ -3,10 +3,10 @@
     ModelShape.rung(12)                 munro.base_model.ladder: sizes from a number of layers
     MunroForCausalLM(config)            munro.base_model.model: the model, as transformers loads it
     Checkpoint(folder)                  munro.base_model.checkpoint: weights, tokenizer, state
-    pretrain(...)                       munro.base_model.pretrain: the trainer, one phase
-    train(recipe, folder)               munro.base_model.phases: every phase of a recipe
-    evaluate(model, held_out)           munro.base_model.evaluation: NLL of held-out text
-    build_base(config, ...)             munro.base_model.quickstart: the embedded default's base
+    pretrain(...)                       munro.base_model.training.pretrain: the trainer, one phase
+    train(recipe, folder)               munro.base_model.training.phases: every phase of a recipe
+    evaluate(model, held_out)           munro.base_model.training.evaluation: NLL of held-out text
+    build_base(config, ...)             munro.base_model.small.quickstart: the default's base
 
 Only the configuration is handed on here, so that it loads without torch.
 """

@@ -155,7 +155,7 @@ class Checkpoint:
         """The model, by `AutoModelForCausalLM.from_pretrained(path, **kwargs)`."""
         from transformers import AutoModelForCausalLM
 
-        import munro.base_model.model  # noqa: F401 - makes our own architecture known
+        import munro.base_model.model.model  # noqa: F401 - makes our own architecture known
 
         with _no_progress_bars():
             return AutoModelForCausalLM.from_pretrained(self.require().path, **kwargs)
@@ -164,7 +164,7 @@ class Checkpoint:
         """The tokenizer, by `AutoTokenizer.from_pretrained(path)`."""
         from transformers import AutoTokenizer
 
-        import munro.base_model.model  # noqa: F401 - as for `model`: a strange config is warned of
+        import munro.base_model.model.model  # noqa: F401 - as for `model`: a strange config is warned of
 
         return AutoTokenizer.from_pretrained(self.require().path)
 

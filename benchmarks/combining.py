@@ -25,7 +25,7 @@ from typing import Any
 import tomli_w
 
 from munro.envs.arithmetic import last_number
-from munro.rollout.store import RolloutStore
+from munro.rollout.store.store import RolloutStore
 
 RECIPE = Path(__file__).parents[1] / "configs" / "gated.toml"
 TREES: dict[str, dict[str, Any]] = {

@@ -2,9 +2,9 @@
 
     python benchmarks/data.py --size-mb 1000 --debian --peer-python ~/datatrove/bin/python
 
-Makes a corpus from what this machine carries (data_corpus.py), builds it with every stage, and
-compares what went with what was planted. Memory is the sum over all processes, taken five times a
-second. Then both sides deduplicate the same part of the corpus in turns. Ends with one line of
+Makes a corpus from what this machine carries (sides/data_corpus.py), builds it with every stage,
+and compares what went with what was planted. Memory is the sum over all processes, taken five times
+a second. Then both sides deduplicate the same part of the corpus in turns. Ends with one line of
 JSON.
 """
 
@@ -25,17 +25,17 @@ from typing import Any
 
 import numpy as np
 import psutil
-from data_corpus import Plant, make
+from sides.data_corpus import Plant, make
 
-from munro.base_model.data.compare import COMPARING
+from munro.base_model.data.clean.compare import COMPARING
 from munro.base_model.data.config import DataConfig
-from munro.base_model.data.funnel import SourceFunnel, table
 from munro.base_model.data.parts import documents_of
+from munro.base_model.data.pipeline.funnel import SourceFunnel, table
 
 HERE = Path(__file__).parent
 BUILD = """
 import json, sys
-from munro.base_model.data.build import build
+from munro.base_model.data.pipeline.build import build
 from munro.base_model.data.config import DataConfig
 
 if __name__ == "__main__":
@@ -185,9 +185,12 @@ def against(corpus: Path, work: Path, options: argparse.Namespace) -> dict[str, 
     source = work / "same"
     size_mb = _sample(corpus, source, options.peer_mb)
     sides = {
-        "munro": [sys.executable, str(HERE / "data_dedup.py")],
-        "datatrove": [options.peer_python, str(HERE / "data_datatrove.py")],
-        "datatrove, words by str.split": [options.peer_python, str(HERE / "data_datatrove.py")],
+        "munro": [sys.executable, str(HERE / "sides" / "data_dedup.py")],
+        "datatrove": [options.peer_python, str(HERE / "sides" / "data_datatrove.py")],
+        "datatrove, words by str.split": [
+            options.peer_python,
+            str(HERE / "sides" / "data_datatrove.py"),
+        ],
     }
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     kept: dict[str, int] = {}

@@ -40,8 +40,8 @@ from munro.base_model.checkpoint import Checkpoint
 from munro.distill.config import DistillConfig
 from munro.distill.distil import Source, distil
 from munro.machine.loading import load
-from munro.machine.run import RunFolder
-from munro.rollout.store import RolloutStore
+from munro.machine.run.folder import RunFolder
+from munro.rollout.store.store import RolloutStore
 
 RECIPE = Path(__file__).parents[1] / "configs" / "quickstart.toml"
 MUNRO = Path(sys.executable).with_name("munro")

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from munro.base_model.comparison import CompareConfig, compare
 from munro.base_model.results import ONLY_LOSS, TrainedRun
-from munro.base_model.scaling import PowerLaw, Trend
+from munro.base_model.scaling.comparison import CompareConfig, compare
+from munro.base_model.scaling.law import PowerLaw, Trend
 
 LAW = PowerLaw(8e3, 0.2, 1.6)
 SMALLEST, LARGEST = 1e18, 1e20

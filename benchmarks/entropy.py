@@ -21,9 +21,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from entropy_climb import Line, base, run
+from sides.entropy_climb import Line, base, run
 
-from munro.machine.picture import BLUE, GREY, ORANGE, STYLE, smooth
+from munro.machine.report.picture import BLUE, GREY, ORANGE, STYLE, smooth
 from munro.rl.config import ClimbConfig
 
 BOUND = 0.1

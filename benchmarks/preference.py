@@ -29,12 +29,12 @@ import torch
 
 from munro.base_model.checkpoint import Checkpoint
 from munro.base_model.config import ModelConfig
-from munro.base_model.pretrain import StepMetrics
-from munro.base_model.quickstart import new_model
-from munro.base_model.tokenizer import train_tokenizer
+from munro.base_model.model.tokenizer import train_tokenizer
+from munro.base_model.small.quickstart import new_model
+from munro.base_model.training.pretrain import StepMetrics
 from munro.distill.config import PreferenceConfig
 from munro.distill.preference import Trained, train_preference
-from munro.rewards.comparisons import Comparison
+from munro.rewards.preference.comparisons import Comparison
 
 RULES = ("shorter", "as-asked", "first-listed")
 WORDS = ("river", "stone", "heather", "loch", "ridge", "summit", "cloud", "path", "rain", "deer")

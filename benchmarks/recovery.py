@@ -29,8 +29,8 @@ from statistics import fmean
 
 import numpy as np
 
-from munro.machine.restart import read_restarts
-from munro.machine.run import RunFolder
+from munro.machine.run.folder import RunFolder
+from munro.machine.run.restarts import read_restarts
 from munro.rl.collapse import Collapse, Watch
 from munro.rl.config import CollapseConfig
 

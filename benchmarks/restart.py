@@ -18,8 +18,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from munro.machine.restart import read_restarts
-from munro.machine.run import RunFolder, Status
+from munro.machine.run.folder import RunFolder, Status
+from munro.machine.run.restarts import read_restarts
 
 RECIPE = Path(__file__).parents[1] / "configs" / "quickstart.toml"
 SHARE = 0.95

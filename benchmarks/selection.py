@@ -34,9 +34,9 @@ def fill(folder: Path, num_traces: int) -> None:
     import numpy as np
 
     from munro.envs.types import Ending, KeptTokens, Message, Task, Trajectory
-    from munro.rewards.compose import RewardBreakdown
+    from munro.rewards.combine.compose import RewardBreakdown
     from munro.rewards.types import Grade
-    from munro.rollout.store import RolloutStore
+    from munro.rollout.store.store import RolloutStore
     from munro.rollout.types import Attempt, Group
 
     rng = np.random.default_rng(0)

@@ -26,9 +26,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
-from step_work import Work
+from sides.step_work import Work
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from munro.rollout.openmp import preload
 
@@ -115,8 +115,18 @@ def main() -> None:
         num_samples=args.samples,
         num_tokens=args.tokens,
     )
-    peer = [args.peer_python, str(HERE / "step_trl.py"), work.to_json(), str(args.peer_micro_batch)]
-    ours = [sys.executable, str(HERE / "step_munro.py"), work.to_json(), str(args.threads)]
+    peer = [
+        args.peer_python,
+        str(HERE / "sides" / "step_trl.py"),
+        work.to_json(),
+        str(args.peer_micro_batch),
+    ]
+    ours = [
+        sys.executable,
+        str(HERE / "sides" / "step_munro.py"),
+        work.to_json(),
+        str(args.threads),
+    ]
     openmp = preload()
     with (
         Side("TRL", peer, openmp if args.peer_preload else {}) as trl,

@@ -22,12 +22,12 @@ from pydoc_data.topics import topics
 
 import torch
 
-from munro.base_model.balance import balance_loss, violation_rate
 from munro.base_model.config import OptimizerConfig
 from munro.base_model.ladder import ModelShape
-from munro.base_model.model import MunroConfig, MunroForCausalLM
-from munro.base_model.optim import adamw, set_learning_rate
-from munro.base_model.tokenizer import train_tokenizer
+from munro.base_model.model.balance import balance_loss, violation_rate
+from munro.base_model.model.model import MunroConfig, MunroForCausalLM
+from munro.base_model.model.tokenizer import train_tokenizer
+from munro.base_model.training.optim import adamw, set_learning_rate
 
 SHAPE = ModelShape.rung(
     24,

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from munro.base_model.packing import Lesson
+from munro.base_model.data.shards.packing import Lesson
 from munro.distill.config import PreferenceConfig
-from munro.rewards.comparisons import Comparison
-from munro.rewards.preference_format import Pieces, PreferenceFormat
+from munro.rewards.preference.comparisons import Comparison
+from munro.rewards.preference.format import Pieces, PreferenceFormat
 
 FOREIGN_SCORE = 1
 MOST_DRAWS = 20
@@ -82,7 +82,7 @@ class ComparisonLessons:
         return sum(sum(pieces.cut) + pieces.context_cut for pieces in self._pieces)
 
     def tokens(self, index: int, progress: float) -> Lesson:  # noqa: ARG002 - the core's interface
-        """Lesson `index`; see `munro.base_model.pretrain.Documents`."""
+        """Lesson `index`; see `munro.base_model.training.pretrain.Documents`."""
         rng = random.Random(f"{self._config.seed}:{index}")
         number = self._number(index)
         candidates = self._candidates(number, rng)

@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from munro.base_model.checkpoint import Checkpoint, digest_of
-from munro.base_model.pretrain import METRICS, OnMetrics
+from munro.base_model.training.pretrain import METRICS, OnMetrics
 from munro.distill.config import DistillConfig
 from munro.distill.lessons import TraceLessons
 from munro.distill.prepare import Account, prepare, read_account

@@ -13,15 +13,15 @@ from hashlib import blake2b
 
 import numpy as np
 
-from munro.base_model.data import minhash
+from munro.base_model.data.clean import minhash
+from munro.base_model.data.clean.decontaminate import build_index, contaminated
+from munro.base_model.data.clean.evaluation_text import evaluation_texts
+from munro.base_model.data.clean.words import ngrams_of, words_of
 from munro.base_model.data.config import LimitsConfig
-from munro.base_model.data.decontaminate import build_index, contaminated
-from munro.base_model.data.evaluation_text import evaluation_texts
-from munro.base_model.data.words import ngrams_of, words_of
 from munro.distill.config import FiltersConfig
 from munro.distill.traces import Trace
 from munro.envs.types import Ending
-from munro.rewards.judge_fence import addresses_judge
+from munro.rewards.judge.fence import addresses_judge
 from munro.rewards.language import chain_of_thought, num_foreign_words, visible
 from munro.rewards.repetition import PIECE, share
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from munro.base_model.packing import Lesson
-from munro.base_model.pretrain import Documents
+from munro.base_model.data.shards.packing import Lesson
+from munro.base_model.training.pretrain import Documents
 
 TOKENS, LEARNED, STARTS, TAKEN = "token_ids.i32", "learned.u1", "starts.i64", "taken.i64"
 
@@ -62,7 +62,7 @@ class TraceLessons:
         return int((self._starts[self._taken + 1] - self._starts[self._taken]).sum())
 
     def tokens(self, index: int, progress: float) -> Lesson:  # noqa: ARG002 - the core's interface
-        """Lesson `index`; see `munro.base_model.pretrain.Documents`."""
+        """Lesson `index`; see `munro.base_model.training.pretrain.Documents`."""
         number = self._number(index)
         span = slice(self._starts[number], self._starts[number + 1])
         return Lesson(self._tokens[span].tolist(), self._learned[span].tolist())
@@ -96,7 +96,7 @@ class WithReplay:
         """Share of the documents that are the other's."""
 
     def tokens(self, index: int, progress: float) -> Sequence[int] | Lesson:
-        """Document `index`; see `munro.base_model.pretrain.Documents`."""
+        """Document `index`; see `munro.base_model.training.pretrain.Documents`."""
         before = int(index * self.documents_share)
         if int((index + 1) * self.documents_share) > before:
             return self._other.tokens(before, progress)

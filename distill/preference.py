@@ -22,14 +22,14 @@ import torch
 
 from munro.base_model.checkpoint import Checkpoint
 from munro.base_model.config import PretrainConfig
-from munro.base_model.pretrain import METRICS, OnMetrics, pretrain
+from munro.base_model.training.pretrain import METRICS, OnMetrics, pretrain
 from munro.distill.comparison_lessons import ComparisonLessons, split_by_context
 from munro.distill.config import PreferenceConfig
 from munro.distill.preference_figures import Figures, measure
-from munro.rewards.comparisons import Comparison
 from munro.rewards.preference import PreferenceModel
-from munro.rewards.preference_format import Limits, PreferenceFormat, max_length, write_preference
-from munro.rewards.preference_scorers import LocalScorer, load_config
+from munro.rewards.preference.comparisons import Comparison
+from munro.rewards.preference.format import Limits, PreferenceFormat, max_length, write_preference
+from munro.rewards.preference.scorers import LocalScorer, load_config
 
 SHORTEST_TEXT = 8
 

@@ -17,9 +17,9 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from munro.rewards.comparisons import Comparison
 from munro.rewards.preference import PreferenceModel
-from munro.rewards.preference_format import rotations
+from munro.rewards.preference.comparisons import Comparison
+from munro.rewards.preference.format import rotations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

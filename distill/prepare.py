@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from munro.base_model.checkpoint import Checkpoint
-from munro.base_model.packing import Lesson
+from munro.base_model.data.shards.packing import Lesson
 from munro.distill.config import DistillConfig, FiltersConfig, SelectConfig
 from munro.distill.filters import Count, Sieve
 from munro.distill.lessons import write_lessons, write_taken

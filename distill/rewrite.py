@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from munro.base_model.packing import Lesson
+from munro.base_model.data.shards.packing import Lesson
 from munro.distill.sources import CannotDistill
 from munro.distill.traces import Trace
 from munro.envs.types import Ending, Message

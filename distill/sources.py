@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from munro.distill.select import Index, steps_in
 from munro.envs.types import Ending
-from munro.rollout.store import RolloutStore
+from munro.rollout.store.store import RolloutStore
 
 PLAIN = {
     "step": "step",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from munro.distill.select import Index
 from munro.distill.sources import Source
 from munro.envs.types import Message, ToolCall
-from munro.rollout.store import RolloutStore
+from munro.rollout.store.store import RolloutStore
 
 COLUMNS = (
     "step", "index", "attempt", "env", "task_id", "task", "messages", "reply", "ending", "solved",

@@ -11,10 +11,10 @@ import torch
 
 from munro.base_model.checkpoint import Checkpoint
 from munro.base_model.config import BaseConfig, PretrainConfig, ScheduleConfig
-from munro.base_model.corpus import Corpus
-from munro.base_model.data.opening import open_mixture
-from munro.base_model.dropout import NoSubLayers, set_sublayer_dropout
-from munro.base_model.pretrain import Documents, OnMetrics, pretrain
+from munro.base_model.data.shards.opening import open_mixture
+from munro.base_model.model.dropout import NoSubLayers, set_sublayer_dropout
+from munro.base_model.small.corpus import Corpus
+from munro.base_model.training.pretrain import Documents, OnMetrics, pretrain
 from munro.distill.config import ReplayConfig, SftConfig
 from munro.distill.lessons import TraceLessons, WithReplay
 from munro.distill.sources import CannotDistill

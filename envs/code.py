@@ -14,7 +14,8 @@ A row of the file:
     {"prompt": "Complete this.", "starter": "def add(a, b):\\n", "entry_point": "add",
      "tests": [{"source": "assert add(1, 2) == 3"}], "solution": "    return a + b"}
 
-Tests are as `munro.rewards.code_tests.from_data` takes them. `prompt` and `tests` must be there.
+Tests are as `munro.rewards.code.tests_as_data.from_data` takes them. `prompt` and `tests` must be
+there.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from munro.envs.loader import nearest
 from munro.envs.rows import Row, Rows, RowTasks, open_rows, place_of
 from munro.envs.types import Task
 from munro.rewards import code, service
-from munro.rewards.languages import language_of
+from munro.rewards.code.languages import language_of
 from munro.rewards.types import Grade
 
 PROMPT = "{problem}\n\nAnswer with one fenced block of {language}: the whole program."

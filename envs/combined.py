@@ -24,9 +24,9 @@ from typing import Any
 from munro.envs.base import Environment, Episode, as_grade, call
 from munro.envs.types import Message, Task, Trajectory
 from munro.rewards.combine import Combination
+from munro.rewards.combine.tree import OWN, GraderConfig, levels, names
 from munro.rewards.kinds import Grader, check_item, make
 from munro.rewards.language import visible
-from munro.rewards.tree import OWN, GraderConfig, levels, names
 from munro.rewards.types import Grade
 
 RANGES = {"judge honesty": (-1.0, 1.0), "length_range": (-1.0, 0.0)}
@@ -50,7 +50,7 @@ class Combined(Environment):
             environment: whose tasks and episodes these are.
             graders: by the name of their part. What `reward` does not name is scored and shown,
                 but not paid.
-            reward: a tree of `munro.rewards.tree`.
+            reward: a tree of `munro.rewards.combine.tree`.
 
         Raises:
             ValueError: a grader's options are wrong, or a gate would pay those who fail it.

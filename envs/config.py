@@ -6,8 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from munro.rewards.config import Config
-from munro.rewards.tree import (
+from munro.rewards.combine.tree import (
     Gated,
     GraderConfig,
     Lexicographic,
@@ -16,6 +15,7 @@ from munro.rewards.tree import (
     check_names,
     node_of,
 )
+from munro.rewards.config import Config
 
 
 class EnvConfig(Config):

@@ -27,7 +27,7 @@ from typing import Any
 from munro.envs.base import Environment
 from munro.envs.combined import Combined
 from munro.envs.config import EnvConfig
-from munro.rewards.tree import OWN, GraderConfig, names
+from munro.rewards.combine.tree import OWN, GraderConfig, names
 
 HERE = Path(__file__).parent
 GROUP = "munro.envs"

@@ -10,7 +10,7 @@ from munro.base_model.config import BaseConfig
 from munro.distill.config import DistillConfig
 from munro.envs.config import EnvConfig
 from munro.rewards.config import Config
-from munro.rewards.judge_config import JudgeConfig
+from munro.rewards.judge.config import JudgeConfig
 from munro.rl.config import ClimbConfig
 
 

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from munro.rewards.compose import RewardBreakdown
+    from munro.rewards.combine.compose import RewardBreakdown
     from munro.rewards.config import RewardsConfig
     from munro.rewards.errors import EpisodeError, GraderError, SandboxError
     from munro.rewards.math import MathVerifier
@@ -33,7 +33,7 @@ _HOMES = {
     "Grade": "munro.rewards.types",
     "GraderError": "munro.rewards.errors",
     "MathVerifier": "munro.rewards.math",
-    "RewardBreakdown": "munro.rewards.compose",
+    "RewardBreakdown": "munro.rewards.combine.compose",
     "RewardsConfig": "munro.rewards.config",
     "SandboxError": "munro.rewards.errors",
     "WorkerPool": "munro.rewards.workers",

@@ -70,7 +70,7 @@ class Kind:
     Example:
         Kind(
             summary="the final answer, as mathematics",
-            factory="munro.rewards.graders:MathGrader",
+            factory="munro.rewards.service.graders:MathGrader",
             fields={"answer": Field(what="the reference")},
         )
     """
@@ -104,7 +104,7 @@ RESPONSE = Field(what="what the model wrote")
 KINDS: dict[str, Kind] = {
     "math": Kind(
         summary="the final answer, compared as mathematics with a reference",
-        factory="munro.rewards.graders:MathGrader",
+        factory="munro.rewards.service.graders:MathGrader",
         fields={
             "answer": Field(what="the reference answer", types=(str, int, float)),
             "question": Field(what="what was asked, for a judge to read", is_required=False),
@@ -114,7 +114,7 @@ KINDS: dict[str, Kind] = {
     ),
     "code": Kind(
         summary="the program in the response, run against tests in a sandbox",
-        factory="munro.rewards.graders:ProgramGrader",
+        factory="munro.rewards.service.graders:ProgramGrader",
         fields={
             "tests": Field(
                 what='a list such as [{"stdin": "1 2", "stdout": "3"}], or with function, args and '
@@ -149,7 +149,7 @@ KINDS: dict[str, Kind] = {
     ),
     "judge": Kind(
         summary="an LLM judge: equivalence, scale, rubric, honesty or policy",
-        factory="munro.rewards.judge_grader:JudgeGrader",
+        factory="munro.rewards.judge.grader:JudgeGrader",
         fields={
             "question": Field(what="what was asked", is_required=False),
             "answer": Field(what="the reference, for equivalence and honesty", is_required=False),
@@ -165,7 +165,7 @@ KINDS: dict[str, Kind] = {
     ),
     "preference": Kind(
         summary="a preference model, which reads a response beside others",
-        factory="munro.rewards.graders:PreferenceGrader",
+        factory="munro.rewards.service.graders:PreferenceGrader",
         fields={
             "prompt": Field(what="what was asked"),
             "others": Field(
@@ -180,7 +180,7 @@ KINDS: dict[str, Kind] = {
     ),
     "judge_preference": Kind(
         summary="an LLM judge that compares a response with others",
-        factory="munro.rewards.judge_grader:JudgePreferenceGrader",
+        factory="munro.rewards.judge.grader:JudgePreferenceGrader",
         fields={
             "question": Field(what="what was asked; or prompt", is_required=False),
             "others": Field(
@@ -194,12 +194,12 @@ KINDS: dict[str, Kind] = {
     ),
     "brevity": Kind(
         summary="shorter is better: 1 for nothing, 0 at a length of your choice",
-        factory="munro.rewards.brevity:BrevityGrader",
+        factory="munro.rewards.length.brevity:BrevityGrader",
         in_process=True,
     ),
     "length_range": Kind(
         summary="-1 for a length outside what is usual in its context (munro lengths)",
-        factory="munro.rewards.length_range:LengthRangeGrader",
+        factory="munro.rewards.length.usual:LengthRangeGrader",
         in_process=True,
     ),
 }

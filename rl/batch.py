@@ -1,6 +1,6 @@
 """What one optimizer step trains on: the sequences of the groups that carry a signal.
 
-NumPy only, so that it crosses Ray without copies. `rl/packing.py` lays it out for the model.
+NumPy only, so that it crosses Ray without copies. `rl/policy/packing.py` lays it out for the model.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 
 from munro.envs.types import Trajectory
 from munro.rl.advantage import group_relative
-from munro.rl.packing import Layout, MicroBatch, lay_out
-from munro.rl.sequences import Bundle, TrainingSequence
+from munro.rl.policy.packing import Layout, MicroBatch, lay_out
+from munro.rl.policy.sequences import Bundle, TrainingSequence
 from munro.rollout.types import Group
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from statistics import fmean, pstdev
 
-from munro.rewards.compose import RewardBreakdown
+from munro.rewards.combine.compose import RewardBreakdown
 from munro.rl.state import ClimbState
 from munro.rollout.types import Attempt, Group
 

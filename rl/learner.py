@@ -20,9 +20,15 @@ from torch import Tensor
 from transformers import AutoTokenizer
 from transformers.core_model_loading import revert_weight_conversion
 
-from munro.base_model.balance import GlobalLoad, balance_loss, violation_rate
 from munro.base_model.checkpoint import Checkpoint
-from munro.base_model.sharding import like, optimizer_state, restore_optimizer, whole, world
+from munro.base_model.model.balance import GlobalLoad, balance_loss, violation_rate
+from munro.base_model.training.sharding import (
+    like,
+    optimizer_state,
+    restore_optimizer,
+    whole,
+    world,
+)
 from munro.envs.types import KeptTokens
 from munro.kernels import vector_math
 from munro.rl.batch import Batch, StepReport
@@ -30,9 +36,9 @@ from munro.rl.clip import Clip
 from munro.rl.config import LearnerConfig
 from munro.rl.loss import policy_loss
 from munro.rl.metrics import idle, merged, report
-from munro.rl.packing import Layout, MicroBatch, lay_out
-from munro.rl.policy import Policy, UnsupportedModel, layout_for, load_model, set_dropout
-from munro.rl.sequences import Bundle, TrainingSequence
+from munro.rl.policy.model import Policy, UnsupportedModel, layout_for, load_model, set_dropout
+from munro.rl.policy.packing import Layout, MicroBatch, lay_out
+from munro.rl.policy.sequences import Bundle, TrainingSequence
 from munro.rollout.engine import WeightSource
 
 

@@ -25,10 +25,10 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from munro.envs.problem_set import ProblemSet
 from munro.rewards import service
-from munro.rewards.cluster import RemoteService
 from munro.rewards.errors import PolicyError
-from munro.rewards.meter import merged
-from munro.rewards.setup import configure
+from munro.rewards.service.cluster import RemoteService
+from munro.rewards.service.meter import merged
+from munro.rewards.service.setup import configure
 from munro.rollout import waits
 from munro.rollout.engine import Completion, Request, WeightSource
 from munro.rollout.inference import InferenceServer, build_engine

@@ -4,7 +4,7 @@
     weights  ──► Engine.update_weights ──► a new version, prefix cache empty
     tokens   ──► Engine.score ──► log-probs, to prove that the weights arrived
 
-Two engines keep it: `rollout/vllm_engine.py` and `rollout/transformers_engine.py`. Both sample as
+Two engines keep it: `rollout/vllm/engine.py` and `rollout/transformers_engine.py`. Both sample as
 `top_k` first, then `top_p` on what is left, and report exactly the tokens that survived.
 """
 

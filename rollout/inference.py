@@ -28,7 +28,7 @@ def build_engine(model: str, config: RolloutConfig, *, seed: int, max_context: i
         PolicyError: it does not come up; says why.
     """
     if config.engine == "vllm":
-        from munro.rollout.vllm_engine import VllmEngine
+        from munro.rollout.vllm.engine import VllmEngine
 
         return VllmEngine(model, config, seed=seed, max_context=max_context)
     from munro.rollout.transformers_engine import TransformersEngine

@@ -27,7 +27,7 @@ from typing import Any
 from munro.envs.base import Environment, Episode, as_grade, call
 from munro.envs.types import Message, Task, Trajectory
 from munro.rewards import language, length, repetition
-from munro.rewards.compose import compose
+from munro.rewards.combine.compose import compose
 from munro.rewards.config import RewardsConfig
 from munro.rewards.errors import EnvironmentFailure, EpisodeError, GraderError
 from munro.rewards.types import Grade

@@ -8,7 +8,7 @@ from typing import Any
 
 from munro.envs.config import EnvConfig
 from munro.rewards.config import RewardsConfig
-from munro.rewards.judge_config import JudgeConfig
+from munro.rewards.judge.config import JudgeConfig
 from munro.rollout.config import RolloutConfig
 
 
@@ -32,7 +32,8 @@ class Setting:
     judges: Mapping[str, JudgeConfig] = field(default_factory=dict)
     """By name, for graders that ask one."""
     graders: tuple[str, ...] = ()
-    """Names of the actors that grade (`munro.rewards.cluster.Graders`); without, each worker
+    """Names of the actors that grade (`munro.rewards.service.cluster.Graders`); without, each
+    worker
     grades."""
     placement: Any = "SPREAD"
     """Ray's scheduling strategy of the actors: spread over the cluster, or a placement group."""

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from munro.envs.types import KeptTokens
 from munro.kernels import vector_math
-from munro.rewards.architectures import register_architectures
 from munro.rewards.errors import PolicyError
+from munro.rewards.serving.architectures import register_architectures
 from munro.rollout.config import RolloutConfig
 from munro.rollout.engine import Completion, Request, WeightSource
 from munro.rollout.nucleus import Draws, sample, uniforms

@@ -8,7 +8,7 @@ from enum import StrEnum
 from statistics import fmean
 
 from munro.envs.types import Task, Trajectory
-from munro.rewards.compose import RewardBreakdown
+from munro.rewards.combine.compose import RewardBreakdown
 from munro.rewards.types import Grade
 
 

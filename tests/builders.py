@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from munro.envs.types import Ending, KeptTokens, Message, Task, Trajectory
-from munro.rewards.compose import RewardBreakdown
+from munro.rewards.combine.compose import RewardBreakdown
 from munro.rewards.types import Grade
 from munro.rollout.types import Abandoned, Attempt, Group, Reason
 

@@ -1,4 +1,4 @@
-"""One idea, one short file; one thought, one short function. There are no exceptions."""
+"""One idea, one short file; one thought, one short function; a folder one can take in."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILE_LINES = 450
 FUNCTION_LINES = 60
+FOLDER_FILES = 22
 ROOMS = ("rewards", "envs", "rollout", "rl", "distill", "base_model", "kernels", "machine")
 
 CODE = [
@@ -63,6 +64,14 @@ def test_files_are_short(path: Path) -> None:
 @pytest.mark.parametrize("path", CODE, ids=str)
 def test_functions_are_short(path: Path) -> None:
     assert long_functions((ROOT / path).read_text()) == {}
+
+
+FOLDERS = sorted({path.parent for path in CODE + TESTS})
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=str)
+def test_folders_show_about_twenty_files(folder: Path) -> None:
+    assert sum(path.is_file() for path in (ROOT / folder).iterdir()) <= FOLDER_FILES
 
 
 def test_docstrings_comments_and_blanks_are_not_counted() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from munro.machine.cli import munro
+from munro.machine.cli.main import munro
 
 ROOT = Path(__file__).parents[1]
 PAGES = [

@@ -18,8 +18,11 @@ def module_name(path: Path) -> str:
 
 
 LIGHT = {
-    "the command line": ["munro.machine.cli"],
-    "a climb until it starts something": ["munro.machine.climb", "munro.machine.status"],
+    "the command line": ["munro.machine.cli.main"],
+    "a climb until it starts something": [
+        "munro.machine.climb.process",
+        "munro.machine.run.status",
+    ],
     "types and configs": [
         module_name(path)
         for room in ROOMS

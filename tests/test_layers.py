@@ -1,8 +1,13 @@
-"""The import graph is the pipeline, read backwards; heavy libraries stay behind their door."""
+"""The import graph is the pipeline, read backwards; heavy libraries stay behind their door.
+
+A room's wings are its folders; wherever two places stand side by side, arrows between them go one
+way.
+"""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -20,12 +25,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "machine": {"envs", "rewards", "rollout", "base_model", "kernels", "rl", "distill"},
 }
 ALSO = {
-    "rollout/vllm_model.py": {"base_model", "kernels"},  # our architecture, as vLLM serves it
+    "rollout/vllm/model.py": {"base_model", "kernels"},  # our architecture, as vLLM serves it
     "rollout/transformers_engine.py": {"kernels"},  # to settle torch's functions
-    "rollout/vllm_worker.py": {"kernels"},
+    "rollout/vllm/worker.py": {"kernels"},
 }
-ONLY_IN = {"vllm": "rollout/vllm_", "triton": "/fused.py", "ray": "/cluster.py"}
-WHERE_A_MODEL_SCORES = {"rewards/preference_scorers.py"}  # torch inside functions only
+ONLY_IN = {"vllm": "rollout/vllm/", "triton": "/fused.py", "ray": "/cluster.py"}
+WHERE_A_MODEL_SCORES = {"rewards/preference/scorers.py"}  # torch inside functions only
 WITHOUT_TORCH = ("envs/", "rewards/", "/types.py", "/config.py")
 TORCH = {"torch", "transformers", "accelerate", "vllm", "triton"}
 
@@ -74,6 +79,54 @@ def test_what_must_load_in_a_blink_never_names_torch(path: Path) -> None:
     held = any(part in path.as_posix() for part in WITHOUT_TORCH)
     if held and path.as_posix() not in WHERE_A_MODEL_SCORES:
         assert imports(path) & TORCH == set()
+
+
+def arrows(path: Path) -> set[str]:
+    """Modules of ours that a file imports anywhere, by their dotted names."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found & MODULES.keys()
+
+
+def module(path: Path) -> str:
+    return ".".join(("munro", *path.with_suffix("").parts)).removesuffix(".__init__")
+
+
+MODULES = {module(path): path for path in FILES}
+
+
+def circle(graph: Mapping[str, set[str]]) -> list[str]:
+    """Places of a graph that reach each other; none where it has no circle."""
+    rest = dict(graph)
+    while free := [place for place, others in rest.items() if not others & rest.keys()]:
+        for place in free:
+            del rest[place]
+    return sorted(rest)
+
+
+def test_no_two_files_and_no_two_wings_import_each_other() -> None:
+    imported = {name: arrows(path) - {name} for name, path in MODULES.items()}
+    depths = range(2, 1 + max(name.count(".") + 1 for name in MODULES))
+    for depth in depths:
+        graph: dict[str, set[str]] = {}
+        for name, others in imported.items():
+            place = ".".join(name.split(".")[:depth])
+            wide = {".".join(other.split(".")[:depth]) for other in others}
+            # a wing's face hands on what is inside it
+            graph.setdefault(place, set()).update(
+                other
+                for other in wide - {place}
+                if not place.startswith(f"{other}.") and not other.startswith(f"{place}.")
+            )
+        assert circle(graph) == []
+
+
+def test_a_circle_is_found() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["a", "b", "c"]
 
 
 def test_every_room_is_in_the_table() -> None:

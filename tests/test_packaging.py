@@ -56,7 +56,7 @@ def test_the_wheel_holds_every_file_of_every_room(wheel: ZipFile) -> None:
 
 def test_the_wheel_brings_the_command_and_the_licence(wheel: ZipFile) -> None:
     (entry_points,) = (n for n in wheel.namelist() if n.endswith("entry_points.txt"))
-    assert "munro = munro.machine.cli:main" in wheel.read(entry_points).decode()
+    assert "munro = munro.machine.cli.main:main" in wheel.read(entry_points).decode()
     assert any(name.endswith("/LICENSE") for name in wheel.namelist())
 
 

@@ -6,8 +6,8 @@ from functools import cache
 from typing import Any
 
 from munro.base_model.config import BaseConfig
-from munro.base_model.corpus import prompt, worked
-from munro.base_model.tokenizer import train_tokenizer
+from munro.base_model.model.tokenizer import train_tokenizer
+from munro.base_model.small.corpus import prompt, worked
 
 
 def nothing_held_out(problem: str) -> bool:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import transformers
 
-from munro.base_model.pretrain import StepMetrics, pretrain
+from munro.base_model.training.pretrain import StepMetrics, pretrain
 from tests.base_model.builders import small_tokenizer
 from tests.base_model.trainable import KINDS, maker, training
 

@@ -8,8 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
-from munro.base_model.goodput import LEDGER, Ledger
-from munro.base_model.pretrain import Measuring, StepMetrics, pretrain
+from munro.base_model.training.goodput import LEDGER, Ledger
+from munro.base_model.training.pretrain import Measuring, StepMetrics, pretrain
 from tests.base_model.builders import small_tokenizer
 from tests.base_model.trainable import corpus, maker, training
 

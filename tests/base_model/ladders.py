@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from munro.base_model.results import ONLY_LOSS, TrainedRun
-from munro.base_model.scaling import PowerLaw
+from munro.base_model.scaling.law import PowerLaw
 
 LAW = PowerLaw(8e3, 0.2, 1.6)
 """About 3.6 at 1e18 and 2.4 at 1e20."""

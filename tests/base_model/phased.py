@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from munro.base_model.recipe import PretrainRecipe
+from munro.base_model.training.recipe import PretrainRecipe
 
 SHAPE = {
     "hidden_size": 32,

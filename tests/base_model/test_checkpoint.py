@@ -14,7 +14,7 @@ import torch
 
 from munro.base_model.checkpoint import Checkpoint, CheckpointError
 from munro.base_model.config import ModelConfig
-from munro.base_model.quickstart import new_model
+from munro.base_model.small.quickstart import new_model
 from tests.base_model.builders import small_tokenizer
 
 SHAPE = ModelConfig(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from munro.base_model.records import Records, RecordsError
+from munro.base_model.training.records import Records, RecordsError
 
 FULL_DISK = Path("/dev/full")
 

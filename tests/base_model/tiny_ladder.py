@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from munro.base_model.ladder_config import LadderConfig
+from munro.base_model.scaling.config import LadderConfig
 
 SHAPE = {
     "pattern": "LG",

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from munro.base_model.ladder import ModelShape
-from munro.base_model.model import MunroConfig, MunroForCausalLM
+from munro.base_model.model.model import MunroConfig, MunroForCausalLM
 
 WINDOW = 4
 SIZES = {

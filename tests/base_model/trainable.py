@@ -8,10 +8,10 @@ from typing import Any
 
 from munro.base_model.checkpoint import Checkpoint
 from munro.base_model.config import PretrainConfig
-from munro.base_model.corpus import Corpus
-from munro.base_model.model import MunroForCausalLM
-from munro.base_model.pretrain import StepMetrics, pretrain
-from munro.base_model.quickstart import new_model
+from munro.base_model.model.model import MunroForCausalLM
+from munro.base_model.small.corpus import Corpus
+from munro.base_model.small.quickstart import new_model
+from munro.base_model.training.pretrain import StepMetrics, pretrain
 from tests.base_model.builders import nothing_held_out, small_base, small_tokenizer
 from tests.base_model.tiny_munro import tiny_config
 

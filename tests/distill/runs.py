@@ -11,17 +11,17 @@ import numpy as np
 import torch
 
 from munro.base_model.checkpoint import Checkpoint
-from munro.base_model.corpus import worked
-from munro.base_model.model import MunroForCausalLM
-from munro.base_model.quickstart import new_model
+from munro.base_model.model.model import MunroForCausalLM
+from munro.base_model.small.corpus import worked
+from munro.base_model.small.quickstart import new_model
 from munro.distill.config import DistillConfig
 from munro.distill.sources import Source
 from munro.distill.traces import Trace
 from munro.envs.types import Ending, KeptTokens, Message, Task, Trajectory
-from munro.rewards.compose import RewardBreakdown
+from munro.rewards.combine.compose import RewardBreakdown
 from munro.rewards.types import Grade
 from munro.rollout.render import renderer
-from munro.rollout.store import RolloutStore
+from munro.rollout.store.store import RolloutStore
 from munro.rollout.types import Attempt, Group
 from tests.base_model.builders import small_base, small_tokenizer
 from tests.base_model.tiny_munro import tiny_config

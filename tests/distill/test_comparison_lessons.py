@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from munro.base_model.packing import Lesson
+from munro.base_model.data.shards.packing import Lesson
 from munro.distill.comparison_lessons import ComparisonLessons, split_by_context
 from munro.distill.config import PreferenceConfig
-from munro.rewards.comparisons import Comparison
-from munro.rewards.preference_format import Limits, PreferenceFormat
+from munro.rewards.preference.comparisons import Comparison
+from munro.rewards.preference.format import Limits, PreferenceFormat
 from tests.rewards.preference_models import WORDS, tokenizer
 
 COMPARISONS = [

@@ -11,7 +11,7 @@ import torch
 
 from munro.base_model.checkpoint import Checkpoint
 from munro.distill.distil import CannotDistill, distil, look
-from munro.rollout.store import RolloutStore
+from munro.rollout.store.store import RolloutStore
 from tests.distill.runs import make_attempt, make_base, make_run, quick, source, sum_task
 
 
@@ -201,7 +201,7 @@ def test_steps_that_are_not_there_and_runs_without_rollouts_say_so(tmp_path, bas
 
 
 def test_a_base_with_another_vocabulary_is_refused(tmp_path, run):
-    from munro.base_model.quickstart import new_model
+    from munro.base_model.small.quickstart import new_model
     from tests.base_model.builders import small_base
     from tests.distill.test_rewrite import other_tokenizer
 

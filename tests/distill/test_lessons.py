@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from munro.base_model.packing import Lesson
+from munro.base_model.data.shards.packing import Lesson
 from munro.distill.lessons import TraceLessons, WithReplay, write_lessons, write_taken
 
 

@@ -11,13 +11,13 @@ from transformers import AutoModelForCausalLM
 
 from munro import distill
 from munro.base_model.checkpoint import Checkpoint
-from munro.base_model.pretrain import StepMetrics
+from munro.base_model.training.pretrain import StepMetrics
 from munro.distill.config import PreferenceConfig
 from munro.distill.preference import CannotTrain, train_preference
-from munro.machine.cli import main
-from munro.rewards.comparisons import Comparison
+from munro.machine.cli.main import main
 from munro.rewards.preference import PreferenceModel
-from munro.rewards.preference_format import Limits
+from munro.rewards.preference.comparisons import Comparison
+from munro.rewards.preference.format import Limits
 from tests.rewards.preference_models import WORDS, write_tiny
 
 COMPARISONS = [

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from munro.distill.preference_figures import accuracy_of, measure, scores_by_place
-from munro.rewards.comparisons import Comparison
+from munro.rewards.preference.comparisons import Comparison
 from tests.rewards.preference_models import WORDS, known_model
 
 GROUPS = [

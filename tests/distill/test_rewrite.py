@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from munro.base_model.corpus import prompt, worked
-from munro.base_model.tokenizer import train_tokenizer
+from munro.base_model.model.tokenizer import train_tokenizer
+from munro.base_model.small.corpus import prompt, worked
 from munro.distill.rewrite import Teller, told_anew
 from munro.distill.sources import CannotDistill
 from munro.envs.types import Ending, Message

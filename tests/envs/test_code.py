@@ -86,7 +86,7 @@ def test_a_bad_row_is_named_by_file_and_line(tmp_path: Path, row, sentence: str)
 def test_a_language_that_the_sandbox_lacks_is_a_sentence_when_the_rows_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from munro.rewards import languages
+    from munro.rewards.code import languages
 
     swift = languages.LANGUAGES["swift"]
     lacking = replace(swift, needs=("no-such-compiler",))

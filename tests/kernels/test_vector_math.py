@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from munro.base_model.repeatable import repeatable
+from munro.base_model.training.repeatable import repeatable
 from munro.kernels import vector_math
 from munro.rl.config import LearnerConfig
 from munro.rl.learner import Learner
@@ -70,7 +70,7 @@ def test_whatever_computes_settles_them_before_its_first_tensor(
 
 SERVE = """
 from munro.kernels import vector_math
-from munro.rollout.vllm_worker import Worker
+from munro.rollout.vllm.worker import Worker
 
 def settle():
     raise SystemExit("settled")

@@ -6,8 +6,8 @@ import math
 import random
 from pathlib import Path
 
-from munro.machine.run import RunFolder, Status
-from munro.rollout.store import RolloutStore
+from munro.machine.run.folder import RunFolder, Status
+from munro.rollout.store.store import RolloutStore
 from munro.rollout.types import Group
 from tests.builders import make_attempt, make_group, make_task, make_trajectory
 

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from munro.base_model.tokenizer import train_tokenizer
-from munro.machine.metrics import is_timing
+from munro.base_model.model.tokenizer import train_tokenizer
+from munro.machine.run.metrics import is_timing
 from tests.rollout.tiny_llama import CONTEXT, VOCAB, tiny_llama
 
 MINE = '''
@@ -89,7 +89,7 @@ def write_recipe(folder: Path, name: str = "small", env: str = MINE) -> Path:
 
 def command(*arguments: str) -> list[str]:
     """`munro` with these arguments, whatever is installed as a script."""
-    return [sys.executable, "-c", "from munro.machine.cli import main; main()", *arguments]
+    return [sys.executable, "-c", "from munro.machine.cli.main import main; main()", *arguments]
 
 
 def munro(*arguments: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:

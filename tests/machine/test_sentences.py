@@ -29,7 +29,7 @@ def test_a_subclass_is_a_sentence_too_and_a_bug_is_not():
 
 def test_a_mistake_is_told_without_importing_torch_or_ray(tmp_path):
     program = (
-        "import sys; from munro.machine.cli import main\n"
+        "import sys; from munro.machine.cli.main import main\n"
         "try:\n    main()\n"
         "finally:\n    print(sorted({'torch', 'ray', 'transformers'} & {*sys.modules}))\n"
     )

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from munro.base_model.checkpoint import Checkpoint
 from munro.base_model.config import ModelConfig
-from munro.base_model.quickstart import new_model
-from munro.base_model.tokenizer import train_tokenizer
+from munro.base_model.model.tokenizer import train_tokenizer
+from munro.base_model.small.quickstart import new_model
 from munro.rewards.preference import PreferenceModel
-from munro.rewards.preference_format import Limits, PreferenceFormat
+from munro.rewards.preference.format import Limits, PreferenceFormat
 
 WORDS = ("cairn", "loch", "ridge", "deer", "bothy", "glen")
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from munro.rewards.compose import RewardBreakdown
+from munro.rewards.combine.compose import RewardBreakdown
 from munro.rl.advantage import group_relative
 from tests.builders import make_group
 

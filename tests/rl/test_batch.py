@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from munro.envs.types import KeptTokens
 from munro.rl.batch import Batch, build_batch
-from munro.rl.packing import Layout, MicroBatch
+from munro.rl.policy.packing import Layout, MicroBatch
 from tests.builders import make_attempt, make_group, make_trajectory
 from tests.rl.builders import random_group
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from munro.rewards.compose import RewardBreakdown
+from munro.rewards.combine.compose import RewardBreakdown
 from munro.rewards.types import Grade
 from munro.rl.clip import Clip
 from munro.rl.group_metrics import MOST_PARTS, group_metrics

@@ -25,8 +25,8 @@ from munro.rl.batch import Batch, build_batch
 from munro.rl.clip import Clip
 from munro.rl.config import LearnerConfig
 from munro.rl.learner import Learner, LearnerDiverged
-from munro.rl.packing import Layout
-from munro.rl.policy import Policy, UnsupportedModel, set_dropout
+from munro.rl.policy.model import Policy, UnsupportedModel, set_dropout
+from munro.rl.policy.packing import Layout
 from munro.rollout.engine import WeightSource
 from tests.builders import make_group
 from tests.rl.builders import VOCAB, make_model, random_group, save_model

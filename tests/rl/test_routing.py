@@ -14,8 +14,8 @@ from munro.rl.batch import Batch, build_batch
 from munro.rl.clip import Clip
 from munro.rl.config import LearnerConfig
 from munro.rl.learner import Learner
-from munro.rl.packing import Layout
-from munro.rl.policy import Policy, UnsupportedModel
+from munro.rl.policy.model import Policy, UnsupportedModel
+from munro.rl.policy.packing import Layout
 from munro.rollout.types import Group
 from tests.base_model.tiny_munro import tiny_model
 from tests.rl.builders import VOCAB, random_group, save_model

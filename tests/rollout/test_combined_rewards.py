@@ -15,7 +15,7 @@ from munro.rl.clip import Clip
 from munro.rl.group_metrics import group_metrics
 from munro.rl.state import ClimbState
 from munro.rollout.problem import ProblemWorker
-from munro.rollout.store import RolloutStore
+from munro.rollout.store.store import RolloutStore
 from munro.rollout.types import Group
 from tests.rollout.builders import ScriptedEngine, make_tokenizer
 

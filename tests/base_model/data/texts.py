@@ -11,8 +11,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerFast
 
 from munro.base_model.data.config import DataConfig
-from munro.base_model.data.funnel import SourceFunnel
-from munro.base_model.data.shards import ShardFolder
+from munro.base_model.data.pipeline.funnel import SourceFunnel
+from munro.base_model.data.shards.files import ShardFolder
 
 COMMON = "the be to of and that have with in is it for as on was by this are from or".split()  # noqa: SIM905
 SYLLABLES = [a + b for a in "bdfgklmnprst" for b in "aeiou"]

@@ -1,0 +1,1 @@
+"""From paths to documents: listing, formats, and texts that need no file."""

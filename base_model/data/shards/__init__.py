@@ -1,0 +1,1 @@
+"""Token ids on disk and in rows: tokenised, packed, mixed, held out."""

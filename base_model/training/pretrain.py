@@ -1,0 +1,155 @@
+"""The trainer: next-token prediction from packed documents, killed and resumed bitwise.
+
+    documents ──► packed rows ──► loss ──► clipped gradient ──► AdamW ──► metrics, checkpoint
+        ^                                                                      |
+        └────────────── cursor, moments and the number of the step ◄───────────┘
+
+One phase; several, one after the other, are `munro.base_model.training.phases`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.config import PretrainConfig
+from munro.base_model.training.async_checkpoint import CheckpointWriter
+from munro.base_model.training.loss import language_loss
+from munro.base_model.training.repeatable import repeatable
+from munro.base_model.training.run_log import METRICS, Measuring, OnMetrics, RunLog, StepMetrics
+from munro.base_model.training.sharding import Alone, World
+from munro.base_model.training.trainer import Documents, Trainer
+
+__all__ = [
+    "FINISHED",
+    "METRICS",
+    "Documents",
+    "Measuring",
+    "OnMetrics",
+    "StepMetrics",
+    "language_loss",
+    "pretrain",
+]
+
+UNFINISHED = "unfinished"
+FINISHED = "model"
+
+
+def pretrain(
+    make_model: Callable[[], Any],
+    tokenizer: Any,
+    documents: Documents,
+    config: PretrainConfig,
+    *,
+    folder: Path,
+    provenance: dict[str, Any] | None = None,
+    on_metrics: OnMetrics | None = None,
+    device: str = "cpu",
+    world: World | None = None,
+    start: Checkpoint | None = None,
+    measuring: Measuring | None = None,
+    keep_state: bool = False,
+) -> Checkpoint:
+    """Train to the last step and return the finished checkpoint, `folder/model`.
+
+    The same call after a kill goes on from `folder/unfinished`, and ends with the same weights bit
+    for bit as a run that was never interrupted (same machine, same numbers of threads and ranks).
+
+    Args:
+        make_model: builds the untrained `PreTrainedModel`; called with the seed set.
+        tokenizer: goes into the checkpoints.
+        documents: what is read.
+        config: how.
+        folder: holds checkpoints and `metrics.jsonl`.
+        provenance: recorded in the checkpoint beside the training's own figures.
+        on_metrics: told every `log_every` steps, at evaluations and at the last step.
+        device: where the model is trained, as torch names it; with a `world` its ranks' devices.
+        world: the ranks that train together, each calling this; one, here, unless given.
+        start: weights to begin with, and moments if it has them, instead of the untrained model's.
+        measuring: held-out sets, utilisation, the ledger of wall-clock.
+        keep_state: leave the optimizer's moments in the finished checkpoint, for a next phase.
+
+    Raises:
+        CheckpointError: the disk refused, or a checkpoint holds another model.
+        TrainingError: the training cannot begin or go on; see `Trainer`.
+        RecordsError: metrics could not be written.
+    """
+    finished, unfinished = Checkpoint(folder / FINISHED), Checkpoint(folder / UNFINISHED)
+    if finished.exists:
+        shutil.rmtree(unfinished.path, ignore_errors=True)
+        return finished
+    ranks = world or Alone(device)
+    measured = measuring or Measuring()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        repeatable(ranks.device, threads=config.threads),
+        CheckpointWriter(unfinished.path, tokenizer) as writer,
+    ):
+        resume = unfinished if unfinished.exists else None
+        trainer = Trainer(make_model, documents, config, ranks, resume=resume, start=start)
+        log = RunLog(folder, trainer, config, measured, on_metrics, ranks)
+        log.began()
+        while trainer.step < config.num_steps:
+            progress = trainer.progress
+            taken = trainer.take_step()
+            writer.check()
+            log.stepped(documents, taken, progress)
+            last = trainer.step == config.num_steps
+            figures = log.evaluated() if last or _due(trainer.step, config.evaluate_every) else {}
+            if last or figures or _due(trainer.step, config.log_every):
+                log.write(taken, figures)
+            if not last and _due(trainer.step, config.checkpoint_every):
+                _save(writer, trainer, ranks)
+                log.saved()
+        writer.wait()
+        training = config.model_dump(mode="json")
+        _finish(
+            finished,
+            trainer,
+            tokenizer,
+            {**(provenance or {}), "training": training, "num_tokens": trainer.num_tokens},
+            ranks,
+            keep_state=keep_state,
+        )
+        log.saved()
+    if ranks.rank == 0:
+        shutil.rmtree(unfinished.path, ignore_errors=True)
+    return finished
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _save(writer: CheckpointWriter, trainer: Trainer, ranks: World) -> None:
+    """Hand the writer what the run can go on from; every rank gathers, the first one writes."""
+    weights, state = trainer.weights(), trainer.state()
+    if ranks.rank == 0:
+        writer.write(trainer.model, weights, state)
+
+
+def _finish(
+    finished: Checkpoint,
+    trainer: Trainer,
+    tokenizer: Any,
+    provenance: dict[str, Any],
+    ranks: World,
+    *,
+    keep_state: bool,
+) -> None:
+    """Write the checkpoint that others start from, and wait until every rank can see it."""
+    weights = trainer.weights()
+    state = trainer.state() if keep_state else None
+    if ranks.rank == 0:
+        Checkpoint.write(
+            finished.path,
+            model=trainer.model,
+            tokenizer=tokenizer,
+            state_dict=weights,
+            trainer_state=state,
+            provenance=provenance,
+        )
+    ranks.largest(0)

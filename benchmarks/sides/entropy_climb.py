@@ -1,0 +1,288 @@
+"""One small climb in one process, for `entropy.py`: the real parts, and no Ray between them.
+
+    base model ──► TransformersEngine ──► ProblemWorker ──► OnPolicy ──► climb ──► Learner
+                            ^                                                         |
+                            └──────────────── Publisher, every few steps ◄────────────┘
+
+Groups are sampled in waves, which makes a run repeatable, but by weights that are renewed only
+every `sync.every_steps`: between two renewals the learner moves away from what sampled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import ExitStack
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import tokenizers
+import torch
+import transformers
+from numpy.typing import NDArray
+
+from munro.base_model.config import ModelConfig, PretrainConfig
+from munro.base_model.model.tokenizer import train_tokenizer
+from munro.base_model.small.quickstart import default_cache_dir, new_model
+from munro.base_model.training.pretrain import StepMetrics, pretrain
+from munro.envs.base import Episode, SingleTurn
+from munro.envs.shuffle import shuffled
+from munro.envs.types import Task
+from munro.machine.climb.publisher import Publisher
+from munro.rewards.types import Grade
+from munro.rl.climb import climb
+from munro.rl.config import ClimbConfig
+from munro.rl.control.controller import Ledger, OnPolicy
+from munro.rl.control.journal import Journal
+from munro.rl.learner import Learner
+from munro.rl.state import ClimbState
+from munro.rollout.engine import WeightSource
+from munro.rollout.problem import ProblemWorker
+from munro.rollout.transformers_engine import TransformersEngine
+from munro.rollout.types import Abandoned, Group
+from munro.rollout.weights import SharedMemoryWeights, place
+
+T = TypeVar("T")
+Line = dict[str, float]
+
+PROMPT = "Name a number."
+NUM_JUDGES = 20_000
+"""Tasks, before they come again."""
+DIGITS = "0123456789"
+LIKED = "02367"
+"""Digits that judges like."""
+MOODY = 0.3
+"""Share of replies of which a judge says the opposite of what he thinks."""
+FAVOURITES = "7385296410"
+"""Digits as the base model's text has them, the most frequent first."""
+FREQUENCIES = [0.8**rank for rank in range(10)]
+CONTEXT = 32
+DEADLINE_S = 600.0
+
+
+class NumberForAJudge(SingleTurn):
+    """Name a number of three digits, to a judge who likes two of them at least.
+
+    Half of the numbers will do, so there is no need to settle for a few. But judges are moody: of
+    three replies in ten they say the opposite of what they think. So there is always something that
+    looks like a lesson, and a policy that takes it keeps fewer and fewer of the numbers that are
+    all equally good.
+
+    Example:
+        "Name a number." -> "640", or "419", or any of about 500 others
+    """
+
+    def tasks(self, split: str) -> Sequence[Task]:
+        """One for every judge."""
+        return [
+            Task(id=f"{split}/{judge}", prompt=PROMPT, payload={"judge": judge})
+            for judge in range(NUM_JUDGES)
+        ]
+
+    async def start(self, task: Task) -> Episode:  # type: ignore[override]
+        """Asynchronous, for that costs no thread."""
+        return super().start(task)
+
+    async def grade(self, task: Task, reply: str) -> Grade:
+        """Pass if it is a number and the judge says that he likes it."""
+        if len(reply) != 3 or not set(reply) <= set(DIGITS):
+            return Grade.of(False)
+        likes = sum(digit in LIKED for digit in reply) >= 2
+        moody = random.Random(f"{task.payload['judge']} {reply}").random() < MOODY
+        return Grade.of(likes != moody)
+
+
+class Numbers:
+    """What the base model reads: the prompt, and numbers."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    @staticmethod
+    def text(index: int) -> str:
+        """A line of the corpus."""
+        digits = random.Random(f"number {index}").choices(FAVOURITES, FREQUENCIES, k=3)
+        return f"{PROMPT}\n{''.join(digits)}"
+
+    def tokens(self, index: int, progress: float) -> Sequence[int]:  # noqa: ARG002
+        """See `munro.base_model.training.pretrain.Documents`."""
+        ids: list[int] = self._tokenizer.encode(self.text(index))
+        return [*ids, self._tokenizer.eos_token_id]
+
+
+def base(note: Callable[[str], None]) -> Path:
+    """The folder of the base model, trained now (half a minute) or found in the cache."""
+    model = ModelConfig(
+        architecture="llama",
+        hidden_size=64,
+        intermediate_size=192,
+        num_layers=2,
+        num_heads=2,
+        max_context=CONTEXT,
+    )
+    training = PretrainConfig(num_steps=150, threads=1, log_every=50)
+    versions = [module.__version__ for module in (torch, transformers, tokenizers)]
+    decisive = repr((model, training, PROMPT, FAVOURITES, FREQUENCIES, versions))
+    folder = default_cache_dir() / f"entropy-{sha256(decisive.encode()).hexdigest()[:12]}"
+    tokenizer = train_tokenizer(map(Numbers.text, range(1000)), vocab_size=300, max_context=CONTEXT)
+
+    def told(metrics: StepMetrics) -> None:
+        note(f"base model: step {metrics.step} of {metrics.num_steps}, loss {metrics.loss:.3f}")
+
+    return pretrain(
+        lambda: new_model(model, tokenizer),
+        tokenizer,
+        Numbers(tokenizer),
+        training,
+        folder=folder,
+        on_metrics=told,
+    ).path
+
+
+class Parts:
+    """Engine, problem worker and learner on the same weights, and the calls between them.
+
+    Implements `munro.rl.ports.Solvers`, and both ends of `munro.machine.climb.publisher.Publisher`.
+    """
+
+    def __init__(self, model: Path, config: ClimbConfig, seed: int) -> None:
+        self._seed = seed
+        self._version = 0
+        self._environment = NumberForAJudge()
+        self._tasks = self._environment.tasks("train")
+        # no `asyncio.Runner`: on its way out it writes out the whole result to compare a handler
+        self._loop = asyncio.new_event_loop()
+        self._engine = TransformersEngine(
+            str(model), config.rollout, seed=seed, max_context=CONTEXT
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+        self.vocabulary = len(tokenizer)
+        self._worker = ProblemWorker(
+            self._engine,
+            lambda _: self._environment,
+            tokenizer,
+            config.rollout,
+            config.rewards,
+            seed=seed,
+            max_context=CONTEXT,
+        )
+        self.learner = Learner(
+            model, config.learner, seed=seed, entropy_estimator=config.clip.entropy_estimator
+        )
+        self._weights = SharedMemoryWeights(place(f"entropy-{os.getpid()}"))
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._loop.run_until_complete(work)
+
+    def task(self, index: int) -> Task:
+        """Task `index` of an endless stream, every epoch in an order of its own."""
+        epoch, at = divmod(index, len(self._tasks))
+        return self._tasks[shuffled(at, len(self._tasks), f"{self._seed}/{epoch}")]
+
+    def submit(self, index: int, max_response_tokens: int) -> None:
+        """Part of the port; nothing streams here."""
+        raise NotImplementedError
+
+    def collect(self, timeout_s: float) -> Sequence[Group | Abandoned]:
+        """Part of the port; nothing streams here."""
+        raise NotImplementedError
+
+    def solve_all(
+        self,
+        tasks: Sequence[tuple[int, int]],
+        deadline_s: float,  # noqa: ARG002 - one process: there is nobody to wait for
+    ) -> Sequence[Group | Abandoned]:
+        """A wave, in lockstep."""
+        wave = [(index, self.task(index), cap) for index, cap in tasks]
+        return self._run(self._worker.solve_all(wave, version=self._version))
+
+    def publish(self, version: int) -> WeightSource:
+        """Write the learner's weights."""
+        source = self.learner.publish(self._weights, version)
+        assert source is not None, "the only rank publishes"
+        return source
+
+    def score(self, streams: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+        """The learner's log-probabilities."""
+        return self.learner.score(streams)
+
+    def update_weights(
+        self,
+        source: WeightSource,
+        *,
+        drain: bool,
+        deadline_s: float,  # noqa: ARG002 - as above
+    ) -> None:
+        """Load the learner's weights into the engine."""
+        self._run(self._engine.update_weights(source, drain=drain))
+        self._version = source.version
+
+    def score_each(
+        self,
+        streams: Sequence[Sequence[int]],
+        deadline_s: float,  # noqa: ARG002 - as above
+    ) -> dict[str, list[NDArray[np.float32]]]:
+        """The engine's log-probabilities."""
+        return {"engine": [self._run(self._engine.score(list(stream))) for stream in streams]}
+
+    def close(self) -> None:
+        """End the engine's thread and free the published weights."""
+        self._run(self._engine.close())
+        self._weights.close()
+        self._loop.close()
+
+
+class Record:
+    """Implements `munro.rl.ports.Run`: keeps every step's metrics, and nothing else."""
+
+    def __init__(
+        self, note: Callable[[Line], None], remember: Callable[[Sequence[Group]], None]
+    ) -> None:
+        self.lines: list[Line] = []
+        self._note, self._remember = note, remember
+
+    def should_stop(self) -> bool:
+        """Nobody asks."""
+        return False
+
+    def record(self, state: ClimbState, groups: Sequence[Group]) -> None:  # noqa: ARG002
+        """Let the next weight update be proven on some of these tokens."""
+        self._remember(groups)
+
+    def evaluate(self, state: ClimbState) -> Mapping[str, float]:  # noqa: ARG002
+        """Nothing is held out."""
+        return {}
+
+    def log(self, state: ClimbState, metrics: Mapping[str, float]) -> None:
+        """Keep a step's line; the one before the first step says nothing."""
+        if state.step:
+            self.lines.append({"step": state.step, **metrics})
+            self._note(self.lines[-1])
+
+    def save(self, state: ClimbState) -> None:
+        """Nothing is resumed."""
+
+
+def run(
+    config: ClimbConfig, model: Path, seed: int, folder: Path, note: Callable[[Line], None]
+) -> list[Line]:
+    """Climb from `model`; every step's metrics. The same arguments give the same figures."""
+    with ExitStack() as stack:
+        parts = Parts(model, config, seed)
+        stack.callback(parts.close)
+        journal = Journal(folder / "journal.jsonl")
+        stack.callback(journal.close)
+        state = ClimbState.first(config.clip)
+        ledger = Ledger(
+            config, state.cursor, journal, lambda index: parts.task(index).id, step=state.step
+        )
+        publisher = Publisher(
+            parts, parts, config.sync, DEADLINE_S, parts.vocabulary, lambda _: None
+        )
+        record = Record(note, publisher.remember)
+        climb(config, state, OnPolicy(config, ledger, parts), parts.learner, publisher, record)
+        return record.lines

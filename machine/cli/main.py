@@ -1,0 +1,248 @@
+"""The command line. Commands say what a person wants; the work is elsewhere and imported late.
+
+Options with a dot, such as `--learner.learning_rate 1e-4`, override keys of the recipe.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from munro.machine.cli.data import data, tokenizer
+from munro.machine.cli.distill import consolidate, distill
+from munro.machine.cli.ladder import gain, ladder
+from munro.machine.cli.mix import mix
+from munro.machine.cli.pipeline import run_whole
+from munro.machine.cli.pretrain import goodput, pretrain
+from munro.machine.cli.restart import rebase
+from munro.machine.loading import load, overrides_of, page
+from munro.machine.sentences import is_sentence
+from munro.rewards.kinds import described
+
+OVERRIDABLE = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="munro")
+def munro() -> None:
+    """A hill-climbing machine for language models."""
+
+
+@munro.command(context_settings=OVERRIDABLE)
+@click.argument("file")
+@click.option("--model", default="", help="Checkpoint folder to start from.")
+@click.option("--dry-run", is_flag=True, help="Check everything, say what would run, run nothing.")
+@click.option("--force", is_flag=True, help="Resume although the config changed.")
+@click.pass_context
+def climb(context: click.Context, file: str, model: str, dry_run: bool, force: bool) -> None:
+    """Start a climb, or resume it where it stopped."""
+    overrides = overrides_of(context.args) + ([("model.path", model)] if model else [])
+    config = load(file, overrides)
+    if dry_run:
+        from munro.machine.climb.dry_run import plan
+
+        click.echo(plan(config))
+        return
+    from munro.machine.climb.process import run_climb
+
+    sys.exit(run_climb(config, force=force))
+
+
+@munro.command(context_settings=OVERRIDABLE)
+@click.argument("file")
+@click.option("--steps", default=1, show_default=True, help="Steps' worth of groups to sample.")
+@click.pass_context
+def rollout(context: click.Context, file: str, steps: int) -> None:
+    """Sample and grade only: what the learner would get, in a run folder of its own."""
+    config = load(file, overrides_of(context.args))
+    from munro.machine.climb.debug import run_rollout
+
+    sys.exit(run_rollout(config, steps))
+
+
+@munro.command()
+@click.argument("run")
+@click.option("--step", required=True, type=int, help="Optimizer step to take again.")
+def replay(run: str, step: int) -> None:
+    """The learner alone, on a stored step: the same numbers as then."""
+    from munro.machine.climb.debug import run_replay
+
+    sys.exit(run_replay(run, step))
+
+
+@munro.command(name="eval", context_settings=OVERRIDABLE)
+@click.option("--model", required=True, help="Checkpoint folder.")
+@click.option("--env", required=True, help="Registry name, module:Class, or file.py:Class.")
+@click.option("--tasks", default=200, show_default=True, help="Held-out tasks.")
+@click.option("--runs", default=4, show_default=True, help="Attempts at each task.")
+@click.option("--k", default=0, help="Also report pass@k for this k (at most --runs).")
+@click.pass_context
+def evaluate(context: click.Context, model: str, env: str, tasks: int, runs: int, k: int) -> None:
+    """Pass rate of a checkpoint on held-out tasks, with an interval."""
+    from munro.machine.climb.evaluate import run_eval
+
+    sys.exit(run_eval(model, env, tasks, runs, k, overrides_of(context.args)))
+
+
+@munro.group()
+def env() -> None:
+    """Look at environments."""
+
+
+@env.command(name="list")
+def env_list() -> None:
+    """Environments that have a name."""
+    from munro.envs.loader import available
+
+    for name, line in available():
+        click.echo(f"{name:<16} {line}")
+
+
+@env.command(name="check", context_settings=OVERRIDABLE)
+@click.argument("path")
+@click.pass_context
+def env_check(context: click.Context, path: str) -> None:
+    """Show a task, prove that the gold reply passes and silence fails, time the grader."""
+    from munro.machine.verbs.env_check import run_check
+
+    sys.exit(run_check(path, overrides_of(context.args)))
+
+
+@munro.command(
+    context_settings=OVERRIDABLE,
+    epilog="\b\nKinds, and the fields of a line beside `response` (? may be left out):\n"
+    + described(),
+)
+@click.argument("file")
+@click.option("--kind", required=True, help="What grades: see below.")
+@click.option("--out", default="", help="JSONL of grades to write; goes on with one that is there.")
+@click.option("--config", "recipe", default="", help="Recipe whose [rewards] holds.")
+@click.option("--workers", default=0, help="Gradings at once; 0 takes what suits the kind.")
+@click.option("--timeout-s", default=0.0, help="Wall seconds of one grading; 0 likewise.")
+@click.option("--deadline-s", default=300.0, show_default=True, help="The same, waiting included.")
+@click.pass_context
+def grade(
+    context: click.Context,
+    file: str,
+    kind: str,
+    out: str,
+    recipe: str,
+    workers: int,
+    timeout_s: float,
+    deadline_s: float,
+) -> None:
+    """Grade a JSONL file of responses and print a table.
+
+    Further options go to the grader, such as --reward fraction, or --judge.model NAME
+    --judge.base_url URL --ask rubric.
+    """
+    from munro.machine.verbs.grade import run_grade
+    from munro.rewards.config import PoolConfig
+
+    sizes = PoolConfig(workers=workers, timeout_s=timeout_s, deadline_s=deadline_s)
+    sys.exit(run_grade(file, kind, out, recipe, sizes, overrides_of(context.args)))
+
+
+@munro.group()
+def preference() -> None:
+    """Train a preference model from comparisons, and score with one."""
+
+
+@preference.command(name="train", context_settings=OVERRIDABLE)
+@click.argument("file")
+@click.option("--onto", required=True, help="Checkpoint folder to start from.")
+@click.option("--out", required=True, help="Checkpoint folder to write.")
+@click.pass_context
+def preference_train(context: click.Context, file: str, onto: str, out: str) -> None:
+    """Fine-tune from comparisons in JSONL; print held-out accuracy and position bias."""
+    from munro.machine.verbs.preference import run_train
+
+    sys.exit(run_train(file, onto, out, overrides_of(context.args)))
+
+
+@preference.command(name="score")
+@click.argument("model")
+@click.argument("file")
+def preference_score(model: str, file: str) -> None:
+    """Print the rewards of the candidates in FILE (JSONL), one JSON line for each line."""
+    from munro.machine.verbs.preference import run_score
+
+    sys.exit(run_score(model, file))
+
+
+@munro.command(context_settings=OVERRIDABLE)
+@click.argument("file")
+@click.pass_context
+def config(context: click.Context, file: str) -> None:
+    """Print the resolved config on a page."""
+    click.echo(page(load(file, overrides_of(context.args))))
+
+
+@munro.command()
+@click.argument("source")
+@click.option("--out", required=True, help="File to write (JSON).")
+@click.option("--low", default=0.05, show_default=True, help="Quantile where a range begins.")
+@click.option("--high", default=0.95, show_default=True, help="Quantile where it ends.")
+def lengths(source: str, out: str, low: float, high: float) -> None:
+    """Usual lengths by context, for the grader length_range, from SOURCE.
+
+    SOURCE is a run's folder, of which the passed attempts count in tokens, or a .jsonl file of
+    reference answers (`response`, and `context` or `task_id`), which count in words.
+    """
+    from munro.machine.verbs.lengths import run_lengths
+
+    click.echo(run_lengths(Path(source), Path(out), low, high))
+
+
+@munro.command()
+@click.argument("run")
+def status(run: str) -> None:
+    """Who waits for whom in a run, and since when."""
+    from munro.machine.run.status import describe
+
+    click.echo(describe(Path(run)))
+
+
+@munro.command()
+@click.argument("run")
+def report(run: str) -> None:
+    """Write RUN/report.html: one self-contained page."""
+    from munro.machine.report.report import write_report
+
+    click.echo(f"wrote {write_report(Path(run))}")
+
+
+munro.add_command(consolidate)
+munro.add_command(data)
+munro.add_command(distill)
+munro.add_command(gain)
+munro.add_command(goodput)
+munro.add_command(ladder)
+munro.add_command(mix)
+munro.add_command(pretrain)
+munro.add_command(rebase)
+munro.add_command(run_whole)
+munro.add_command(tokenizer)
+
+
+def main() -> None:
+    """Entry point: a mistake of the user's is one line on stderr and exit status 2."""
+    # OpenMP threads that spin while they wait for one whose core is taken are ten times slower
+    # than ones that sleep; on a free machine it makes no difference. Read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        munro(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("munro: interrupted", err=True)
+        sys.exit(130)
+    except Exception as error:
+        if not is_sentence(error):
+            raise
+        click.echo(f"munro: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,1 @@
+"""One climb as a process: from a recipe to a finished run."""

@@ -1,0 +1,119 @@
+"""The part of a climb that may have to be done again: processes up, loop, processes down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from munro.machine.climb.cluster import Fleet, LearnerLost, start_fleet
+from munro.machine.climb.interrupt import Interrupt
+from munro.machine.climb.keeping import Keeper
+from munro.machine.climb.publisher import Publisher
+from munro.machine.climb.restarting import Restarts
+from munro.machine.climb.start import Start, resume
+from munro.machine.config import RunConfig
+from munro.machine.run.console import Console
+from munro.machine.run.folder import RunFolder
+from munro.rl.climb import climb
+from munro.rl.control.controller import Ledger, NoSignal, OnPolicy
+from munro.rl.control.journal import Journal
+from munro.rl.control.streaming import OffPolicy
+from munro.rl.learner import LearnerDiverged
+from munro.rl.ports import GroupSource
+from munro.rl.state import ClimbState
+from munro.rollout.waits import Stalled, dump_stacks
+
+LEARNER_RESTARTS = 5
+"""Times that a climb goes back to its last checkpoint because a learner process died."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What stays the same while a climb is taken up again and again."""
+
+    run: RunFolder
+    config: RunConfig
+    console: Console
+    interrupt: Interrupt
+    model: Path
+    """The checkpoint that the climb began from."""
+    restarts: Restarts
+
+    def until_done(self, start: Start) -> ClimbState:
+        """Climb to the end, distilling and starting over from that wherever it is due."""
+        state = start.state
+        while True:
+            if plan := self.restarts.due(state):
+                start = self.restarts.make(plan, state)
+            state = self.to_the_next_restart(start)
+            if self.interrupt.requested or self.restarts.due(state) is None:
+                return state
+
+    def to_the_next_restart(self, start: Start) -> ClimbState:
+        """Climb; a learner that dies takes the climb back to its last checkpoint, a few times."""
+        for _ in range(LEARNER_RESTARTS):
+            try:
+                return self.once(start)
+            except LearnerLost as lost:
+                start = resume(self.run, self.config)
+                self.console.note(f"{lost}; going back to step {start.state.step}")
+        return self.once(start)
+
+    def once(self, start: Start) -> ClimbState:
+        """Start all processes, climb, and end them whatever happened."""
+        journal = Journal(self.run.path / "journal.jsonl")
+        if start.again:
+            journal.resumed(start.state.step)
+            self.console.note(f"going on with {self.run.path} after step {start.state.step}")
+        self.console.phase("starting servers, workers and learner")
+        try:
+            config, model = self.restarts.climbs_with(), start.model or self.model
+            with start_fleet(config, model, self.run.path) as fleet:
+                try:
+                    return self._loop(start, journal, fleet)
+                except Stalled:
+                    dump_stacks(self.run.path, fleet.pids())
+                    raise
+        finally:
+            journal.close()
+
+    def _loop(self, start: Start, journal: Journal, fleet: Fleet) -> ClimbState:
+        config, state = self.config, start.state
+        if start.checkpoint:
+            fleet.trainer.load(start.checkpoint)
+        publisher = Publisher(
+            fleet.trainer,
+            fleet.servers,
+            config.sync,
+            config.deadlines.sync_s,
+            fleet.vocabulary,
+            self.console.phase,
+        )
+        ledger = Ledger(config, state.cursor, journal, fleet.solvers.task_id, step=state.step)
+        keeper = Keeper(
+            self.run,
+            config,
+            self.console,
+            self.interrupt,
+            fleet.trainer,
+            fleet.solvers,
+            fleet.solvers.metrics,
+            publisher,
+            self.restarts,
+            str(start.model or self.model),
+            state,
+        )
+        groups: GroupSource
+        if config.sync.max_staleness == 0:
+            groups = OnPolicy(config, ledger, fleet.solvers)
+        else:
+            groups = OffPolicy(config, ledger, fleet.solvers, state, keeper.should_stop)
+        try:
+            return climb(config, state, groups, fleet.trainer, publisher, keeper)
+        except (NoSignal, LearnerDiverged) as failure:
+            if kept := keeper.failed(str(failure)):
+                return kept
+            raise
+        finally:
+            groups.close()
+            keeper.close()

@@ -1,0 +1,119 @@
+"""Half a climb at a time: sampling without the learner, and the learner without sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from munro.machine.climb.base import model_folder
+from munro.machine.climb.cluster import start_fleet
+from munro.machine.climb.start import Start, raw, restarted, saved_start
+from munro.machine.config import RunConfig
+from munro.machine.loading import check
+from munro.machine.run.console import Console, Summary
+from munro.machine.run.files import RunError
+from munro.machine.run.folder import RunFolder, Status
+from munro.machine.run.metrics import is_timing
+from munro.machine.run.restarts import read_restarts
+from munro.rl.advantage import group_relative
+from munro.rl.batch import build_batch
+from munro.rl.control.controller import Ledger, OnPolicy
+from munro.rl.control.journal import Journal
+from munro.rl.group_metrics import group_metrics
+from munro.rl.learner import Learner
+from munro.rl.state import ClimbState
+from munro.rollout.store.store import RolloutStore
+
+COMPARED = ("learner/", "policy/", "clip/", "ratio/", "reward/", "response/")
+
+
+def run_rollout(config: RunConfig, steps: int) -> int:
+    """Sample and grade `steps` steps' worth of groups into the run folder NAME-rollout."""
+    run = RunFolder(Path(config.folder) / f"{config.name}-rollout")
+    summary = Summary(run=run.name, model=config.model.path, env="", engine=config.rollout.engine)
+    with run.held(), Console(summary, steps) as console:
+        if run.read_info() is not None:
+            raise RunError(f"{run.path} is there already: give another --name.")
+        model = model_folder(config, console)
+        run.begin(raw(config), seed=config.seed, provenance={"model": str(model)})
+        journal = Journal(run.path / "journal.jsonl")
+        store = RolloutStore(run.rollouts)
+        state = ClimbState.first(config.clip)
+        console.phase("starting servers and workers")
+        with start_fleet(config, model, run.path, learner=False) as fleet:
+            ledger = Ledger(config, state.cursor, journal, fleet.solvers.task_id, step=0)
+            source = OnPolicy(config, ledger, fleet.solvers)
+            for step in range(1, steps + 1):
+                console.phase("sampling")
+                groups = source.take(config.batch.num_groups, state)
+                store.write(step, groups, [group_relative(group) for group in groups])
+                metrics = group_metrics(groups, state) | source.metrics()
+                run.metrics.append(step, metrics)
+                console.step(step, metrics)
+                source.settle(groups, step)
+        journal.close()
+        run.end(Status.FINISHED)
+        console.note(f"sampled {steps} steps into {run.rollouts}")
+    return 0
+
+
+def run_replay(path: str, step: int) -> int:
+    """Take a stored step again with the learner alone, and compare; exit status 1 if it differs."""
+    run = RunFolder.existing(path)
+    config = check(run.read_config() or {}, source=str(run.config_file))
+    then = {row["step"]: row for row in run.metrics.read()}.get(step)
+    if then is None:
+        raise RunError(f"{run.path} has no step {step} in its metrics.")
+    now = _again(run, config, step)
+    names = [n for n in now if n.startswith(COMPARED) and n in then and not is_timing(n)]
+    different = [name for name in names if now[name] != then[name]]
+    for name in names:
+        mark = "differs" if name in different else "same"
+        click.echo(f"{name:<24} {then[name]:<24.17g} {now[name]:<24.17g} {mark}")
+    click.echo(f"step {step}: {len(names) - len(different)} of {len(names)} figures are the same")
+    return 1 if different else 0
+
+
+def _again(run: RunFolder, config: RunConfig, step: int) -> Mapping[str, float]:
+    """Metrics of `step`, from the nearest checkpoint before it over the stored steps between."""
+    start = _before(run, config, step)
+    learner = Learner(
+        str(start.checkpoint),
+        config.learner,
+        seed=config.seed,
+        temperature=config.rollout.temperature,
+    )
+    state, store = start.state, RolloutStore(run.rollouts)
+    metrics: Mapping[str, float] = {}
+    while state.step < step:
+        groups = store.read(state.step + 1)
+        batch = build_batch(groups, eps=config.learner.advantage_eps)
+        report = learner.step(batch, clip=state.clip)
+        metrics = group_metrics(groups, state) | dict(report.metrics)
+        state = state.after(
+            entropy=report.entropy,
+            truncated=metrics["response/truncated"],
+            cursor=state.cursor,
+            clip=config.clip,
+            length=config.length,
+            watch=state.watch.after(metrics, config.collapse),
+        )
+        if state.step % config.sync.every_steps == 0:
+            state = state.with_new_policy()
+    return metrics
+
+
+def _before(run: RunFolder, config: RunConfig, step: int) -> Start:
+    earlier = [saved for saved in run.list_checkpoints() if saved[0] < step]
+    made = [restart for restart in read_restarts(run) if restart.step < step]
+    if made and (not earlier or earlier[-1][0] <= made[-1].step):
+        start = restarted(run, made[-1])
+        return replace(start, checkpoint=start.model)
+    if earlier:
+        return saved_start(earlier[-1][1])
+    info = run.read_info()
+    began_from = info.provenance["model"] if info else ""
+    return Start(state=ClimbState.first(config.clip), checkpoint=Path(began_from), again=False)

@@ -1,0 +1,90 @@
+"""Held-out pass rates: during a climb, and by `munro eval`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
+from typing import Protocol
+
+import click
+
+from munro.machine.climb.statistics import pass_at_1, pass_at_k
+from munro.machine.config import EvalConfig, RunConfig
+from munro.machine.loading import BadConfig, from_overrides
+from munro.rollout.types import Attempt
+
+
+class HeldOut(Protocol):
+    """Problem workers, as far as evaluation goes."""
+
+    def evaluate(self, config: EvalConfig, max_response_tokens: int) -> Sequence[Sequence[Attempt]]:
+        """`config.runs` graded attempts at each of `config.num_tasks` held-out tasks."""
+        ...
+
+
+def held_out_metrics(held_out: HeldOut, config: RunConfig, stage: int) -> dict[str, float]:
+    """Figures for one line of metrics: pass rate, its 95% interval, response length."""
+    attempts = held_out.evaluate(config.eval, config.length.stages[stage])
+    passed = verdicts(attempts)
+    estimate = pass_at_1(passed, num_resamples=2000)
+    return {
+        "eval/pass_rate": estimate.mean,
+        "eval/pass_rate_low": estimate.low,
+        "eval/pass_rate_high": estimate.high,
+        "eval/response_length": fmean(a.trajectory.num_sampled for task in attempts for a in task),
+    }
+
+
+def run_eval(
+    model: str, env: str, tasks: int, runs: int, k: int, overrides: Sequence[tuple[str, str]]
+) -> int:
+    """Print how a checkpoint does on an environment's held-out tasks.
+
+    Raises:
+        BadConfig: a key is wrong, or `k` is more than `runs`.
+        CheckpointError: the model's folder is missing or incomplete.
+    """
+    if k > runs:
+        raise BadConfig(f"--k {k} needs at least as many attempts at each task, not --runs {runs}")
+    from munro.base_model.checkpoint import Checkpoint
+    from munro.machine.climb.cluster import start_fleet
+
+    folder = Checkpoint(Path(model).expanduser()).require().path
+    given = [("num_steps", "1"), ("model.path", str(folder)), ("env", env)]
+    given += [("eval.num_tasks", str(tasks)), ("eval.runs", str(runs)), *overrides]
+    config = from_overrides(given)
+    with (
+        TemporaryDirectory(prefix="munro-eval-") as scratch,
+        start_fleet(config, folder, Path(scratch), learner=False) as fleet,
+    ):
+        attempts = fleet.solvers.evaluate(config.eval, config.length.stages[0])
+    for name, figure in summary(attempts, k).items():
+        click.echo(f"{name:<16} {figure}")
+    return 0
+
+
+def verdicts(attempts: Sequence[Sequence[Attempt]]) -> list[list[bool]]:
+    """[N, R] whether each attempt at each task passed."""
+    return [[attempt.grade.solved for attempt in task] for task in attempts]
+
+
+def summary(attempts: Sequence[Sequence[Attempt]], k: int) -> Mapping[str, str]:
+    """What `munro eval` prints: name to figure.
+
+    Raises:
+        ValueError: `k` is more than the attempts at each task.
+    """
+    passed = verdicts(attempts)
+    endings = [attempt.trajectory.ending for task in attempts for attempt in task]
+    lengths = [attempt.trajectory.num_sampled for task in attempts for attempt in task]
+    found = {
+        "tasks": f"{len(passed)} held out, {len(passed[0])} attempts each",
+        "pass@1": f"{pass_at_1(passed)} (95% interval, bootstrap over tasks)",
+    }
+    if k:
+        found[f"pass@{k}"] = f"{pass_at_k(passed, k):.3f}"
+    found["response length"] = f"{fmean(lengths):.1f} tokens on average, {max(lengths)} at most"
+    found["truncated"] = f"{fmean(ending.is_truncated for ending in endings):.1%}"
+    return found

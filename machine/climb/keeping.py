@@ -1,0 +1,136 @@
+"""What a climb leaves behind as it goes: metrics, rollouts, evaluations, checkpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from munro.machine.climb.evaluate import HeldOut, held_out_metrics
+from munro.machine.climb.interrupt import Interrupt
+from munro.machine.climb.publisher import Publisher
+from munro.machine.climb.restarting import Restarts
+from munro.machine.climb.start import raw
+from munro.machine.config import RunConfig
+from munro.machine.run import tracking
+from munro.machine.run.console import Console
+from munro.machine.run.folder import RunFolder
+from munro.rl.advantage import group_relative
+from munro.rl.state import ClimbState
+from munro.rollout.store.store import RolloutStore
+from munro.rollout.types import Group
+
+
+class Saves(Protocol):
+    """A learner, as far as saving goes."""
+
+    def save(self, folder: str, provenance: Mapping[str, object]) -> None:
+        """Write weights, tokenizer, optimizer and provenance, whole or not at all."""
+        ...
+
+
+class Keeper:
+    """Implements `munro.rl.ports.Run` over a run folder."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        config: RunConfig,
+        console: Console,
+        interrupt: Interrupt,
+        learner: Saves,
+        held_out: HeldOut,
+        grading: Callable[[], Mapping[str, float]],
+        publisher: Publisher,
+        restarts: Restarts,
+        model: str,
+        state: ClimbState,
+    ) -> None:
+        self._run, self._config, self._console = run, config, console
+        self._restarts, self._state, self._due = restarts, state, restarts.due(state)
+        self._interrupt, self._learner, self._held_out = interrupt, learner, held_out
+        self._grading, self._publisher, self._model = grading, publisher, model
+        self._store = RolloutStore(run.rollouts)
+        self._trackers = tracking.open_trackers(
+            config.tracking, run.path, config=raw(config), first_step=state.step + 1
+        )
+        self._saved: int | None = None
+        self._stage: int | None = None
+
+    def should_stop(self) -> bool:
+        """See `munro.rl.ports.Run`: also where the climb is to restart from a distillation."""
+        return self._interrupt.requested or self._due is not None
+
+    def record(self, state: ClimbState, groups: Sequence[Group]) -> None:
+        """Store a step's groups and take the next proof's tokens from them."""
+        eps = self._config.learner.advantage_eps
+        advantages = [group_relative(group, eps=eps) for group in groups]
+        self._store.write(state.step + 1, groups, advantages)
+        self._publisher.remember(groups)
+
+    def evaluate(self, state: ClimbState) -> Mapping[str, float]:
+        """Held-out figures where they are due: at the ends, on schedule, around a distillation."""
+        self._state, self._due = state, self._restarts.due(state)
+        every, last = self._config.eval.every_steps, state.step >= self._config.num_steps
+        around = self._due is not None or state.step == state.began_step
+        if not every or (state.step % every and not last and not around):
+            return {}
+        self._console.phase("evaluating")
+        return held_out_metrics(self._held_out, self._config, state.stage)
+
+    def log(self, state: ClimbState, metrics: Mapping[str, float]) -> None:
+        """One line of metrics, to file, trackers and console; what was graded goes with it."""
+        metrics = {**metrics, **self._grading()}
+        self._run.metrics.append(state.step, {**metrics, **self._events(state)})
+        for tracker in self._trackers:
+            tracker.log(state.step, metrics)
+        self._console.step(state.step, metrics)
+
+    def _events(self, state: ClimbState) -> dict[str, list[str]]:
+        told = []
+        before, self._stage = self._stage, state.stage
+        if before not in (None, state.stage):
+            told.append(f"length cap {self._config.length.stages[state.stage]}")
+        collapse = state.watch.found(state.step, self._config.collapse)
+        if collapse and collapse.began == state.step - self._config.collapse.patience + 1:
+            told.append(f"collapse: {collapse.cause}")
+            self._console.note(f"step {state.step}: {told[-1]}")
+        if self._due is not None:
+            told.append(f"distilled onto {self._due.base}: {self._due.cause}")
+        return {"event": told} if told else {}
+
+    def failed(self, why: str) -> ClimbState | None:
+        """Keep the last state as that of a climb that cannot take another step.
+
+        Returns:
+            The state, where that is a reason to distil; else None, and nothing is kept.
+        """
+        state = replace(self._state, watch=self._state.watch.failed(why))
+        if self._restarts.due(state) is None:
+            return None
+        self._saved = None
+        self.save(state)
+        return state
+
+    def save(self, state: ClimbState) -> None:
+        """Write the checkpoint of this step, unless it was written or there is nothing yet."""
+        if state.step in (0, self._saved):
+            return
+        self._console.phase("checkpoint")
+        self._run.metrics.flush_to_disk()
+        provenance = {
+            "run": self._run.name,
+            "step": state.step,
+            "began_from": self._model,
+            "climb_state": state.to_json(),
+            "config": json.dumps(raw(self._config)),
+        }
+        self._learner.save(str(self._run.checkpoint(state.step)), provenance)
+        self._run.prune_checkpoints(self._config.checkpoint.keep)
+        self._saved = state.step
+
+    def close(self) -> None:
+        """Close the trackers."""
+        for tracker in self._trackers:
+            tracker.close()

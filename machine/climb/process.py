@@ -1,0 +1,75 @@
+"""One climb as a process: set everything up, run the loop, leave nothing behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from munro.machine.climb.interrupt import Interrupt
+from munro.machine.climb.start import begin, is_finished, refuse_changes
+from munro.machine.config import RunConfig
+from munro.machine.run import tracking
+from munro.machine.run.console import Console, Summary
+from munro.machine.run.folder import RunFolder, Status
+
+
+def run_climb(config: RunConfig, *, force: bool = False) -> int:
+    """Climb to `num_steps`, resuming what is there; the process's exit status.
+
+    Raises:
+        Exceptions of `munro.machine.sentences`: told in one line; the run folder says the same.
+    """
+    tracking.check(config.tracking)
+    run = RunFolder(Path(config.folder) / config.name)
+    with run.held(), Console(_summary(config), config.num_steps) as console:
+        if is_finished(run, config):
+            console.note(
+                f"{run.path} is finished. Look at {run.report}, or give another --name to "
+                "climb again."
+            )
+            return 0
+        refuse_changes(run, config, force=force)
+        return _to_the_end(run, config, console, force=force)
+
+
+def _summary(config: RunConfig) -> Summary:
+    return Summary(
+        run=config.name,
+        model=config.model.path or "embedded base",
+        env=", ".join(env.path for env in config.env),
+        engine=config.rollout.engine,
+        entropy_target=config.clip.entropy_target,
+    )
+
+
+def _to_the_end(run: RunFolder, config: RunConfig, console: Console, *, force: bool) -> int:
+    # torch and Ray take seconds to import: a run that is finished is told so without them
+    from munro.envs.problem_set import ProblemSet
+    from munro.machine.climb.attempt import Attempt
+    from munro.machine.climb.base import model_folder
+    from munro.machine.climb.restarting import Restarts
+    from munro.machine.report.report import write_report
+
+    with Interrupt(console.note) as interrupt:
+        # what is wrong with an environment is told before anything is trained or started
+        ProblemSet(config.env, config.seed).task(0)
+        model = model_folder(config, console)
+        start = begin(run, config, {"model": str(model)}, force=force)
+        attempt = Attempt(
+            run=run,
+            config=config,
+            console=console,
+            interrupt=interrupt,
+            model=model,
+            restarts=Restarts(run, config, console, interrupt, model),
+        )
+        try:
+            state = attempt.until_done(start)
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt)
+            run.end(Status.STOPPED if stopped else Status.FAILED, str(error) or "interrupted")
+            raise
+        stopped = interrupt.requested and state.step < config.num_steps
+        run.end(Status.STOPPED if stopped else Status.FINISHED)
+        page = write_report(run.path)
+        console.note(f"{'stopped' if stopped else 'finished'} at step {state.step}: see {page}")
+    return 130 if stopped else 0

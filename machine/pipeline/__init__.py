@@ -1,0 +1,1 @@
+"""The whole machine from one file: phases in order, side by side where there is room."""

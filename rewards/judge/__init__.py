@@ -1,0 +1,15 @@
+"""LLM judges: what no rule can check, asked of a model at an OpenAI-compatible address."""
+
+from __future__ import annotations
+
+from munro.rewards.judge.config import JudgeConfig
+from munro.rewards.judge.judge import Judge, close, configure, named, rotations
+
+__all__ = [
+    "Judge",
+    "JudgeConfig",
+    "close",
+    "configure",
+    "named",
+    "rotations",
+]

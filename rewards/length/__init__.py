@@ -1,0 +1,10 @@
+"""What a long response pays, and what is usual in its context."""
+
+from __future__ import annotations
+
+from munro.rewards.length.score import alp, penalty
+
+__all__ = [
+    "alp",
+    "penalty",
+]

@@ -1,0 +1,25 @@
+"""Grading as a service: queues that are fair to tasks, a lane a kind, deadlines, a cluster."""
+
+from __future__ import annotations
+
+from munro.rewards.service.service import (
+    GradingService,
+    Service,
+    close,
+    current,
+    grade,
+    grader,
+    is_joint,
+    use,
+)
+
+__all__ = [
+    "GradingService",
+    "Service",
+    "close",
+    "current",
+    "grade",
+    "grader",
+    "is_joint",
+    "use",
+]

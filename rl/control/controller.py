@@ -1,0 +1,229 @@
+"""Who decides which tasks are handed out, and which groups the learner gets.
+
+`OnPolicy` hands out waves and waits for them: deterministic. `OffPolicy`
+(`rl/control/streaming.py`) keeps tasks in flight while the learner learns, and drops groups that
+got too old. Both account for every task in the journal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from munro.rewards.errors import EpisodeError
+from munro.rl.config import ClimbConfig
+from munro.rl.control.journal import Journal
+from munro.rl.curriculum import response_cap
+from munro.rl.ports import Solvers
+from munro.rl.state import ClimbState, Cursor
+from munro.rollout.types import Abandoned, Group, Reason
+
+
+class NoSignal(Exception):
+    """The gates let nothing through: there is nothing to learn from these tasks."""
+
+
+class TooManyUnscored(EpisodeError):
+    """More attempts went ungraded than the config allows."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came back since the last look, for metrics."""
+
+    groups: int = 0
+    stale: int = 0
+    attempts: int = 0
+    unscored: int = 0
+    early_attempts: int = 0
+    passed: float = 0.0
+    sampled_tokens: int = 0
+
+    def metrics(self, abandoned: Counter[Reason]) -> dict[str, float]:
+        """Rates and counts under the naming scheme."""
+        found: dict[str, float] = {f"groups/abandoned/{r}": n for r, n in sorted(abandoned.items())}
+        found["groups/accepted"] = self.groups
+        found["groups/stale"] = self.stale
+        found["rollout/tokens"] = self.sampled_tokens
+        found["rollout/unscored"] = self.unscored / max(self.attempts + self.unscored, 1)
+        if self.attempts:
+            found["pass_rate/sampled"] = self.passed / self.attempts
+        return found
+
+
+class Ledger:
+    """Accounts for tasks: what is out, what came back, what it was worth. Not thread-safe."""
+
+    def __init__(
+        self,
+        config: ClimbConfig,
+        cursor: Cursor,
+        journal: Journal,
+        task_id: Callable[[int], str],
+        *,
+        step: int,
+    ) -> None:
+        self.cursor = cursor
+        self.step = step
+        self._config = config
+        self._journal = journal
+        self._task_id = task_id
+        self._again = list(cursor.pending)
+        self._out: set[int] = set(cursor.pending)
+        self._tally, self._abandoned = Tally(), Counter[Reason]()
+        self._recent: list[tuple[int, int]] = []
+        self._last_failure = ""
+        self.num_abandoned = 0
+        """Tasks that came back without a group, so far."""
+
+    @property
+    def is_exhausted(self) -> bool:
+        """The task limit is reached and nothing waits to be handed out again."""
+        limit = self._config.num_tasks
+        return not self._again and 0 < limit <= self.cursor.next_index
+
+    @property
+    def num_out(self) -> int:
+        """Tasks handed out and not accounted for."""
+        return len(self._out) - len(self._again)
+
+    def hand_out(self, most: int, state: ClimbState) -> list[tuple[int, int]]:
+        """Up to `most` tasks as (index, response cap): those to be repeated first."""
+        indices, self._again = self._again[:most], self._again[most:]
+        fresh = most - len(indices)
+        if self._config.num_tasks:
+            fresh = min(fresh, max(self._config.num_tasks - self.cursor.next_index, 0))
+        start = self.cursor.next_index
+        indices += range(start, start + fresh)
+        self.cursor = replace(self.cursor, next_index=start + fresh)
+        self._out |= set(indices)
+        self._journal.write("out", indices, version=state.policy_version)
+        return [(index, self._cap(index, state)) for index in indices]
+
+    def _cap(self, index: int, state: ClimbState) -> int:
+        known = None
+        if self._config.length.budget == "difficulty":
+            known = self.cursor.pass_rates.get(self._task_id(index))
+        return response_cap(self._config.length, state.stage, known)
+
+    def take_in(self, outcome: Group | Abandoned) -> bool:
+        """Account for what came back; True for a group.
+
+        Raises:
+            TooManyUnscored: the rate over the last 20 outcomes is above the config's bound.
+        """
+        accepted = isinstance(outcome, Group)
+        rate = 0.9 * self.cursor.acceptance + 0.1 * accepted
+        self.cursor = replace(self.cursor, acceptance=rate)
+        if isinstance(outcome, Group):
+            self._journal.write("group", [outcome.index])
+            self._count(outcome.pass_rate, len(outcome.attempts), outcome.num_unscored)
+            self._tally.groups += 1
+            self._tally.sampled_tokens += sum(
+                attempt.trajectory.num_sampled for attempt in outcome.attempts
+            )
+        else:
+            self.num_abandoned += 1
+            self._out.discard(outcome.index)
+            self._journal.write("abandoned", [outcome.index], reason=outcome.reason, step=self.step)
+            self._abandoned[outcome.reason] += 1
+            scored = outcome.num_attempts if outcome.pass_rate is not None else 0
+            self._count(outcome.pass_rate or 0.0, scored, outcome.num_unscored)
+            self._tally.sampled_tokens += outcome.num_sampled
+        self._remember(outcome)
+        self._check_unscored()
+        return accepted
+
+    def _count(self, pass_rate: float, attempts: int, unscored: int) -> None:
+        self._tally.attempts += attempts
+        self._tally.passed += pass_rate * attempts
+        self._tally.unscored += unscored
+        self._recent = [*self._recent, (attempts, unscored)][-20:]
+
+    def _remember(self, outcome: Group | Abandoned) -> None:
+        if outcome.num_unscored:
+            self._last_failure = outcome.detail
+        if self._config.length.budget == "difficulty" and outcome.pass_rate is not None:
+            rates = {**self.cursor.pass_rates, outcome.task.id: outcome.pass_rate}
+            self.cursor = replace(self.cursor, pass_rates=rates)
+
+    def _check_unscored(self) -> None:
+        scored, unscored = (sum(column) for column in zip(*self._recent, strict=True))
+        bound = self._config.rewards.max_unscored_rate
+        if len(self._recent) < 5 or unscored <= bound * (scored + unscored):
+            return
+        raise TooManyUnscored(
+            f"{unscored} of the last {scored + unscored} attempts could not be graded "
+            f"(rewards.max_unscored_rate = {bound}). Last failure: {self._last_failure}"
+        )
+
+    def too_old(self, groups: Sequence[Group]) -> None:
+        """Note groups that aged out; their tasks will be handed out again."""
+        self._journal.write("stale", [group.index for group in groups])
+        self._tally.stale += len(groups)
+        self._again += [group.index for group in groups]
+
+    def settle(self, groups: Sequence[Group], step: int) -> Cursor:
+        """Note that these were trained on; the cursor that the checkpoint of `step` must hold."""
+        indices = [group.index for group in groups]
+        self._journal.write("trained", indices, step=step)
+        self._journal.commit()
+        self._out -= set(indices)
+        self.step = step
+        self.cursor = replace(self.cursor, pending=tuple(sorted(self._out)))
+        return self.cursor
+
+    def metrics(self) -> dict[str, float]:
+        """Figures since the last call."""
+        found = self._tally.metrics(self._abandoned)
+        self._tally, self._abandoned = Tally(), Counter()
+        return found
+
+    def no_signal(self, tried: int, step: int) -> NoSignal:
+        """What to raise when `tried` tasks were handed out for a step and none passed the gates."""
+        reasons = ", ".join(f"{n} {reason}" for reason, n in self._abandoned.most_common())
+        return NoSignal(
+            f"no task passed the gates in {tried} tries at step {step}: {reasons}. Choose easier "
+            "or harder tasks, or widen rollout.early_pass_rate and rollout.pass_rate."
+        )
+
+
+class OnPolicy:
+    """Waves of tasks, each sampled by the current policy. The same seed gives the same groups."""
+
+    def __init__(self, config: ClimbConfig, ledger: Ledger, solvers: Solvers) -> None:
+        self._config, self._ledger, self._solvers = config, ledger, solvers
+
+    def take(self, num_groups: int, state: ClimbState) -> Sequence[Group]:
+        """Hand out waves until `num_groups` passed the gates; what a wave brings beyond is kept.
+
+        Raises:
+            NoSignal: `batch.patience` tasks per wanted group were tried and none passed.
+        """
+        found: list[Group] = []
+        tried, most = 0, num_groups * self._config.batch.patience
+        while len(found) < num_groups and tried < most and not self._ledger.is_exhausted:
+            wave = self._ledger.hand_out(self._wave_size(num_groups - len(found)), state)
+            tried += len(wave)
+            outcomes = self._solvers.solve_all(wave, self._config.deadlines.groups_s)
+            found += [o for o in outcomes if self._ledger.take_in(o) and isinstance(o, Group)]
+        if not found and tried >= most:
+            raise self._ledger.no_signal(tried, state.step)
+        return found
+
+    def _wave_size(self, wanted: int) -> int:
+        chance = max(self._ledger.cursor.acceptance, 1 / 8)
+        return math.ceil(wanted / chance)
+
+    def settle(self, groups: Sequence[Group], step: int) -> Cursor:
+        """See `munro.rl.ports.GroupSource`."""
+        return self._ledger.settle(groups, step)
+
+    def metrics(self) -> dict[str, float]:
+        """Figures since the last call."""
+        return self._ledger.metrics()
+
+    def close(self) -> None:
+        """Nothing runs between waves."""

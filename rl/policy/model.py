@@ -1,0 +1,257 @@
+"""A transformers causal LM that gives log-probabilities of chosen tokens instead of logits.
+
+Shape letters: R = rows, L = columns of a micro-batch, T = sampled tokens, D = model width.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoModelForCausalLM
+
+from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.model.dropout import NoSubLayers, set_sublayer_dropout
+from munro.rl.policy.logprob import Scale, sampled_logp
+from munro.rl.policy.packing import Layout, MicroBatch
+
+log = logging.getLogger(__name__)
+
+
+class UnsupportedModel(ValueError):
+    """The model is not built the way the learner needs it; says how."""
+
+
+class LogProbHead(nn.Module):
+    """The output matrix; given targets it answers with their log-probabilities."""
+
+    def __init__(self, weight: nn.Parameter) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(
+        self, hidden: Tensor, targets: tuple[Tensor, Tensor, Tensor, Scale, int] | None = None
+    ) -> Tensor:
+        """Logits; with targets (token_T, kept_ids_M, kept_starts, scale, tile) logp_T."""
+        if targets is None:
+            return F.linear(hidden, self.weight)
+        token_T, kept_ids_M, kept_starts, scale, tile = targets
+        return sampled_logp(
+            hidden, self.weight, token_T, kept_ids_M, kept_starts, scale=scale, tile=tile
+        )
+
+
+class Policy(nn.Module):
+    """The model being trained, from a micro-batch to log-probabilities.
+
+    Args:
+        model: any transformers causal LM whose logits are its output matrix (no bias) applied to
+            its last hidden state, soft-capped at most. Its head is replaced, its weights are not.
+        tile: positions whose logits exist at once.
+
+    Raises:
+        UnsupportedModel: the logits are made in another way.
+    """
+
+    def __init__(self, model: Any, *, tile: int) -> None:
+        super().__init__()
+        head = model.get_output_embeddings()
+        if head is None or getattr(head, "bias", None) is not None:
+            raise UnsupportedModel(
+                f"{type(model).__name__} has no output matrix of its own, or one with a bias: the "
+                "learner computes log-probabilities from hidden states and such a matrix alone."
+            )
+        model.set_output_embeddings(LogProbHead(head.weight))
+        self.model = model
+        self.tile = tile
+        text = model.config.get_text_config()
+        self.softcap = float(getattr(text, "final_logit_softcapping", None) or 0.0)
+        # what accelerate asks of the module it shards
+        self.config, self._no_split_modules = model.config, model._no_split_modules
+        self.base_model_prefix = "base"
+        self._prove_head()
+
+    @property
+    def base(self) -> Any:
+        """The model without its head."""
+        return self.model.base_model
+
+    def get_input_embeddings(self) -> Any:
+        """Asked by accelerate."""
+        return self.model.get_input_embeddings()
+
+    def get_output_embeddings(self) -> Any:
+        """Asked by accelerate."""
+        return self.model.get_output_embeddings()
+
+    @property
+    def repeats_routing(self) -> bool:
+        """Whether the model takes a recorded choice of experts."""
+        return "routed_experts" in inspect.signature(self.base.forward).parameters
+
+    def forward(
+        self, micro: MicroBatch, *, temperature: float, replay: bool = False
+    ) -> tuple[Tensor, Any]:
+        """Log-probability of every sampled token of the micro-batch, and how experts were used.
+
+        Args:
+            micro: what to compute.
+            temperature: divides the logits.
+            replay: have the model repeat the recorded choice of experts.
+
+        Returns:
+            [T] float32, and the model's `routing` (None where it counts none).
+        """
+        device = self.get_input_embeddings().weight.device
+        hidden_RLD, routing = self._hidden(micro, device, replay=replay)
+        at_T = torch.from_numpy(micro.predicted_at).to(device)
+        hidden_TD = hidden_RLD.flatten(0, 1).index_select(0, at_T)
+        targets = (
+            *(
+                torch.from_numpy(array).to(device)
+                for array in (micro.tokens, micro.kept_ids, micro.kept_starts)
+            ),
+            Scale(temperature=temperature, softcap=self.softcap),
+            self.tile,
+        )
+        logp_T: Tensor = self.get_output_embeddings()(hidden_TD, targets)
+        return logp_T, routing
+
+    def _hidden(
+        self, micro: MicroBatch, device: torch.device, *, replay: bool
+    ) -> tuple[Tensor, Any]:
+        mask = None
+        of_experts: dict[str, Tensor] = {}
+        if self.repeats_routing:
+            of_experts["counted"] = torch.from_numpy(micro.present).to(device)
+        if replay and micro.routed_experts is not None:
+            of_experts["routed_experts"] = torch.from_numpy(micro.routed_experts).to(device)
+        if micro.segments is not None:
+            mask = tree_mask(torch.from_numpy(micro.segments).to(device), self.model.dtype)
+        output = self.base(
+            input_ids=torch.from_numpy(micro.token_ids).to(device),
+            position_ids=torch.from_numpy(micro.positions).to(device),
+            attention_mask=mask,
+            use_cache=False,
+            **of_experts,
+        )
+        return output.last_hidden_state, getattr(output, "routing", None)
+
+    @torch.no_grad()
+    def _prove_head(self) -> None:
+        """Compare the model's own logits with ours on a few tokens."""
+        self.eval()
+        device = self.get_input_embeddings().weight.device
+        ids = torch.arange(4, device=device)[None] % self.get_input_embeddings().weight.shape[0]
+        theirs = self.model(input_ids=ids, use_cache=False).logits.float()
+        hidden = self.base(input_ids=ids, use_cache=False).last_hidden_state
+        ours = Scale(softcap=self.softcap).apply(self.get_output_embeddings()(hidden).float())
+        if not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3):
+            raise UnsupportedModel(
+                f"{type(self.model).__name__} does more than a matrix product and a soft cap "
+                "after its last hidden state, which the learner does not know."
+            )
+
+    @torch.no_grad()
+    def shares_prompts(self) -> bool:
+        """Whether a common prefix may be computed once.
+
+        Asked of the config (every layer attends to all of it, or the model's class has
+        `shares_prefixes`: its windows go by positions), then proven on a few tokens, for positions
+        or state could be handled in ways that a config does not show. Says once why not.
+        """
+        text = self.model.config.get_text_config()
+        kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
+        window = int(getattr(text, "sliding_window", None) or 0)
+        has_windows = kinds != {"full_attention"} or (
+            getattr(text, "layer_types", None) is None and window > 0
+        )
+        if has_windows and not getattr(self.model, "shares_prefixes", False):
+            log.warning("prompts are not shared: the model has layers without full attention")
+            return False
+        self.eval()
+        device = self.get_input_embeddings().weight.device
+        # a prefix (longer than a window), then two branches of 2
+        prefix = 3 + (window if has_windows else 0)
+        ends = torch.arange(prefix, prefix + 2)
+        segments = torch.tensor([[0] * prefix + [1, 1, 2, 2]], device=device)
+        positions = torch.cat([torch.arange(prefix), ends, ends]).to(device)[None]
+        ids = torch.arange(1, prefix + 5, device=device)[None]
+        ids = ids % self.get_input_embeddings().weight.shape[0]
+        branch = [*range(prefix), prefix + 2, prefix + 3]
+        tree = self.base(
+            input_ids=ids,
+            position_ids=positions,
+            attention_mask=tree_mask(segments, self.model.dtype),
+            use_cache=False,
+        ).last_hidden_state
+        alone = self.base(input_ids=ids[:, branch], use_cache=False).last_hidden_state
+        if not torch.allclose(tree[:, branch], alone, rtol=1e-2, atol=1e-2):
+            log.warning("prompts are not shared: the model does not follow a custom mask")
+            return False
+        return True
+
+
+def tree_mask(segments_RL: Tensor, dtype: torch.dtype) -> Tensor:
+    """[R, 1, L, L] what is added to attention scores: 0 where a token may look, else the minimum.
+
+    A token sees those before it in its own segment and in segment 0, the shared prefix.
+    """
+    num_columns = segments_RL.shape[1]
+    own = segments_RL[:, :, None] == segments_RL[:, None, :]
+    prefix = segments_RL[:, None, :] == 0
+    causal = torch.ones(num_columns, num_columns, dtype=torch.bool, device=segments_RL.device)
+    allowed = (own | prefix) & causal.tril()
+    mask = torch.zeros(allowed.shape, dtype=dtype, device=segments_RL.device)
+    return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
+
+
+def load_model(path: str, *, device: torch.device) -> Any:
+    """The model in float32, with the attention this machine has.
+
+    flash-attn where it is installed and the model is on a GPU, PyTorch's own otherwise.
+
+    Raises:
+        CheckpointError: `path` is a folder that lacks something.
+    """
+    kwargs = {
+        "dtype": torch.float32,
+        "attn_implementation": "flash_attention_2" if uses_flash(device) else "sdpa",
+    }
+    if Path(path).exists() or Path(path).is_absolute():
+        model = Checkpoint(path).model(**kwargs)
+    else:
+        model = AutoModelForCausalLM.from_pretrained(path, **kwargs)
+    return model.to(device)
+
+
+def uses_flash(device: torch.device) -> bool:
+    """Whether flash-attn computes attention here; it has only run on GPUs, never in our tests."""
+    return device.type == "cuda" and importlib.util.find_spec("flash_attn") is not None
+
+
+def layout_for(policy: Policy, *, share_prompts: bool, device: torch.device) -> Layout:
+    """How this model's rows are best made on this device."""
+    if uses_flash(device):
+        return Layout.PACKED
+    return Layout.SHARED if share_prompts and policy.shares_prompts() else Layout.PADDED
+
+
+def set_dropout(model: nn.Module, rate: float) -> None:
+    """Dropout on every sub-layer's output and nowhere else; the saved config keeps its own.
+
+    Raises:
+        UnsupportedModel: a rate above 0 was asked of a model that has no place for it.
+    """
+    try:
+        set_sublayer_dropout(model, rate)
+    except NoSubLayers as error:
+        raise UnsupportedModel(
+            f"learner.dropout = {rate}, but {type(model).__name__} has no dropout. Set it to 0."
+        ) from error

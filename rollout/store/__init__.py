@@ -1,0 +1,1 @@
+"""Every trajectory of a run, on disk: Parquet, one row an attempt."""

@@ -1,0 +1,1 @@
+"""vLLM, behind one door: engine, launch, weights, and our model as vLLM serves it."""

@@ -1,0 +1,349 @@
+"""An inference engine on vLLM: continuous batching, exact nucleus, new weights in place.
+
+    generate ──► AsyncLLM (this process) ──► engine process: scheduler, model, `NucleusSampler`
+    update_weights ──► pause ──► `FileTransfer` in the engine process ──► caches emptied ──► resume
+
+What can make a call wait: `generate` for a free place in the batch; everything for an update that
+drains. Nothing waits for an engine process that has died: that is a `PolicyError`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from munro.envs.types import KeptTokens
+from munro.rewards.errors import PolicyError
+from munro.rollout.config import RolloutConfig
+from munro.rollout.engine import Completion, Request, WeightSource
+from munro.rollout.vllm.launch import start
+
+if TYPE_CHECKING:
+    from vllm import SamplingParams
+    from vllm.outputs import RequestOutput
+    from vllm.v1.engine.async_llm import AsyncLLM
+    from vllm.v1.engine.core_client import AsyncMPClient
+    from vllm.v1.engine.output_processor import RequestOutputCollector
+
+T = TypeVar("T")
+
+CLOSE_S = 10.0
+"""Longest wait for the engine process to end by itself; it is killed then."""
+PULSE_S = 0.5
+"""How often a waiting call looks whether the engine process is still alive."""
+
+
+class VllmEngine:
+    """Keeps the contract of `munro.rollout.engine.Engine`. Use it from one event loop."""
+
+    def __init__(
+        self,
+        model: str,
+        config: RolloutConfig,
+        *,
+        seed: int,
+        max_context: int,
+        repack: bool = True,
+    ) -> None:
+        """Start the engine process; takes seconds, and blocks.
+
+        Args:
+            model: folder or name of a checkpoint.
+            config: sampling and machine.
+            seed: of anything not seeded by a request.
+            max_context: longest token stream; 0 takes the model's own limit.
+            repack: False leaves out the repacking after an update that the CPU needs, to prove
+                that the check of the sync sees it.
+
+        Raises:
+            PolicyError: vLLM is not installed, or the model does not come up.
+        """
+        self._llm: AsyncLLM = start(model, config, seed=seed, max_context=max_context)
+        self.repack = repack
+        self._vocab = int(self._llm.model_config.get_vocab_size())
+        self._max_context = int(self._llm.model_config.max_model_len)
+        # vLLM reports a row for every layer, of which our model fills its mixtures' first
+        self._num_mixtures = getattr(self._llm.model_config.hf_config, "num_moe_layers", None)
+        self._names = itertools.count()
+        self._admission = asyncio.Lock()
+        self._num_running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._version = 0
+        self._is_open = self._is_closed = False
+        self._broken = ""
+
+    async def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """See `munro.rollout.engine.Engine.generate`.
+
+        A call that finds the engine idle is a lockstep batch: the prefix cache is emptied and the
+        scheduler held while the requests queue up, so that neither history nor the timing of
+        messages has a say in the result.
+
+        Raises:
+            PolicyError: the engine process is dead or refused.
+            ValueError: a request that no engine could serve.
+        """
+        await self._open()
+        params = [self._sampling(request) for request in requests]
+        async with self._admission:
+            running = await self._start([request.prompt_ids for request in requests], params)
+        done = await self._finish(running)
+        return [
+            completion(out, request, num_mixtures=self._num_mixtures)
+            for out, request in zip(done, requests, strict=True)
+        ]
+
+    async def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        """See `munro.rollout.engine.Engine.score`. At most `max_context - 1` tokens."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        await self._open()
+        how = SamplingParams(
+            max_tokens=1,
+            seed=0,
+            prompt_logprobs=0,
+            flat_logprobs=True,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        self._check_length(token_ids)
+        async with self._admission:
+            running = [await self._add(token_ids, how)]
+        (done,) = await self._finish(running)
+        return np.array([0.0, *done.prompt_logprobs.logprobs], np.float32)
+
+    async def update_weights(self, source: WeightSource, *, drain: bool) -> None:
+        """See `munro.rollout.engine.Engine.update_weights`.
+
+        Without `drain` the running requests' keys and values are computed again from the new
+        weights, so that each later token comes from one policy throughout.
+
+        Raises:
+            PolicyError: the file is missing, or could not be loaded; after the latter the engine
+                serves no more.
+        """
+        from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
+
+        await self._open()
+        if not Path(source.path).is_file():
+            raise PolicyError(f"weights of version {source.version}: no file at {source.path}")
+        async with self._admission:
+            if drain:
+                await self._alive(self._idle.wait())
+            update = {"path": source.path, "repack": self.repack}
+            try:
+                await self._alive(self._core.pause_scheduler_async("keep", True))
+                await self._alive(self._llm.start_weight_update())
+                await self._alive(self._llm.update_weights(WeightTransferUpdateRequest(update)))
+                await self._alive(self._llm.finish_weight_update(str(source.version)))
+            except (PolicyError, asyncio.CancelledError) as error:
+                self._broken = f"the update to version {source.version} stopped half-way: {error}"
+                raise
+            self._version = source.version
+            await self._alive(self._core.resume_scheduler_async())
+
+    async def version(self) -> int:
+        """See `munro.rollout.engine.Engine.version`: asks the engine process itself."""
+        await self._open()
+        return int(await self._alive(self._llm.get_weight_version()))
+
+    async def close(self) -> None:
+        """End the engine process and wait for it."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._llm.shutdown(timeout=CLOSE_S)
+            await asyncio.sleep(0)  # lets the output task take notice of its cancellation
+            del self._llm
+            gc.collect()  # its cycles hold semaphores, and complain when the interpreter ends
+
+    @property
+    def _core(self) -> AsyncMPClient:
+        return self._llm.engine_core
+
+    async def _open(self) -> None:
+        """On the first call: what needs a running event loop."""
+        if self._is_closed:
+            raise PolicyError("the inference engine has been closed")
+        if self._broken:
+            raise PolicyError(self._broken)
+        if self._is_open:
+            return
+        self._is_open = True
+        await self._alive(self._llm.update_weight_version(str(self._version)))
+
+    def _sampling(self, request: Request) -> SamplingParams:
+        """vLLM's parameters for one request."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        self._check_length(request.prompt_ids)
+        if request.top_p < 1 and request.top_k <= 0:
+            raise ValueError(
+                f"request {request.key}: top_p = {request.top_p} needs top_k > 0, the number of "
+                "candidates that a nucleus can be recorded from."
+            )
+        top_k = min(request.top_k, self._vocab)
+        return SamplingParams(
+            max_tokens=min(request.max_tokens, self._max_context - len(request.prompt_ids)),
+            seed=request.seed,
+            temperature=request.temperature,
+            top_p=request.top_p,
+            top_k=top_k,
+            logprobs=top_k,
+            stop_token_ids=list(request.stop_token_ids),
+            ignore_eos=True,
+            flat_logprobs=True,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+    def _check_length(self, token_ids: Sequence[int]) -> None:
+        if not 0 < len(token_ids) < self._max_context:
+            raise ValueError(
+                f"{len(token_ids)} tokens given; this engine takes 1 to {self._max_context - 1}, "
+                "and needs room for one more."
+            )
+
+    async def _start(
+        self, prompts: Sequence[Sequence[int]], params: Sequence[SamplingParams]
+    ) -> list[RequestOutputCollector]:
+        """Queue a call's sequences in order; all in one engine step, if nothing else runs."""
+        running: list[RequestOutputCollector] = []
+        is_alone = self._num_running == 0
+        try:
+            if is_alone:
+                await self._alive(self._core.pause_scheduler_async("keep", True))
+            for prompt, how in zip(prompts, params, strict=True):
+                running.append(await self._add(prompt, how))
+        except BaseException:
+            await self._forget(running)
+            raise
+        finally:
+            if is_alone:
+                await self._alive(self._core.resume_scheduler_async())
+        return running
+
+    async def _add(self, token_ids: Sequence[int], how: SamplingParams) -> RequestOutputCollector:
+        """Queue one sequence; the caller holds `_admission`, so that the order is the order."""
+        from vllm.inputs import tokens_input
+
+        prompt = tokens_input([int(token) for token in token_ids])
+        name = str(next(self._names))
+        queued = await self._alive(self._llm.add_request(name, prompt, how))
+        self._num_running += 1
+        self._idle.clear()
+        return queued
+
+    async def _finish(self, running: Sequence[RequestOutputCollector]) -> list[RequestOutput]:
+        """Wait for queued sequences; giving up frees their places."""
+        try:
+            done = [await self._alive(queued.get()) for queued in running]
+        except BaseException:
+            await self._forget(running)
+            raise
+        self._count_off(len(running))
+        return done
+
+    async def _forget(self, running: Sequence[RequestOutputCollector]) -> None:
+        """Take sequences out of the engine, finished or not."""
+        self._count_off(len(running))
+        if running and not self._is_closed and not self._llm.errored:
+            await self._llm.abort([queued.request_id for queued in running], internal=True)
+
+    def _count_off(self, num: int) -> None:
+        self._num_running -= num
+        if not self._num_running:
+            self._idle.set()
+
+    async def _alive(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await `work`, but no longer than the engine process lives.
+
+        Raises:
+            PolicyError: it died, or reported a failure (vLLM gives those no type of their own).
+            ValueError: vLLM refused what it was given.
+        """
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        task = asyncio.ensure_future(work)
+        try:
+            while not task.done():
+                await asyncio.wait({task}, timeout=PULSE_S)
+                if not task.done() and self._llm.errored:
+                    raise PolicyError("the inference engine's process has died")
+        finally:
+            task.cancel()
+        error = task.exception()
+        if error is None:
+            return task.result()
+        if isinstance(error, ValueError):
+            raise error
+        if isinstance(error, EngineDeadError):
+            raise PolicyError("the inference engine's process has died") from error
+        raise PolicyError(f"the inference engine failed: {error}") from error
+
+
+def completion(
+    done: RequestOutput, request: Request, *, num_mixtures: int | None = None
+) -> Completion:
+    """Read what vLLM returned for `request`.
+
+    Args:
+        done: finished.
+        request: what was asked.
+        num_mixtures: layers of routed experts to keep, the first ones; all by default.
+
+    Raises:
+        PolicyError: it ended otherwise than by a stop token or a limit.
+    """
+    (out,) = done.outputs
+    T = len(out.token_ids)
+    if out.finish_reason not in ("stop", "length"):
+        raise PolicyError(f"request {request.key} ended as {out.finish_reason!r}")
+    width = len(out.logprobs.logprobs) // T
+    # one row a token: the sampled one first, then the candidates, most probable first
+    ids = np.array(out.logprobs.token_ids, np.int32).reshape(T, width)
+    logp = np.array(out.logprobs.logprobs, np.float32).reshape(T, width)
+    is_kept = np.isfinite(logp[:, 1:])
+    num_kept = is_kept.sum(axis=1)
+    starts = np.zeros(T + 1, np.int32)
+    np.cumsum(num_kept, out=starts[1:])
+    versions = np.zeros(T, np.int32)
+    for span in out.weight_versions or ():
+        versions[span.start : span.end] = int(span.version)
+    return Completion(
+        token_ids=ids[:, 0].copy(),
+        logp=logp[:, 0].copy(),
+        kept=KeptTokens(ids=ids[:, 1:][is_kept], starts=starts),
+        versions=versions,
+        stopped=out.finish_reason == "stop",
+        num_cut=int((num_kept == request.top_k).sum()) if request.top_k else 0,
+        routed_experts=routing(out.routed_experts, len(request.prompt_ids) + T, num_mixtures),
+    )
+
+
+def routing(
+    experts: NDArray[Any] | None, num_tokens: int, num_mixtures: int | None
+) -> NDArray[np.int16] | None:
+    """The experts of every token that was read: all but the last, which gets -1.
+
+    Raises:
+        PolicyError: vLLM reported another number of tokens.
+    """
+    if experts is None:
+        return None
+    if len(experts) != num_tokens - 1:
+        raise PolicyError(
+            f"vLLM reported the experts of {len(experts)} tokens where it read {num_tokens - 1}"
+        )
+    known: NDArray[np.int16] = experts[:, :num_mixtures].astype(np.int16)
+    unread = np.full((1, *known.shape[1:]), -1, np.int16)
+    return np.concatenate([known, unread], dtype=np.int16)

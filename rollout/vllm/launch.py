@@ -1,0 +1,189 @@
+"""How a vLLM engine process is started: its arguments, its environment, its share of the cores."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from munro.rewards.errors import PolicyError
+from munro.rollout.config import RolloutConfig
+from munro.rollout.openmp import preload
+
+if TYPE_CHECKING:
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+PREFILL_TOKENS = 2048
+"""Prompt tokens that one engine step takes in; bounds the logits of a scored sequence."""
+
+GIB = 1 << 30
+
+
+def start(model: str, config: RolloutConfig, *, seed: int, max_context: int) -> AsyncLLM:
+    """Start the engine process and wait until it serves.
+
+    Raises:
+        PolicyError: vLLM is not installed, or the model does not come up; says what to do.
+    """
+    on_gpu = torch.cuda.is_available()
+    with environment(on_gpu=on_gpu):
+        try:
+            arguments = engine_arguments(
+                model, config, seed=seed, max_context=max_context, on_gpu=on_gpu
+            )
+            # what its modules log while they are imported, before vLLM sets its own level
+            logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])
+            from vllm.engine.arg_utils import AsyncEngineArgs
+            from vllm.v1.engine.async_llm import AsyncLLM
+
+            return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+        except ModuleNotFoundError as error:
+            raise PolicyError(
+                f"rollout.engine = 'vllm', but vLLM cannot be imported ({error}). Install it with "
+                f"pip install 'munro[{'gpu' if on_gpu else 'cpu'}]', or set rollout.engine = "
+                "'transformers'."
+            ) from error
+        except (RuntimeError, ValueError, OSError) as error:
+            raise PolicyError(
+                f"vLLM could not start on {model!r}: {error} (VLLM_LOGGING_LEVEL=INFO shows the "
+                "engine's own log; on the CPU rollout.cpu_kv_cache_gb must hold one sequence of "
+                "rollout.max_context tokens)"
+            ) from error
+
+
+def engine_arguments(
+    model: str, config: RolloutConfig, *, seed: int, max_context: int, on_gpu: bool
+) -> dict[str, Any]:
+    """Keyword arguments of vLLM's `AsyncEngineArgs`."""
+    arguments: dict[str, Any] = {
+        "model": model,
+        "seed": seed,
+        "max_model_len": max_context or None,
+        "dtype": precision(config, on_gpu=on_gpu),
+        "max_num_seqs": config.max_batch,
+        "max_num_batched_tokens": max(PREFILL_TOKENS, config.max_batch),
+        "skip_tokenizer_init": True,
+        "generation_config": "vllm",
+        "logprobs_mode": "processed_logprobs",
+        "max_logprobs": max(config.nucleus_candidates, 1),
+        "enable_prefix_caching": True,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+        "enable_log_requests": False,
+        "weight_transfer_config": {"backend": "munro_file"},
+        "worker_extension_cls": "munro.rollout.vllm.weights.Extension",
+    }
+    if on_gpu:
+        return arguments | {
+            "gpu_memory_utilization": config.gpu_memory,
+            "tensor_parallel_size": config.tensor_parallel,
+            "enable_return_routed_experts": is_mixture_of_experts(model),
+        }
+    if is_mixture_of_experts(model):
+        # vLLM itself returns them by its newer model runner only, which the CPU has not; of models
+        # that do not tell them to ours nothing is returned
+        arguments["scheduler_cls"] = "munro.rollout.vllm.routing.RoutingScheduler"
+    return arguments | {
+        # a prompt prefilled in parts makes vLLM wind a seeded generator back, which on the CPU
+        # cannot be done: it would end the engine
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(PREFILL_TOKENS, config.max_batch, max_context),
+        # prompts are shared in whole blocks, and by default a block is 128 tokens here
+        "block_size": 32,
+        "enforce_eager": True,
+        "kv_cache_memory_bytes": int(config.cpu_kv_cache_gb * GIB),
+        "worker_cls": "munro.rollout.vllm.worker.Worker",
+        "distributed_executor_backend": "uni",
+    }
+
+
+def precision(config: RolloutConfig, *, on_gpu: bool) -> str:
+    """vLLM's name for the precision to serve in."""
+    if config.dtype != "auto":
+        return config.dtype
+    return "bfloat16" if on_gpu else "float32"
+
+
+def is_mixture_of_experts(model: str) -> bool:
+    """Whether the model's config names experts."""
+    from transformers import PretrainedConfig
+
+    config, _ = PretrainedConfig.get_config_dict(model)
+    text = config.get("text_config", config)
+    names = ("num_experts", "num_local_experts", "n_routed_experts")
+    if "sparse" not in (text.get("mlp_layer_types") or ["sparse"]):
+        return False
+    return any((text.get(name) or 0) > 1 for name in names)
+
+
+@contextmanager
+def environment(*, on_gpu: bool) -> Iterator[None]:
+    """The variables that vLLM and its engine process read while they start.
+
+    vLLM sets some of its own as well (a preloaded OpenMP library among them); all are put back, so
+    that a sandbox or a learner started later from this process does not inherit them.
+    """
+    before = dict(os.environ)
+    # variables that a person may set to something else, which then holds
+    for name, value in {
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "GLOO_LOG_LEVEL": "ERROR",
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "PYTHONWARNINGS": "ignore",
+    }.items():
+        os.environ.setdefault(name, value)
+    if not on_gpu:
+        os.environ.update(cpu_variables())
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def cpu_variables() -> dict[str, str]:
+    """The engine process's share of the cores, and how its threads wait.
+
+    It takes every core this process may run on, whatever OMP_NUM_THREADS says (Ray sets that to 1
+    for its actors); VLLM_CPU_OMP_THREADS_BIND, as in "0-1" or "0,2", narrows and pins it. Learner
+    and engine take turns on the same cores, so idle threads give theirs up after about 0.1 ms.
+    """
+    bound = os.environ.get("VLLM_CPU_OMP_THREADS_BIND", "")
+    pinned = bool(bound) and bound not in ("auto", "nobind")
+    cores = parse_cores(bound) if pinned else sorted(os.sched_getaffinity(0))
+    variables = {
+        "OMP_NUM_THREADS": str(len(cores)),
+        "GOMP_SPINCOUNT": "2000",
+        **preload(),
+        # the worker runs in the engine process itself: one import of vLLM less at start-up
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        # nothing to compile in eager mode, and no C++ compiler to ask for
+        "TORCHDYNAMO_DISABLE": "1",
+    }
+    if pinned:
+        variables["GOMP_CPU_AFFINITY"] = " ".join(map(str, cores))
+    return variables
+
+
+def parse_cores(text: str) -> list[int]:
+    """Core numbers from a list such as "0-3,6".
+
+    Raises:
+        ValueError: not such a list.
+    """
+    cores: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if not first.isdigit() or (last and not last.isdigit()):
+            raise ValueError(
+                f"VLLM_CPU_OMP_THREADS_BIND = {text!r}: give core numbers such as '0-1' or '0,2'."
+            )
+        cores += range(int(first), int(last or first) + 1)
+    return cores

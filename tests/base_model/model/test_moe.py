@@ -1,0 +1,167 @@
+"""Routing and dispatch: every way to compute the experts gives the same, forward and backward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from munro.base_model.model.balance import balance_loss, update_router_bias
+from munro.base_model.model.moe import Router, mix_grouped, mix_reference
+from tests.base_model.tiny_munro import tiny_config, tiny_model, tokens
+
+
+def problem(num_tokens: int = 23, *, seed: int = 0, uneven: bool = False) -> list[torch.Tensor]:
+    """x, gate and up, down, gates as leaves, and the experts chosen."""
+    torch.manual_seed(seed)
+    experts = torch.stack([torch.randperm(5)[:2] for _ in range(num_tokens)])
+    if uneven:
+        experts[:, 0], experts[:, 1] = 3, 1
+    leaves = [
+        torch.randn(num_tokens, 8),
+        torch.randn(5, 12, 8) / 3,
+        torch.randn(5, 8, 6) / 3,
+        torch.rand(num_tokens, 2),
+    ]
+    return [*(leaf.requires_grad_() for leaf in leaves), experts]
+
+
+def answers(mix: Any, seed: int, uneven: bool, round_tokens: int = 0) -> list[torch.Tensor]:
+    x, gate_up, down, gates, experts = problem(seed=seed, uneven=uneven)
+    out = mix(x, gate_up, down, experts, gates, round_tokens)
+    (out * torch.arange(out.numel()).view_as(out).cos()).sum().backward()
+    return [out.detach(), x.grad, gate_up.grad, down.grad, gates.grad]
+
+
+@pytest.mark.parametrize("round_tokens", [0, 1, 4, 100])
+@pytest.mark.parametrize("uneven", [False, True])
+def test_grouped_experts_and_rounds_equal_their_definition(round_tokens: int, uneven: bool) -> None:
+    for ours, reference in zip(
+        answers(mix_grouped, 0, uneven, round_tokens),
+        answers(mix_reference, 0, uneven),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, reference, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("option", [{"moe_round_tokens": 3}, {"moe_dispatch": "reference"}])
+def test_the_model_is_the_same_however_its_experts_are_computed(option: dict) -> None:
+    ids = tokens(2, 12)
+    losses, gradients = [], []
+    for others in ({}, option):
+        model = tiny_model(**others).train()
+        loss = model(ids, labels=ids).loss
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append([parameter.grad for parameter in model.parameters()])
+
+    assert losses[1] == pytest.approx(losses[0], rel=1e-6)
+    for plain, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, other, rtol=1e-4, atol=1e-6)
+
+
+def router(**others: Any) -> Router:
+    torch.manual_seed(0)
+    made = Router(tiny_config(**others))
+    torch.nn.init.normal_(made.weight, std=0.2)
+    return made
+
+
+def test_ties_go_to_the_expert_with_the_lower_index() -> None:
+    tied = router()
+    torch.nn.init.zeros_(tied.weight)
+    assert (tied(torch.randn(100, 32)).experts == torch.tensor([0, 1])).all()
+
+
+def test_renormalised_shares_are_the_softmax_over_the_chosen_logits() -> None:
+    x = torch.randn(50, 32)
+    shares, chosen = router()(x), router(gating="topk_softmax")(x)
+
+    assert (shares.experts == chosen.experts).all()
+    torch.testing.assert_close(shares.gates, chosen.gates)
+    raw = router(norm_topk_prob=False)(x)
+    torch.testing.assert_close(raw.gates, raw.probability.gather(-1, raw.experts))
+
+
+def test_a_replayed_choice_is_taken_and_its_gates_follow_the_live_router() -> None:
+    x = torch.randn(4, 32)
+    replay = torch.tensor([[5, 0], [1, 2], [-1, -1], [3, 4]])
+    live = router()
+
+    free, told = live(x), live(x, replay)
+
+    assert told.experts.tolist() == [[5, 0], [1, 2], free.experts[2].tolist(), [3, 4]]
+    shares = free.probability.gather(-1, told.experts)
+    torch.testing.assert_close(told.gates, shares / shares.sum(-1, keepdim=True))
+    told.gates[:, 0].sum().backward()
+    assert live.weight.grad.abs().sum() > 0
+
+
+def test_replaying_the_model_s_own_choice_changes_nothing_and_another_s_does() -> None:
+    model = tiny_model()
+    ids = tokens(2, 9)
+    with torch.no_grad():
+        free = model(ids)
+        own = model(ids, routed_experts=free.routing.experts)
+        others = (free.routing.experts + 1) % 6
+        forced = model(ids, routed_experts=others)
+
+    assert torch.equal(own.logits, free.logits)
+    assert torch.equal(forced.routing.experts, others)
+    assert (forced.logits - free.logits).abs().max() > 0.1
+
+
+def test_counts_cover_the_tokens_that_count() -> None:
+    model = tiny_model()
+    ids = tokens(2, 9)
+    counted = torch.rand(2, 9) < 0.5
+
+    told = model(ids, counted=counted).routing
+
+    assert told.experts.shape == (2, 9, 3, 2)
+    assert (told.counts.sum(-1) == 2 * counted.sum()).all()
+    torch.testing.assert_close(told.probability.sum(-1), torch.ones(3))
+    for layer in range(3):
+        chosen = told.experts[counted][:, layer].flatten()
+        assert (torch.bincount(chosen, minlength=6) == told.counts[layer]).all()
+
+
+def test_a_dense_model_has_no_routing() -> None:
+    assert tiny_model(sizes={"moe_every": 0})(tokens(1, 5)).routing is None
+
+
+def test_shared_experts_work_beside_the_chosen_ones() -> None:
+    model = tiny_model(sizes={"num_shared_experts": 1})
+    ids = tokens(1, 6)
+    with torch.no_grad():
+        before = model(ids).logits
+        model.model.layers[1].mlp.shared_experts.down_proj.weight.zero_()
+        assert (model(ids).logits - before).abs().max() > 1e-3
+
+
+def load_after(steps: int, *, coefficient: float = 0.0, bias_rate: float = 0.0) -> float:
+    """Share of the busiest expert after training a router that begins lopsided."""
+    torch.manual_seed(0)
+    live = router(router_bias=True)
+    with torch.no_grad():
+        live.weight[0] += 0.1
+    x = torch.randn(400, 32) + 0.5
+    optimizer = torch.optim.SGD(live.parameters(), lr=1.0)
+    for _ in range(steps):
+        choice = live(x)
+        counts = torch.bincount(choice.experts.flatten(), minlength=6)[None]
+        optimizer.zero_grad()
+        (coefficient * balance_loss(counts, choice.probability.mean(0)[None])).backward()
+        optimizer.step()
+        if bias_rate:
+            update_router_bias(torch.nn.ModuleDict({"router": live}), counts, rate=bias_rate)
+    chosen = torch.bincount(live(x).experts.flatten(), minlength=6)
+    return (chosen.max() / chosen.sum()).item()
+
+
+def test_the_loss_and_the_bias_both_even_out_a_lopsided_router() -> None:
+    lopsided = load_after(0)
+    assert lopsided > 0.33
+    assert load_after(60, coefficient=1.0) < 0.22
+    assert load_after(60, bias_rate=0.01) < 0.22

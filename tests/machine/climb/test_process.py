@@ -1,0 +1,127 @@
+"""The real command, end to end: Ray, an engine, a learner, an environment of the user's own."""
+
+import signal
+
+import pytest
+
+from munro.rl.control.journal import audit
+from tests.machine.climbing import kill_hard, munro, rows, start, wait_for_step, write_recipe
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("climbs")
+
+
+@pytest.fixture(scope="module")
+def straight(folder):
+    """A climb that nothing interrupted."""
+    done = munro("climb", str(write_recipe(folder, "straight")))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "runs" / "straight"
+
+
+def test_a_climb_leaves_metrics_rollouts_checkpoints_and_a_report(straight):
+    steps = [row["step"] for row in rows(straight)]
+    assert steps == [0, 1, 2, 3, 4]
+    assert {"eval/pass_rate", "sync/proof"} <= rows(straight)[0].keys()
+    assert len(list((straight / "rollouts").glob("*.parquet"))) == 4
+    assert [p.name for p in sorted((straight / "checkpoints").iterdir())] == [
+        "step-000002",
+        "step-000004",
+    ]
+    assert "pass rate" in (straight / "report.html").read_text()
+
+
+def test_the_checkpoint_loads_with_transformers_and_differs_from_the_start(straight, folder):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    saved = straight / "checkpoints" / "step-000004"
+    after = AutoModelForCausalLM.from_pretrained(saved).state_dict()
+    before = AutoModelForCausalLM.from_pretrained(folder / "model").state_dict()
+    assert any((after[name] != before[name]).any() for name in before)
+    tokenizer = AutoTokenizer.from_pretrained(saved)
+    assert tokenizer.decode(tokenizer("say 7").input_ids) == "say 7"
+
+
+def test_no_task_is_skipped_or_trained_twice(straight):
+    found = audit(straight / "journal.jsonl")
+    assert found.trained
+    assert found.trained_twice == found.skipped == ()
+
+
+def test_a_finished_run_says_so_and_starts_nothing(straight, folder):
+    again = munro("climb", str(folder / "straight.toml"))
+    assert again.returncode == 0
+    assert "is finished" in again.stdout
+
+
+def test_a_changed_config_is_shown_and_refused(straight, folder):
+    changed = munro("climb", str(folder / "straight.toml"), "--learner.learning_rate", "1e-5")
+    assert changed.returncode == 2
+    assert "learner.learning_rate: 0.001 -> 1e-05" in changed.stderr
+    assert "--force" in changed.stderr
+
+
+def test_a_stored_step_replays_to_the_same_numbers(straight):
+    done = munro("replay", str(straight), "--step", "3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "differs" not in done.stdout
+
+
+def test_killed_with_9_and_run_again_the_metrics_are_the_same_bit_by_bit(straight, folder):
+    recipe = str(write_recipe(folder, "killed"))
+    run = folder / "runs" / "killed"
+    process = start("climb", recipe)
+    wait_for_step(run, 3, process, within_s=200)
+    kill_hard(process)
+    done = munro("climb", recipe)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert rows(run) == rows(straight)
+    found = audit(run / "journal.jsonl")
+    assert found.trained_twice == found.skipped == ()
+
+
+def test_ctrl_c_saves_a_checkpoint_and_ends_cleanly(folder):
+    recipe = str(write_recipe(folder, "stopped"))
+    run = folder / "runs" / "stopped"
+    process = start("climb", recipe, "--num_steps", "1000", "--eval.every_steps", "0")
+    wait_for_step(run, 3, process, within_s=200)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=100)
+    assert process.returncode == 130, said
+    assert "stopped at step" in said
+    assert "Traceback" not in said
+    last = rows(run)[-1]["step"]
+    assert (run / "checkpoints" / f"step-{last:06d}").is_dir()
+
+
+BROKEN = {
+    "its environment raises": (
+        "def grade(self, task, reply):\n        raise KeyError('the answer')",
+        "KeyError",
+    ),
+    "its environment has no tasks": (
+        "def tasks(self, split):\n        return []\n\n"
+        "    def grade(self, task, reply):\n        return Grade.of(True)",
+        "no tasks",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_climb_ends_with_one_line_when(what, folder):
+    body, said = BROKEN[what]
+    head = "from munro.envs import Grade, SingleTurn, Task\n\n\nclass Mine(SingleTurn):\n"
+    listed = "[Task(id=str(i), prompt='?') for i in range(9)]"
+    tasks = f"    def tasks(self, split):\n        return {listed}\n\n"
+    source = head + ("" if "def tasks" in body else tasks) + "    " + body + "\n"
+    name = what.replace(" ", "-")
+    done = munro("climb", str(write_recipe(folder, name, env=source)))
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("munro: ")
+    assert said in last
+    assert "Traceback" not in done.stderr

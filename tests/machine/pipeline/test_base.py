@@ -1,0 +1,46 @@
+"""The beginnings that a small base is shown: training tasks alone, done with care and without."""
+
+import pytest
+
+from munro.envs.config import EnvConfig
+from munro.envs.loader import BadEnvironment, load_config
+from munro.machine.pipeline.base import beginnings
+
+SUMS = EnvConfig(path="arithmetic", args={"level": 1, "operators": "+"})
+WORDS = EnvConfig(path="instructions", args={"level": 1})
+
+
+def test_sums_are_worked_with_care_and_answered_at_once_without():
+    found = {each.prompt: each for each in beginnings(SUMS)}
+    one = found["What is 4 + 7?\n"]
+    assert (one.careful, one.careless) == ("4+7=11 11", "11")
+
+
+@pytest.mark.parametrize("config", [SUMS, WORDS], ids=lambda config: config.path)
+def test_held_out_tasks_are_not_among_them_and_care_passes(config):
+    environment = load_config(config)
+    prompts = {task.messages[0].content + "\n": task for task in environment.tasks("train")}
+    found = beginnings(config)
+    assert {each.prompt for each in found} <= prompts.keys()
+    passed = [environment.grade(prompts[each.prompt], each.careful).passed for each in found]
+    # a checker that guesses languages takes a word or two in capitals for no English
+    assert sum(passed) >= 0.99 * len(passed)
+
+
+def test_without_care_most_instructions_are_not_followed():
+    environment = load_config(WORDS)
+    tasks = {task.messages[0].content + "\n": task for task in environment.tasks("train")}
+    found = beginnings(WORDS)
+    passed = [environment.grade(tasks[each.prompt], each.careless).passed for each in found]
+    assert sum(passed) < 0.1 * len(passed)
+
+
+def test_an_environment_that_knows_no_reply_is_told(tmp_path):
+    file = tmp_path / "mute.py"
+    file.write_text(
+        "from munro.envs import Grade, SingleTurn, Task\n\n\nclass Mute(SingleTurn):\n"
+        "    def tasks(self, split):\n        return [Task(id='a', prompt='?')]\n\n"
+        "    def grade(self, task, reply):\n        return Grade.of(True)\n"
+    )
+    with pytest.raises(BadEnvironment, match="knows no reply to any task"):
+        beginnings(EnvConfig(path=f"{file}:Mute"))

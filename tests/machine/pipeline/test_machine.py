@@ -1,0 +1,277 @@
+"""A machine's file: its phases, what each takes, what is done and what would be done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from munro.machine.loading import BadConfig
+from munro.machine.pipeline.config import MachineConfig
+from munro.machine.pipeline.machine import plan, run_machine
+from munro.machine.pipeline.plan import MANIFEST, ORDERS, Standing, load_machine, merged
+from munro.machine.pipeline.report import write_machine_report
+from munro.machine.pipeline.resources import Room, gpus_of, room_for
+from munro.machine.pipeline.scores_table import table
+from munro.machine.run.files import RunError
+from munro.machine.run.lock import held
+
+FILE = """
+name = "mine"
+folder = "{folder}"
+
+[climb]
+num_steps = 3
+
+[climb.rollout]
+engine = "transformers"
+
+[phases.final]
+kind = "climb"
+model = "merged"
+set.env = "arithmetic"
+
+[phases.sums]
+kind = "climb"
+model = "base"
+set.env = {{ path = "arithmetic", args = {{ digits = 2 }} }}
+
+[phases.words]
+kind = "climb"
+model = "base"
+set = {{ env = {{ path = "instructions", args = {{ level = 1 }} }}, num_steps = 4 }}
+
+[phases.base]
+kind = "base"
+tasks_of = ["sums", "words"]
+
+[phases.merged]
+kind = "consolidate"
+onto = "base"
+weights = {{ sums = 0.6, words = 0.4 }}
+set.training.epochs = 2.0
+
+[phases.scores]
+kind = "evaluate"
+models = ["base", "sums", "words", "merged", "final"]
+tasks_of = ["sums", "words"]
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(FILE.format(folder=tmp_path / "machines"))
+    return path
+
+
+def changed(file, old, new):
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    return file
+
+
+def finish(phase, **made):
+    """What a finished phase leaves."""
+    phase.folder.mkdir(parents=True, exist_ok=True)
+    (phase.folder / MANIFEST).write_text(json.dumps(phase.plain | {"seconds": 61.0} | made))
+
+
+def phases_of(file):
+    return {phase.name: phase for phase in load_machine(str(file))[1]}
+
+
+def test_phases_come_in_an_order_in_which_they_can_be_made(file):
+    order = list(phases_of(file))
+    assert order[0] == "base"
+    assert order[-1] == "scores"
+    assert order.index("merged") > max(order.index("sums"), order.index("words"))
+    assert order.index("final") > order.index("merged")
+
+
+def test_a_climbs_recipe_is_its_own_keys_over_those_that_all_share(file):
+    phases = phases_of(file)
+    assert phases["sums"].orders["recipe"]["num_steps"] == 3
+    assert phases["words"].orders["recipe"]["num_steps"] == 4
+    assert phases["words"].orders["recipe"]["rollout"]["engine"] == "transformers"
+    assert phases["merged"].orders["distill"]["training"]["epochs"] == 2.0
+    assert phases["merged"].orders["distill"]["training"]["final"] == 0.5
+
+
+def test_the_plan_says_what_is_done_what_goes_on_and_what_would_run(file):
+    phases = phases_of(file)
+    finish(phases["base"], model="model")
+    phases["sums"].folder.mkdir(parents=True)
+    (phases["sums"].folder / ORDERS).write_text(json.dumps(phases["sums"].plain))
+    said = plan(str(file))
+    assert "base    base -> " in said
+    assert "base/model: done, not done again" in said
+    assert "sums/checkpoints: goes on" in said
+    assert "climb from merged -> " in said
+    assert "final/checkpoints: would run" in said
+
+
+def test_a_change_reaches_all_that_builds_on_it_and_nothing_else(file):
+    before = phases_of(file)
+    after = phases_of(changed(file, "num_steps = 4", "num_steps = 5"))
+    different = {name for name in before if before[name].digest != after[name].digest}
+    assert different == {"words", "merged", "final", "scores"}
+
+
+def test_changed_inputs_are_told_and_refused_without_force(file):
+    for phase in phases_of(file).values():
+        finish(phase)
+    changed(file, "num_steps = 4", "num_steps = 5")
+    assert "needs --force, for it was made from other inputs (recipe.num_steps: 4 -> 5)" in plan(
+        str(file)
+    )
+    with pytest.raises(BadConfig, match=r"phase words was made from other inputs .*: 4 -> 5"):
+        run_machine(str(file))
+
+
+def test_another_process_at_the_machine_is_named(file, tmp_path):
+    folder = tmp_path / "machines" / "mine"
+    folder.mkdir(parents=True)
+    with (
+        held((folder / ".lock").resolve(), "it", "wait"),
+        pytest.raises(RunError, match="already in use"),
+    ):
+        run_machine(str(file))
+
+
+WRONG = {
+    "a phase that is none": ('model = "merged"', 'model = "nothing"', "neither a phase"),
+    "a circle": ('onto = "base"', 'onto = "final"', "phases need each other"),
+    "an unknown kind": ('kind = "evaluate"', 'kind = "measure"', "phases.scores"),
+    "an unknown key of a phase": ('onto = "base"', 'onto = "base"\nonn = 1', "unknown key .*onn"),
+    "an unknown key of a recipe": ("num_steps = 4", "num_step = 4", "Did you mean num_steps"),
+    "tasks of what does not climb": (
+        'tasks_of = ["sums", "words"]\n\n[phases.merged]',
+        'tasks_of = ["sums", "merged"]\n\n[phases.merged]',
+        "not a phase that climbs",
+    ),
+    "a model from an evaluation": ('model = "merged"', 'model = "scores"', "makes no model"),
+    "a weight for no run": ("words = 0.4", "wrds = 0.4", "'wrds', which is neither"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_one_line_says_what_is_wrong_with(what, file):
+    old, new, said = WRONG[what]
+    with pytest.raises(BadConfig, match=said) as error:
+        load_machine(str(changed(file, old, new)))
+    assert "\n" not in str(error.value)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from("abc"),
+        st.integers() | st.dictionaries(st.sampled_from("xy"), st.integers()),
+    ),
+    st.dictionaries(st.sampled_from("abc"), st.integers()),
+)
+def test_what_is_laid_over_wins_and_what_is_not_stays(below, above):
+    whole = merged(below, above)
+    assert whole == below | above
+    assert merged(whole, above) == whole
+
+
+def test_an_environment_is_replaced_whole():
+    below = {"env": {"path": "arithmetic", "args": {"digits": 2}}}
+    assert merged(below, {"env": {"path": "qa"}}) == {"env": {"path": "qa"}}
+
+
+# room
+
+
+def test_a_machine_without_gpus_runs_as_many_as_asked(file):
+    sums, words = phases_of(file)["sums"], phases_of(file)["words"]
+    room = Room(at_once=1, gpus=(), why="a test")
+    assert room.take(sums) is not None
+    assert room.take(words) is None
+    room.give_back("sums")
+    assert room.take(words).environment == {}
+
+
+def test_gpus_are_parted_among_climbs_and_given_back(file):
+    phases = phases_of(file)
+    sums, words = phases["sums"], phases["words"]
+    assert gpus_of(sums) == 2
+    room = Room(at_once=9, gpus=(0, 1, 2), why="a test")
+    assert room.take(sums).environment == {"CUDA_VISIBLE_DEVICES": "0,1"}
+    assert room.take(words) is None
+    assert room.take(phases["merged"]).gpus == (2,)
+    room.give_back("sums")
+    assert room.take(words).gpus == (0, 1)
+
+
+def test_on_a_cluster_all_climbs_go_side_by_side(file):
+    config, _ = load_machine(str(file))
+    there = config.model_dump() | {"climb": {"ray": {"address": "auto"}}}
+    assert "up to 3 at once (on the cluster" in room_for(MachineConfig.model_validate(there)).told
+
+
+# the page
+
+
+def rates(**by_task):
+    return {task: {"mean": m, "low": m - 0.02, "high": m + 0.02} for task, m in by_task.items()}
+
+
+RESULTS = {
+    "base": rates(sums=0.2, words=0.3),
+    "sums": rates(sums=0.9, words=0.2),
+    "words": rates(sums=0.1, words=0.8),
+    "merged": rates(sums=0.85, words=0.7),
+    "final": rates(sums=0.91, words=0.76),
+}
+
+
+def test_what_consolidation_kept_is_told_in_points(file):
+    found = table(RESULTS, list(phases_of(file).values()))
+    assert (found.first, found.last) == ("base", "final")
+    assert found.kept("sums") == pytest.approx(1)
+    assert found.kept("words") == pytest.approx(-4)
+    assert found.verdict == (
+        "final is within 5 points of every specialist on its own task; better than base on all."
+    )
+    worse = RESULTS | {"final": rates(sums=0.84, words=0.3)}
+    assert table(worse, list(phases_of(file).values())).verdict == (
+        "final is more than 5 points below the specialist on sums, words; no better than base on "
+        "words."
+    )
+
+
+def test_the_page_shows_tree_before_and_after_and_the_table(file, tmp_path):
+    phases = list(phases_of(file).values())
+    for phase in phases:
+        after = {"before": 0.21, "after": 0.93, "steps": 3} if phase.kind == "climb" else {}
+        finish(phase, **after)
+    (tmp_path / "machines" / "mine" / "scores" / "results.json").write_text(json.dumps(RESULTS))
+    page = write_machine_report(tmp_path / "machines" / "mine", phases).read_text()
+    assert "6 of 6 phases done" in page
+    assert "<td>0.21</td><td>0.93</td><td>3</td>" in page
+    assert '<td class="own">0.900<small>0.880 to 0.920</small></td>' in page
+    assert "<td>+1.0</td>" in page
+    assert "within 5 points of every specialist" in page
+    assert page.count("<script") == 0
+
+
+def test_a_page_of_a_machine_under_way_says_so(file, tmp_path):
+    phases = list(phases_of(file).values())
+    finish(phases[0])
+    assert phases[0].standing is Standing.DONE
+    page = write_machine_report(tmp_path / "machines" / "mine", phases).read_text()
+    assert "1 of 6 phases done" in page
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path("configs").glob("machine*.toml")), ids=lambda p: p.stem
+)
+def test_every_machine_has_a_plan_and_opens_by_saying_what_to_expect(path):
+    assert "evaluate from base, " in plan(str(path))
+    assert path.read_text().startswith("# ")

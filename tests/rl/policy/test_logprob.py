@@ -1,0 +1,114 @@
+"""Log-probs from hidden states against logits written out in full."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from munro.rl.policy import logprob
+from munro.rl.policy.logprob import Scale, sampled_logp
+
+SOFTCAPPED = Scale(temperature=0.7, softcap=3.0)
+
+
+def naive(
+    hidden: Tensor, weight: Tensor, token: Tensor, ids: Tensor, starts: Tensor, scale: Scale
+) -> Tensor:
+    logits = hidden @ weight.T
+    if scale.softcap:
+        logits = scale.softcap * torch.tanh(logits / scale.softcap)
+    logits = logits / scale.temperature
+    allowed = torch.zeros_like(logits, dtype=torch.bool)
+    for row in range(len(token)):
+        kept = ids[starts[row] : starts[row + 1]]
+        allowed[row, kept if len(kept) else slice(None)] = True
+    logits = logits.masked_fill(~allowed, float("-inf"))
+    return logits.log_softmax(-1).gather(-1, token[:, None])[:, 0]
+
+
+def problem(
+    widths: list[int], *, num_vocab: int = 300, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    rng = torch.Generator().manual_seed(3)
+    hidden = torch.randn(len(widths), 16, generator=rng).to(dtype)
+    weight = torch.randn(num_vocab, 16, generator=rng).to(dtype)
+    token = torch.randint(num_vocab, (len(widths),), generator=rng)
+    kept = []
+    for row, width in enumerate(widths):
+        others = torch.randperm(num_vocab, generator=rng)
+        others = others[others != token[row]]
+        kept.append(
+            torch.cat([others[: max(width - 1, 0)], token[row : row + 1 if width else row]])
+        )
+    starts = torch.tensor([0, *(len(ids) for ids in kept)]).cumsum(0)
+    return hidden, weight, token, torch.cat(kept), starts
+
+
+CASES = {
+    "no nucleus": [0] * 11,
+    "small nuclei": [1, 3, 8, 2, 5, 1, 7],
+    "some without": [3, 0, 8, 0, 0, 2, 1],
+    "wide nuclei": [290, 120, 1, 300, 4],
+    "wide nuclei, some without": [290, 0, 200, 0],
+}
+
+
+@pytest.mark.parametrize("scale", [Scale(), Scale(temperature=0.6), SOFTCAPPED], ids=str)
+@pytest.mark.parametrize("widths", CASES.values(), ids=CASES)
+def test_values_and_both_gradients_are_those_of_the_full_softmax(widths, scale, monkeypatch):
+    # tiles far smaller than the problem, none of which divides it
+    monkeypatch.setattr(logprob, "VOCAB_TILE", 77)
+    monkeypatch.setattr(logprob, "GATHER_TILE", 5)
+    hidden, weight, token, ids, starts = problem(widths)
+    leaves = [hidden.requires_grad_(), weight.requires_grad_()]
+    upstream = torch.linspace(-2, 3, len(widths), dtype=torch.float64)
+
+    expected = naive(hidden, weight, token, ids, starts, scale)
+    expected_grads = torch.autograd.grad((expected * upstream).sum(), leaves)
+    got = sampled_logp(hidden, weight, token, ids, starts, scale=scale, tile=3)
+    got_grads = torch.autograd.grad((got * upstream).sum(), leaves)
+
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+    for ours, theirs in zip(got_grads, expected_grads, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("widths", [[0] * 40, [20] * 40], ids=["tiled", "gathered"])
+def test_float32_gradients_are_right_to_1e_5(widths):
+    hidden, weight, token, ids, starts = problem(widths, num_vocab=20_000, dtype=torch.float32)
+    exact = [hidden.double().requires_grad_(), weight.double().requires_grad_()]
+    leaves = [hidden.requires_grad_(), weight.requires_grad_()]
+
+    sampled_logp(hidden, weight, token, ids, starts, scale=Scale()).mean().backward()
+    naive(*exact, token, ids, starts, Scale()).mean().backward()
+
+    for ours, theirs in zip(leaves, exact, strict=True):
+        torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=1e-5, atol=1e-5)
+
+
+def test_a_nucleus_of_one_token_is_certain_and_teaches_nothing():
+    hidden, weight, token, ids, starts = problem([1, 1, 1])
+    hidden.requires_grad_()
+    logp = sampled_logp(hidden, weight, token, ids, starts, scale=Scale())
+    logp.sum().backward()
+    assert logp.abs().max() == 0
+    assert hidden.grad.abs().max() == 0
+
+
+def test_small_nuclei_never_touch_the_rest_of_the_vocabulary():
+    hidden, weight, token, ids, starts = problem([2, 4, 3])
+    outside = torch.ones(len(weight), dtype=torch.bool)
+    outside[ids] = False
+    weight[outside] = float("nan")
+    assert sampled_logp(hidden, weight, token, ids, starts, scale=Scale()).isfinite().all()
+
+
+def test_the_same_call_twice_is_bitwise_the_same():
+    hidden, weight, token, ids, starts = problem([7] * 200, num_vocab=3000, dtype=torch.float32)
+    weight.requires_grad_()
+    grads = []
+    for _ in range(2):
+        logp = sampled_logp(hidden, weight, token, ids, starts, scale=Scale())
+        grads.append(torch.autograd.grad(logp.sum(), weight)[0])
+    assert torch.equal(*grads)
