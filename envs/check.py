@@ -20,9 +20,10 @@ import numpy as np
 
 from munro.envs.base import Environment, as_grade, call
 from munro.envs.config import EnvConfig
-from munro.envs.loader import BadEnvironment, blame, load_config
+from munro.envs.loader import BadEnvironment, load_config
 from munro.envs.problem_set import TaskPool
 from munro.envs.types import Ending, KeptTokens, Message, Task, Trajectory
+from munro.rewards.plugins import blame
 from munro.rewards.types import Grade
 
 T = TypeVar("T")

@@ -25,11 +25,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, get_args
 
 from munro.envs.base import SingleTurn
-from munro.envs.loader import nearest
 from munro.envs.rows import Row, Rows, RowTasks, open_rows, place_of
 from munro.envs.types import Task
 from munro.rewards import code, service
 from munro.rewards.code.languages import language_of
+from munro.rewards.plugins import nearest
 from munro.rewards.types import Grade
 
 PROMPT = "{problem}\n\nAnswer with one fenced block of {language}: the whole program."

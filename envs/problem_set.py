@@ -16,9 +16,10 @@ from typing import cast
 
 from munro.envs.base import Environment
 from munro.envs.config import EnvConfig
-from munro.envs.loader import BadEnvironment, blame, load_config
+from munro.envs.loader import BadEnvironment, load_config
 from munro.envs.shuffle import shuffled
 from munro.envs.types import Task
+from munro.rewards.plugins import blame
 
 MOST_MATERIALISED = 10_000
 """An iterator that is longer counts as endless and is read as it is needed, in its own order."""

@@ -22,9 +22,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from munro.envs.base import SingleTurn
-from munro.envs.loader import nearest
 from munro.envs.rows import Row, Rows, RowTasks, open_rows, place_of
 from munro.envs.types import Message, Task
+from munro.rewards.plugins import nearest
 from munro.rewards.types import Grade
 
 OWN_COLUMNS = ("prompt", "messages", "id", "gold")

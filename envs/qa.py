@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from munro.envs.base import SingleTurn
-from munro.envs.loader import nearest
 from munro.envs.rows import Row, Rows, RowTasks, open_rows, place_of
 from munro.envs.types import Task
 from munro.rewards import service
+from munro.rewards.plugins import nearest
 from munro.rewards.types import Grade
 
 PROMPT = "{question}\n\nPut the final answer in <answer></answer> tags."

@@ -22,9 +22,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from munro.envs.base import SingleTurn
-from munro.envs.loader import nearest
 from munro.envs.types import Task
 from munro.rewards.errors import GraderError
+from munro.rewards.plugins import nearest
 from munro.rewards.types import Grade
 from munro.rewards.workers import Status, WorkerPool
 

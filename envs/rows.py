@@ -12,8 +12,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from munro.envs.loader import nearest
 from munro.envs.types import Task
+from munro.rewards.plugins import nearest
 
 Row = Mapping[str, Any]
 

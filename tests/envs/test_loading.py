@@ -11,7 +11,8 @@ import pytest
 from munro.envs import BadEnvironment, load
 from munro.envs.check import check
 from munro.envs.config import EnvConfig
-from munro.envs.loader import resolve, resolve_config
+from munro.envs.loader import resolve_config
+from munro.rewards.plugins import resolve
 
 TWELVE_LINES = '''
 from munro.envs import Grade, SingleTurn, Task
@@ -104,9 +105,12 @@ def test_arguments_that_name_files_become_absolute(tmp_path, monkeypatch):
         ("arithmatic", "There is no environment 'arithmatic'. Did you mean 'arithmetic'?"),
         ("nowhere.py:Mine", "There is no file"),
         ("no.such.module:Mine", "There is no module 'no.such.module'"),
-        ("munro.envs.arithmetic:Arithmetik", "no class 'Arithmetik'. Did you mean 'Arithmetic'?"),
-        ("munro.envs.types:Task", "Task is not an Environment"),
-        ("{mine}:Revers", "no class 'Revers'. Did you mean 'Reverse'?"),
+        (
+            "munro.envs.arithmetic:Arithmetik",
+            "there is no 'Arithmetik'. Did you mean 'Arithmetic'?",
+        ),
+        ("munro.envs.types:Task", "Task is no environment"),
+        ("{mine}:Revers", "there is no 'Revers'. Did you mean 'Reverse'?"),
     ],
 )
 def test_a_wrong_name_gets_the_nearest_right_one(mine, path, sentence):
