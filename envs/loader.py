@@ -127,6 +127,9 @@ class _Environments(Registry):
         }
         return {name: file for name, file in files.items() if _class_in(file, name)}
 
+    def _in(self, name: str) -> str:
+        return _class_in(self._ours()[name], name)[0].name
+
     def described(self) -> list[tuple[str, str]]:
         """As of any plug-in; the line is the class's own."""
         lines = dict(Registry.described(self))

@@ -14,6 +14,7 @@ import difflib
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -72,11 +73,10 @@ class Registry:
             return self._pick(import_module(place, f"{self.what} {path!r}"), attribute, path)
         plain = place.replace("-", "_")
         if plain in self._ours():
-            return self._pick(import_module(f"{self.home}.{plain}", path), "", path)
+            return self._pick(import_module(f"{self.home}.{plain}", path), self._in(plain), path)
         if (entry := installed(self.group).get(place)) is not None:
-            return self._pick(
-                import_module(entry.module, path), entry.attr, f"{path} ({entry.value})"
-            )
+            module = import_module(entry.module, path)
+            return self._pick(module, entry.attr, f"{path} ({entry.value})")
         hint = nearest(place, self.names())
         if Path(f"{place}.py").is_file():
             hint = f"For the file of that name write './{place}.py'."
@@ -93,6 +93,10 @@ class Registry:
             lines[name] = (ast.get_docstring(ast.parse(file.read_text())) or "").split("\n")[0]
         return sorted(lines.items())
 
+    def _in(self, name: str) -> str:
+        """The attribute of our module of that name; empty for the only one that fits."""
+        return ""
+
     def _ours(self) -> dict[str, Path]:
         spec = importlib.util.find_spec(self.home)
         folders = (spec.submodule_search_locations if spec else None) or ()
@@ -106,6 +110,7 @@ class Registry:
             for name, value in vars(module).items()
             if self.fits(value)
             and not name.startswith("_")
+            and not inspect.isabstract(value)
             and getattr(value, "__module__", module.__name__) == module.__name__
         }
         if attribute:

@@ -107,7 +107,7 @@ def test_arguments_that_name_files_become_absolute(tmp_path, monkeypatch):
         ("no.such.module:Mine", "There is no module 'no.such.module'"),
         (
             "munro.envs.arithmetic:Arithmetik",
-            "there is no 'Arithmetik'. Did you mean 'Arithmetic'?",
+            "no 'Arithmetik'. Did you mean 'Arithmetic'?",
         ),
         ("munro.envs.types:Task", "Task is no environment"),
         ("{mine}:Revers", "there is no 'Revers'. Did you mean 'Reverse'?"),
