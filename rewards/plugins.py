@@ -93,7 +93,7 @@ class Registry:
             lines[name] = (ast.get_docstring(ast.parse(file.read_text())) or "").split("\n")[0]
         return sorted(lines.items())
 
-    def _in(self, name: str) -> str:
+    def _in(self, name: str) -> str:  # noqa: ARG002 - the environments say more
         """The attribute of our module of that name; empty for the only one that fits."""
         return ""
 
