@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from munro import rewards
+from munro.rewards import sandbox
 from munro.rewards.code import LANGUAGES, Call, Case, Check, CodeGrader
 from munro.rewards.config import RewardsConfig, SandboxConfig
 from munro.rewards.errors import GraderError, SandboxError
@@ -97,7 +98,7 @@ def test_a_broken_sandbox_is_an_error_for_all_who_wait_and_is_not_remembered(
     monkeypatch: pytest.MonkeyPatch, test: Any
 ) -> None:
     box = Broken()
-    monkeypatch.setattr(rewards.code.sandbox, "open", lambda *args, **options: box)
+    monkeypatch.setattr(sandbox, "open", lambda *args, **options: box)
     with CodeGrader(CONFIG) as grader:
         for _ in range(2):
             with pytest.raises(SandboxError, match="lost its hold"):

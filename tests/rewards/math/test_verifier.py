@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from munro import rewards
 from munro.rewards.config import RewardsConfig
 from munro.rewards.errors import GraderError
-from munro.rewards.math import PREPARE, MathVerifier, extract
+from munro.rewards.math import MathVerifier, extract
 from munro.rewards.math.answers import clean, decide, quantity
+from munro.rewards.math.verifier import PREPARE
 from munro.rewards.workers import Status, WorkerPool
 from tests.rewards.hostile import injections
 

@@ -108,7 +108,7 @@ def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
 
 KILLED = """
 import os, signal, sys
-from munro.base_model.data import steps
+from munro.base_model.data.pipeline import steps
 from munro.base_model.data.pipeline.build import build
 from munro.base_model.data.config import DataConfig
 
