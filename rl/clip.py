@@ -5,7 +5,16 @@ MAI-Thinking-1 report, section 3.1.1 (Eqs. 7 to 9).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+IDLE_STEPS = 10
+"""Steps without a ratio at a bound after which the controller is called idle."""
+IDLE = (
+    f"the entropy controller is idle: in {IDLE_STEPS} steps no ratio reached the clip, so its k "
+    "does nothing. It works where the policy moves between two weight updates: raise "
+    "sync.every_steps, or lower clip.eps"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,3 +45,12 @@ class Clip:
         """Widen by `step` while entropy is under `target`, narrow while over, within [0, most]."""
         direction = (entropy < target) - (entropy > target)
         return replace(self, widening=min(max(self.widening + step * direction, 0.0), most))
+
+
+def is_idle(at_bounds: Sequence[float]) -> bool:
+    """Whether k has nothing to act on: no ratio reached the trust region's bounds of late.
+
+    Args:
+        at_bounds: "clip/low" plus "clip/high" of each step, newest last.
+    """
+    return len(at_bounds) >= IDLE_STEPS and not any(at_bounds[-IDLE_STEPS:])

@@ -79,7 +79,8 @@ class SyncConfig(Config):
     every_steps: int = Field(5, ge=1)
     """Optimizer steps between weight updates of the inference servers."""
     max_staleness: int = Field(8, ge=0)
-    """Groups older than this many weight updates are dropped; 0 is on-policy and deterministic."""
+    """Groups older than this many weight updates are dropped; 0 takes turns and is deterministic:
+    one wave of groups serves all steps up to the next weight update."""
     weights_folder: str = ""
     """Where servers find new weights. Empty is shared memory, on the learner's node alone; servers
     on other nodes need a folder of a file system that all nodes share."""
@@ -89,15 +90,6 @@ class SyncConfig(Config):
     """Stored tokens scored on both sides after every weight update."""
     proof_bound: float = Field(0.05, gt=0)
     """Largest mean |log-prob difference| between engine and learner after an update, in nats."""
-
-    @model_validator(mode="after")
-    def _on_policy_syncs_every_step(self) -> Self:
-        if self.max_staleness == 0 and self.every_steps != 1:
-            raise ValueError(
-                f"sync.max_staleness = 0 is on-policy, but sync.every_steps = {self.every_steps} "
-                "lets the servers fall behind. Set sync.every_steps = 1, or raise max_staleness."
-            )
-        return self
 
 
 class LengthConfig(Config):
@@ -184,3 +176,14 @@ class ClimbConfig(Config):
     collapse: CollapseConfig = CollapseConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     deadlines: DeadlinesConfig = DeadlinesConfig()
+
+    @model_validator(mode="after")
+    def _checkpoints_stand_between_waves(self) -> Self:
+        every, saved = self.sync.every_steps, self.checkpoint.every_steps
+        if self.sync.max_staleness == 0 and saved % every:
+            raise ValueError(
+                f"checkpoint.every_steps = {saved} is no multiple of sync.every_steps = {every}: "
+                "with sync.max_staleness = 0 a checkpoint inside a wave would lose the rest of it. "
+                f"Set checkpoint.every_steps = {every * max(1, round(saved / every))}."
+            )
+        return self

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from munro.rl.clip import IDLE, is_idle
+
 Columns = Mapping[str, Sequence[float | None]]
 Spec = dict[str, Any]
 
@@ -70,11 +72,13 @@ def _climb(targets: Mapping[str, float]) -> Spec:
 def _entropy(columns: Columns, targets: Mapping[str, float]) -> Spec:
     seen = [value for value in columns.get("policy/k", ()) if value is not None]
     top = max([*seen, targets.get("k", 0.0)]) or 1.0
+    pairs = zip(columns.get("clip/low", ()), columns.get("clip/high", ()), strict=False)
+    idle = is_idle([low + high for low, high in pairs if low is not None and high is not None])
     return _figure(
         "entropy",
         "Entropy against its target, and the clip that holds it there",
         "Under the target k grows and lets unlikely tokens rise faster; over it, k shrinks. "
-        "The report's Fig. 13.",
+        "The report's Fig. 13." + (f" Here {IDLE}." if idle else ""),
         _panel(
             "Entropy, nats per token",
             _series("entropy", "policy/entropy", "d"),
@@ -88,6 +92,13 @@ def _entropy(columns: Columns, targets: Mapping[str, float]) -> Spec:
             height=90,
             range=[0, top * 1.05],
             short="k",
+        ),
+        _panel(
+            "Share of tokens that the clip held",
+            _series("low", "clip/low", "a"),
+            _series("high", "clip/high", "b"),
+            height=90,
+            short="clipped",
         ),
         wide=True,
     )

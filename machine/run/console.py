@@ -18,6 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from munro.rl.clip import IDLE, IDLE_STEPS, is_idle
+
 BARS = "▁▂▃▄▅▆▇█"
 ABANDONED = "groups/abandoned/"
 SPARK_WIDTH = 32
@@ -68,6 +70,8 @@ class Console:
         self._pass_rates: deque[float] = deque(maxlen=SPARK_WIDTH)
         self._held_out: deque[float] = deque(maxlen=SPARK_WIDTH)
         self._paces: deque[float] = deque(maxlen=PACE_STEPS)
+        self._at_bounds: deque[float] = deque(maxlen=IDLE_STEPS)
+        self._told_idle = False
         self._abandoned: dict[str, int] = {}
         self._began = time.monotonic()
         self._pretrain_lines = 0
@@ -123,6 +127,8 @@ class Console:
                 kept.append(float(metrics[key]))
         if _is_number(metrics.get("time/step")):
             self._paces.append(float(metrics["time/step"]))
+        if _is_number(metrics.get("clip/high")):
+            self._at_bounds.append(metrics["clip/low"] + metrics["clip/high"])
         for key, value in metrics.items():
             if key.startswith(ABANDONED) and _is_number(value):
                 reason = key.removeprefix(ABANDONED)
@@ -130,6 +136,9 @@ class Console:
         self._bar.update(self._bar_id, completed=step, total=self.num_steps, left=self._left())
         if self._live is None:
             self._print(self._plain_line(metrics))
+        if is_idle([*self._at_bounds]) and not self._told_idle:
+            self._told_idle = True
+            self.note(f"{IDLE}.")
 
     def pretrain(self, step: int, total: int, loss: float) -> None:
         """Show the making of the base model; in plain mode some twenty lines of it."""
@@ -179,6 +188,8 @@ class Console:
             if not _is_number(metrics.get(key)):
                 continue
             value = format(metrics[key], form) + (aim if key == "policy/entropy" else "")
+            if key == "policy/k" and is_idle([*self._at_bounds]):
+                value = "idle"
             shown.append((label, f"{value}  {chart}" if with_charts and chart else value))
         return shown
 

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from munro.rewards.errors import EpisodeError
 from munro.rl.config import ClimbConfig
@@ -191,17 +192,31 @@ class Ledger:
 
 
 class OnPolicy:
-    """Waves of tasks, each sampled by the current policy. The same seed gives the same groups."""
+    """Waves of tasks, each sampled by the policy of its weight update. The same seed gives the same
+    groups.
+
+    A wave serves every optimizer step up to the next weight update, so with `sync.every_steps`
+    above 1 the later ones learn from groups of weights that are a few steps old.
+    """
 
     def __init__(self, config: ClimbConfig, ledger: Ledger, solvers: Solvers) -> None:
         self._config, self._ledger, self._solvers = config, ledger, solvers
+        self._batches: list[list[Group]] = []
 
     def take(self, num_groups: int, state: ClimbState) -> Sequence[Group]:
-        """Hand out waves until `num_groups` passed the gates; what a wave brings beyond is kept.
+        """The next batch of the wave; a new wave where the last one is used up.
 
         Raises:
             NoSignal: `batch.patience` tasks per wanted group were tried and none passed.
         """
+        if not self._batches:
+            every = self._config.sync.every_steps
+            steps = every - state.step % every
+            self._batches = split(self._wave(steps * num_groups, state), steps)
+        return self._batches.pop(0) if self._batches else []
+
+    def _wave(self, num_groups: int, state: ClimbState) -> list[Group]:
+        """Groups that passed the gates, `num_groups` or more: what came beyond is kept."""
         found: list[Group] = []
         tried, most = 0, num_groups * self._config.batch.patience
         while len(found) < num_groups and tried < most and not self._ledger.is_exhausted:
@@ -227,3 +242,10 @@ class OnPolicy:
 
     def close(self) -> None:
         """Nothing runs between waves."""
+
+
+def split(groups: list[Group], parts: int) -> list[list[Group]]:
+    """The groups in order, in at most `parts` batches of nearly equal size, none of them empty."""
+    parts = min(parts, len(groups))
+    bounds = [len(groups) * part // parts for part in range(parts + 1)] if parts else []
+    return [groups[start:stop] for start, stop in pairwise(bounds)]

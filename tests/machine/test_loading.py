@@ -42,7 +42,7 @@ def test_every_recipe_loads_and_opens_by_saying_what_to_expect(path):
         ("num_steps = 0\nenv = 'arithmetic'", "num_steps = 0: input should be greater"),
         (SMALL + "[rollout]\nnum_early = 64\ngroup_size = 16", "Lower num_early"),
         (SMALL + "[rollout]\npass_rate = [0.9, 0.1]", "0 <= low < high <= 1"),
-        (SMALL + "[sync]\nmax_staleness = 0", "Set sync.every_steps = 1"),
+        (SMALL + "[sync]\nmax_staleness = 0\nevery_steps = 8", "Set checkpoint.every_steps = 48"),
         (
             SMALL + "[sync]\nmax_staleness = 0\nevery_steps = 1\n[rollout]\nworkers = 2",
             "Set workers = 1",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from munro.rl.clip import Clip
+from munro.rl.clip import IDLE_STEPS, Clip, is_idle
 
 
 def test_the_production_bounds_are_those_of_the_report():
@@ -59,3 +59,9 @@ def test_adapting_changes_nothing_but_the_widening():
     clip = Clip(eps=0.4, outer=7.0)
     after = clip.adapted(0.0, 0.3, 0.25, 2.5)
     assert (after.eps, after.outer, clip.widening) == (0.4, 7.0, 0.0)
+
+
+def test_the_controller_is_idle_where_no_ratio_reached_a_bound_for_a_while():
+    assert not is_idle([0.0] * (IDLE_STEPS - 1))
+    assert is_idle([0.3] + [0.0] * IDLE_STEPS)
+    assert not is_idle([0.0] * IDLE_STEPS + [0.001])

@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from munro.machine.report.figures import specify
 from munro.machine.report.page import embedded
 from munro.machine.report.picture import smooth
 from munro.machine.report.report import save_picture, write_report
@@ -107,8 +108,16 @@ def test_the_first_figures_are_the_climb_and_entropy_over_k(page):
         ["policy/entropy"],
     ]
     drawn = [[series["key"] for series in panel["series"]] for panel in entropy["panels"]]
-    assert drawn == [["policy/entropy"], ["policy/k"]]
+    assert drawn == [["policy/entropy"], ["policy/k"], ["clip/low", "clip/high"]]
     assert entropy["panels"][0]["line"] == {"name": "target 0.3", "value": 0.3}
+
+
+def test_the_figure_says_where_the_controller_had_nothing_to_act_on():
+    columns = {"policy/entropy": [0.1] * 12, "policy/k": [2.5] * 12, "clip/low": [0.0] * 12}
+    (idle,) = specify(columns | {"clip/high": [0.0] * 12}, targets={})[1:2]
+    (works,) = specify(columns | {"clip/high": [0.01] * 12}, targets={})[1:2]
+    assert "no ratio reached the clip" in idle["note"]
+    assert "no ratio" not in works["note"]
 
 
 def test_every_figure_draws_only_what_was_measured(page):

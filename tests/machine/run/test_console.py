@@ -51,6 +51,22 @@ def test_without_a_terminal_every_step_is_one_plain_line():
     ]
 
 
+def test_a_controller_that_can_do_nothing_is_said_so_once_and_shows_no_k():
+    terminal, out = plain()
+    still = {"policy/k": 2.5, "clip/low": 0.0, "clip/high": 0.0}
+    with Console(SUMMARY, 20, terminal=terminal) as console:
+        for step in range(1, 13):
+            console.step(step, still)
+        console.step(13, still | {"clip/high": 0.01})
+    lines = out.getvalue().splitlines()[1:]
+    assert [line for line in lines if "idle: in 10 steps no ratio reached the clip" in line] == [
+        lines[10]
+    ]
+    assert lines[8].endswith("k 2.50")
+    assert lines[9].endswith("k idle")
+    assert lines[-1].endswith("k 2.50")
+
+
 def test_pretraining_writes_some_twenty_lines_however_long_it_is():
     terminal, out = plain()
     with Console(SUMMARY, 10, terminal=terminal) as console:

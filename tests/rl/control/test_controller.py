@@ -2,11 +2,12 @@
 
 import threading
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from munro.rl.config import BatchConfig, ClimbConfig, DeadlinesConfig, SyncConfig
-from munro.rl.control.controller import Ledger, NoSignal, OnPolicy, TooManyUnscored
+from munro.rl.control.controller import Ledger, NoSignal, OnPolicy, TooManyUnscored, split
 from munro.rl.control.journal import Journal, audit
 from munro.rl.control.streaming import OffPolicy
 from munro.rl.state import ClimbState, Cursor
@@ -21,7 +22,7 @@ def config(**changes):
         "num_steps": 9,
         "batch": BatchConfig(num_groups=2),
         "rollout": RolloutConfig(groups_in_flight=3),
-        "sync": SyncConfig(max_staleness=1),
+        "sync": SyncConfig(every_steps=1, max_staleness=1),
     }
     return ClimbConfig(**(boring | changes))
 
@@ -71,6 +72,46 @@ def test_waves_go_on_until_enough_groups_passed(ledger):
     groups = OnPolicy(config(), ledger(config()), solvers).take(2, state())
     assert [group.index for group in groups] == [1, 3]
     assert solvers.waves[0] == [0, 1]
+
+
+def test_a_wave_serves_every_step_up_to_the_next_weight_update(ledger):
+    settings = config(
+        sync=SyncConfig(every_steps=3, max_staleness=0), checkpoint={"every_steps": 3}
+    )
+    solvers = Solvers(lambda index: make_group(index=index))
+    source = OnPolicy(settings, ledger(settings), solvers)
+    taken, now = [], state()
+    for _ in range(4):
+        taken.append([group.index for group in source.take(2, now)])
+        now = replace(now, step=now.step + 1)
+    assert taken == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert [len(wave) for wave in solvers.waves] == [6, 6]
+
+
+def test_a_climb_that_was_stopped_inside_a_wave_samples_for_the_rest_of_it(ledger):
+    settings = config(
+        sync=SyncConfig(every_steps=3, max_staleness=0), checkpoint={"every_steps": 3}
+    )
+    solvers = Solvers(lambda index: make_group(index=index))
+    source = OnPolicy(settings, ledger(settings), solvers)
+    source.take(2, replace(state(), step=2))
+    assert [len(wave) for wave in solvers.waves] == [2]
+
+
+@pytest.mark.parametrize(
+    ("num_groups", "parts", "sizes"),
+    [(6, 3, [2, 2, 2]), (7, 3, [2, 2, 3]), (2, 3, [1, 1]), (0, 3, []), (5, 1, [5])],
+)
+def test_a_wave_is_parted_evenly_in_order_and_no_part_is_empty(num_groups, parts, sizes):
+    groups = [make_group(index=index) for index in range(num_groups)]
+    batches = split(groups, parts)
+    assert [len(batch) for batch in batches] == sizes
+    assert [group for batch in batches for group in batch] == groups
+
+
+def test_a_checkpoint_inside_a_wave_is_refused():
+    with pytest.raises(ValueError, match=r"Set checkpoint\.every_steps = 48"):
+        config(sync=SyncConfig(every_steps=8, max_staleness=0), checkpoint={"every_steps": 50})
 
 
 def test_later_waves_allow_for_what_the_gates_refuse(ledger):
