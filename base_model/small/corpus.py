@@ -3,7 +3,7 @@
 answered at once    What is 347 + 285?
                     632
 worked              What is 347 + 285?
-                    7+5=12, 4+8+1=13 3+2+1=06; 632
+                    7+5=12 4+8+1=13 3+2+1=06 632
 
 A model this small cannot answer a sum of three digits at once, but it can work one: every column
 is a fact about digits, written with two digits so that every sum is worked in the same places.
@@ -18,7 +18,6 @@ import pydoc_data.topics
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
-from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,6 @@ PROMPT = "What is {problem}?\n"
 SUM_IN_TEXT = re.compile(r"\d+(?:\s*\+\s*\d+)+")
 SHORTEST_PARAGRAPH = 40
 MOST_DRAWS = 1000
-MARKS = (" ", ", ", "; ", " | ")
-"""Any of them may stand after a column."""
 
 
 def paragraphs(is_held_out: HeldOut) -> list[str]:
@@ -66,13 +63,8 @@ def prompt(numbers: Sequence[int]) -> str:
     return PROMPT.format(problem=" + ".join(map(str, numbers)))
 
 
-def worked(numbers: Sequence[int], rng: random.Random | None = None) -> str:
+def worked(numbers: Sequence[int]) -> str:
     """Add column by column from the right, then write the total.
-
-    Args:
-        numbers: to be added.
-        rng: draws the mark after every column: all are equally right, which leaves a policy room
-            that it need not give up. Without, always a space.
 
     Example:
         worked([347, 285])  # "7+5=12 4+8+1=13 3+2+1=06 632"
@@ -83,8 +75,7 @@ def worked(numbers: Sequence[int], rng: random.Random | None = None) -> str:
         terms = digits if column == 0 else [*digits, carry]
         steps.append(f"{'+'.join(map(str, terms))}={sum(terms):02d}")
         carry = sum(terms) // 10
-    marks = [" " if rng is None else rng.choice(MARKS) for _ in steps]
-    return "".join(map(add, steps, marks)) + str(sum(numbers))
+    return " ".join([*steps, str(sum(numbers))])
 
 
 class Corpus:
@@ -114,7 +105,7 @@ class Corpus:
         numbers = problem(rng, config.digits, self._is_held_out)
         early = progress < config.early_part
         share = config.worked_share_early if early else config.worked_share
-        reply = worked(numbers, rng) if rng.random() < share else str(sum(numbers))
+        reply = worked(numbers) if rng.random() < share else str(sum(numbers))
         return prompt(numbers) + reply
 
 
