@@ -25,7 +25,8 @@ from munro.rl.batch import Batch, build_batch
 from munro.rl.clip import Clip
 from munro.rl.config import LearnerConfig
 from munro.rl.learner import Learner, LearnerDiverged
-from munro.rl.policy.model import Policy, UnsupportedModel, set_dropout
+from munro.rl.policy.loading import set_dropout
+from munro.rl.policy.model import Policy, UnsupportedModel
 from munro.rl.policy.packing import Layout
 from munro.rollout.engine import WeightSource
 from tests.builders import make_group
@@ -75,7 +76,7 @@ def naive_gradients(path: str, batch: Batch, temperature: float = 0.8):
 
 
 def our_gradients(learner: Learner, batch: Batch):
-    sums = learner._gradients(batch, CLIP)
+    sums = learner._passes.gradients(batch, CLIP)
     grads = {name: p.grad for name, p in learner._policy.model.named_parameters()}
     return sums["learner/loss"], grads
 
@@ -97,8 +98,8 @@ def assert_equal_gradients(got, expected) -> None:
 def test_loss_and_gradients_are_those_of_one_sequence_at_a_time(tmp_path, layout, tied, options):
     path = save_model(tmp_path / "model", make_model(tied=tied))
     learner = make_learner(path)
-    assert learner._layout is Layout.SHARED
-    learner._layout = layout
+    assert learner._passes.layout is Layout.SHARED
+    learner._passes = replace(learner._passes, layout=layout)
     batch = some_batch(num_attempts=6, num_prompt=20, **options)
     assert_equal_gradients(our_gradients(learner, batch), naive_gradients(path, batch))
 
@@ -146,7 +147,7 @@ def mistral() -> MistralForCausalLM:
 def test_sliding_windows_are_not_shared_said_so_and_right(tmp_path, make, caplog):
     path = save_model(tmp_path / "model", make())
     learner = make_learner(path)
-    assert learner._layout is Layout.PADDED
+    assert learner._passes.layout is Layout.PADDED
     assert "without full attention" in caplog.text
     batch = some_batch(num_attempts=4, num_prompt=9)
     # Gemma's own attention needs eager for soft-capped scores; the learner's runs on sdpa
@@ -165,7 +166,7 @@ def test_learned_positions_are_shared_too(tmp_path):
     )
     path = save_model(tmp_path / "model", model)
     learner = make_learner(path)
-    assert learner._layout is Layout.SHARED
+    assert learner._passes.layout is Layout.SHARED
     batch = some_batch(num_attempts=6, num_prompt=20)
     assert_equal_gradients(our_gradients(learner, batch), naive_gradients(path, batch))
 
