@@ -1,6 +1,6 @@
 """How a learner's weights leave it and come back: published to servers, saved, loaded.
 
-Every rank calls each of these: a sharded weight is gathered by all ranks together.
+Every rank calls each of these: a sharded weight is gathered from all ranks, by the first alone.
 """
 
 from __future__ import annotations
@@ -17,23 +17,28 @@ from transformers.core_model_loading import revert_weight_conversion
 from munro.base_model.checkpoint import Checkpoint
 from munro.base_model.training.sharding import (
     World,
+    at_first,
+    gathered,
     like,
     optimizer_state,
     restore_optimizer,
-    whole,
 )
 
 
 def published(model: Any, world: World) -> Iterator[tuple[str, Tensor]]:
-    """Names as in the published checkpoint, tied weights once, in the servers' precision."""
+    """Names as in the published checkpoint, tied weights once, in the servers' precision.
+
+    Other ranks than the first must exhaust it too, and get nothing.
+    """
     dtype = torch.bfloat16 if world.device.type == "cuda" else torch.float32
     saved = model.state_dict().keys()
     buffers = ((name, buffer) for name, buffer in model.named_buffers() if name in saved)
-    named = (
-        (name, whole(tensor.detach()).to(dtype))
+    sent = (
+        (name, at_first(tensor.detach().to(dtype)))
         for name, tensor in (*model.named_parameters(), *buffers)
     )
-    if getattr(model, "_weight_conversions", None):
+    named = ((name, full) for name, full in sent if full is not None)
+    if world.rank == 0 and getattr(model, "_weight_conversions", None):
         # transformers renames or fuses weights of some models while it loads them
         yield from revert_weight_conversion(model, dict(named)).items()
     else:
@@ -51,7 +56,7 @@ def save(
     provenance: Mapping[str, Any],
 ) -> None:
     """See `Learner.save`."""
-    state = {name: whole(value).cpu() for name, value in model.state_dict().items()}
+    state = gathered(model.state_dict(keep_vars=True))
     trainer_state = {"num_steps": num_steps, "optimizer": optimizer_state(model, optimizer)}
     if world.rank == 0:
         Checkpoint.write(
