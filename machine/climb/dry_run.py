@@ -20,7 +20,7 @@ def plan(config: RunConfig) -> str:
 
     Raises:
         BadEnvironment: an environment cannot be loaded or has no tasks.
-        CheckpointError: the model's folder is missing or incomplete.
+        CheckpointError: the model's folder is missing, or a file in it is not whole.
         TrackingUnavailable: a tracker's extra is not installed.
     """
     tracking.check(config.tracking)
@@ -51,7 +51,7 @@ def _run(config: RunConfig) -> str:
 
 def _model(config: RunConfig) -> str:
     if config.model.path:
-        return str(Checkpoint(Path(config.model.path).expanduser()).require().path)
+        return str(Checkpoint(Path(config.model.path).expanduser()).prove().path)
     folder = base_folder(config.base, is_held_out=is_held_out, cache_dir=None)
     if Checkpoint(folder / FINISHED).exists:
         return f"the embedded base, from {folder}"
