@@ -74,7 +74,7 @@ class Learner:
         self._world = world()
         _settle(config, self._world.device)
         policy = load_policy(self._path, config, device=self._world.device)
-        layout = layout_for(policy, share_prompts=config.share_prompts, device=self._world.device)
+        layout = layout_for(policy, share_prompts=config.share_prompts)
         self._policy = self._world.shard(policy)
         self._passes = Passes(
             policy=self._policy,

@@ -14,8 +14,8 @@ from transformers import (
     Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
-    GraniteConfig,
-    GraniteForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
 )
@@ -30,6 +30,7 @@ from munro.rl.policy.model import Policy, UnsupportedModel
 from munro.rl.policy.packing import Layout
 from munro.rollout.engine import WeightSource
 from tests.builders import make_group
+from tests.rl.architectures import saved
 from tests.rl.builders import VOCAB, make_model, random_group, save_model
 
 CLIP = Clip(eps=0.6)
@@ -171,11 +172,30 @@ def test_learned_positions_are_shared_too(tmp_path):
     assert_equal_gradients(our_gradients(learner, batch), naive_gradients(path, batch))
 
 
-def test_a_model_that_scales_its_logits_is_refused(tmp_path):
+class Squared(LlamaForCausalLM):
+    """Does something to its logits that no config tells."""
+
+    def forward(self, *args, **kwargs):
+        told = super().forward(*args, **kwargs)
+        told.logits = told.logits**2
+        return told
+
+
+def test_a_model_that_does_more_to_its_logits_is_refused():
     torch.manual_seed(1)
-    model = GraniteForCausalLM(GraniteConfig(**SMALL, logits_scaling=4.0))
     with pytest.raises(UnsupportedModel, match="more than a matrix product"):
-        Policy(model.eval(), tile=16)
+        Policy(Squared(LlamaConfig(**SMALL)).eval(), tile=16)
+
+
+@pytest.mark.parametrize("kind", ["Granite", "Cohere", "Phi", "GPT-J"])
+def test_a_constant_and_a_bias_of_the_logits_are_in_the_gradients(tmp_path, kind):
+    path = saved(kind, tmp_path / "model")
+    learner, batch = make_learner(path), some_batch()
+    loss, gradients = our_gradients(learner, batch)
+    expected, theirs = naive_gradients(path, batch)
+    assert (loss, gradients.keys()) == (pytest.approx(expected, rel=1e-5, abs=1e-6), theirs.keys())
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, theirs[name], rtol=1e-3, atol=1e-5, msg=name)
 
 
 def test_a_step_is_adamw_on_the_clipped_gradient(folder):
