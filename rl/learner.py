@@ -25,6 +25,7 @@ from munro.rl.clip import Clip
 from munro.rl.config import LearnerConfig
 from munro.rl.metrics import idle, report
 from munro.rl.passes import Passes
+from munro.rl.plugs import Loss
 from munro.rl.policy.loading import layout_for, load_policy
 from munro.rollout.engine import WeightSource
 
@@ -54,6 +55,7 @@ class Learner:
     Raises:
         CheckpointError: the folder lacks something.
         UnsupportedModel: the model's logits are made in a way the learner does not know.
+        BadPlugin: the config's loss cannot be used.
 
     Example:
         learner = Learner("runs/base", LearnerConfig(learning_rate=1e-4), seed=0, temperature=1.0)
@@ -82,6 +84,7 @@ class Learner:
             config=config,
             layout=layout,
             temperature=temperature,
+            loss=Loss.of(config.loss),
         )
         self._optimizer = torch.optim.AdamW(
             self._policy.parameters(),

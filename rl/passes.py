@@ -19,8 +19,9 @@ from munro.envs.types import KeptTokens
 from munro.rl.batch import Batch
 from munro.rl.clip import Clip
 from munro.rl.config import LearnerConfig
-from munro.rl.loss import policy_loss
+from munro.rl.loss import MEASURED, measured
 from munro.rl.metrics import merged
+from munro.rl.plugs import Loss
 from munro.rl.policy.model import Policy, UnsupportedModel
 from munro.rl.policy.packing import Layout, MicroBatch, lay_out
 from munro.rl.policy.sequences import Bundle, TrainingSequence
@@ -36,6 +37,7 @@ class Passes:
     layout: Layout
     temperature: float
     """The rollouts' sampling temperature; logits are divided by it."""
+    loss: Loss
 
     def gradients(self, batch: Batch, clip: Clip) -> dict[str, float]:
         """Add up the gradients of this rank's micro-batches; return its sums."""
@@ -47,7 +49,7 @@ class Passes:
         load = GlobalLoad()
         sums: dict[str, float] = {}
         for micro in micros:
-            loss, metrics = self._loss(micro, clip, batch.num_global_tokens, load)
+            loss, metrics = self._loss(micro, clip, batch, load)
             # FSDP averages gradients over the ranks, but each loss is a share of the global mean
             (loss * self.world.size).backward()  # type: ignore[no-untyped-call]
             metrics["learner/loss"] = loss.detach()
@@ -82,30 +84,36 @@ class Passes:
         return 5 * int(self.policy.config.get_text_config().hidden_size)
 
     def _loss(
-        self, micro: MicroBatch, clip: Clip, num_global_tokens: int, load: GlobalLoad
+        self, micro: MicroBatch, clip: Clip, batch: Batch, load: GlobalLoad
     ) -> tuple[Tensor, dict[str, Tensor]]:
         with self._autocast():
             logp_T, routing = self.policy(
                 micro, temperature=self.temperature, replay=self._replays(micro)
             )
         logp_T = logp_T.float()
-        behaviour_logp_T, advantage_T = (
+        behaviour_logp_T, advantage_T, sequence_T = (
             torch.from_numpy(array).to(logp_T.device)
-            for array in (micro.behaviour_logp, micro.advantages)
+            for array in (micro.behaviour_logp, micro.advantages, micro.sequences)
         )
-        loss, metrics = policy_loss(
-            logp_T,
-            behaviour_logp_T,
-            advantage_T,
-            torch.ones_like(logp_T, dtype=torch.bool),
+        sampled_T = torch.ones_like(logp_T, dtype=torch.bool)
+        given = (logp_T, behaviour_logp_T, advantage_T, sampled_T)
+        loss, metrics = self.loss(
+            *given,
             clip=clip,
-            num_global_tokens=num_global_tokens,
+            num_global_tokens=batch.num_global_tokens,
+            offered={
+                "sequence_T": sequence_T,
+                "num_global_sequences": batch.num_global_sequences,
+            },
         )
+        if not metrics.keys() >= MEASURED:
+            # what steers the clip and is drawn is known whatever the loss
+            metrics = measured(*given, clip=clip) | metrics
         if routing is None or not self.config.balance:
             return loss, metrics
         balance = balance_loss(load.add(routing.counts), routing.probability)
         # micro-batches share in the step's balance as they do in its tokens
-        share = len(logp_T) / num_global_tokens
+        share = len(logp_T) / batch.num_global_tokens
         metrics["learner/balance_loss"] = balance.detach() * len(logp_T)
         return loss + self.config.balance * share * balance, metrics
 

@@ -13,17 +13,20 @@ from munro.machine.climb.start import changes
 from munro.machine.config import RunConfig
 from munro.machine.run import tracking
 from munro.machine.run.folder import RunFolder
+from munro.rl.plugs import check_plugs
 
 
 def plan(config: RunConfig) -> str:
     """What `munro climb` would do, as lines for a person.
 
     Raises:
+        BadPlugin: a loss, an advantage or a curriculum cannot be used.
         BadEnvironment: an environment cannot be loaded or has no tasks.
         CheckpointError: the model's folder is missing, or a file in it is not whole.
         TrackingUnavailable: a tracker's extra is not installed.
     """
     tracking.check(config.tracking)
+    check_plugs(config)
     problems = ProblemSet(config.env, config.seed)
     task = problems.task(0)
     lines = [

@@ -30,8 +30,8 @@ from munro.rl.policy.model import Policy, UnsupportedModel
 from munro.rl.policy.packing import Layout
 from munro.rollout.engine import WeightSource
 from tests.builders import make_group
-from tests.rl.architectures import saved
 from tests.rl.builders import VOCAB, make_model, random_group, save_model
+from tests.rl.policy.architectures import saved
 
 CLIP = Clip(eps=0.6)
 CONFIG = LearnerConfig(learning_rate=1e-2, token_budget=128, logits_chunk=16, max_grad_norm=0.5)

@@ -19,8 +19,8 @@ from munro.rl.learner import Learner
 from munro.rollout.config import RolloutConfig
 from munro.rollout.inference import build_engine
 from tests.base_model.tiny_munro import tiny_model
-from tests.rl.architectures import saved
 from tests.rl.builders import VOCAB, make_model, save_model
+from tests.rl.policy.architectures import saved
 
 LOST = "model.layers.1.self_attn.q_proj.weight"
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 269060552\n"

@@ -24,7 +24,7 @@ from munro.rollout.config import RolloutConfig
 from munro.rollout.engine import Completion, Request
 from munro.rollout.transformers_engine import TransformersEngine
 from tests.builders import make_attempt, make_group, make_trajectory
-from tests.rl.architectures import CONFIGS, saved, tiny
+from tests.rl.policy.architectures import CONFIGS, saved, tiny
 
 PROMPTS = ([3, 1, 4, 1, 5], [9, 2, 6])
 TEXT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7]
