@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -185,3 +186,16 @@ def test_a_curriculum_that_leaves_the_stages_is_told(tmp_path):
     file.write_text("def beyond(stage, history, config):\n    return stage + 1\n")
     with pytest.raises(BadPlugin, match=r"returned 2: it must return an index into the 2"):
         plugs.next_stage(1, [], LengthConfig(stages=(1, 2), curriculum=str(file)))
+
+
+def test_the_three_functions_of_the_guide_work_as_printed(tmp_path, model):
+    guide = (Path(__file__).parents[2] / "docs" / "climbing.md").read_text()
+    (printed,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    file = tmp_path / "guide.py"
+    file.write_text(printed)
+    found = step(model, loss=f"{file}:my_loss")
+    assert 0 <= found["mine/cut"] <= 1
+    config = CONFIG.model_copy(update={"advantage": f"{file}:my_advantage"})
+    assert plugs.advantage_of(config)(make_group(1, 0)) == [0.5, -0.5]
+    length = LengthConfig(stages=(1, 2), curriculum=f"{file}:my_curriculum")
+    assert [plugs.next_stage(0, [0.0] * steps, length) for steps in (99, 100)] == [0, 1]
