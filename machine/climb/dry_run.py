@@ -82,6 +82,8 @@ def _distilling(config: RunConfig) -> str:
     how = config.distill
     when = [f"every {how.every} steps"] if how.every else []
     when += [f"on {cause.replace('_', ' ')}" for cause in how.on]
+    if when and how.onto:
+        Checkpoint(Path(how.onto).expanduser()).prove()
     onto = how.onto or "what the climb begins from"
     return f"distils   {', '.join(when)}, onto {onto}" if when else "distils   never"
 

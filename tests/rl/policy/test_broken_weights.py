@@ -172,3 +172,12 @@ def test_a_missing_expert_is_told(tmp_path):
     change(folder, lambda tensors: tensors.pop("model.layers.0.mlp.experts.3.down_proj.weight"))
     with pytest.raises(CheckpointError, match=r"experts\.down_proj is \(5, .* makes it \(6, "):
         Checkpoint(folder).prove()
+
+
+def test_a_dry_run_opens_the_base_that_is_distilled_onto(whole, tmp_path):
+    folder = copy_of(whole, tmp_path / "base")
+    without_one(folder)
+    asked = {"num_steps": 1, "env": "arithmetic", "model": {"path": str(whole)}}
+    onto = {"every": 1, "onto": str(folder)}
+    with pytest.raises(CheckpointError, match=rf"{LOST} missing"):
+        plan(RunConfig.model_validate(asked | {"distill": onto}))
