@@ -100,7 +100,7 @@ def load(path: str, *, attention: Callable[[type], str] | None = None, **kwargs:
     with _in_a_sentence():
         if attention is not None:
             kwargs["attn_implementation"] = attention(_kind_of(path) or object)
-        with no_progress_bars():
+        with no_progress_bars(), _no_warnings():
             model, found = AutoModelForCausalLM.from_pretrained(
                 path, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
             )
@@ -139,6 +139,19 @@ def _in_a_sentence() -> Iterator[None]:
     except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BadWeights(f"transformers cannot load it: {first}") from error
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Without transformers' table of what is missing: it is refused here, in one line."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _require_finite(weights: Iterable[tuple[str, Tensor]]) -> None:

@@ -74,7 +74,9 @@ def _learning(config: RunConfig) -> str:
     how = "on-policy, repeatable" if config.sync.max_staleness == 0 else "off-policy"
     return (
         f"learning  {config.num_steps} steps of {config.batch.num_groups} groups, {how}; weights "
-        f"to the servers every {config.sync.every_steps}"
+        f"to the servers every {config.sync.every_steps}\n"
+        f"          loss {config.learner.loss}, advantage {config.learner.advantage}, length "
+        f"caps by {config.length.curriculum}"
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from torch import nn
 
 from munro.base_model.checkpoint import Checkpoint
 from munro.base_model.model.dropout import NoSubLayers, set_sublayer_dropout
+from munro.base_model.weights import load
 from munro.rl.config import LearnerConfig
 from munro.rl.policy.model import Policy, UnsupportedModel
 from munro.rl.policy.packing import Layout
@@ -39,10 +42,13 @@ def load_model(path: str, *, device: torch.device) -> Any:
 
     Raises:
         CheckpointError: `path` is a folder that lacks something.
+        BadWeights: it is a name, and what stands there is not whole.
     """
-    model = Checkpoint(path).model(
-        dtype=torch.float32, attention=lambda kind: attention_of(kind, device)
-    )
+    if Path(path).exists() or Path(path).is_absolute():
+        make = Checkpoint(path).model
+    else:  # a name that transformers knows
+        make = partial(load, path)
+    model = make(dtype=torch.float32, attention=lambda kind: attention_of(kind, device))
     return model.to(device)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -181,3 +183,18 @@ def test_a_dry_run_opens_the_base_that_is_distilled_onto(whole, tmp_path):
     onto = {"every": 1, "onto": str(folder)}
     with pytest.raises(CheckpointError, match=rf"{LOST} missing"):
         plan(RunConfig.model_validate(asked | {"distill": onto}))
+
+
+def test_the_command_line_says_it_in_one_line(whole, tmp_path):
+    folder = copy_of(whole, tmp_path / "model")
+    without_one(folder)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(f'num_steps = 1\nenv = "arithmetic"\nmodel.path = "{folder}"\n')
+    done = subprocess.run(
+        [sys.executable, "-c", "from munro.machine.cli.main import main; main()",
+         "climb", str(recipe), "--dry-run"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    (line,) = done.stderr.strip().splitlines()
+    assert f"{LOST} missing" in line
