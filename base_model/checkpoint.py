@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from safetensors import SafetensorError
 
-from munro.base_model.weights import BadWeights, load, no_progress_bars, prove
+from munro.base_model.weights import BadWeights, load, look, no_progress_bars, prove
 
 if TYPE_CHECKING:  # who only asks whether a checkpoint is there does not wait for torch
     from torch import Tensor
@@ -150,6 +150,18 @@ class Checkpoint:
         """
         if missing := self.missing():
             raise CheckpointError(self.path, f"{', '.join(missing)} missing")
+        return self
+
+    def look(self) -> Self:
+        """This checkpoint, its configs and headers opened: what can be seen in a blink.
+
+        Raises:
+            CheckpointError: a file is missing, broken, cut short, a pointer, or quantised.
+        """
+        try:
+            look(self.require().path)
+        except BadWeights as error:
+            raise CheckpointError(self.path, error) from error
         return self
 
     def prove(self) -> Self:

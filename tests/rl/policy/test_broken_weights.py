@@ -7,12 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from munro.base_model.checkpoint import Checkpoint, CheckpointError
+from munro.machine.climb.base import model_folder
 from munro.machine.climb.dry_run import plan
 from munro.machine.config import RunConfig
 from munro.rewards.errors import PolicyError
@@ -183,6 +185,15 @@ def test_a_dry_run_opens_the_base_that_is_distilled_onto(whole, tmp_path):
     onto = {"every": 1, "onto": str(folder)}
     with pytest.raises(CheckpointError, match=rf"{LOST} missing"):
         plan(RunConfig.model_validate(asked | {"distill": onto}))
+
+
+def test_a_climb_looks_at_the_files_before_it_starts_anything(whole, tmp_path):
+    folder = copy_of(whole, tmp_path / "model")
+    as_pointer(folder)
+    asked = {"num_steps": 1, "env": "arithmetic", "model": {"path": str(folder)}}
+    nothing: Any = None
+    with pytest.raises(CheckpointError, match="Git LFS pointer"):
+        model_folder(RunConfig.model_validate(asked), nothing)
 
 
 def test_the_command_line_says_it_in_one_line(whole, tmp_path):
