@@ -50,7 +50,8 @@ def set_sublayer_dropout(model: nn.Module, rate: float) -> int:
     Raises:
         NoSubLayers: the rate is above 0, and this model's sub-layers are not known.
     """
-    quiet: dict[int, Any] = {}
+    # each config beside its copy, so that no other takes its address
+    quiet: dict[int, tuple[Any, Any]] = {}
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -58,11 +59,9 @@ def set_sublayer_dropout(model: nn.Module, rate: float) -> int:
         config = getattr(module, "config", None)
         if module is not model and config is not None:
             if id(config) not in quiet:
-                quiet[id(config)] = copy(config)
-                _silence(quiet[id(config)])
-            # kept beside its original, so that no other gets its address
-            quiet.setdefault(-id(config), config)
-            module.config = quiet[id(config)]
+                quiet[id(config)] = config, copy(config)
+                _silence(quiet[id(config)][1])
+            module.config = quiet[id(config)][1]
     return sum(_into(layer, rate) for layer in _layers(model)) if rate else 0
 
 
