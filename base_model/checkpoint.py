@@ -15,14 +15,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from safetensors import SafetensorError
+
+from munro.base_model.weights import BadWeights, load, look, no_progress_bars, prove
 
 if TYPE_CHECKING:  # who only asks whether a checkpoint is there does not wait for torch
     from torch import Tensor
@@ -93,7 +94,7 @@ class Checkpoint:
         try:
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir(parents=True)
-            with _no_progress_bars():
+            with no_progress_bars():
                 model.save_pretrained(draft, state_dict=state_dict)
             tokenizer.save_pretrained(draft)
             if trainer_state is not None:
@@ -151,14 +152,44 @@ class Checkpoint:
             raise CheckpointError(self.path, f"{', '.join(missing)} missing")
         return self
 
-    def model(self, **kwargs: Any) -> Any:
-        """The model, by `AutoModelForCausalLM.from_pretrained(path, **kwargs)`."""
-        from transformers import AutoModelForCausalLM
+    def look(self) -> Self:
+        """This checkpoint, its configs and headers opened: what can be seen in a blink.
 
-        import munro.base_model.model.model  # noqa: F401 - makes our own architecture known
+        Raises:
+            CheckpointError: a file is missing, broken, cut short, a pointer, or quantised.
+        """
+        try:
+            look(self.require().path)
+        except BadWeights as error:
+            raise CheckpointError(self.path, error) from error
+        return self
 
-        with _no_progress_bars():
-            return AutoModelForCausalLM.from_pretrained(self.require().path, **kwargs)
+    def prove(self) -> Self:
+        """This checkpoint, its files opened and every weight read; see `munro.base_model.weights`.
+
+        Raises:
+            CheckpointError: something is missing, broken, or not finite; names it.
+        """
+        try:
+            prove(self.require().path)
+        except BadWeights as error:
+            raise CheckpointError(self.path, error) from error
+        return self
+
+    def model(self, *, attention: Callable[[type], str] | None = None, **kwargs: Any) -> Any:
+        """The model, by `AutoModelForCausalLM.from_pretrained(path, **kwargs)`.
+
+        Args:
+            attention: from the model's class to transformers' name of an attention.
+            kwargs: transformers' own.
+
+        Raises:
+            CheckpointError: as `prove`, or transformers does not know the model.
+        """
+        try:
+            return load(str(self.require().path), attention=attention, **kwargs)
+        except BadWeights as error:
+            raise CheckpointError(self.path, error) from error
 
     def tokenizer(self) -> Any:
         """The tokenizer, by `AutoTokenizer.from_pretrained(path)`."""
@@ -203,20 +234,6 @@ def digest_of(file: Path) -> str:
                 opened.seek((size - SAMPLE) * number // (SAMPLES - 1))
                 digest.update(opened.read(SAMPLE))
     return digest.hexdigest()
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """Keep transformers' own bars off the console, which shows one of ours."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _sibling(path: Path, role: str) -> Path:

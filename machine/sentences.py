@@ -20,6 +20,7 @@ SENTENCES = frozenset(
         "munro.machine.loading.BadConfig",
         "munro.machine.climb.publisher.SyncBroken",
         "munro.machine.run.tracking.TrackingUnavailable",
+        "munro.rewards.plugins.BadPlugin",
         "munro.rewards.preference.comparisons.BadComparisons",
         "munro.rewards.errors.EpisodeError",
         "munro.rewards.preference.format.NotAPreferenceModel",

@@ -8,6 +8,18 @@ from statistics import fmean, pstdev
 from munro.rollout.types import Group
 
 
+def finite_rewards(group: Group) -> list[float]:
+    """What each attempt was paid in all, in their order.
+
+    Raises:
+        ValueError: a reward is not finite.
+    """
+    rewards = [attempt.reward.total for attempt in group.attempts]
+    if not all(math.isfinite(reward) for reward in rewards):
+        raise ValueError(f"task {group.task.id!r}: rewards must be finite, got {rewards}")
+    return rewards
+
+
 def group_relative(group: Group, *, eps: float = 1e-6) -> list[float]:
     """A_i = (R_i - mean R) / (std R + eps), in the order of `group.attempts`.
 
@@ -18,9 +30,7 @@ def group_relative(group: Group, *, eps: float = 1e-6) -> list[float]:
     Raises:
         ValueError: a reward is not finite.
     """
-    rewards = [attempt.reward.total for attempt in group.attempts]
-    if not all(math.isfinite(reward) for reward in rewards):
-        raise ValueError(f"task {group.task.id!r}: rewards must be finite, got {rewards}")
+    rewards = finite_rewards(group)
     mean, std = fmean(rewards), pstdev(rewards)
     if std == 0:
         return [0.0] * len(rewards)

@@ -12,6 +12,7 @@ import numpy as np
 
 from munro.envs.types import Trajectory
 from munro.rl.advantage import group_relative
+from munro.rl.plugs import Advantage
 from munro.rl.policy.packing import Layout, MicroBatch, lay_out
 from munro.rl.policy.sequences import Bundle, TrainingSequence
 from munro.rollout.types import Group
@@ -22,7 +23,7 @@ class Batch:
     """One optimizer step's work, or one rank's share of it.
 
     Example:
-        batch = build_batch(groups, eps=1e-6)
+        batch = build_batch(groups)
         shares = batch.split(2)
     """
 
@@ -95,12 +96,12 @@ class StepReport:
     """The estimate that steers the clip, in nats per token; NaN when nothing was trained on."""
 
 
-def build_batch(groups: Sequence[Group], *, eps: float = 1e-6) -> Batch:
+def build_batch(groups: Sequence[Group], advantage: Advantage = group_relative) -> Batch:
     """Turn groups into one step's work.
 
     Args:
         groups: graded attempts, in any order.
-        eps: added to a group's standard deviation.
+        advantage: what each attempt of a group is worth; see `munro.rl.plugs.advantage_of`.
 
     Raises:
         ValueError: a trajectory is malformed: it begins with a sampled token, carries a log-prob
@@ -108,7 +109,7 @@ def build_batch(groups: Sequence[Group], *, eps: float = 1e-6) -> Batch:
     """
     bundles, num_silent = [], 0
     for group in groups:
-        advantages = group_relative(group, eps=eps)
+        advantages = advantage(group)
         if not any(advantages):
             num_silent += 1
             continue

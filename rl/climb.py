@@ -11,6 +11,7 @@ from munro.rl.batch import build_batch
 from munro.rl.clock import Clock
 from munro.rl.config import ClimbConfig
 from munro.rl.group_metrics import group_metrics
+from munro.rl.plugs import advantage_of
 from munro.rl.ports import GroupSource, Learner, Publisher, Run
 from munro.rl.state import ClimbState
 
@@ -24,6 +25,7 @@ def climb(
     run: Run,
 ) -> ClimbState:
     """Take optimizer steps until `config.num_steps`; safe to call again from a saved state."""
+    advantage = advantage_of(config.learner)
     proof = publisher.publish(state.policy_version)
     restart: dict[str, float] = {}
     if state.step == 0:
@@ -39,7 +41,7 @@ def climb(
         if not fresh or run.should_stop():
             break
         with clock("train"):
-            batch = build_batch(fresh, eps=config.learner.advantage_eps)
+            batch = build_batch(fresh, advantage)
             report = learner.step(batch, clip=state.clip)
         metrics = group_metrics(fresh, state) | dict(report.metrics) | dict(groups.metrics())
         run.record(state, fresh)

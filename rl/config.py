@@ -30,6 +30,12 @@ class ClipConfig(Config):
 class LearnerConfig(Config):
     """The optimizer and how a batch is cut up (report, section 3.1.5)."""
 
+    loss: str = "policy"
+    """A loss by name (policy, cispo, gspo, or an entry point of the group munro.losses) or by path
+    ("./mine.py:my_loss")."""
+    advantage: str = "group_relative"
+    """An advantage by name (group_relative, dr_grpo, rloo, or an entry point of the group
+    munro.advantages) or by path."""
     learning_rate: float = Field(1e-6, gt=0)
     """Constant: no warm-up, no decay."""
     betas: tuple[float, float] = (0.95, 0.95)
@@ -61,7 +67,7 @@ class LearnerConfig(Config):
     threads: int = Field(0, ge=0)
     """CPU threads of a rank; 0 takes all cores, divided among the ranks."""
     advantage_eps: float = Field(1e-6, ge=0)
-    """Added to the group's population standard deviation."""
+    """Added to the group's population standard deviation, where the advantage divides by it."""
 
 
 class BatchConfig(Config):
@@ -95,6 +101,9 @@ class SyncConfig(Config):
 class LengthConfig(Config):
     """The cap on response length (report, section 3.1.4: doubled stage by stage)."""
 
+    curriculum: str = "stages"
+    """When a stage ends, by name (stages: too many truncated; schedule: `patience` steps; or an
+    entry point of the group munro.curricula) or by path ("./mine.py:my_curriculum")."""
     budget: Literal["stage", "difficulty"] = "stage"
     """One cap for all, or within a stage a share of it by the task's last pass rate."""
     stages: tuple[int, ...] = (8192, 16384, 32768, 65536, 131072)

@@ -51,29 +51,55 @@ def policy_loss(
     logp_T, behaviour_logp_T, advantage_T = (
         torch.where(sampled_T, x_T, 0.0) for x_T in (logp_T, behaviour_logp_T, advantage_T)
     )
-    log_ratio_T = (logp_T - behaviour_logp_T).clamp(max=MAX_LOG_RATIO)
-    ratio_T = log_ratio_T.exp()
+    ratio_T = (logp_T - behaviour_logp_T).clamp(max=MAX_LOG_RATIO).exp()
 
     bounded_T = ratio_T.clamp(0.0, clip.outer)
     trusted_T = ratio_T.clamp(clip.low, clip.high)
     surrogate_T = torch.minimum(bounded_T * advantage_T, trusted_T * advantage_T)
     loss = -surrogate_T.sum() / num_global_tokens
 
-    with torch.no_grad():
-        metrics = {
-            "learner/tokens": sampled_T.sum(),
-            "policy/entropy": (-logp_T * ratio_T).sum(),
-            "policy/entropy_clipped": (-logp_T * bounded_T).sum(),
-            "policy/mismatch_kl": (ratio_T - 1 - log_ratio_T).sum(),
-            "policy/logp_diff": log_ratio_T.abs().sum(),
-            "ratio/max": torch.where(sampled_T, ratio_T, 0.0).amax()
-            if len(ratio_T)
-            else torch.zeros(()),
-        }
-        # the sign is enough to tell the branches apart, and no product of it can underflow
-        side_T = advantage_T.sign()
-        metrics |= _bites(ratio_T, bounded_T * side_T, trusted_T * side_T, clip)
-    return loss, metrics
+    return loss, measured(logp_T, behaviour_logp_T, advantage_T, sampled_T, clip=clip)
+
+
+MEASURED = frozenset(
+    {
+        *("learner/tokens", "policy/entropy", "policy/entropy_clipped", "policy/mismatch_kl"),
+        *("policy/logp_diff", "ratio/max", "clip/low", "clip/high", "clip/outer"),
+    }
+)
+"""What every step reports, whatever its loss."""
+
+
+@torch.no_grad()
+def measured(
+    logp_T: Tensor,
+    behaviour_logp_T: Tensor,
+    advantage_T: Tensor,
+    sampled_T: Tensor,
+    *,
+    clip: Clip,
+) -> dict[str, Tensor]:
+    """The metrics of `policy_loss`, for a step of any loss."""
+    logp_T, behaviour_logp_T, advantage_T = (
+        torch.where(sampled_T, x_T, 0.0) for x_T in (logp_T, behaviour_logp_T, advantage_T)
+    )
+    log_ratio_T = (logp_T - behaviour_logp_T).clamp(max=MAX_LOG_RATIO)
+    ratio_T = log_ratio_T.exp()
+    bounded_T = ratio_T.clamp(0.0, clip.outer)
+    # the sign is enough to tell the branches apart, and no product of it can underflow
+    side_T = advantage_T.sign()
+    trusted_T = ratio_T.clamp(clip.low, clip.high)
+    return {
+        "learner/tokens": sampled_T.sum(),
+        "policy/entropy": (-logp_T * ratio_T).sum(),
+        "policy/entropy_clipped": (-logp_T * bounded_T).sum(),
+        "policy/mismatch_kl": (ratio_T - 1 - log_ratio_T).sum(),
+        "policy/logp_diff": log_ratio_T.abs().sum(),
+        "ratio/max": torch.where(sampled_T, ratio_T, 0.0).amax()
+        if len(ratio_T)
+        else torch.zeros(()),
+        **_bites(ratio_T, bounded_T * side_T, trusted_T * side_T, clip),
+    }
 
 
 def _bites(

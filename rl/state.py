@@ -10,7 +10,7 @@ from typing import Any
 from munro.rl.clip import Clip
 from munro.rl.collapse import Watch
 from munro.rl.config import ClipConfig, LengthConfig
-from munro.rl.curriculum import next_stage
+from munro.rl.plugs import next_stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class ClimbState:
             truncated: share of the batch's responses that hit their cap, in [0, 1].
             cursor: where the problem set's stream is.
             clip: the controller's constants.
-            length: the curriculum's.
+            length: the curriculum and its constants.
             watch: after the step.
         """
         history = (*self.truncation, truncated)[-length.patience :]

@@ -7,6 +7,7 @@ sampling rule is `munro.rollout.nucleus`, the very code that runs inside vLLM on
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from munro.base_model.weights import BadWeights, load
 from munro.envs.types import KeptTokens
 from munro.kernels import vector_math
 from munro.rewards.errors import PolicyError
@@ -55,18 +57,17 @@ class TransformersEngine:
         Raises:
             PolicyError: the model cannot be loaded.
         """
-        from transformers import AutoModelForCausalLM
-
         register_architectures()
         vector_math.settle()
         on_gpu = torch.cuda.is_available()
         name = config.dtype if config.dtype != "auto" else ("bfloat16" if on_gpu else "float32")
         try:
-            self._model = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, name))
-        except (OSError, ValueError) as error:
-            raise PolicyError(f"transformers cannot load {model!r}: {error}") from error
+            self._model = load(model, dtype=getattr(torch, name))
+        except BadWeights as error:
+            raise PolicyError(f"model {model}: {error}") from error
         self._model.eval().to("cuda" if on_gpu else "cpu")
-        self._max_context = max_context or self._model.config.max_position_embeddings
+        self._max_context = max_context or self._own_limit(model)
+        self._takes = inspect.signature(type(self._model).forward).parameters.keys()
         self._max_batch = config.max_batch
         self._version = 0
         # one thread: its queue is what orders batches and updates
@@ -149,6 +150,14 @@ class TransformersEngine:
             self._thread.shutdown(wait=True, cancel_futures=True)
             del self._model
 
+    def _own_limit(self, model: str) -> int:
+        text = self._model.config.get_text_config()
+        if limit := getattr(text, "max_position_embeddings", None):
+            return int(limit)
+        raise PolicyError(
+            f"model {model} states no longest context of its own: set rollout.max_context"
+        )
+
     async def _run(self, work: Callable[[], T]) -> T:
         if self._is_closed:
             raise PolicyError("the inference engine has been closed")
@@ -188,16 +197,15 @@ class TransformersEngine:
             mask_BL[i, width - len(request.prompt_ids) :] = 1
         ids_BL, mask_BL = ids_BL.to(device), mask_BL.to(device)
         position_BL = (mask_BL.cumsum(-1) - 1).clamp(min=0)
-        cache: Any = DynamicCache(config=self._model.config)
+        # a model without keys and values to keep (a state-space one) reads everything again
+        caches = "past_key_values" in self._takes
+        how: dict[str, Any] = {"use_cache": caches, "logits_to_keep": 1}
+        if caches:
+            how["past_key_values"] = DynamicCache(config=self._model.config)
         while True:
-            told = self._model(
-                ids_BL,
-                attention_mask=mask_BL,
-                position_ids=position_BL,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
+            if "position_ids" in self._takes:
+                how["position_ids"] = position_BL
+            told = self._model(ids_BL, attention_mask=mask_BL, **how)
             drawn = rule.draw(told.logits[:, -1])
             routed = getattr(told, "routing", None)
             for i, row in enumerate(rows):
@@ -206,8 +214,9 @@ class TransformersEngine:
                 row.take(drawn, i)
             if all(row.is_done for row in rows):
                 return [row.completion(self._version) for row in rows]
-            ids_BL = drawn.token.to(device)[:, None]
-            mask_BL = torch.cat([mask_BL, torch.ones_like(ids_BL)], dim=-1)
+            new_B1 = drawn.token.to(device)[:, None]
+            ids_BL = new_B1 if caches else torch.cat([ids_BL, new_B1], dim=-1)
+            mask_BL = torch.cat([mask_BL, torch.ones_like(new_B1)], dim=-1)
             position_BL = position_BL[:, -1:] + 1
 
 

@@ -26,7 +26,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 ALSO = {
     "rollout/vllm/model.py": {"base_model", "kernels"},  # our architecture, as vLLM serves it
-    "rollout/transformers_engine.py": {"kernels"},  # to settle torch's functions
+    "rollout/transformers_engine.py": {"base_model", "kernels"},  # to load; to settle torch
+    "rollout/vllm/launch.py": {"base_model"},  # to look at the weights before vLLM does
     "rollout/vllm/worker.py": {"kernels"},
 }
 ONLY_IN = {"vllm": "rollout/vllm/", "triton": "/fused.py", "ray": "/cluster.py"}

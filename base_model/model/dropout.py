@@ -7,20 +7,22 @@ Models differ in what they offer, so it is put where it belongs whatever they ar
     Gemma 2 and 3, OLMo 2, GLM-4 ...  the norms that stand after attention and feed-forward
     Llama, Qwen, Mistral, GPT-2 ...   attention and feed-forward themselves
 
-All other dropout of the model (on attention weights, on embeddings) is set to 0.
+All other dropout of the model (on attention weights, on embeddings, of whole layers) is set to 0,
+and so is the noise of routers: whether a module is it, holds it as a number, or asks the config for
+it whenever it is called.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ATTRIBUTES = (
-    "attention_dropout", "hidden_dropout", "activation_dropout", "dropout", "dropout_prob"
-)  # fmt: skip
+NOISES = ("drop", "jitter")
+"""Part of the name of a number that makes training random, as in `layerdrop` or `resid_pdrop`."""
 NORMS_AFTER = (
     ("post_attention_layernorm", "post_feedforward_layernorm"),
     ("post_self_attn_layernorm", "post_mlp_layernorm"),
@@ -36,6 +38,8 @@ class NoSubLayers(ValueError):
 def set_sublayer_dropout(model: nn.Module, rate: float) -> int:
     """Drop entries of every sub-layer's output in training mode, and nothing else.
 
+    The model's own config, which is saved with it, keeps its numbers.
+
     Args:
         model: a transformers causal LM.
         rate: 0 takes all dropout away.
@@ -46,13 +50,26 @@ def set_sublayer_dropout(model: nn.Module, rate: float) -> int:
     Raises:
         NoSubLayers: the rate is above 0, and this model's sub-layers are not known.
     """
+    # each config beside its copy, so that no other takes its address
+    quiet: dict[int, tuple[Any, Any]] = {}
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        for name in ATTRIBUTES:
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, 0.0)
+        _silence(module)
+        config = getattr(module, "config", None)
+        if module is not model and config is not None:
+            if id(config) not in quiet:
+                quiet[id(config)] = config, copy(config)
+                _silence(quiet[id(config)][1])
+            module.config = quiet[id(config)][1]
     return sum(_into(layer, rate) for layer in _layers(model)) if rate else 0
+
+
+def _silence(thing: Any) -> None:
+    """Set to 0 every number of a module or config that makes training random."""
+    for name, value in [*vars(thing).items()]:
+        if isinstance(value, float) and any(noise in name for noise in NOISES):
+            setattr(thing, name, 0.0)
 
 
 def _layers(model: nn.Module) -> nn.ModuleList:

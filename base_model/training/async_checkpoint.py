@@ -16,28 +16,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.training.sharding import gathered
 
 
 def on_host(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies that training does not touch: gathered if sharded (every rank must ask), on the CPU.
-
-    One object under two names, as a tied weight is, stays one.
-    """
-    copies: dict[int, Tensor] = {}
-    for tensor in tensors.values():
-        if id(tensor) not in copies:
-            copies[id(tensor)] = _copy(tensor.detach())
-    return {name: copies[id(tensor)] for name, tensor in tensors.items()}
-
-
-def _copy(tensor: Tensor) -> Tensor:
-    if isinstance(tensor, DTensor):
-        # not copied again where it was gathered on the host
-        return tensor.full_tensor().cpu()
-    return tensor.to("cpu", copy=True)
+    """Copies that training does not touch, on the first rank's host; see `gathered`."""
+    return gathered(tensors, copy=True)
 
 
 class CheckpointWriter:

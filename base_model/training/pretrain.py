@@ -91,33 +91,38 @@ def pretrain(
         resume = unfinished if unfinished.exists else None
         trainer = Trainer(make_model, documents, config, ranks, resume=resume, start=start)
         log = RunLog(folder, trainer, config, measured, on_metrics, ranks)
-        log.began()
-        while trainer.step < config.num_steps:
-            progress = trainer.progress
-            taken = trainer.take_step()
-            writer.check()
-            log.stepped(documents, taken, progress)
-            last = trainer.step == config.num_steps
-            figures = log.evaluated() if last or _due(trainer.step, config.evaluate_every) else {}
-            if last or figures or _due(trainer.step, config.log_every):
-                log.write(taken, figures)
-            if not last and _due(trainer.step, config.checkpoint_every):
-                _save(writer, trainer, ranks)
-                log.saved()
-        writer.wait()
-        training = config.model_dump(mode="json")
-        _finish(
-            finished,
-            trainer,
-            tokenizer,
-            {**(provenance or {}), "training": training, "num_tokens": trainer.num_tokens},
-            ranks,
-            keep_state=keep_state,
-        )
+        _train(trainer, documents, config, log, writer, ranks)
+        given = {**(provenance or {}), "training": config.model_dump(mode="json")}
+        _finish(finished, trainer, tokenizer, given, ranks, keep_state=keep_state)
         log.saved()
     if ranks.rank == 0:
         shutil.rmtree(unfinished.path, ignore_errors=True)
     return finished
+
+
+def _train(
+    trainer: Trainer,
+    documents: Documents,
+    config: PretrainConfig,
+    log: RunLog,
+    writer: CheckpointWriter,
+    ranks: World,
+) -> None:
+    """Take steps to the last one: told, evaluated and saved when due; nothing is being written."""
+    log.began()
+    while trainer.step < config.num_steps:
+        progress = trainer.progress
+        taken = trainer.take_step()
+        writer.check()
+        log.stepped(documents, taken, progress)
+        last = trainer.step == config.num_steps
+        figures = log.evaluated() if last or _due(trainer.step, config.evaluate_every) else {}
+        if last or figures or _due(trainer.step, config.log_every):
+            log.write(taken, figures)
+        if not last and _due(trainer.step, config.checkpoint_every):
+            _save(writer, trainer, ranks)
+            log.saved()
+    writer.wait()
 
 
 def _due(step: int, every: int) -> bool:
@@ -150,6 +155,6 @@ def _finish(
             tokenizer=tokenizer,
             state_dict=weights,
             trainer_state=state,
-            provenance=provenance,
+            provenance=provenance | {"num_tokens": trainer.num_tokens},
         )
     ranks.largest(0)

@@ -1,7 +1,8 @@
 """One training process or many: what differs is here.
 
 With more than one rank the model is sharded by FSDP2 through accelerate; parameters, gradients
-and optimizer state are then DTensors, and whatever leaves the ranks is gathered first.
+and optimizer state are then DTensors. What leaves the ranks is gathered by the first of them alone,
+one tensor at a time: the others hold no more than they did.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -151,10 +152,51 @@ def like(full: Tensor, parameter: Tensor) -> Tensor:
     return full.to(parameter.device)
 
 
-def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """State of every parameter by its name, gathered: it loads on any number of ranks."""
+def at_first(tensor: Tensor) -> Tensor | None:
+    """The full tensor on the first rank, None on the others; every rank must ask.
+
+    A rank that is not the first sends its shard and receives nothing.
+    """
+    first = not distributed.is_initialized() or distributed.get_rank() == 0
+    if not isinstance(tensor, DTensor):
+        return tensor if first else None
+    mesh, (placement,) = tensor.device_mesh, tensor.placements
+    assert isinstance(placement, Shard)
+    assert placement.dim == 0
+    # like torch.chunk's: the last shards may be smaller, or empty
+    rows = -(-tensor.shape[0] // mesh.size())
+    own = tensor.to_local()
+    if len(own) < rows:
+        own = torch.cat([own, own.new_zeros(rows - len(own), *own.shape[1:])])
+    parts = [torch.empty_like(own) for _ in range(mesh.size())] if first else None
+    distributed.gather(own.contiguous(), parts, dst=0, group=mesh.get_group())
+    return None if parts is None else torch.cat(parts)[: tensor.shape[0]]
+
+
+def gathered(tensors: Mapping[str, Tensor], *, copy: bool = False) -> dict[str, Tensor]:
+    """Full tensors on the first rank's host, nothing on the others; every rank must ask.
+
+    Args:
+        tensors: in the same order on every rank. One object under two names, as a tied weight is,
+            stays one.
+        copy: what is on the host already is copied, so that training does not touch it.
+    """
+    found: dict[int, Tensor | None] = {}
+    for tensor in tensors.values():
+        if id(tensor) not in found:
+            full = at_first(tensor.detach())
+            again = copy and not isinstance(tensor, DTensor)
+            found[id(tensor)] = None if full is None else full.to("cpu", copy=again)
+    pairs = ((name, found[id(tensor)]) for name, tensor in tensors.items())
+    return {name: full for name, full in pairs if full is not None}
+
+
+def optimizer_state(
+    model: nn.Module, optimizer: torch.optim.Optimizer, *, copy: bool = False
+) -> dict[str, Any]:
+    """State of every parameter by its name, on the first rank: it loads on any number of ranks."""
     return {
-        name: {key: whole(value).cpu() for key, value in optimizer.state[parameter].items()}
+        name: gathered(optimizer.state[parameter], copy=copy)
         for name, parameter in model.named_parameters()
         if parameter in optimizer.state
     }

@@ -34,7 +34,12 @@ from munro.base_model.training.async_checkpoint import on_host
 from munro.base_model.training.loss import summed_loss
 from munro.base_model.training.optim import adamw, set_learning_rate
 from munro.base_model.training.schedule import schedule
-from munro.base_model.training.sharding import World, restore_optimizer, whole
+from munro.base_model.training.sharding import (
+    World,
+    optimizer_state,
+    restore_optimizer,
+    whole,
+)
 from munro.base_model.training.spikes import SpikeWatch
 
 
@@ -170,23 +175,21 @@ class Trainer:
         return taken
 
     def weights(self) -> dict[str, Tensor]:
-        """Gathered copies of all weights on the host; every rank must ask."""
+        """Copies of all weights, on the first rank's host alone; every rank must ask."""
         return on_host(self.model.state_dict(keep_vars=True))
 
     def state(self) -> dict[str, Any]:
-        """What beside the weights a run must remember, copied; every rank must ask."""
-        optimizer = self._optimizer.state
+        """What beside the weights a run must remember, copied; every rank must ask.
+
+        The moments are on the first rank alone.
+        """
         return {
             "step": self.step,
             "num_tokens": self.num_tokens,
             "cursor": (self.cursor.document, self.cursor.offset),
             "losses": list(self.watch.losses),
             "grad_norms": list(self.watch.grad_norms),
-            "optimizer": {
-                name: on_host(optimizer[parameter])
-                for name, parameter in self.model.named_parameters()
-                if parameter in optimizer
-            },
+            "optimizer": optimizer_state(self.model, self._optimizer, copy=True),
         }
 
     def _read(self) -> tuple[PackedRows, Cursor]:

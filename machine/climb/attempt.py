@@ -24,7 +24,7 @@ from munro.rl.state import ClimbState
 from munro.rollout.waits import Stalled, dump_stacks
 
 LEARNER_RESTARTS = 5
-"""Times that a climb goes back to its last checkpoint because a learner process died."""
+"""Times that a climb goes back to the same checkpoint because a learner process died."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,14 +50,25 @@ class Attempt:
                 return state
 
     def to_the_next_restart(self, start: Start) -> ClimbState:
-        """Climb; a learner that dies takes the climb back to its last checkpoint, a few times."""
-        for _ in range(LEARNER_RESTARTS):
+        """Climb; a learner that dies takes the climb back to its last checkpoint.
+
+        Raises:
+            LearnerLost: it died again and again without a new checkpoint in between.
+        """
+        deaths = 0
+        while True:
             try:
                 return self.once(start)
             except LearnerLost as lost:
+                went_back_to = start.state.step
                 start = resume(self.run, self.config)
+                deaths = 1 if start.state.step > went_back_to else deaths + 1
+                if deaths > LEARNER_RESTARTS:
+                    raise LearnerLost(
+                        f"{lost}; it died {deaths} times without getting from step "
+                        f"{start.state.step} to another checkpoint"
+                    ) from lost
                 self.console.note(f"{lost}; going back to step {start.state.step}")
-        return self.once(start)
 
     def once(self, start: Start) -> ClimbState:
         """Start all processes, climb, and end them whatever happened."""

@@ -19,7 +19,7 @@ def model_folder(config: RunConfig, console: Console) -> Path:
         CheckpointError: the folder is missing or incomplete.
     """
     if config.model.path:
-        return Checkpoint(Path(config.model.path).expanduser()).require().path
+        return Checkpoint(Path(config.model.path).expanduser()).look().path
     console.phase("base model")
     total = config.base.training.num_steps
 

@@ -31,6 +31,7 @@ from munro.rewards.serving.architectures import register_architectures
 from munro.rl.batch import Batch, StepReport
 from munro.rl.clip import Clip
 from munro.rl.cluster import LearnerPool
+from munro.rl.plugs import resolved
 from munro.rollout import waits
 from munro.rollout.cluster import Servers, Solvers
 from munro.rollout.engine import WeightSource
@@ -256,7 +257,7 @@ def _trainer(
 ) -> Trainer:
     pool = LearnerPool(
         model,
-        config.learner,
+        resolved(config.learner),
         deadlines=config.deadlines,
         seed=config.seed,
         temperature=config.rollout.temperature,

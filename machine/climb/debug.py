@@ -18,12 +18,12 @@ from munro.machine.run.files import RunError
 from munro.machine.run.folder import RunFolder, Status
 from munro.machine.run.metrics import is_timing
 from munro.machine.run.restarts import read_restarts
-from munro.rl.advantage import group_relative
 from munro.rl.batch import build_batch
 from munro.rl.control.controller import Ledger, OnPolicy
 from munro.rl.control.journal import Journal
 from munro.rl.group_metrics import group_metrics
 from munro.rl.learner import Learner
+from munro.rl.plugs import advantage_of
 from munro.rl.state import ClimbState
 from munro.rollout.store.store import RolloutStore
 
@@ -45,11 +45,12 @@ def run_rollout(config: RunConfig, steps: int) -> int:
         console.phase("starting servers and workers")
         with start_fleet(config, model, run.path, learner=False) as fleet:
             ledger = Ledger(config, state.cursor, journal, fleet.solvers.task_id, step=0)
+            advantage = advantage_of(config.learner)
             source = OnPolicy(config, ledger, fleet.solvers)
             for step in range(1, steps + 1):
                 console.phase("sampling")
                 groups = source.take(config.batch.num_groups, state)
-                store.write(step, groups, [group_relative(group) for group in groups])
+                store.write(step, groups, [advantage(group) for group in groups])
                 metrics = group_metrics(groups, state) | source.metrics()
                 run.metrics.append(step, metrics)
                 console.step(step, metrics)
@@ -87,10 +88,11 @@ def _again(run: RunFolder, config: RunConfig, step: int) -> Mapping[str, float]:
         temperature=config.rollout.temperature,
     )
     state, store = start.state, RolloutStore(run.rollouts)
+    advantage = advantage_of(config.learner)
     metrics: Mapping[str, float] = {}
     while state.step < step:
         groups = store.read(state.step + 1)
-        batch = build_batch(groups, eps=config.learner.advantage_eps)
+        batch = build_batch(groups, advantage)
         report = learner.step(batch, clip=state.clip)
         metrics = group_metrics(groups, state) | dict(report.metrics)
         state = state.after(

@@ -13,17 +13,20 @@ from munro.machine.climb.start import changes
 from munro.machine.config import RunConfig
 from munro.machine.run import tracking
 from munro.machine.run.folder import RunFolder
+from munro.rl.plugs import check_plugs
 
 
 def plan(config: RunConfig) -> str:
     """What `munro climb` would do, as lines for a person.
 
     Raises:
+        BadPlugin: a loss, an advantage or a curriculum cannot be used.
         BadEnvironment: an environment cannot be loaded or has no tasks.
-        CheckpointError: the model's folder is missing or incomplete.
+        CheckpointError: the model's folder is missing, or a file in it is not whole.
         TrackingUnavailable: a tracker's extra is not installed.
     """
     tracking.check(config.tracking)
+    check_plugs(config)
     problems = ProblemSet(config.env, config.seed)
     task = problems.task(0)
     lines = [
@@ -51,7 +54,7 @@ def _run(config: RunConfig) -> str:
 
 def _model(config: RunConfig) -> str:
     if config.model.path:
-        return str(Checkpoint(Path(config.model.path).expanduser()).require().path)
+        return str(Checkpoint(Path(config.model.path).expanduser()).prove().path)
     folder = base_folder(config.base, is_held_out=is_held_out, cache_dir=None)
     if Checkpoint(folder / FINISHED).exists:
         return f"the embedded base, from {folder}"
@@ -71,7 +74,9 @@ def _learning(config: RunConfig) -> str:
     how = "on-policy, repeatable" if config.sync.max_staleness == 0 else "off-policy"
     return (
         f"learning  {config.num_steps} steps of {config.batch.num_groups} groups, {how}; weights "
-        f"to the servers every {config.sync.every_steps}"
+        f"to the servers every {config.sync.every_steps}\n"
+        f"          loss {config.learner.loss}, advantage {config.learner.advantage}, length "
+        f"caps by {config.length.curriculum}"
     )
 
 
@@ -79,6 +84,8 @@ def _distilling(config: RunConfig) -> str:
     how = config.distill
     when = [f"every {how.every} steps"] if how.every else []
     when += [f"on {cause.replace('_', ' ')}" for cause in how.on]
+    if when and how.onto:
+        Checkpoint(Path(how.onto).expanduser()).prove()
     onto = how.onto or "what the climb begins from"
     return f"distils   {', '.join(when)}, onto {onto}" if when else "distils   never"
 

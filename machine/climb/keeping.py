@@ -16,7 +16,7 @@ from munro.machine.config import RunConfig
 from munro.machine.run import tracking
 from munro.machine.run.console import Console
 from munro.machine.run.folder import RunFolder
-from munro.rl.advantage import group_relative
+from munro.rl.plugs import advantage_of
 from munro.rl.state import ClimbState
 from munro.rollout.store.store import RolloutStore
 from munro.rollout.types import Group
@@ -55,6 +55,7 @@ class Keeper:
         self._trackers = tracking.open_trackers(
             config.tracking, run.path, config=raw(config), first_step=state.step + 1
         )
+        self._advantage = advantage_of(config.learner)
         self._saved: int | None = None
         self._stage: int | None = None
 
@@ -64,9 +65,7 @@ class Keeper:
 
     def record(self, state: ClimbState, groups: Sequence[Group]) -> None:
         """Store a step's groups and take the next proof's tokens from them."""
-        eps = self._config.learner.advantage_eps
-        advantages = [group_relative(group, eps=eps) for group in groups]
-        self._store.write(state.step + 1, groups, advantages)
+        self._store.write(state.step + 1, groups, [self._advantage(group) for group in groups])
         self._publisher.remember(groups)
 
     def evaluate(self, state: ClimbState) -> Mapping[str, float]:

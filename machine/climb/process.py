@@ -48,9 +48,11 @@ def _to_the_end(run: RunFolder, config: RunConfig, console: Console, *, force: b
     from munro.machine.climb.base import model_folder
     from munro.machine.climb.restarting import Restarts
     from munro.machine.report.report import write_report
+    from munro.rl.plugs import check_plugs
 
     with Interrupt(console.note) as interrupt:
-        # what is wrong with an environment is told before anything is trained or started
+        # what is wrong with what is plugged in is told before anything is trained or started
+        check_plugs(config)
         ProblemSet(config.env, config.seed).task(0)
         model = model_folder(config, console)
         start = begin(run, config, {"model": str(model)}, force=force)

@@ -114,10 +114,12 @@ def parse_weights(text: str, names: Sequence[str]) -> dict[str, float]:
 def _make(
     sources: Sequence[Source], onto: str, out: str, config: DistillConfig, *, dry_run: bool
 ) -> int:
+    from munro.base_model.checkpoint import Checkpoint
     from munro.distill.distil import distil, look
 
     base = Path(onto).expanduser()
     if dry_run:
+        Checkpoint(base).prove()
         _show_account(look(sources, base, config))
         return 0
     target = Path(out).expanduser().absolute()

@@ -208,12 +208,18 @@ def load_model(folder: Path, device: str) -> Any:
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+        model, found = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, output_loading_info=True
+        )
     except (OSError, ValueError, KeyError) as error:
         raise NotAPreferenceModel(f"{folder}: no model can be loaded ({error})") from error
     finally:
         if bars:
             logging.enable_progress_bar()
+    if missing := sorted(found["missing_keys"]):
+        raise NotAPreferenceModel(
+            f"{folder} lacks {', '.join(missing[:3])}, which transformers would draw at random"
+        )
     return model.to(where).eval()
 
 

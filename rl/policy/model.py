@@ -5,21 +5,16 @@ Shape letters: R = rows, L = columns of a micro-batch, T = sampled tokens, D = m
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import logging
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoModelForCausalLM
 
-from munro.base_model.checkpoint import Checkpoint
-from munro.base_model.model.dropout import NoSubLayers, set_sublayer_dropout
 from munro.rl.policy.logprob import Scale, sampled_logp
-from munro.rl.policy.packing import Layout, MicroBatch
+from munro.rl.policy.packing import MicroBatch
 
 log = logging.getLogger(__name__)
 
@@ -29,21 +24,31 @@ class UnsupportedModel(ValueError):
 
 
 class LogProbHead(nn.Module):
-    """The output matrix; given targets it answers with their log-probabilities."""
+    """The output matrix, and its bias if it has one; given targets it answers with their log-probs.
 
-    def __init__(self, weight: nn.Parameter) -> None:
+    Example:
+        LogProbHead(model.get_output_embeddings())
+    """
+
+    def __init__(self, head: Any) -> None:
         super().__init__()
-        self.weight = weight
+        self.weight = head.weight
+        self.bias = getattr(head, "bias", None)
 
     def forward(
         self, hidden: Tensor, targets: tuple[Tensor, Tensor, Tensor, Scale, int] | None = None
     ) -> Tensor:
         """Logits; with targets (token_T, kept_ids_M, kept_starts, scale, tile) logp_T."""
         if targets is None:
-            return F.linear(hidden, self.weight)
+            return F.linear(hidden, self.weight, self.bias)
         token_T, kept_ids_M, kept_starts, scale, tile = targets
+        weight = self.weight
+        if self.bias is not None:
+            # a bias is the weight of an input that is always 1
+            hidden = torch.cat([hidden, torch.ones_like(hidden[:, :1])], dim=-1)
+            weight = torch.cat([weight, self.bias[:, None]], dim=-1)
         return sampled_logp(
-            hidden, self.weight, token_T, kept_ids_M, kept_starts, scale=scale, tile=tile
+            hidden, weight, token_T, kept_ids_M, kept_starts, scale=scale, tile=tile
         )
 
 
@@ -51,8 +56,9 @@ class Policy(nn.Module):
     """The model being trained, from a micro-batch to log-probabilities.
 
     Args:
-        model: any transformers causal LM whose logits are its output matrix (no bias) applied to
-            its last hidden state, soft-capped at most. Its head is replaced, its weights are not.
+        model: any transformers causal LM whose logits are its output matrix (and a bias) applied
+            to its last hidden state, then times a constant or soft-capped at most. Its head is
+            replaced, its weights are not.
         tile: positions whose logits exist at once.
 
     Raises:
@@ -62,16 +68,18 @@ class Policy(nn.Module):
     def __init__(self, model: Any, *, tile: int) -> None:
         super().__init__()
         head = model.get_output_embeddings()
-        if head is None or getattr(head, "bias", None) is not None:
+        if head is None:
             raise UnsupportedModel(
-                f"{type(model).__name__} has no output matrix of its own, or one with a bias: the "
-                "learner computes log-probabilities from hidden states and such a matrix alone."
+                f"{type(model).__name__} has no output matrix of its own: the learner computes "
+                "log-probabilities from hidden states and such a matrix alone."
             )
-        model.set_output_embeddings(LogProbHead(head.weight))
+        model.set_output_embeddings(LogProbHead(head))
         self.model = model
         self.tile = tile
         text = model.config.get_text_config()
         self.softcap = float(getattr(text, "final_logit_softcapping", None) or 0.0)
+        self.multiplier = logit_multiplier(text)
+        self._takes = inspect.signature(self.base.forward).parameters.keys()
         # what accelerate asks of the module it shards
         self.config, self._no_split_modules = model.config, model._no_split_modules
         self.base_model_prefix = "base"
@@ -93,7 +101,7 @@ class Policy(nn.Module):
     @property
     def repeats_routing(self) -> bool:
         """Whether the model takes a recorded choice of experts."""
-        return "routed_experts" in inspect.signature(self.base.forward).parameters
+        return "routed_experts" in self._takes
 
     def forward(
         self, micro: MicroBatch, *, temperature: float, replay: bool = False
@@ -117,7 +125,7 @@ class Policy(nn.Module):
                 torch.from_numpy(array).to(device)
                 for array in (micro.tokens, micro.kept_ids, micro.kept_starts)
             ),
-            Scale(temperature=temperature, softcap=self.softcap),
+            Scale(temperature=temperature / self.multiplier, softcap=self.softcap),
             self.tile,
         )
         logp_T: Tensor = self.get_output_embeddings()(hidden_TD, targets)
@@ -127,19 +135,20 @@ class Policy(nn.Module):
         self, micro: MicroBatch, device: torch.device, *, replay: bool
     ) -> tuple[Tensor, Any]:
         mask = None
-        of_experts: dict[str, Tensor] = {}
+        more: dict[str, Tensor] = {}
+        if "position_ids" in self._takes:
+            more["position_ids"] = torch.from_numpy(micro.positions).to(device)
         if self.repeats_routing:
-            of_experts["counted"] = torch.from_numpy(micro.present).to(device)
+            more["counted"] = torch.from_numpy(micro.present).to(device)
         if replay and micro.routed_experts is not None:
-            of_experts["routed_experts"] = torch.from_numpy(micro.routed_experts).to(device)
+            more["routed_experts"] = torch.from_numpy(micro.routed_experts).to(device)
         if micro.segments is not None:
             mask = tree_mask(torch.from_numpy(micro.segments).to(device), self.model.dtype)
         output = self.base(
             input_ids=torch.from_numpy(micro.token_ids).to(device),
-            position_ids=torch.from_numpy(micro.positions).to(device),
             attention_mask=mask,
             use_cache=False,
-            **of_experts,
+            **more,
         )
         return output.last_hidden_state, getattr(output, "routing", None)
 
@@ -151,11 +160,14 @@ class Policy(nn.Module):
         ids = torch.arange(4, device=device)[None] % self.get_input_embeddings().weight.shape[0]
         theirs = self.model(input_ids=ids, use_cache=False).logits.float()
         hidden = self.base(input_ids=ids, use_cache=False).last_hidden_state
-        ours = Scale(softcap=self.softcap).apply(self.get_output_embeddings()(hidden).float())
-        if not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3):
+        scale = Scale(temperature=1 / self.multiplier, softcap=self.softcap)
+        ours = scale.apply(self.get_output_embeddings()(hidden).float())
+        if (self.softcap and self.multiplier != 1) or not torch.allclose(
+            ours, theirs, rtol=1e-3, atol=1e-3
+        ):
             raise UnsupportedModel(
-                f"{type(self.model).__name__} does more than a matrix product and a soft cap "
-                "after its last hidden state, which the learner does not know."
+                f"{type(self.model).__name__} does more than a matrix product and a constant or a "
+                "soft cap after its last hidden state, which the learner does not know."
             )
 
     @torch.no_grad()
@@ -166,6 +178,9 @@ class Policy(nn.Module):
         `shares_prefixes`: its windows go by positions), then proven on a few tokens, for positions
         or state could be handled in ways that a config does not show. Says once why not.
         """
+        if "position_ids" not in self._takes:
+            log.warning("prompts are not shared: the model takes no positions")
+            return False
         text = self.model.config.get_text_config()
         kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
         window = int(getattr(text, "sliding_window", None) or 0)
@@ -198,6 +213,16 @@ class Policy(nn.Module):
         return True
 
 
+def logit_multiplier(text: Any) -> float:
+    """The constant that a model's logits are multiplied by; 1 where its config names none.
+
+    Args:
+        text: its text config. Cohere's and Falcon-H1's constants multiply, Granite's divides.
+    """
+    by = getattr(text, "logit_scale", None) or getattr(text, "lm_head_multiplier", None) or 1.0
+    return float(by) / float(getattr(text, "logits_scaling", None) or 1.0)
+
+
 def tree_mask(segments_RL: Tensor, dtype: torch.dtype) -> Tensor:
     """[R, 1, L, L] what is added to attention scores: 0 where a token may look, else the minimum.
 
@@ -210,48 +235,3 @@ def tree_mask(segments_RL: Tensor, dtype: torch.dtype) -> Tensor:
     allowed = (own | prefix) & causal.tril()
     mask = torch.zeros(allowed.shape, dtype=dtype, device=segments_RL.device)
     return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
-
-
-def load_model(path: str, *, device: torch.device) -> Any:
-    """The model in float32, with the attention this machine has.
-
-    flash-attn where it is installed and the model is on a GPU, PyTorch's own otherwise.
-
-    Raises:
-        CheckpointError: `path` is a folder that lacks something.
-    """
-    kwargs = {
-        "dtype": torch.float32,
-        "attn_implementation": "flash_attention_2" if uses_flash(device) else "sdpa",
-    }
-    if Path(path).exists() or Path(path).is_absolute():
-        model = Checkpoint(path).model(**kwargs)
-    else:
-        model = AutoModelForCausalLM.from_pretrained(path, **kwargs)
-    return model.to(device)
-
-
-def uses_flash(device: torch.device) -> bool:
-    """Whether flash-attn computes attention here; it has only run on GPUs, never in our tests."""
-    return device.type == "cuda" and importlib.util.find_spec("flash_attn") is not None
-
-
-def layout_for(policy: Policy, *, share_prompts: bool, device: torch.device) -> Layout:
-    """How this model's rows are best made on this device."""
-    if uses_flash(device):
-        return Layout.PACKED
-    return Layout.SHARED if share_prompts and policy.shares_prompts() else Layout.PADDED
-
-
-def set_dropout(model: nn.Module, rate: float) -> None:
-    """Dropout on every sub-layer's output and nowhere else; the saved config keeps its own.
-
-    Raises:
-        UnsupportedModel: a rate above 0 was asked of a model that has no place for it.
-    """
-    try:
-        set_sublayer_dropout(model, rate)
-    except NoSubLayers as error:
-        raise UnsupportedModel(
-            f"learner.dropout = {rate}, but {type(model).__name__} has no dropout. Set it to 0."
-        ) from error

@@ -49,6 +49,8 @@ class MicroBatch:
     """(T,)"""
     advantages: NDArray[np.float32]
     """(T,)"""
+    sequences: NDArray[np.int64]
+    """(T,) which of the micro-batch's sequences a token is of: 0, 1, 2, ..."""
     kept_ids: NDArray[np.int64]
     """(M,) the nucleus of each sampled token, end to end."""
     kept_starts: NDArray[np.int64]
@@ -224,6 +226,7 @@ def _joined(
         tokens=np.concatenate([target.tokens for target in targets]),
         behaviour_logp=np.concatenate([target.behaviour_logp for target in targets]),
         advantages=np.concatenate([target.advantages for target in targets]),
+        sequences=np.repeat(np.arange(len(targets)), [len(target.tokens) for target in targets]),
         kept_ids=np.concatenate([target.kept_ids for target in targets]),
         kept_starts=np.concatenate([np.zeros(1, np.int64), counts.cumsum()]),
         routed_experts=routed,

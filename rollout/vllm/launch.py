@@ -6,11 +6,14 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from munro.base_model.weights import BadWeights, prove
 from munro.rewards.errors import PolicyError
+from munro.rewards.serving.architectures import register_architectures
 from munro.rollout.config import RolloutConfig
 from munro.rollout.openmp import preload
 
@@ -30,6 +33,13 @@ def start(model: str, config: RolloutConfig, *, seed: int, max_context: int) -> 
         PolicyError: vLLM is not installed, or the model does not come up; says what to do.
     """
     on_gpu = torch.cuda.is_available()
+    register_architectures()
+    try:
+        # vLLM serves what a file lacks as it finds it in memory, and says nothing
+        if Path(model).is_dir():
+            prove(Path(model))
+    except BadWeights as error:
+        raise PolicyError(f"model {model}: {error}") from error
     with environment(on_gpu=on_gpu):
         try:
             arguments = engine_arguments(

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from munro.rl.learner import Learner
 from munro.rollout.engine import WeightSource
@@ -26,6 +29,23 @@ class Shelf:
         return WeightSource(path=str(self.path), version=version)
 
 
+class Widest(TorchDispatchMode):
+    """Knows the most numbers that any one tensor held which was made meanwhile on this rank."""
+
+    most = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        # a sharded tensor calls itself whole, and holds a shard
+        tensors = [
+            one.to_local() if isinstance(one, DTensor) else one
+            for one in tree_leaves(made)
+            if isinstance(one, torch.Tensor)
+        ]
+        self.most = max([self.most, *(tensor.untyped_storage().size() // 4 for tensor in tensors)])
+        return made
+
+
 def run(folder: Path) -> None:
     """Two steps, a checkpoint, a third step; the same again from the checkpoint; scores."""
     task = pickle.loads((folder / "task.pkl").read_bytes())
@@ -35,13 +55,16 @@ def run(folder: Path) -> None:
     clip = task["clip"]
     shares = [batch.split(ranks)[rank] for batch in task["batches"]]
     reports = [learner.step(share, clip=clip) for share in shares[:2]]
-    learner.save(folder / f"saved-{ranks}", {"ranks": ranks})
+    with Widest() as saving:
+        learner.save(folder / f"saved-{ranks}", {"ranks": ranks})
     reports.append(learner.step(shares[2], clip=clip))
     scores = learner.score(task["texts"])
-    source = learner.publish(Shelf(folder / f"published-{ranks}.pt"), 3)
+    with Widest() as publishing:
+        source = learner.publish(Shelf(folder / f"published-{ranks}.pt"), 3)
     learner.load(task.get("load") or folder / f"saved-{ranks}")
     again = learner.step(shares[2], clip=clip)
     answer = {"reports": reports, "scores": scores, "again": again, "source": source}
+    answer["widest"] = {"save": saving.most, "publish": publishing.most}
     (folder / f"answer-{rank}-of-{ranks}.pkl").write_bytes(pickle.dumps(answer))
 
 

@@ -131,3 +131,15 @@ def test_two_ranks_save_what_one_does(runs):
     for name in one:
         for key in ("exp_avg", "exp_avg_sq", "step"):
             torch.testing.assert_close(two[name][key], one[name][key], rtol=1e-2, atol=1e-5)
+
+
+def test_only_the_first_rank_ever_holds_a_whole_weight_or_moment(runs):
+    folder, _, two = runs
+    weights = torch.load(folder / "published-1.pt").values()
+    largest = max(tensor.numel() for tensor in weights)
+    # of whole rows
+    shard = max(-(-len(tensor) // 2) * tensor[0].numel() for tensor in weights)
+    for doing in ("save", "publish"):
+        first, other = (answer["widest"][doing] for answer in two)
+        assert first >= largest, doing
+        assert other <= shard < largest, doing

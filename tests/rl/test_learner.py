@@ -14,8 +14,8 @@ from transformers import (
     Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
-    GraniteConfig,
-    GraniteForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
 )
@@ -25,11 +25,13 @@ from munro.rl.batch import Batch, build_batch
 from munro.rl.clip import Clip
 from munro.rl.config import LearnerConfig
 from munro.rl.learner import Learner, LearnerDiverged
-from munro.rl.policy.model import Policy, UnsupportedModel, set_dropout
+from munro.rl.policy.loading import set_dropout
+from munro.rl.policy.model import Policy, UnsupportedModel
 from munro.rl.policy.packing import Layout
 from munro.rollout.engine import WeightSource
 from tests.builders import make_group
 from tests.rl.builders import VOCAB, make_model, random_group, save_model
+from tests.rl.policy.architectures import saved
 
 CLIP = Clip(eps=0.6)
 CONFIG = LearnerConfig(learning_rate=1e-2, token_budget=128, logits_chunk=16, max_grad_norm=0.5)
@@ -75,7 +77,7 @@ def naive_gradients(path: str, batch: Batch, temperature: float = 0.8):
 
 
 def our_gradients(learner: Learner, batch: Batch):
-    sums = learner._gradients(batch, CLIP)
+    sums = learner._passes.gradients(batch, CLIP)
     grads = {name: p.grad for name, p in learner._policy.model.named_parameters()}
     return sums["learner/loss"], grads
 
@@ -97,8 +99,8 @@ def assert_equal_gradients(got, expected) -> None:
 def test_loss_and_gradients_are_those_of_one_sequence_at_a_time(tmp_path, layout, tied, options):
     path = save_model(tmp_path / "model", make_model(tied=tied))
     learner = make_learner(path)
-    assert learner._layout is Layout.SHARED
-    learner._layout = layout
+    assert learner._passes.layout is Layout.SHARED
+    learner._passes = replace(learner._passes, layout=layout)
     batch = some_batch(num_attempts=6, num_prompt=20, **options)
     assert_equal_gradients(our_gradients(learner, batch), naive_gradients(path, batch))
 
@@ -146,7 +148,7 @@ def mistral() -> MistralForCausalLM:
 def test_sliding_windows_are_not_shared_said_so_and_right(tmp_path, make, caplog):
     path = save_model(tmp_path / "model", make())
     learner = make_learner(path)
-    assert learner._layout is Layout.PADDED
+    assert learner._passes.layout is Layout.PADDED
     assert "without full attention" in caplog.text
     batch = some_batch(num_attempts=4, num_prompt=9)
     # Gemma's own attention needs eager for soft-capped scores; the learner's runs on sdpa
@@ -165,16 +167,35 @@ def test_learned_positions_are_shared_too(tmp_path):
     )
     path = save_model(tmp_path / "model", model)
     learner = make_learner(path)
-    assert learner._layout is Layout.SHARED
+    assert learner._passes.layout is Layout.SHARED
     batch = some_batch(num_attempts=6, num_prompt=20)
     assert_equal_gradients(our_gradients(learner, batch), naive_gradients(path, batch))
 
 
-def test_a_model_that_scales_its_logits_is_refused(tmp_path):
+class Squared(LlamaForCausalLM):
+    """Does something to its logits that no config tells."""
+
+    def forward(self, *args, **kwargs):
+        told = super().forward(*args, **kwargs)
+        told.logits = told.logits**2
+        return told
+
+
+def test_a_model_that_does_more_to_its_logits_is_refused():
     torch.manual_seed(1)
-    model = GraniteForCausalLM(GraniteConfig(**SMALL, logits_scaling=4.0))
     with pytest.raises(UnsupportedModel, match="more than a matrix product"):
-        Policy(model.eval(), tile=16)
+        Policy(Squared(LlamaConfig(**SMALL)).eval(), tile=16)
+
+
+@pytest.mark.parametrize("kind", ["Granite", "Cohere", "Phi", "GPT-J"])
+def test_a_constant_and_a_bias_of_the_logits_are_in_the_gradients(tmp_path, kind):
+    path = saved(kind, tmp_path / "model")
+    learner, batch = make_learner(path), some_batch()
+    loss, gradients = our_gradients(learner, batch)
+    expected, theirs = naive_gradients(path, batch)
+    assert (loss, gradients.keys()) == (pytest.approx(expected, rel=1e-5, abs=1e-6), theirs.keys())
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, theirs[name], rtol=1e-3, atol=1e-5, msg=name)
 
 
 def test_a_step_is_adamw_on_the_clipped_gradient(folder):

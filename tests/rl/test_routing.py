@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from munro.base_model.training.sharding import Alone
 from munro.rl.batch import Batch, build_batch
 from munro.rl.clip import Clip
 from munro.rl.config import LearnerConfig
 from munro.rl.learner import Learner
 from munro.rl.policy.model import Policy, UnsupportedModel
 from munro.rl.policy.packing import Layout
+from munro.rl.saving import published
 from munro.rollout.types import Group
 from tests.base_model.tiny_munro import tiny_model
 from tests.rl.builders import VOCAB, random_group, save_model
@@ -135,7 +137,7 @@ def test_selection_biases_are_published_with_the_weights(tmp_path: Path) -> None
     made.model.layers[1].mlp.router.bias.normal_()
     learner = Learner(save_model(tmp_path, made), CONFIG, seed=0)
 
-    told = dict(learner._weights())
+    told = dict(published(learner._policy.model, Alone()))
 
     name = "model.layers.1.mlp.router.bias"
     assert torch.equal(told[name], made.get_buffer(name))

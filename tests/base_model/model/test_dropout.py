@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 from transformers import (
+    FalconConfig,
+    FalconForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
     GPT2Config,
@@ -61,6 +63,21 @@ def test_it_acts_in_training_only_and_follows_the_seed(kind):
     assert torch.equal(logits(model), logits(model))
     assert not torch.equal(logits(model), logits(model, seed=1))
     assert set_sublayer_dropout(MODELS[kind]().train(), 0.0) == 0
+
+
+def test_numbers_are_silenced_wherever_they_stand_and_the_saved_config_keeps_them():
+    model = FalconForCausalLM(
+        FalconConfig(
+            vocab_size=300, hidden_size=64, num_hidden_layers=2, num_attention_heads=2,
+            hidden_dropout=0.3, attention_dropout=0.3,
+        )
+    ).eval()  # fmt: skip
+    plain = logits(model)
+    assert not torch.equal(logits(model.train()), plain)
+    for _ in range(2):
+        set_sublayer_dropout(model, 0.0)
+        assert torch.equal(logits(model.train()), plain)
+    assert (model.config.hidden_dropout, model.config.attention_dropout) == (0.3, 0.3)
 
 
 @pytest.mark.parametrize("kind", MODELS)

@@ -17,6 +17,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -225,6 +226,17 @@ def test_what_is_no_checkpoint_is_one_sentence(tmp_path, tiny: Path):
     for file in tiny.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     with pytest.raises(NotAPreferenceModel, match=r"preference\.json cannot be read"):
+        PreferenceModel.load(tmp_path)
+
+
+def test_a_model_that_lacks_a_weight_is_refused_by_its_name(tmp_path, tiny: Path):
+    for file in tiny.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    weights = load_file(tmp_path / "model.safetensors")
+    lost = next(name for name in weights if "layers.0" in name)
+    del weights[lost]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(NotAPreferenceModel, match=f"lacks {lost}, which transformers would draw"):
         PreferenceModel.load(tmp_path)
 
 

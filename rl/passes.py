@@ -1,0 +1,159 @@
+"""Forward and backward passes of one rank: a batch's gradients, and the scores of texts.
+
+Batch ──► micro-batches ──► log-probs ──► loss ──► gradients, sums for the step's report
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from munro.base_model.model.balance import GlobalLoad, balance_loss, violation_rate
+from munro.base_model.training.sharding import World
+from munro.envs.types import KeptTokens
+from munro.rl.batch import Batch
+from munro.rl.clip import Clip
+from munro.rl.config import LearnerConfig
+from munro.rl.loss import MEASURED, measured
+from munro.rl.metrics import merged
+from munro.rl.plugs import Loss
+from munro.rl.policy.model import Policy, UnsupportedModel
+from munro.rl.policy.packing import Layout, MicroBatch, lay_out
+from munro.rl.policy.sequences import Bundle, TrainingSequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passes:
+    """What this rank's passes need; it changes nothing but the gradients of `policy`."""
+
+    policy: Policy
+    world: World
+    config: LearnerConfig
+    layout: Layout
+    temperature: float
+    """The rollouts' sampling temperature; logits are divided by it."""
+    loss: Loss
+
+    def gradients(self, batch: Batch, clip: Clip) -> dict[str, float]:
+        """Add up the gradients of this rank's micro-batches; return its sums."""
+        micros = batch.micro_batches(
+            self.config.token_budget, layout=self.layout, width=self._row_width()
+        )
+        # agreed on first: from here on every pass is a sequence of collectives
+        num_passes = self.world.largest(len(micros))
+        load = GlobalLoad()
+        sums: dict[str, float] = {}
+        for micro in micros:
+            loss, metrics = self._loss(micro, clip, batch, load)
+            # FSDP averages gradients over the ranks, but each loss is a share of the global mean
+            (loss * self.world.size).backward()  # type: ignore[no-untyped-call]
+            metrics["learner/loss"] = loss.detach()
+            figures = {name: float(value) for name, value in metrics.items()}
+            figures["learner/computed_tokens"] = float(micro.token_ids.size)
+            sums = merged(sums, figures)
+        self._keep_pace(num_passes - len(micros), load)
+        if load.counts_ME is not None:
+            sums["learner/expert_violation/max"] = float(violation_rate(load.counts_ME).max())
+        return sums
+
+    def scores(self, token_ids: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+        """See `Learner.score`; the policy must be in evaluation mode."""
+        sequences = [_to_score(ids) for ids in token_ids]
+        long = [index for index, sequence in enumerate(sequences) if sequence.sampled.any()]
+        result = [np.zeros(len(ids), np.float32) for ids in token_ids]
+        for index in long:
+            # one at a time: rows are sorted by length otherwise, and the proof is a few sequences
+            layout = Layout.PACKED if self.layout is Layout.PACKED else Layout.PADDED
+            bundle = Bundle(num_shared=0, sequences=(sequences[index],))
+            (micro,) = lay_out([bundle], self.config.token_budget, layout=layout, width=1)
+            with torch.no_grad(), self._autocast():
+                logp, _ = self.policy(micro, temperature=1.0)
+            result[index][1:] = logp.float().cpu().numpy()
+        return result
+
+    def _row_width(self) -> int:
+        """Tokens of a row at which its attention costs about what the rest of a layer does.
+
+        2 widths of multiplications a column against 12 widths squared a token, and slower ones.
+        """
+        return 5 * int(self.policy.config.get_text_config().hidden_size)
+
+    def _loss(
+        self, micro: MicroBatch, clip: Clip, batch: Batch, load: GlobalLoad
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        with self._autocast():
+            logp_T, routing = self.policy(
+                micro, temperature=self.temperature, replay=self._replays(micro)
+            )
+        logp_T = logp_T.float()
+        behaviour_logp_T, advantage_T, sequence_T = (
+            torch.from_numpy(array).to(logp_T.device)
+            for array in (micro.behaviour_logp, micro.advantages, micro.sequences)
+        )
+        sampled_T = torch.ones_like(logp_T, dtype=torch.bool)
+        given = (logp_T, behaviour_logp_T, advantage_T, sampled_T)
+        loss, metrics = self.loss(
+            *given,
+            clip=clip,
+            num_global_tokens=batch.num_global_tokens,
+            offered={
+                "sequence_T": sequence_T,
+                "num_global_sequences": batch.num_global_sequences,
+            },
+        )
+        if not metrics.keys() >= MEASURED:
+            # what steers the clip and is drawn is known whatever the loss
+            metrics = measured(*given, clip=clip) | metrics
+        if routing is None or not self.config.balance:
+            return loss, metrics
+        balance = balance_loss(load.add(routing.counts), routing.probability)
+        # micro-batches share in the step's balance as they do in its tokens
+        share = len(logp_T) / batch.num_global_tokens
+        metrics["learner/balance_loss"] = balance.detach() * len(logp_T)
+        return loss + self.config.balance * share * balance, metrics
+
+    def _keep_pace(self, num_passes: int, load: GlobalLoad) -> None:
+        """Take part in the collectives of ranks that have more micro-batches than this one."""
+        bundle = Bundle(num_shared=0, sequences=(_to_score([0, 0]),))
+        (micro,) = lay_out([bundle], 64, layout=Layout.PADDED, width=1)
+        for _ in range(num_passes):
+            with self._autocast():
+                logp, routing = self.policy(micro, temperature=1.0)
+            if routing is not None and self.config.balance:
+                load.add(torch.zeros_like(routing.counts))
+            (logp.sum() * 0.0).backward()
+
+    def _replays(self, micro: MicroBatch) -> bool:
+        can = micro.routed_experts is not None and self.policy.repeats_routing
+        if self.config.replay_routing == "require" and not can:
+            raise UnsupportedModel(
+                'learner.replay_routing = "require", but '
+                + (
+                    "the rollouts carry no routed experts."
+                    if micro.routed_experts is None
+                    else f"{type(self.policy.model).__name__} takes no routed_experts."
+                )
+                + ' Set it to "auto" to train without.'
+            )
+        return can and self.config.replay_routing != "off"
+
+    def _autocast(self) -> torch.autocast:
+        device = self.world.device.type
+        return torch.autocast(device, torch.bfloat16, enabled=device == "cuda")
+
+
+def _to_score(ids: Sequence[int]) -> TrainingSequence:
+    """A sequence whose every token but the first counts, over the whole vocabulary."""
+    num = len(ids)
+    return TrainingSequence(
+        token_ids=np.asarray(ids, np.int32),
+        sampled=np.arange(num) > 0,
+        behaviour_logp=np.zeros(num, np.float32),
+        kept=KeptTokens.nothing(num),
+        advantage=0.0,
+    )

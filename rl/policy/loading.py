@@ -1,0 +1,107 @@
+"""From a checkpoint's folder to a policy that is ready to be trained here."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.model.dropout import NoSubLayers, set_sublayer_dropout
+from munro.base_model.weights import load
+from munro.rl.config import LearnerConfig
+from munro.rl.policy.model import Policy, UnsupportedModel
+from munro.rl.policy.packing import Layout
+
+FLASH = "flash_attention_2"
+
+
+def load_policy(path: str, config: LearnerConfig, *, device: torch.device) -> Policy:
+    """The model of a folder, with the dropout and the checkpointing that the config asks for.
+
+    Raises:
+        CheckpointError: the folder lacks something.
+        UnsupportedModel: the model's logits are made in a way the learner does not know.
+    """
+    model = load_model(path, device=device)
+    set_dropout(model, config.dropout)
+    if config.activation_checkpointing:
+        model.gradient_checkpointing_enable()
+    return Policy(model, tile=config.logits_chunk)
+
+
+def load_model(path: str, *, device: torch.device) -> Any:
+    """The model in float32, with the best attention that it and this machine have.
+
+    flash-attn where it is installed and the model is on a GPU, PyTorch's own otherwise; plain
+    products where the model knows nothing else.
+
+    Raises:
+        CheckpointError: `path` is a folder that lacks something.
+        BadWeights: it is a name, and what stands there is not whole.
+    """
+    if Path(path).exists() or Path(path).is_absolute():
+        make = Checkpoint(path).model
+    else:  # a name that transformers knows
+        make = partial(load, path)
+    model = make(dtype=torch.float32, attention=lambda kind: attention_of(kind, device))
+    return model.to(device)
+
+
+def attention_of(kind: type, device: torch.device) -> str:
+    """How models of that class compute attention here, by transformers' name for it."""
+    if uses_flash(device) and getattr(kind, "_supports_flash_attn", False):
+        return FLASH
+    return "sdpa" if getattr(kind, "_supports_sdpa", False) else "eager"
+
+
+def uses_flash(device: torch.device) -> bool:
+    """Whether flash-attn can compute here; it has only run on GPUs, never in our tests."""
+    return device.type == "cuda" and importlib.util.find_spec("flash_attn") is not None
+
+
+def layout_for(policy: Policy, *, share_prompts: bool) -> Layout:
+    """How this model's rows are best made, by the attention it was loaded with."""
+    if policy.config._attn_implementation == FLASH:
+        return Layout.PACKED
+    return Layout.SHARED if share_prompts and policy.shares_prompts() else Layout.PADDED
+
+
+def set_dropout(model: nn.Module, rate: float) -> None:
+    """Dropout on every sub-layer's output and nowhere else; the saved config keeps its own.
+
+    Raises:
+        UnsupportedModel: a rate above 0 was asked of a model that has no place for it, or the
+            model is random in training in another way, which would make every ratio wrong.
+    """
+    set_sublayer_dropout(model, 0.0)
+    _prove_quiet(model)
+    try:
+        set_sublayer_dropout(model, rate)
+    except NoSubLayers as error:
+        raise UnsupportedModel(
+            f"learner.dropout = {rate}, but {type(model).__name__} has no dropout. Set it to 0."
+        ) from error
+
+
+@torch.no_grad()
+def _prove_quiet(model: Any) -> None:
+    """Compare what the model says of a few tokens in training with what it says in evaluation."""
+    embeddings = getattr(model, "get_input_embeddings", lambda: None)()
+    if embeddings is None:
+        return
+    weight = embeddings.weight
+    ids = torch.arange(8, device=weight.device)[None] % weight.shape[0]
+    still = model.eval()(input_ids=ids, use_cache=False).logits
+    training = model.train()(input_ids=ids, use_cache=False).logits
+    model.eval()
+    # far below any noise, far above what a GPU's sums differ by from one time to the next
+    if not torch.allclose(still, training, rtol=1e-3, atol=1e-3):
+        raise UnsupportedModel(
+            f"{type(model).__name__} is random in training although all dropout is off, so that "
+            "the learner would not compute the probabilities that its rollouts were sampled with."
+        )

@@ -1,0 +1,84 @@
+"""How a learner's weights leave it and come back: published to servers, saved, loaded.
+
+Every rank calls each of these: a sharded weight is gathered from all ranks, by the first alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer
+from transformers.core_model_loading import revert_weight_conversion
+
+from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.training.sharding import (
+    World,
+    at_first,
+    gathered,
+    like,
+    optimizer_state,
+    restore_optimizer,
+)
+
+
+def published(model: Any, world: World) -> Iterator[tuple[str, Tensor]]:
+    """Names as in the published checkpoint, tied weights once, in the servers' precision.
+
+    Other ranks than the first must exhaust it too, and get nothing.
+    """
+    dtype = torch.bfloat16 if world.device.type == "cuda" else torch.float32
+    saved = model.state_dict().keys()
+    buffers = ((name, buffer) for name, buffer in model.named_buffers() if name in saved)
+    sent = (
+        (name, at_first(tensor.detach().to(dtype)))
+        for name, tensor in (*model.named_parameters(), *buffers)
+    )
+    named = ((name, full) for name, full in sent if full is not None)
+    if world.rank == 0 and getattr(model, "_weight_conversions", None):
+        # transformers renames or fuses weights of some models while it loads them
+        yield from revert_weight_conversion(model, dict(named)).items()
+    else:
+        yield from named
+
+
+def save(
+    folder: str | Path,
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    world: World,
+    *,
+    tokenizer_from: str,
+    num_steps: int,
+    provenance: Mapping[str, Any],
+) -> None:
+    """See `Learner.save`."""
+    state = gathered(model.state_dict(keep_vars=True))
+    trainer_state = {"num_steps": num_steps, "optimizer": optimizer_state(model, optimizer)}
+    if world.rank == 0:
+        Checkpoint.write(
+            folder,
+            model=model,
+            tokenizer=AutoTokenizer.from_pretrained(tokenizer_from),
+            trainer_state=trainer_state,
+            provenance=provenance,
+            state_dict=state,
+        )
+
+
+def load(folder: str | Path, model: Any, optimizer: torch.optim.Optimizer) -> int:
+    """See `Learner.load`; returns the number of optimizer steps taken."""
+    checkpoint = Checkpoint(folder)
+    saved = checkpoint.model(dtype=torch.float32)
+    named = dict(saved.named_parameters())
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name not in named or named[name].shape != parameter.shape:
+                raise ValueError(f"{folder} holds another model: {name!r} is not like ours")
+            parameter.copy_(like(named[name], parameter))
+    state = checkpoint.trainer_state()
+    restore_optimizer(model, optimizer, state["optimizer"])
+    return int(state["num_steps"])
