@@ -77,7 +77,8 @@ def language_code(text: str) -> str:
 
 
 def speaks(text: str, language: str) -> bool:
-    """Whether a text may well be in a language; one that tells nothing is taken for English.
+    """Whether a text may well be in a language. What tells nothing is taken for English, as is a
+    single word without accents.
 
     Args:
         text: any; its first letters decide.
@@ -93,8 +94,8 @@ def speaks(text: str, language: str) -> bool:
     if not likely:
         return True
     best = max(likely.values())
-    if best < TELLS:
-        return language == "en"
+    if best < TELLS or (text.isascii() and len(text.split()) == 1):
+        return language == "en" or likely[language] == best
     return likely[language] >= AS_LIKELY * best
 
 

@@ -79,6 +79,8 @@ ENGLISH = (
     "good morning",
     "cats and dogs",
     "rivers are long",
+    "soup",
+    "moss",
 )
 
 
