@@ -23,7 +23,11 @@ SMALL: Final = 2**53
 MOST_ITEMS: Final = 10_000
 """Of an iterator; one that goes on raises where these end."""
 ITERATORS = (types.GeneratorType, map, zip, filter, enumerate, reversed)
-VIEWS = {"keys": type({}.keys()), "values": type({}.values()), "items": type({}.items())}
+VIEWS: dict[str, type[Any]] = {
+    "keys": type({}.keys()),
+    "values": type({}.values()),
+    "items": type({}.items()),
+}
 WRITTEN: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
     "decimal": ("decimal", "Decimal", str),
     "fraction": ("fractions", "Fraction", lambda it: [hex(it.numerator), hex(it.denominator)]),
@@ -110,7 +114,7 @@ def _encode_rarer(value: Any, inner: int) -> Any:
         return {"range": [hex(value.start), hex(value.stop), hex(value.step)]}
     for kind, view in VIEWS.items():
         if isinstance(value, view):
-            return {kind: [encode(item, inner) for item in value]}
+            return {kind: [encode(item, inner) for item in iter(value)]}
     for kind, (module, name, write) in WRITTEN.items():
         known = getattr(sys.modules.get(module), name, None)  # whoever has one has imported it
         if isinstance(known, type) and isinstance(value, known):

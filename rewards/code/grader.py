@@ -274,8 +274,9 @@ def _plain(value: object) -> object:
     """A field of a test, whatever mapping or sequence holds it."""
     if isinstance(value, Mapping):
         return dict(value)
-    is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes)
-    return list(value) if is_list else value
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return list(value)
+    return value
 
 
 def _failed(reason: str) -> Grade:
