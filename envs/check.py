@@ -21,7 +21,7 @@ import numpy as np
 from munro.envs.base import Environment, as_grade, call
 from munro.envs.config import EnvConfig
 from munro.envs.loader import BadEnvironment, load_config
-from munro.envs.problem_set import TaskPool
+from munro.envs.problem_set import MOST_COMPARED, TaskPool
 from munro.envs.types import Ending, KeptTokens, Message, Task, Trajectory
 from munro.rewards.plugins import blame
 from munro.rewards.types import Grade
@@ -29,6 +29,7 @@ from munro.rewards.types import Grade
 T = TypeVar("T")
 
 JUNK = "I do not know."
+NOT_COUNTED = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +44,8 @@ class CheckReport:
     name: str = ""
     num_train: int | None = None
     """Tasks to train on; None where they do not end."""
-    num_test: int | None = None
-    """Held-out tasks; None where they do not end."""
+    num_test: int | None = NOT_COUNTED
+    """Held-out tasks; None where they do not end, `NOT_COUNTED` where the check ended before."""
     task: Task | None = None
     """A task as the model sees it."""
     gold: tuple[str, ...] = ()
@@ -184,7 +185,7 @@ def _held_out(
             return 0
         most = num_tasks if test.size is None else min(num_tasks, test.size)
         asked = [test.draw(place, 0).messages for place in range(most)]
-        if pool.size is not None and pool.size <= 1000:
+        if pool.size is not None and pool.size <= MOST_COMPARED:
             trained = {pool.draw(place, 0).messages for place in range(pool.size)}
             both = sum(messages in trained for messages in asked)
             if both:

@@ -25,7 +25,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, get_args
 
 from munro.envs.base import SingleTurn
-from munro.envs.rows import Row, Rows, RowTasks, open_rows, place_of
+from munro.envs.columns import Row, text_of, unbroken
+from munro.envs.rows import Rows, RowTasks, open_rows, place_of
 from munro.envs.types import Task
 from munro.rewards import code, service
 from munro.rewards.code.languages import language_of
@@ -95,7 +96,8 @@ class Code(SingleTurn):
         try:
             return self._task(row, place)
         except ValueError as error:
-            raise ValueError(f"{place}: {error}") from error
+            said = str(error)
+            raise ValueError(said if said.startswith(place) else f"{place}: {said}") from error
 
     def _take(
         self,
@@ -141,6 +143,7 @@ class Code(SingleTurn):
         for column in ("prompt", "language", "starter", "entry_point", "solution"):
             if not isinstance(given[column], str):
                 raise ValueError(f"{column} = {given[column]!r:.60}: must be a text")
+            unbroken(given[column], column, place)
         if given["starter"] and not given["entry_point"]:
             raise ValueError("a starter needs an entry_point: the function that it opens")
         spoken = language_of(given["language"] or self._language)
@@ -151,7 +154,7 @@ class Code(SingleTurn):
         code.changed_limits(code.Limits(), limits)
         asked = self._prompt.replace("{language}", spoken.name)
         return Task(
-            id=str(given["id"]) or place.rpartition(":")[2],
+            id=text_of(row, "id", place) if given["id"] != "" else place.rpartition(":")[2],
             prompt=asked.replace("{problem}", _problem(given, spoken.name)),
             payload={
                 "tests": tests,

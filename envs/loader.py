@@ -177,4 +177,7 @@ def _refuse_unknown(found: type[Environment], path: str, args: Mapping[str, Any]
             raise BadEnvironment(f"{path} takes no argument {name!r}. {hint}")
     for name in known:
         if name not in args and signature.parameters[name].default is inspect.Parameter.empty:
-            raise BadEnvironment(f"{path} needs the argument {name!r}: give it in args.")
+            raise BadEnvironment(
+                f"{path} needs the argument {name!r}: give --{name} to `munro env check`, "
+                f"--env.args.{name} to climb and eval, or args = {{ {name} = ... }} in the TOML."
+            )

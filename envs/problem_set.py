@@ -18,11 +18,14 @@ from munro.envs.base import Environment
 from munro.envs.config import EnvConfig
 from munro.envs.loader import BadEnvironment, load_config
 from munro.envs.shuffle import shuffled
-from munro.envs.types import Task
+from munro.envs.types import Message, Task
 from munro.rewards.plugins import blame
 
 MOST_MATERIALISED = 10_000
 """An iterator that is longer counts as endless and is read as it is needed, in its own order."""
+
+MOST_COMPARED = 1_000
+"""Training tasks that are made to see whether held-out ones are among them."""
 
 
 class TaskPool:
@@ -198,6 +201,18 @@ class ProblemSet:
             for which, position in draws
             if position < (pools[which].size or sys.maxsize)
         ]
+
+    def num_trained_on(self, tasks: Sequence[Task]) -> int:
+        """How many of these held-out tasks ask what a training task asks too.
+
+        Looks at environments with at most `MOST_COMPARED` tasks to train on.
+        """
+        trained: dict[str, set[tuple[Message, ...]]] = {}
+        for pool in self._pools:
+            if pool.size is not None and pool.size <= MOST_COMPARED:
+                draws = (pool.draw(place, self._seed) for place in range(pool.size))
+                trained[pool.name] = {task.messages for task in draws}
+        return sum(task.messages in trained.get(task.env, ()) for task in tasks)
 
     def _schedule_one(self) -> None:
         """The next draw goes to whoever is furthest behind its share; the first one of equals."""

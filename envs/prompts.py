@@ -18,17 +18,18 @@ A row has a `prompt` (or `messages`), and beside it any columns that graders rea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from munro.envs.base import SingleTurn
-from munro.envs.rows import Row, Rows, RowTasks, open_rows, place_of
+from munro.envs.columns import Row, is_conversation, messages_of, text_of
+from munro.envs.rows import Rows, RowTasks, open_rows, place_of
 from munro.envs.types import Message, Task
 from munro.rewards.plugins import nearest
 from munro.rewards.types import Grade
 
 OWN_COLUMNS = ("prompt", "messages", "id", "gold")
-ROLES = ("system", "developer", "user", "assistant")
 
 
 class Prompts(SingleTurn):
@@ -96,13 +97,14 @@ class Prompts(SingleTurn):
         messages = _messages(row, place, self._template)
         last = messages[-1].content
         # empty columns of a table are what other rows have
-        brought = {key: value for key, value in row.items() if value is not None}
+        brought = {key: value for key, value in row.items() if not _is_empty(value)}
         payload = {key: value for key, value in brought.items() if key not in OWN_COLUMNS}
         if "gold" in brought:
             payload["gold"] = brought["gold"]
-        payload.setdefault("question", str(brought.get("prompt", last)))
+        asked = brought.get("prompt")
+        payload.setdefault("question", asked if isinstance(asked, str) else last)
         return Task(
-            id=str(row["id"]) if row.get("id") is not None else place.rpartition(":")[2],
+            id=text_of(row, "id", place) if "id" in brought else place.rpartition(":")[2],
             messages=messages,
             payload=payload,
         )
@@ -132,28 +134,22 @@ class _Inline(Rows):
         return f"prompts:{number}"
 
 
+def _is_empty(value: Any) -> bool:
+    """Nothing, as JSON or as a table of numbers writes it."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
 def _messages(row: Row, place: str, template: str) -> tuple[Message, ...]:
     """The opening conversation of a row."""
     if not isinstance(row, Mapping):
         raise ValueError(f"{place} is not a table with a prompt.")
     given = row.get("messages")
+    if given is None and is_conversation(row.get("prompt")):
+        return messages_of(row["prompt"], "prompt", place)
     if given is None:
         if "prompt" not in row:
             hint = nearest("prompt", map(str, row))
             raise ValueError(f"{place} has no column 'prompt', and no 'messages'. {hint}")
-        text = row["prompt"]
-        if not isinstance(text, str) or not text.strip():
-            raise ValueError(f"{place}: the prompt is empty.")
-        return (Message(role="user", content=template.replace("{prompt}", text.strip())),)
-    found = []
-    for message in given if isinstance(given, list | tuple) else (None,):
-        is_message = isinstance(message, Mapping) and isinstance(message.get("content"), str)
-        if not is_message or message.get("role") not in ROLES:
-            raise ValueError(
-                f"{place}: messages must be a list of {{role, content}}, the role one of "
-                f"{', '.join(ROLES)}."
-            )
-        found.append(Message(role=message["role"], content=message["content"]))
-    if not found or not found[-1].content.strip():
-        raise ValueError(f"{place}: messages end in nothing to answer.")
-    return tuple(found)
+        text = text_of(row, "prompt", place).strip()
+        return (Message(role="user", content=template.replace("{prompt}", text)),)
+    return messages_of(given, "messages", place)

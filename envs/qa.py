@@ -8,13 +8,13 @@ grade    passed: `munro.rewards.math` finds the answer equal to the reference
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from munro.envs.base import SingleTurn
-from munro.envs.rows import Row, Rows, RowTasks, open_rows, place_of
-from munro.envs.types import Task
+from munro.envs.columns import Row, is_conversation, messages_of, text_of, value_of
+from munro.envs.rows import Rows, RowTasks, open_rows, place_of
+from munro.envs.types import Message, Task
 from munro.rewards import service
-from munro.rewards.plugins import nearest
 from munro.rewards.types import Grade
 
 PROMPT = "{question}\n\nPut the final answer in <answer></answer> tags."
@@ -44,7 +44,9 @@ class QuestionsAndAnswers(SingleTurn):
 
         Args:
             path: a .jsonl or .parquet file, or the name of a data set on the hub.
-            question: column of the question.
+            question: column of the question: a text, or a conversation ({role, content} or
+                {from, value}) that ends in it. A dotted name goes into an object
+                ("reward_model.ground_truth"), in all columns.
             answer: column of the reference answer.
             id: column of a unique id; the number of the row unless given.
             answer_after: take only what follows this in the answer column ("####" for GSM8K).
@@ -88,21 +90,26 @@ class QuestionsAndAnswers(SingleTurn):
     def task(self, row: Row, place: str) -> Task:
         """One row as a task. `place` ("file:line") names it where it is unusable."""
         question, answer, row_id = self._columns
-        for column in filter(None, self._columns):
-            if column not in row:
-                raise ValueError(f"{place} has no column {column!r}. {nearest(column, row)}")
-            if row[column] is None or not str(row[column]).strip():
-                raise ValueError(f"{place}: the {column} is empty.")
-        reference = str(row[answer])
+        asked = self._asked(value_of(row, question, place), row, place)
+        reference = text_of(row, answer, place)
         if self._answer_after:
             _, mark, reference = reference.rpartition(self._answer_after)
             if not mark or not reference.strip():
                 raise ValueError(f"{place}: nothing follows {self._answer_after!r} in the answer.")
+        last = asked[-1]
+        prompt = self._prompt.replace("{question}", last.content.strip())
         return Task(
-            id=str(row[row_id]) if row_id else place.rpartition(":")[2],
-            prompt=self._prompt.replace("{question}", str(row[question]).strip()),
-            payload={"answer": reference.strip(), "question": str(row[question])},
+            id=text_of(row, row_id, place) if row_id else place.rpartition(":")[2],
+            messages=(*asked[:-1], Message(role=last.role, content=prompt)),
+            payload={"answer": reference.strip(), "question": last.content},
         )
+
+    def _asked(self, value: Any, row: Row, place: str) -> tuple[Message, ...]:
+        """The question, which may be a whole conversation that ends in it."""
+        column = self._columns[0]
+        if is_conversation(value):
+            return messages_of(value, column, place)
+        return (Message(role="user", content=text_of(row, column, place)),)
 
     def _checked(self, rows: Rows, is_ours: Callable[[str], bool]) -> RowTasks:
         ours = (

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from munro.envs.columns import Row, top
 from munro.envs.types import Task
 from munro.rewards.plugins import nearest
-
-Row = Mapping[str, Any]
 
 
 def place_of(text: str) -> int:
@@ -40,7 +40,7 @@ class JsonLines(Rows):
         start = 0
         with file.open("rb") as lines:
             for number, line in enumerate(lines, 1):
-                if line.strip():
+                if line.removeprefix(BOM_UTF8).strip():
                     self._starts.append(start)
                     self._lines.append(number)
                 start += len(line)
@@ -50,7 +50,7 @@ class JsonLines(Rows):
 
     def __iter__(self) -> Iterator[Row]:
         with self._file.open("rb") as lines:
-            filled = (line for line in lines if line.strip())
+            filled = (line for line in lines if line.removeprefix(BOM_UTF8).strip())
             yield from (self._parsed(line, number) for number, line in enumerate(filled))
 
     def __getitem__(self, number: Any) -> Any:
@@ -62,13 +62,41 @@ class JsonLines(Rows):
         return f"{self._file.name}:{self._lines[number]}"
 
     def _parsed(self, line: bytes, number: int) -> Row:
+        place = self.place(number)
         try:
-            row = json.loads(line)
+            row = json.loads(line.removeprefix(BOM_UTF8).decode(), parse_constant=_refuse)
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{place} is not UTF-8 (byte {error.start + 1} of the line)."
+            ) from error
+        except RecursionError as error:
+            raise ValueError(f"{place} is nested too deeply.") from error
         except ValueError as error:
-            raise ValueError(f"{self.place(number)} is not JSON: {error}.") from error
+            raise ValueError(f"{place} is not JSON: {error}.") from error
         if not isinstance(row, dict):
-            raise ValueError(f"{self.place(number)} is not a JSON object.")
+            raise ValueError(
+                f"{place} is not a JSON object: write one a line, with the columns as its keys."
+            )
+        if b"\\u" in line:
+            _refuse_halves(row, place)
         return row
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no value; write null where there is none")
+
+
+def _refuse_halves(row: Row, place: str) -> None:
+    """Halves of surrogate pairs can be escaped in JSON, and are no text for anybody."""
+    for column, value in row.items():
+        try:
+            json.dumps([column, value], ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            name = column.encode(errors="replace").decode()
+            raise ValueError(
+                f"{place}: {name} holds half a surrogate pair "
+                f"(\\u{ord(error.object[error.start]):x}), which is no text: mend the row."
+            ) from error
 
 
 class Table(Rows):
@@ -129,10 +157,15 @@ def _open_parquet(file: Path, columns: list[str] | None) -> Rows:
 
     try:
         there = pyarrow.parquet.read_schema(file).names
-        for column in columns or ():
-            if column not in there:
-                raise ValueError(f"{file.name} has no column {column!r}. {nearest(column, there)}")
-        table = pyarrow.parquet.read_table(file, columns=columns)
+        wanted = None
+        if columns is not None:
+            wanted = [column if column in there else top(column) for column in columns]
+            for column, one in zip(columns, wanted, strict=True):
+                if one not in there:
+                    hint = nearest(column, there)
+                    raise ValueError(f"{file.name} has no column {column!r}. {hint}")
+            wanted = list(dict.fromkeys(wanted))
+        table = pyarrow.parquet.read_table(file, columns=wanted)
     except pyarrow.ArrowInvalid as error:
         raise ValueError(f"{file} is no Parquet file: {error}") from error
     return Table(file.name, table, table.num_rows)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import click
 
+from munro.envs.problem_set import ProblemSet
 from munro.machine.climb.statistics import pass_at_1, pass_at_k
 from munro.machine.config import EvalConfig, RunConfig
 from munro.machine.loading import BadConfig, from_overrides
@@ -55,12 +56,15 @@ def run_eval(
     given = [("num_steps", "1"), ("model.path", str(folder)), ("env", env)]
     given += [("eval.num_tasks", str(tasks)), ("eval.runs", str(runs)), *overrides]
     config = from_overrides(given)
+    # loading and drawing say what is wrong with an environment before an engine has started
+    problems = ProblemSet(config.env, config.seed)
+    num_trained = problems.num_trained_on(problems.held_out(config.eval.num_tasks))
     with (
         TemporaryDirectory(prefix="munro-eval-") as scratch,
         start_fleet(config, folder, Path(scratch), learner=False) as fleet,
     ):
         attempts = fleet.solvers.evaluate(config.eval, config.length.stages[0])
-    for name, figure in summary(attempts, k).items():
+    for name, figure in summary(attempts, k, num_trained).items():
         click.echo(f"{name:<16} {figure}")
     return 0
 
@@ -70,8 +74,15 @@ def verdicts(attempts: Sequence[Sequence[Attempt]]) -> list[list[bool]]:
     return [[attempt.grade.solved for attempt in task] for task in attempts]
 
 
-def summary(attempts: Sequence[Sequence[Attempt]], k: int) -> Mapping[str, str]:
+def summary(
+    attempts: Sequence[Sequence[Attempt]], k: int, num_trained: int = 0
+) -> Mapping[str, str]:
     """What `munro eval` prints: name to figure.
+
+    Args:
+        attempts: [N, R] at each task.
+        k: of pass@k; 0 leaves it out.
+        num_trained: tasks that are training tasks as well, and so are not held out.
 
     Raises:
         ValueError: `k` is more than the attempts at each task.
@@ -79,8 +90,11 @@ def summary(attempts: Sequence[Sequence[Attempt]], k: int) -> Mapping[str, str]:
     passed = verdicts(attempts)
     endings = [attempt.trajectory.ending for task in attempts for attempt in task]
     lengths = [attempt.trajectory.num_sampled for task in attempts for attempt in task]
+    held_out = f"{len(passed) - num_trained} held out"
+    if num_trained:
+        held_out += f", {num_trained} that training has too (tasks('test') gives them again)"
     found = {
-        "tasks": f"{len(passed)} held out, {len(passed[0])} attempts each",
+        "tasks": f"{held_out}, {len(passed[0])} attempts each",
         "pass@1": f"{pass_at_1(passed)} (95% interval, bootstrap over tasks)",
     }
     if k:

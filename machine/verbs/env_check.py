@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from munro.envs.check import CheckReport, check, check_config
+from munro.envs.check import NOT_COUNTED, CheckReport, check, check_config
 from munro.machine.loading import load, value_of
 
 
@@ -23,7 +23,7 @@ def run_check(path: str, arguments: Sequence[tuple[str, str]]) -> int:
     if path.endswith(".toml"):
         reports = [check_config(env) for env in load(path, arguments).env]
     else:
-        given: dict[str, Any] = {key: value_of(text) for key, text in arguments}
+        given: dict[str, Any] = {_bare(key): value_of(text) for key, text in arguments}
         reports = [check(path, **given)]
     for report in reports:
         for line in described(report):
@@ -35,12 +35,18 @@ def run_check(path: str, arguments: Sequence[tuple[str, str]]) -> int:
     return 0
 
 
+def _bare(key: str) -> str:
+    """An argument's own name, also where it is given as climb and eval take it."""
+    return key.removeprefix("env.").removeprefix("args.") if "args." in key else key
+
+
 def described(report: CheckReport) -> Iterator[str]:
     """The report as lines for a person."""
     if report.task is not None:
         train = "endless" if report.num_train is None else report.num_train
         test = "endless" if report.num_test is None else report.num_test
-        yield f"{report.name}: {train} tasks to train on, {test} held out"
+        held_out = "" if test == NOT_COUNTED else f", {test} held out"
+        yield f"{report.name}: {train} tasks to train on{held_out}"
         yield f"task {report.task.id}, as the model sees it:"
         for message in report.task.messages:
             yield from (f"  {message.role}| {line}" for line in message.content.splitlines())

@@ -1,19 +1,42 @@
 """Plain data as one line of JSON, and back: all that crosses between a program and its tests.
 
-None, bool, int, float (inf and nan too), str, bytes, list, tuple, dict, set and frozenset, of each
-other. What JSON has no form for is an object with one key that names the type. An instance of a
-subclass crosses as its base, so no object with a method of its own, a lying `__eq__` say, ever
-does. This file runs in the sandbox as well: it imports nothing of ours.
+None, bool, int, float (inf and nan too), complex, str, bytes, bytearray, list, tuple, dict, set and
+frozenset, of each other; Decimal, Fraction, range, dates and times, views of a dict; and iterators,
+of which the first `MOST_ITEMS` items cross. What JSON has no form for is an object with one key
+that names the type. An instance of a subclass crosses as its base, so no object with a method of
+its own, a lying `__eq__` say, ever does. This file runs in the sandbox as well: it imports nothing
+of ours.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import sys
+import types
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, Final
 
 MAX_DEPTH: Final = 100
 SMALL: Final = 2**53
+MOST_ITEMS: Final = 10_000
+"""Of an iterator; one that goes on raises where these end."""
+ITERATORS = (types.GeneratorType, map, zip, filter, enumerate, reversed)
+VIEWS: dict[str, type[Any]] = {
+    "keys": type({}.keys()),
+    "values": type({}.values()),
+    "items": type({}.items()),
+}
+WRITTEN: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
+    "decimal": ("decimal", "Decimal", str),
+    "fraction": ("fractions", "Fraction", lambda it: [hex(it.numerator), hex(it.denominator)]),
+    "datetime": ("datetime", "datetime", lambda it: it.isoformat()),
+    "date": ("datetime", "date", lambda it: it.isoformat()),
+    "time": ("datetime", "time", lambda it: it.isoformat()),
+    "timedelta": ("datetime", "timedelta", lambda it: [it.days, it.seconds, it.microseconds]),
+}
+"""Kind to the module and name of a type, and what is written of it; the first that fits."""
 
 
 class NotPlain(TypeError):
@@ -78,7 +101,35 @@ def encode(value: Any, depth: int = 0) -> Any:
         return {kind: [encode(item, inner) for item in value]}
     if isinstance(value, bytes):
         return {"bytes": bytes.hex(value)}
+    return _encode_rarer(value, inner)
+
+
+def _encode_rarer(value: Any, inner: int) -> Any:
+    """What is data too, though not of the plainest kind."""
+    if isinstance(value, bytearray):
+        return {"bytearray": bytes(value).hex()}
+    if isinstance(value, complex):
+        return {"complex": [encode(value.real), encode(value.imag)]}
+    if isinstance(value, range):
+        return {"range": [hex(value.start), hex(value.stop), hex(value.step)]}
+    for kind, view in VIEWS.items():
+        if isinstance(value, view):
+            return {kind: [encode(item, inner) for item in iter(value)]}
+    for kind, (module, name, write) in WRITTEN.items():
+        known = getattr(sys.modules.get(module), name, None)  # whoever has one has imported it
+        if isinstance(known, type) and isinstance(value, known):
+            return {kind: write(value)}
+    if _is_iterator(value):
+        items = [encode(item, inner) for item in islice(value, MOST_ITEMS + 1)]
+        return {"endless": items[:-1]} if len(items) > MOST_ITEMS else {"iterator": items}
     raise NotPlain(f"a value of type {type(value).__name__}")
+
+
+def _is_iterator(value: Any) -> bool:
+    """Something that only gives items; a file is more than that."""
+    kind = type(value)
+    of_builtin = kind.__module__ == "builtins" and kind.__name__.endswith("iterator")
+    return isinstance(value, ITERATORS) or kind.__module__ == "itertools" or of_builtin
 
 
 def decode(node: Any, depth: int = 0) -> Any:
@@ -95,8 +146,15 @@ def decode(node: Any, depth: int = 0) -> Any:
     ((kind, content),) = node.items()
     if kind in ("int", "float", "bytes"):
         return _decode_text(kind, content)
+    if kind in ("bytearray", "complex", "range", *WRITTEN):
+        try:
+            return _decode_rarer(kind, content)
+        except (TypeError, ArithmeticError, AttributeError, ImportError) as error:
+            raise ValueError("no encoded value") from error
     if not isinstance(content, list):
         raise ValueError("no encoded value")
+    if kind in ("iterator", "endless", *VIEWS):
+        return _decode_items(kind, [decode(item, inner) for item in content])
     if kind == "dict":
         return _decode_dict(content, inner)
     if kind not in ("tuple", "set", "frozenset"):
@@ -114,6 +172,44 @@ def _decode_text(kind: str, content: Any) -> Any:
     if kind == "int":
         return int(content, 16)
     return float(content) if kind == "float" else bytes.fromhex(content)
+
+
+def _decode_rarer(kind: str, content: Any) -> Any:
+    """Raises one of several errors where nobody encoded it."""
+    if kind == "bytearray":
+        return bytearray.fromhex(content)
+    if kind == "complex":
+        real, imaginary = (decode(part) for part in content)
+        return complex(real, imaginary)
+    if kind == "range":
+        return range(*(int(part, 16) for part in content))
+    module, name, _ = WRITTEN[kind]
+    made = getattr(__import__(module), name)
+    if kind == "fraction":
+        above, below = (int(part, 16) for part in content)
+        return made(above, below)
+    if kind == "timedelta":
+        return made(*content)
+    return made(str.__str__(content)) if kind == "decimal" else made.fromisoformat(content)
+
+
+def _decode_items(kind: str, items: list[Any]) -> Any:
+    """A view or an iterator over these."""
+    try:
+        if kind == "keys":
+            return dict.fromkeys(items).keys()
+        if kind == "values":
+            return dict(enumerate(items)).values()
+        if kind == "items":
+            return dict(items).items()
+    except (TypeError, ValueError) as error:
+        raise ValueError("items that no dict can have") from error
+    return _endless(items) if kind == "endless" else iter(items)
+
+
+def _endless(items: list[Any]) -> Iterator[Any]:
+    yield from items
+    raise NotPlain(f"more than {MOST_ITEMS:,} items of an iterator")
 
 
 def _decode_dict(pairs: list[Any], inner: int) -> dict[Any, Any]:

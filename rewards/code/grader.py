@@ -23,6 +23,7 @@ from typing import Literal
 
 from munro.rewards import sandbox
 from munro.rewards.cache import Cache
+from munro.rewards.code.encoding import dumps
 from munro.rewards.code.extract import completed, extract
 from munro.rewards.code.languages import LANGUAGES, Language, language_of, missing
 from munro.rewards.code.runs import (
@@ -119,8 +120,7 @@ class CodeGrader:
         if not isinstance(limits, Limits):
             limits = changed_limits(self.limits, limits or {})
         run_all = run_all or reward == "fraction"
-        asked = repr((program, tuple(tests), spoken.name, limits, reward, run_all))
-        key = blake2b(asked.encode(errors="surrogatepass")).digest()
+        key = _digest(program, tests, spoken.name, limits, reward, run_all)
         return self._grades.get(
             key, lambda: self._graded(program, tests, spoken, limits, reward, run_all)
         )
@@ -259,6 +259,24 @@ def changed_limits(usual: Limits, changes: Mapping[str, float]) -> Limits:
         changes = {**changes, "wall_s": ratio * changes["cpu_s"]}
     whole = {name: value if name.endswith("_s") else int(value) for name, value in changes.items()}
     return replace(usual, **whole)  # type: ignore[arg-type]
+
+
+def _digest(program: str, tests: Sequence[Test], *how: object) -> bytes:
+    """Of all that decides a grade; equal for equal data, with integers of any length."""
+    told = [
+        (type(test).__name__, [_plain(getattr(test, f.name)) for f in fields(test)])
+        for test in tests
+    ]
+    return blake2b(f"{dumps([program, told])}\n{how!r}".encode()).digest()
+
+
+def _plain(value: object) -> object:
+    """A field of a test, whatever mapping or sequence holds it."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return list(value)
+    return value
 
 
 def _failed(reason: str) -> Grade:

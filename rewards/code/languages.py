@@ -64,7 +64,10 @@ def _language(
 LANGUAGES = {
     language.name: language
     for language in (
-        _language("python", "main.py", "python3 -I main.py", fences="py python3 py3"),
+        _language(
+            "python", "main.py", "python3 -I -X int_max_str_digits=0 main.py",
+            fences="py python3 py3",
+        ),
         _language("c", "main.c", "./main", compile="gcc -std=c17 -O2 -o main main.c -lm"),
         _language(
             "cpp", "main.cpp", "./main",

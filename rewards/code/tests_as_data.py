@@ -78,7 +78,9 @@ class Call:
             raise ValueError(f"function = {self.function!r}: write a name, or Class.method")
         _check_tolerance(self.tolerance)
         try:
-            dumps([list(self.args), dict(self.kwargs), self.expected])
+            written = dumps([list(self.args), dict(self.kwargs), self.expected])
+            if '{"iterator": [' in written or '{"endless": [' in written:
+                raise NotPlain("an iterator, which can be read but once")
         except (NotPlain, RecursionError) as error:
             raise ValueError(
                 f"a call of {self.function!r} holds {error}: give plain data"

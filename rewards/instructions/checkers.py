@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 Check = Callable[..., bool]
 Relation = Literal["at least", "less than", "exactly", "at most"]
@@ -180,7 +180,7 @@ def _combined(spec: Mapping[str, Any], kinds: Sequence[str], depth: int) -> Chec
 def _signature(name: str) -> dict[str, tuple[Any, Any]]:
     """Argument to (type, default); `REQUIRED` stands for none."""
     check = REGISTRY[name][0]
-    hints = get_type_hints(check)
+    hints = get_type_hints(check, include_extras=True)
     return {
         key: (hints[key], parameter.default)
         for key, parameter in inspect.signature(check).parameters.items()
@@ -204,6 +204,13 @@ def _arguments(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 def _checked(name: str, key: str, value: Any, kind: Any) -> Any:
     """The value, if it is what the check takes."""
     where = f"{name}: {key} = {value!r:.80}"
+    if get_origin(kind) is Annotated:
+        kind, read = get_args(kind)
+        value = _checked(name, key, value, kind)
+        try:
+            return read(value)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
     if kind is int:
         is_whole = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_whole or value != int(value) or value < 0:

@@ -20,7 +20,7 @@ def number_words(text: str, *, num_words: int, relation: Relation = "at least") 
     "length_constraints:number_sentences", "Answer with {relation} {num_sentences} sentences."
 )
 def number_sentences(text: str, *, num_sentences: int, relation: Relation = "at least") -> bool:
-    """Sentences; a line without a closing mark is one."""
+    """Sentences by their closing marks, as IFEval counts them."""
     return compare(len(sentences(text)), relation, num_sentences)
 
 

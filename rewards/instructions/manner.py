@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from munro.rewards.instructions.checkers import Relation, compare, instruction
-from munro.rewards.instructions.tongues import language_of
+from munro.rewards.instructions.tongues import language_code, speaks
 from munro.rewards.instructions.words import tokens
 
 DIVIDER = "******"
@@ -26,7 +28,7 @@ def capital_word_frequency(
 )
 def english_capital(text: str) -> bool:
     """Capitals only, and not clearly another language than English."""
-    return text.isupper() and language_of(text) in ("en", "")
+    return text.isupper() and speaks(text, "en")
 
 
 @instruction(
@@ -35,7 +37,7 @@ def english_capital(text: str) -> bool:
 )
 def english_lowercase(text: str) -> bool:
     """No capitals, and not clearly another language than English."""
-    return text.islower() and language_of(text) in ("en", "")
+    return text.islower() and speaks(text, "en")
 
 
 @instruction("punctuation:no_comma", "Refrain from the use of any commas.")
@@ -47,11 +49,9 @@ def no_comma(text: str) -> bool:
 @instruction(
     "language:response_language", "Your entire response should be in the language {language}."
 )
-def response_language(text: str, *, language: str) -> bool:
-    """Its common words or its script are those of the language (an ISO 639 code)."""
-    found = language_of(text)
-    # a word or two of which none is common: not clearly another language than English
-    return found == language.lower() or (not found and language.lower() == "en")
+def response_language(text: str, *, language: Annotated[str, language_code]) -> bool:
+    """It may well be in the language (a code of ISO 639-1, its region left out)."""
+    return speaks(text, language)
 
 
 @instruction(

@@ -8,7 +8,8 @@ import re
 from munro.rewards.instructions.checkers import instruction
 
 PLACEHOLDER = re.compile(r"\[[^\[\]\n]*\]")
-HIGHLIGHT = re.compile(r"\*\*[^\n*]*\*\*|\*[^\n*]*\*")
+HIGHLIGHTS = (re.compile(r"\*[^\n*]*\*"), re.compile(r"\*\*[^\n*]*\*\*"))
+"""Looked for one by one, so that three asterisks are both."""
 FENCES = ("```json", "```Json", "```JSON", "```")
 CHOICES = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 MARKERS = {
@@ -44,9 +45,13 @@ def postscript(text: str, *, postscript_marker: str) -> bool:
     "Contain exactly {num_bullets} bullet points in markdown, such as: * This is a point.",
 )
 def number_bullet_lists(text: str, *, num_bullets: int) -> bool:
-    """Lines that begin with one asterisk or a dash."""
-    lines = [line.strip() for line in text.split("\n")]
-    stars = sum(line.startswith("*") and len(line) > 1 and line[1] != "*" for line in lines)
+    """Lines that begin with one asterisk or a dash; one that is nothing else takes in the next."""
+    lines = [line.lstrip() for line in text.split("\n")]
+    stars = at = 0
+    while at < len(lines):
+        is_bare = lines[at] == "*" and at + 1 < len(lines)
+        stars += is_bare or (lines[at][:1] == "*" and lines[at][1:2] not in ("", "*"))
+        at += 1 + is_bare
     return stars + sum(line.startswith("-") for line in lines) == num_bullets
 
 
@@ -65,7 +70,7 @@ def constrained_response(text: str) -> bool:
 )
 def number_highlighted_sections(text: str, *, num_highlights: int) -> bool:
     """At least so many texts between asterisks, none of them empty."""
-    found = [match.strip("*").strip() for match in HIGHLIGHT.findall(text)]
+    found = [match.strip("*").strip() for each in HIGHLIGHTS for match in each.findall(text)]
     return sum(map(bool, found)) >= num_highlights
 
 

@@ -62,7 +62,7 @@ def read_comparisons(path: Path | str, *, judged: bool = True) -> list[Compariso
     """
     found = []
     try:
-        with Path(path).expanduser().open(encoding="utf-8") as file:
+        with Path(path).expanduser().open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     try:

@@ -17,6 +17,8 @@ from typing import Self
 
 Files = Mapping[str, bytes | str]
 """Contents by path below the working directory; text is UTF-8."""
+ANY_DIGITS = ("-X", "int_max_str_digits=0")
+"""Python writes and reads integers of any length: contests do, and a run has its own time limit."""
 
 
 class Limit(StrEnum):
@@ -170,7 +172,7 @@ class Sandbox(ABC):
     ) -> Outcome:
         """Run Python source as `__main__`: from a warm interpreter where the back end has them."""
         return self.run(
-            ["python3", "-I", "main.py"],
+            ["python3", "-I", *ANY_DIGITS, "main.py"],
             files={**(files or {}), "main.py": source},
             stdin=stdin,
             want=want,
@@ -187,7 +189,7 @@ class Sandbox(ABC):
     ) -> Outcome:
         """`converse` with Python source, from a warm interpreter where there is one."""
         return self.converse(
-            ["python3", "-I", "-u", "main.py"],
+            ["python3", "-I", "-u", *ANY_DIGITS, "main.py"],
             answer,
             files={**(files or {}), "main.py": source},
             limits=limits,

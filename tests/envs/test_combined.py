@@ -192,7 +192,7 @@ def test_prompts_take_conversations_and_any_columns(tmp_path):
         ({"prompts": [{"promt": "a"}]}, r"prompts:0 has no column 'prompt'.*'promt'"),
         ({"prompts": [{"prompt": " "}]}, "prompts:0: the prompt is empty"),
         ({"prompts": [{"messages": [{"role": "bot", "content": "a"}]}]}, "the role one of"),
-        ({"prompts": [{"messages": []}]}, "end in nothing to answer"),
+        ({"prompts": [{"messages": []}]}, "must end in something to answer"),
         ({"prompts": [{"prompt": "a"}], "test_share": 1}, "give a share"),
         ({"prompts": [{"prompt": "a"}], "template": "x"}, "must hold {prompt}"),
     ],

@@ -1,7 +1,7 @@
 """The last steps of our own code in a process: its limits, its three descriptors, then the program.
 
 A command is executed. Python source runs in this very process, a fork of the template, as
-`python3 -I main.py` would run it.
+`python3 -I -X int_max_str_digits=0 main.py` would run it.
 """
 
 from __future__ import annotations
@@ -111,6 +111,7 @@ def _run_python(*, is_buffered: bool) -> int:
     path = f"{WORK}/main.py"
     main.__dict__.update(__builtins__=builtins, __file__=path, __cached__=None)
     sys.argv[:] = ["main.py"]
+    sys.set_int_max_str_digits(0)  # a time limit of its own is what a run has
     status = 0
     try:
         with open(path, "rb") as file:

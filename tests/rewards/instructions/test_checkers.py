@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from munro.rewards.instructions import REGISTRY, checker, checkers
-from munro.rewards.instructions.tongues import language_of
+from munro.rewards.instructions.tongues import LANGUAGES, speaks
 from munro.rewards.kinds import make
 
 IFEVAL = [
@@ -207,11 +207,15 @@ def test_any_text_has_an_answer_and_its_negation_the_other(text):
         ("यह बहुत अच्छा है", "hi"),
         ("این کتاب را به او می دهم", "fa"),
         ("the cat", "en"),
-        ("42", ""),
     ],
 )
-def test_the_language_of_a_text_is_told_by_script_and_common_words(text, language):
-    assert language_of(text) == language
+def test_the_language_of_a_text_is_told_by_script_and_pieces_of_words(text, language):
+    assert speaks(text, language)
+    assert sum(speaks(text, other) for other in LANGUAGES) <= 5
+
+
+def test_a_text_without_letters_is_in_no_language_but_english():
+    assert [code for code in sorted(LANGUAGES) if speaks("42", code)] == ["en"]
 
 
 def test_the_grader_pays_the_share_followed_and_passes_what_follows_all():

@@ -287,3 +287,23 @@ def test_an_alarm_that_somebody_else_set_still_rings() -> None:
     finally:
         signal.signal(signal.SIGALRM, before)
         signal.setitimer(signal.ITIMER_REAL, delay, interval)
+
+
+CELLS = [
+    ("<ul><li>10:00 to 20:00</li></ul>", "| Monday | 10:00 to 20:00 |"),
+    ("<ul><li>10:00</li><li>by <b>call</b> later</li></ul>", "| Monday | 10:00; by call later |"),
+    ("<ol><li>ten</li><li>on<ul><li>one</li></ul></li></ol>", "| Monday | ten; on: one |"),
+    ("<dl><dt>on</dt><dd>10</dd><dt>off</dt><dd>20</dd></dl>", "| Monday | on: 10; off: 20 |"),
+    ("<p>ten</p>", "| Monday | ten |"),
+]
+
+
+@pytest.mark.parametrize(("cell", "line"), CELLS)
+def test_a_list_in_a_table_s_cell_keeps_its_text(cell, line):
+    said = "The museum of mills stands on the river and is open on most days of the year. "
+    table = f"<table><tr><th>Day</th></tr><tr><td>Monday</td><td>{cell}</td></tr></table>"
+    plain = "<ul><li>a list of its own</li></ul>"
+    body = f"<p>{said * 2}</p>{table}<p>{said * 2}</p>{plain}"
+    text, fault = html.extracted(f"<html><body><article>{body}</article></body></html>", seconds=20)
+    assert (line in text, fault) == (True, "")
+    assert "- a list of its own" in text
