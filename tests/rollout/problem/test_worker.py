@@ -15,9 +15,8 @@ from munro.envs.types import Message
 from munro.rewards.config import RewardsConfig
 from munro.rewards.errors import EpisodeError, GraderError, SandboxError
 from munro.rewards.types import Grade
-from munro.rollout import problem
 from munro.rollout.config import RolloutConfig
-from munro.rollout.problem import ProblemWorker
+from munro.rollout.problem import ProblemWorker, asking
 from munro.rollout.types import Abandoned, Group, Reason
 from tests.builders import make_task
 from tests.rollout.builders import ScriptedEngine, make_tokenizer
@@ -207,8 +206,8 @@ async def test_a_grader_that_never_returns_is_given_up_at_its_deadline(kind):
 
 
 async def test_threads_that_never_return_are_bounded(monkeypatch):
-    monkeypatch.setattr(problem, "MOST_CALLS", 1)
-    monkeypatch.setattr(problem, "MOST_LOST", 2)
+    monkeypatch.setattr(asking, "MOST_CALLS", 1)
+    monkeypatch.setattr(asking, "MOST_LOST", 2)
     never = threading.Event()
 
     class Hangs(Sum):
