@@ -16,15 +16,14 @@ class Dealer:
     """
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._names = list(names)
-        self._out: list[str] = []
+        self._out = dict.fromkeys(names, 0)
 
     def deal(self) -> str:
         """The worker with the fewest tasks, the first one of equals; it has one more now."""
-        name = min(self._names, key=self._out.count)
-        self._out.append(name)
+        name = min(self._out, key=self._out.__getitem__)
+        self._out[name] += 1
         return name
 
     def back(self, name: str) -> None:
         """A task of that worker is done."""
-        self._out.remove(name)
+        self._out[name] -= 1
