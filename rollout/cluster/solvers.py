@@ -67,9 +67,8 @@ class _WorkerActor:
         )
 
     async def load(self) -> list[str]:
-        """Load everything; the environments' names."""
-        _ = self._worker
-        return list(self._problems.names)
+        """Load everything; what a person should know of it, a line each."""
+        return self._worker.warnings()
 
     async def solve(self, index: int, cap: int, version: int) -> Group | Abandoned:
         self._router.expect(version)
@@ -112,6 +111,8 @@ class Solvers:
             name: start(_WorkerActor, setting, name, 0, setting, servers.known_as)
             for name in (f"worker-{i}" for i in range(setting.rollout.workers))
         }
+        self.warnings: list[str] = []
+        """What a person should know, once all are ready, a line each."""
         self._running: dict[Any, tuple[str, int, int]] = {}
         self._dealer = Dealer(self.actors)
         for actor in self.actors.values():
@@ -124,7 +125,8 @@ class Solvers:
             Stalled: one does not come up.
             BadEnvironment: an environment cannot be loaded.
         """
-        everywhere("start", self.actors, lambda actor: actor.load.remote(), deadline_s)
+        said = everywhere("start", self.actors, lambda actor: actor.load.remote(), deadline_s)
+        self.warnings = list(dict.fromkeys(line for lines in said.values() for line in lines))
 
     def submit(self, index: int, max_response_tokens: int) -> None:
         """Hand out a task; its outcome will come from `collect`."""

@@ -9,9 +9,10 @@ Broken machinery is tried again, and is never scored as wrong.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -23,7 +24,7 @@ from munro.rollout.config import RolloutConfig
 from munro.rollout.episode import Limits, play
 from munro.rollout.lockstep import Together
 from munro.rollout.problem.asking import Environments
-from munro.rollout.render import Renderer
+from munro.rollout.render import BadTemplate, Renderer
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,15 @@ class Problem:
     task: Task
     cap: int
     """Tokens of a response, at most."""
+
+
+@contextlib.contextmanager
+def showing(task: Task) -> Iterator[None]:
+    """A template that cannot show the task says which task it is."""
+    try:
+        yield
+    except BadTemplate as error:
+        raise BadTemplate(f"{task.env}/{task.id}: {error}") from error
 
 
 class Player:
@@ -127,15 +137,16 @@ class Player:
                 seen = await ask(task, "reply", episode.reply, message)
                 return seen
 
-            trajectory = await play(
-                task,
-                reply,
-                together.generate,
-                self._renderer,
-                self._limits(problem.cap),
-                seed=self._seed,
-                key=key,
-            )
+            with showing(task):
+                trajectory = await play(
+                    task,
+                    reply,
+                    together.generate,
+                    self._renderer,
+                    self._limits(problem.cap),
+                    seed=self._seed,
+                    key=key,
+                )
             generated = time.monotonic()
             grade = as_grade(await ask(task, "grade", episode.grade, trajectory))
             spent = {"generate": generated - began, "grade": time.monotonic() - generated}

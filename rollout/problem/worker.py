@@ -14,7 +14,7 @@ from munro.rollout.engine import Engine
 from munro.rollout.lockstep import Freely, Lockstep, Together
 from munro.rollout.problem import gates
 from munro.rollout.problem.asking import Environments
-from munro.rollout.problem.attempts import Account, Player, Problem
+from munro.rollout.problem.attempts import Account, Player, Problem, showing
 from munro.rollout.problem.scoring import group_of
 from munro.rollout.render import renderer
 from munro.rollout.types import Abandoned, Attempt, Group, Reason
@@ -47,7 +47,7 @@ class ProblemWorker:
             servers: where `solve_all` sends its batches; `engine` alone unless given.
 
         Raises:
-            ValueError: the tokenizer has no chat template, and the config asks for it.
+            BadTemplate: the tokenizer has no chat template, and the config asks for it.
         """
         self._engine = engine
         self._servers = servers or (engine,)
@@ -59,6 +59,16 @@ class ProblemWorker:
         self._player = Player(
             self._environments, self._renderer, config, seed=seed, max_context=max_context
         )
+
+    def warnings(self) -> list[str]:
+        """What a person should know before the first attempt, a line each."""
+        if self._renderer.stop_token_ids:
+            return []
+        return [
+            "nothing ends a turn: the tokenizer names no end-of-text token, the template ends a "
+            "turn with no special token, and there is no generation_config.json that names one. "
+            "Every reply will run to its cap."
+        ]
 
     async def solve(self, index: int, task: Task, max_response_tokens: int) -> Group | Abandoned:
         """Sample and grade one task's group, as fast as servers and graders allow.
@@ -160,7 +170,8 @@ class ProblemWorker:
 
     def _too_long(self, problem: Problem) -> Abandoned | None:
         task = problem.task
-        num = len(self._renderer.opening(task.messages, task.tools))
+        with showing(task):
+            num = len(self._renderer.opening(task.messages, task.tools))
         if num < self._max_context:
             return None
         detail = f"a prompt of {num} tokens leaves no room in a context of {self._max_context}"

@@ -12,11 +12,13 @@ import pytest
 
 from munro.envs.base import Episode, SingleTurn
 from munro.envs.types import Message
+from munro.machine.sentences import is_sentence
 from munro.rewards.config import RewardsConfig
 from munro.rewards.errors import EpisodeError, GraderError, SandboxError
 from munro.rewards.types import Grade
 from munro.rollout.config import RolloutConfig
 from munro.rollout.problem import ProblemWorker, asking
+from munro.rollout.render import BadTemplate
 from munro.rollout.types import Abandoned, Group, Reason
 from tests.builders import make_task
 from tests.rollout.builders import ScriptedEngine, make_tokenizer
@@ -47,11 +49,19 @@ def policy(is_right, right="42", wrong="41"):
     )
 
 
-def worker(engine, environment, config=CONFIG, rewards=REWARDS, max_context=1000, **fields):
+def worker(
+    engine,
+    environment,
+    config=CONFIG,
+    rewards=REWARDS,
+    max_context=1000,
+    tokenizer=TOKENIZER,
+    **fields,
+):
     return ProblemWorker(
         engine,
         {"arithmetic": environment}.__getitem__,
-        TOKENIZER,
+        tokenizer,
         config,
         rewards,
         seed=1,
@@ -294,6 +304,25 @@ async def test_a_prompt_that_fills_the_context_is_too_long():
     given_up = await solved(policy(lambda attempt: True), max_context=10)
     assert given_up.reason is Reason.TOO_LONG
     assert given_up.detail == "a prompt of 15 tokens leaves no room in a context of 10"
+
+
+async def test_a_template_that_refuses_ends_the_run_with_the_task_in_one_sentence():
+    refusing = "{{ raise_exception('roles must alternate') }}"
+    solver = worker(
+        policy(lambda attempt: True),
+        Sum(),
+        CONFIG.model_copy(update={"template": "chat"}),
+        tokenizer=make_tokenizer(refusing),
+    )
+    with pytest.raises(BadTemplate, match=r"arithmetic/17\+25: .*: roles must alternate$") as error:
+        await solver.solve(0, TASK, 100)
+    assert is_sentence(error.value)
+
+
+def test_a_tokenizer_that_names_no_end_is_warned_of():
+    (line,) = worker(numbered(), Sum(), tokenizer=make_tokenizer(None, eos=None)).warnings()
+    assert line.startswith("nothing ends a turn: the tokenizer names no end-of-text token")
+    assert worker(numbered(), Sum()).warnings() == []
 
 
 class Ranked(Sum):
