@@ -14,7 +14,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from munro.envs.base import Environment, Episode, as_grade, call
+from munro.envs.base import Environment, Episode, Quit, as_grade, call
 from munro.envs.types import Task, Trajectory
 from munro.rewards.errors import EnvironmentFailure, EpisodeError, GraderError
 from munro.rewards.types import Grade
@@ -56,24 +56,34 @@ class Environments:
     async def ask(self, task: Task, what: str, function: Callable[..., Any], *args: Any) -> Any:
         """Call into the environment: the one place where its exceptions become ours.
 
+        Args:
+            task: whose episode it is.
+            what: "start", "reply", "grade", "group grade" or "close"; the last word's deadline of
+                the config holds.
+            function: the environment's own.
+            args: its arguments.
+
         Raises:
-            GraderError: no grade within `rollout.grade_deadline_s`.
+            GraderError: nothing within the deadline.
             EnvironmentFailure: anything that its own code raised, named.
             EpisodeError: what it raised as such.
         """
         name = f"{task.env}/{task.id}"
         _refuse_if_many_are_lost(name)
+        key = f"{what.split()[-1]}_deadline_s"
+        deadline_s = float(getattr(self._config, key))
         async with self._calls:
             try:
-                async with waiting(f"{what} of {name}", self._config.grade_deadline_s):
+                async with waiting(f"{what} of {name}", deadline_s):
                     return await call(function, *args)
             except Stalled as stalled:
                 raise GraderError(
-                    f"{what} of {name} took longer than rollout.grade_deadline_s = "
-                    f"{self._config.grade_deadline_s:g}"
+                    f"{what} of {name} took longer than rollout.{key} = {deadline_s:g}"
                 ) from stalled
             except EpisodeError:
                 raise
+            except Quit as error:
+                raise EnvironmentFailure(f"{what} of {name} raised {error}") from error
             except Exception as error:
                 raise EnvironmentFailure(
                     f"{what} of {name} raised {type(error).__name__}: {error}"

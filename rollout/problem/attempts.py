@@ -20,6 +20,7 @@ from munro.envs.base import as_grade
 from munro.envs.types import Message, Task, Trajectory
 from munro.rewards.errors import EpisodeError
 from munro.rewards.types import Grade
+from munro.rollout.calls import Reader
 from munro.rollout.config import RolloutConfig
 from munro.rollout.episode import Limits, play
 from munro.rollout.lockstep import Together
@@ -79,6 +80,7 @@ class Player:
     Args:
         environments: where episodes are started and graded.
         renderer: the template.
+        reader: of calls.
         config: sampling, turns and retries.
         seed: the run's.
         max_context: longest token stream, prompt included.
@@ -88,6 +90,7 @@ class Player:
         self,
         environments: Environments,
         renderer: Renderer,
+        reader: Reader,
         config: RolloutConfig,
         *,
         seed: int,
@@ -95,6 +98,7 @@ class Player:
     ) -> None:
         self._environments = environments
         self._renderer = renderer
+        self._reader = reader
         self._config = config
         self._seed = seed
         self._max_context = max_context
@@ -146,6 +150,7 @@ class Player:
                     self._limits(problem.cap),
                     seed=self._seed,
                     key=key,
+                    reader=self._reader,
                 )
             generated = time.monotonic()
             grade = as_grade(await ask(task, "grade", episode.grade, trajectory))
@@ -157,6 +162,7 @@ class Player:
         return Limits(
             max_response_tokens=cap,
             max_context=self._max_context,
+            observation_tokens=config.observation_tokens,
             max_turns=config.max_turns,
             temperature=config.temperature,
             top_p=config.top_p,

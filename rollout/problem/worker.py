@@ -9,6 +9,7 @@ from munro.envs.base import Environment
 from munro.envs.types import Task
 from munro.rewards.config import RewardsConfig
 from munro.rewards.errors import EpisodeError
+from munro.rollout.calls import reader_of
 from munro.rollout.config import RolloutConfig
 from munro.rollout.engine import Engine
 from munro.rollout.lockstep import Freely, Lockstep, Together
@@ -48,6 +49,7 @@ class ProblemWorker:
 
         Raises:
             BadTemplate: the tokenizer has no chat template, and the config asks for it.
+            BadPlugin: `rollout.calls` names no family.
         """
         self._engine = engine
         self._servers = servers or (engine,)
@@ -57,7 +59,12 @@ class ProblemWorker:
         self._renderer = renderer(tokenizer, config.template)
         self._environments = Environments(environment, config)
         self._player = Player(
-            self._environments, self._renderer, config, seed=seed, max_context=max_context
+            self._environments,
+            self._renderer,
+            reader_of(config.calls, tokenizer if config.template == "chat" else None),
+            config,
+            seed=seed,
+            max_context=max_context,
         )
 
     def warnings(self) -> list[str]:

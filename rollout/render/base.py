@@ -87,6 +87,11 @@ class Renderer(ABC):
         text = self.text(token_ids)
         return OPEN_THOUGHT + text if opened else text
 
+    def count(self, text: str) -> int:
+        """Tokens of a text by itself."""
+        mark = self._inert.mark([text])
+        return len(self._encode(self._inert.broken(text, mark), mark))
+
     def _stop_at(self, *ids: int) -> None:
         """Let these end turns too; what is named last stands last."""
         everything = (*self.stop_token_ids, *ids)

@@ -215,6 +215,63 @@ async def test_a_grader_that_never_returns_is_given_up_at_its_deadline(kind):
     assert "took longer than rollout.grade_deadline_s = 0.02" in given_up.detail
 
 
+@pytest.mark.parametrize("what", ["start", "reply", "grade", "close"])
+async def test_each_word_of_an_environment_has_a_deadline_of_its_own(what):
+    class Slow(Guess):
+        def start(self, task):
+            game = super().start(task)
+            if what == "start":
+                time.sleep(0.5)
+            else:
+                own = getattr(game, what)
+
+                async def late(*args):
+                    await asyncio.sleep(0.5)
+                    return own(*args)
+
+                setattr(game, what, late)
+            return game
+
+    short = CONFIG.model_copy(update={f"{what}_deadline_s": 0.05, "retries": 0})
+    given_up = await solved(numbered(), Slow(), short)
+    assert given_up.detail == (
+        f"GraderError: {what} of arithmetic/17+25 took longer than rollout.{what}_deadline_s = 0.05"
+    )
+
+
+def test_a_recipe_from_before_the_four_deadlines_keeps_its_one():
+    old = RolloutConfig.model_validate({"grade_deadline_s": 7})
+    four = ("start_deadline_s", "reply_deadline_s", "grade_deadline_s", "close_deadline_s")
+    assert [getattr(old, key) for key in four] == [7] * 4
+    mixed = RolloutConfig.model_validate({"grade_deadline_s": 7, "reply_deadline_s": 90})
+    assert [getattr(mixed, key) for key in four] == [7, 90, 7, 7]
+
+
+@pytest.mark.parametrize(
+    "leaves", [SystemExit(3), KeyboardInterrupt("stop"), asyncio.CancelledError("theirs")]
+)
+@pytest.mark.parametrize("kind", ["thread", "coroutine"])
+async def test_code_that_wants_to_end_the_process_breaks_its_attempt_alone(leaves, kind):
+    class Quits(Sum):
+        if kind == "thread":
+
+            def grade(self, task, reply):
+                raise leaves
+        else:
+
+            async def grade(self, task, reply):
+                await asyncio.sleep(0)
+                raise leaves
+
+    async with asyncio.timeout(20):
+        given_up = await solved(numbered(), Quits())
+    assert given_up.reason is Reason.UNSCORED
+    name = type(leaves).__name__
+    assert given_up.detail.startswith(
+        f"EnvironmentFailure: grade of arithmetic/17+25 raised {name}: "
+    )
+
+
 async def test_threads_that_never_return_are_bounded(monkeypatch):
     monkeypatch.setattr(asking, "MOST_CALLS", 1)
     monkeypatch.setattr(asking, "MOST_LOST", 2)
