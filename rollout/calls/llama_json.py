@@ -22,7 +22,8 @@ class LlamaJson(Family):
         """See `Family.parse`; JSON that says neither name nor parameters is an answer."""
         _, tagged, rest = text.partition(TAG)
         rest = (rest if tagged else text).strip().removesuffix("<|eom_id|>")
-        found, decoder = [], json.JSONDecoder()
+        found: list[ToolCall] = []
+        decoder = json.JSONDecoder()
         while rest := rest.lstrip("; \n\r\t"):
             try:
                 wanted, end = decoder.raw_decode(rest)

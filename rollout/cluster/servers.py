@@ -34,6 +34,7 @@ class _ServerActor:
             ),
             setting.weights,
             catch_up=ray.get_runtime_context().was_current_actor_reconstructed,
+            deadline_s=setting.rollout.generate_deadline_s,
         )
 
     async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
