@@ -92,6 +92,19 @@ async def call(function: Callable[..., Any], *args: Any) -> Any:
     return await _surviving(result) if inspect.isawaitable(result) else result
 
 
+def contain(loop: asyncio.AbstractEventLoop) -> None:
+    """Let no task of this loop end it: also not one that user code starts by itself.
+
+    A task that raises SystemExit stops its event loop, whoever waits for the task. From now on such
+    a task fails with `Quit` instead.
+    """
+
+    def make(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+        return asyncio.Task(_surviving(work), loop=loop, **options)
+
+    loop.set_task_factory(make)
+
+
 async def _surviving(work: Awaitable[Any]) -> Any:
     """Await user code; what would end more than itself is a `Quit`."""
     try:

@@ -94,7 +94,7 @@ class TaskPool:
 
     def _examined(self, place: int) -> Task:
         try:
-            task = self._read[place]
+            task, tools = self._read[place], self._environment.tools
         except BadEnvironment:
             raise
         except (Exception, *QUITS) as error:
@@ -114,7 +114,7 @@ class TaskPool:
                 f"{self._where}: the id {task.id!r} stands at {first} and at {place}: "
                 "ids must be unique."
             )
-        return replace(task, env=self.name, tools=task.tools or self._environment.tools)
+        return replace(task, env=self.name, tools=task.tools or tools)
 
 
 class ProblemSet:

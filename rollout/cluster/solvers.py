@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from munro.envs.base import contain
 from munro.envs.problem_set import ProblemSet
 from munro.rewards import service
 from munro.rewards.service.cluster import RemoteService
@@ -54,6 +56,7 @@ class _WorkerActor:
     def _worker(self) -> ProblemWorker:
         from transformers import AutoTokenizer
 
+        contain(asyncio.get_running_loop())
         setting = self._setting
         return ProblemWorker(
             self._router,
