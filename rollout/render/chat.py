@@ -60,8 +60,16 @@ class Chat(Renderer):
     ) -> list[int]:
         """See `Renderer.observed`."""
         marked, turn = _marked(messages, observations)
-        self._refuse_dropped(marked, len(messages), tools)
-        later, mark = self._inert_text(marked, tools)
+        try:
+            self._refuse_dropped(marked, len(messages), tools)
+            later, mark = self._inert_text(marked, tools)
+        except BadTemplate:
+            # some want to see which turns called tools, to tell whose turn it is
+            plain, (marked, turn) = marked, _marked(messages, observations, with_calls=True)
+            if marked == plain:
+                raise
+            self._refuse_dropped(marked, len(messages), tools)
+            later, mark = self._inert_text(marked, tools)
         if not self._is_kept(marked[: len(messages) - 1], tools, turn, later, mark):
             raise BadTemplate(
                 f"{self._name} rewrites earlier turns "
@@ -175,8 +183,12 @@ class Chat(Renderer):
         return after[0] if after and after[0] in special else None
 
 
-def _marked(messages: Sequence[Message], observations: Sequence[Message]) -> tuple[list[Form], str]:
+def _marked(
+    messages: Sequence[Message], observations: Sequence[Message], *, with_calls: bool = False
+) -> tuple[list[Form], str]:
     """The conversation with a mark in place of every policy turn, and the last mark.
+
+    With calls, those of earlier turns are shown as such; they only stand before the last mark.
 
     What the policy wrote must not go through the template: a template may trim it, or drop the
     reasoning of earlier turns, while the stream keeps what was really sampled.
@@ -188,7 +200,10 @@ def _marked(messages: Sequence[Message], observations: Sequence[Message]) -> tup
     marked = [_chat_form(message) for message in (*messages, *observations)]
     mark = ""
     for place, message in enumerate(messages):
-        if message.role == "assistant" and (message.is_sampled or not message.tool_calls):
+        shows_calls = with_calls and message.tool_calls and place + 1 < len(messages)
+        if shows_calls:
+            marked[place]["content"] = ""
+        elif message.role == "assistant" and (message.is_sampled or not message.tool_calls):
             mark = f"{stem}{place}END"
             marked[place] = {"role": "assistant", "content": mark}
     return marked, mark
@@ -226,7 +241,10 @@ def _chat_form(message: Message) -> Form:
             {
                 "id": call.id,
                 "type": "function",
-                "function": {"name": call.name, "arguments": _arguments(call.arguments)},
+                "function": {
+                    "name": call.name or "unreadable",
+                    "arguments": _arguments(call.arguments or "{}"),
+                },
             }
             for call in message.tool_calls
         ]

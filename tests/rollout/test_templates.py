@@ -7,6 +7,7 @@ import json
 import pytest
 
 from munro.envs.types import Message
+from munro.rollout.calls import reader_of
 from munro.rollout.render import BadTemplate, renderer
 from tests.rollout.builders import CHATML, make_tokenizer
 
@@ -141,3 +142,37 @@ def test_a_template_that_opens_thoughts_may_go_on_for_several_turns():
     assert tokenizer.decode(delta) == (
         "<|im_end|>\n<|im_start|>user\nmore<|im_end|>\n<|im_start|>assistant\n<think>\n"
     )
+
+
+# as Mistral's: users and assistants alternate, but for assistants that call tools
+ALTERNATING = (
+    "{% set turns = namespace(n=0) %}{% for m in messages %}"
+    "{% if m.role == 'user' or (m.role == 'assistant' and not m.tool_calls) %}"
+    "{% if (m.role == 'user') != (turns.n % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}"
+    "{% set turns.n = turns.n + 1 %}{% endif %}"
+    "{% if m.role == 'user' %}[INST] {{ m.content }}[/INST]"
+    "{% elif m.role == 'tool' %}{% if m.tool_call_id | length != 9 %}"
+    "{{ raise_exception('ids have nine letters') }}{% endif %}"
+    "[TOOL_RESULTS]{{ m.content }}[/TOOL_RESULTS]"
+    "{% elif m.tool_calls %}{% for c in m.tool_calls %}[TOOL_CALLS]{{ c.function | tojson }}"
+    "{% endfor %}</s>{% else %} {{ m.content }}</s>{% endif %}{% endfor %}"
+)
+
+
+def test_a_template_that_wants_to_know_who_called_tools_is_told():
+    special = ("[INST]", "[/INST]", "</s>", "[TOOL_CALLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]")
+    tokenizer = make_tokenizer(ALTERNATING, special)
+    render = renderer(tokenizer, "chat")
+    end = tokenizer.convert_tokens_to_ids("</s>")
+    assert render.stop_token_ids[-1] == end
+    reader, said = reader_of("mistral"), [HI]
+    for turn, text in enumerate(['[TOOL_CALLS] [{"name": "add"}]', "[TOOL_CALLS] add?"]):
+        calls = reader.read(text, turn=turn)
+        said.append(
+            Message(role="assistant", content=text, tool_calls=calls, is_sampled=True),
+        )
+        seen = Message(role="tool", content=f"answer {turn}", tool_call_id=calls[0].id)
+        delta = render.observed(said, [seen], last_token=end)
+        assert tokenizer.decode(delta) == f"[TOOL_RESULTS]answer {turn}[/TOOL_RESULTS]"
+        said.append(seen)
