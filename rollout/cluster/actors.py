@@ -51,15 +51,25 @@ def everywhere(
     call: Callable[[Any], Any],
     deadline_s: float,
     again_after: tuple[type[Exception], ...] = (RayActorError, PolicyError),
+    called: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Call all actors and wait for all; who dies or cannot serve is asked again.
+
+    Args:
+        what: is waited for, for a person.
+        actors: by name.
+        call: calls one.
+        deadline_s: longest wait for all of them.
+        again_after: failures after which an actor is called again.
+        called: what `call` returned for those that have been called already, by name.
 
     Raises:
         Stalled: one did not answer in time; names it and its last failure.
         Exception: what an actor raised, as it was raised there.
     """
     until = time.monotonic() + deadline_s
-    references = {name: call(actor) for name, actor in actors.items()}
+    references = {**(called or {})}
+    references |= {name: call(actor) for name, actor in actors.items() if name not in references}
     answers: dict[str, Any] = {}
     for name in actors:
         last_failure = ""

@@ -105,8 +105,7 @@ class Servers:
             for name, known in self.known_as.items()
         }
         # engines come up while others do; who waits for them hears of failures
-        for actor in self.actors.values():
-            actor.call.remote("version")
+        self._starting = {name: actor.call.remote("version") for name, actor in self.actors.items()}
 
     def wait_ready(self, deadline_s: float) -> None:
         """Wait until all of them serve.
@@ -115,7 +114,9 @@ class Servers:
             PolicyError: one says that it cannot serve; what it needs is said too.
             Stalled: one does not come up.
         """
-        everywhere("start", self.actors, calling("version"), deadline_s, (RayActorError,))
+        # the first answer counts: asked again, a server that cannot serve would start once more
+        first, self._starting = self._starting, {}
+        everywhere("start", self.actors, calling("version"), deadline_s, (RayActorError,), first)
 
     def update_weights(self, source: WeightSource, *, drain: bool, deadline_s: float) -> None:
         """Load the weights everywhere; a server that dies meanwhile is waited for.
