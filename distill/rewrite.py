@@ -92,7 +92,9 @@ class Teller:
             return False
         if len(trace.messages) > 1 or not sampled.size:
             return True
-        return known.text(trace.token_ids[begin:]) == trace.reply
+        before, turn = trace.token_ids[:begin].tolist(), trace.token_ids[begin:]
+        # runs of before said nothing of the thought that their template had opened
+        return trace.reply in {known.said(turn, before), known.text(turn)}
 
 
 def _are_alike(one: Sequence[int], other: Sequence[int]) -> bool:

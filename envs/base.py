@@ -5,7 +5,8 @@
     Episode.grade(trajectory) ─► Grade
 
 An environment sees text, never tokens. Every method that a user writes may be sync or async; the
-side that drives them goes through `call`. What user code raises propagates as it is.
+side that drives them goes through `call`. What user code raises propagates as it is, but for what
+would end the process that runs it: that becomes a `Quit`.
 """
 
 from __future__ import annotations
@@ -29,14 +30,38 @@ Outcome = Grade | bool | float | None
 """What a user's `grade` may return; None means that it could not be scored."""
 
 
+QUITS = (SystemExit, KeyboardInterrupt)
+"""What code raises that wants to end its process; most do not know that it is not theirs."""
+
+
+class Quit(Exception):
+    """User code wanted to end the process, or cancelled what it was called from.
+
+    Example:
+        Quit("SystemExit: 3")
+    """
+
+    @classmethod
+    def of(cls, error: BaseException) -> Quit:
+        """The same as an exception that a process survives."""
+        quit_ = cls(f"{type(error).__name__}: {error}".removesuffix(": "))
+        quit_.__cause__ = error
+        return quit_
+
+
 async def call(function: Callable[..., Any], *args: Any) -> Any:
     """Call user code without blocking the event loop, whether it is sync or async.
 
     A sync function runs in a thread of its own: a daemon, so that one that never returns can be
     given up (cancelled by a deadline) without keeping the process alive.
+
+    Raises:
+        Quit: it raised SystemExit, KeyboardInterrupt or the like, which would end the loop and
+            with it everybody else's work.
+        Exception: what it raised.
     """
     if inspect.iscoroutinefunction(function):
-        return await function(*args)
+        return await _surviving(function(*args))
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Any] = loop.create_future()
     context = contextvars.copy_context()
@@ -58,13 +83,40 @@ async def call(function: Callable[..., Any], *args: Any) -> Any:
             error = RuntimeError(f"{_name_of(function)} raised StopIteration")
             error.__cause__ = raised
         except BaseException as raised:  # noqa: BLE001 - carried over to the caller, not handled
-            error = raised
+            error = raised if isinstance(raised, Exception) else Quit.of(raised)
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, result, error)
 
     threading.Thread(target=run, daemon=True, name=f"call {_name_of(function)}").start()
     result = await done
-    return await result if inspect.isawaitable(result) else result
+    return await _surviving(result) if inspect.isawaitable(result) else result
+
+
+def contain(loop: asyncio.AbstractEventLoop) -> None:
+    """Let no task of this loop end it: also not one that user code starts by itself.
+
+    A task that raises SystemExit stops its event loop, whoever waits for the task. From now on such
+    a task fails with `Quit` instead.
+    """
+
+    def make(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+        return asyncio.Task(_surviving(work), loop=loop, **options)
+
+    loop.set_task_factory(make)
+
+
+async def _surviving(work: Awaitable[Any]) -> Any:
+    """Await user code; what would end more than itself is a `Quit`."""
+    try:
+        return await work
+    except QUITS as error:
+        raise Quit.of(error) from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        # nobody cancelled this call: the code inside did, to itself or to what it waits for
+        raise Quit.of(error) from error
 
 
 def _name_of(function: Callable[..., Any]) -> str:

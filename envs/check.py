@@ -251,12 +251,12 @@ def _leaks(task: Task, gold: Sequence[str]) -> bool:
 def _within(deadline_s: float, doing: str, work: Callable[[], T]) -> T:
     """The result of `work`; `_Broken`, in one line, where it raises or does not come back."""
     results: list[T] = []
-    errors: list[Exception] = []
+    errors: list[BaseException] = []
 
     def run() -> None:
         try:
             results.append(work())
-        except Exception as error:  # noqa: BLE001 - user code: reported, whatever it is
+        except BaseException as error:  # noqa: BLE001 - user code: reported, whatever it is
             errors.append(error)
 
     worker = threading.Thread(target=run, daemon=True, name=doing)

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from munro.envs.base import Environment
+from munro.envs.base import QUITS, Environment
 from munro.envs.combined import Combined
 from munro.envs.config import EnvConfig
 from munro.rewards.combine.tree import OWN, GraderConfig, names
@@ -48,7 +48,7 @@ def load(path: str, /, **args: Any) -> Environment:
         raise
     except ValueError as error:
         raise BadEnvironment(f"{path}: {error}") from error
-    except Exception as error:
+    except (Exception, *QUITS) as error:
         raise BadEnvironment(f"{path} cannot be made: {blame(error)}") from error
 
 

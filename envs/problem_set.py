@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import cast
 
-from munro.envs.base import Environment
+from munro.envs.base import QUITS, Environment
 from munro.envs.config import EnvConfig
 from munro.envs.loader import BadEnvironment, load_config
 from munro.envs.shuffle import shuffled
@@ -51,7 +51,7 @@ class TaskPool:
                 stream = iter(tasks)
                 self._read = list(itertools.islice(stream, MOST_MATERIALISED))
                 self._stream = stream if len(self._read) == MOST_MATERIALISED else None
-        except Exception as error:
+        except (Exception, *QUITS) as error:
             raise BadEnvironment(f"{self._where} failed: {blame(error)}") from error
         if isinstance(self._read, list | tuple) and len(self._read) <= MOST_MATERIALISED:
             for place in range(len(self._read)):
@@ -87,17 +87,17 @@ class TaskPool:
         assert isinstance(self._read, list)
         try:
             self._read.extend(itertools.islice(self._stream, position + 1 - len(self._read)))
-        except Exception as error:
+        except (Exception, *QUITS) as error:
             raise BadEnvironment(f"{self._where} failed: {blame(error)}") from error
         if position >= len(self._read):
             self._stream = None
 
     def _examined(self, place: int) -> Task:
         try:
-            task = self._read[place]
+            task, tools = self._read[place], self._environment.tools
         except BadEnvironment:
             raise
-        except Exception as error:
+        except (Exception, *QUITS) as error:
             raise BadEnvironment(f"{self._where}[{place}] failed: {blame(error)}") from error
         if not isinstance(task, Task):
             raise BadEnvironment(
@@ -114,7 +114,7 @@ class TaskPool:
                 f"{self._where}: the id {task.id!r} stands at {first} and at {place}: "
                 "ids must be unique."
             )
-        return replace(task, env=self.name, tools=task.tools or self._environment.tools)
+        return replace(task, env=self.name, tools=task.tools or tools)
 
 
 class ProblemSet:

@@ -1,10 +1,12 @@
 """Environments in which the model may call functions before it answers.
 
-The model calls in the Hermes form, in its own text, as often as it likes in one turn:
+The model calls in the form of its family (`munro.rollout.calls`), in its own text, as often as it
+likes in one turn. Texts that no model wrote, gold replies among them, call in the Hermes form:
 
     <tool_call>{"name": "add", "arguments": {"a": 17, "b": 25}}</tool_call>
 
-Each call is answered by a message of role "tool". A turn without a call ends the episode.
+Each call is answered by a message of role "tool". A turn without a call ends the episode; what
+stands inside of a thought is no call.
 """
 
 from __future__ import annotations
@@ -13,18 +15,20 @@ import inspect
 import json
 import re
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from munro.envs.base import Environment, Episode, Outcome, as_grade, call
+from munro.envs.thoughts import without_thoughts
 from munro.envs.types import Message, Task, ToolCall, Trajectory
 from munro.rewards.types import Grade
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-CALL = re.compile(r"<tool_call>(.*?)(</tool_call>|(?=<tool_call>)|\Z)", re.DOTALL)
+CALL = re.compile(r"(?<!`)<tool_call>(.*?)(</tool_call>|(?=<tool_call>)|\Z)", re.DOTALL)
+FORM = '<tool_call>{"name": NAME, "arguments": {...}}</tool_call>'
 NOT_ARGUMENTS = ("self", "state")
 
 
@@ -103,7 +107,9 @@ class _Conversation(Episode):
         self._state: dict[str, Any] | None = None
 
     async def reply(self, message: Message) -> list[Message] | None:
-        calls: list[ToolCall | str] = [*message.tool_calls] or parse_calls(message.content)
+        calls: Sequence[ToolCall] = message.tool_calls
+        if not message.is_sampled and not calls:
+            calls = parse_calls(without_thoughts(message.content))
         if not calls:
             return None
         observations = []
@@ -129,16 +135,16 @@ class _Conversation(Episode):
             self._state = await call(self._environment.setup, self._task)
         return self._state
 
-    async def _answer(self, wanted: ToolCall | str) -> Message:
+    async def _answer(self, wanted: ToolCall) -> Message:
         """The observation of one call. Only what the model did wrong becomes text."""
-        if isinstance(wanted, str):
-            return _error("", wanted)
+        if wanted.error:
+            return _error(wanted.id, wanted.error)
         method = self._methods.get(wanted.name)
         if method is None:
             there = ", ".join(self._methods)
             return _error(wanted.id, f"there is no tool {wanted.name[:40]!r}; there are: {there}")
         try:
-            given = _arguments(method).model_validate(_json(wanted.arguments))
+            given = _arguments(method).model_validate(strict_json(wanted.arguments))
         except ValidationError as error:
             wrong = "; ".join(
                 f"{'.'.join(map(str, item['loc'])) or 'arguments'}: {item['msg']}"
@@ -158,32 +164,36 @@ class _Conversation(Episode):
         return Message(role="tool", content=content, tool_call_id=wanted.id)
 
 
-def parse_calls(text: str) -> list[ToolCall | str]:
-    """The calls in a turn, in order; for a malformed one, what is wrong with it.
+def parse_calls(text: str) -> list[ToolCall]:
+    """The calls of a text in the Hermes form, in order; a malformed one says what is wrong with it.
 
     Example:
         parse_calls('<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>')
     """
-    found: list[ToolCall | str] = []
+    found = []
     for number, match in enumerate(CALL.finditer(text)):
-        if not match[2]:
-            found.append("the call is not closed: </tool_call> is missing")
-            continue
+        name, arguments, error = "", "", ""
         try:
-            wanted = _json(match[1])
-        except (ValueError, RecursionError) as error:
-            found.append(f"the call is not JSON ({str(error)[:100]})")
-            continue
-        if not isinstance(wanted, dict) or not isinstance(wanted.get("name"), str):
-            found.append('a call is written {"name": ..., "arguments": {...}}')
-            continue
-        arguments = json.dumps(wanted.get("arguments", {}))
-        found.append(ToolCall(id=f"call_{number}", name=wanted["name"], arguments=arguments))
+            wanted = strict_json(match[1]) if match[2] else None
+        except (ValueError, RecursionError) as wrong:
+            wanted, error = None, f"the call is not JSON ({str(wrong)[:100]}); "
+        if not match[2]:
+            error = "the call is not closed: </tool_call> is missing"
+        elif not isinstance(wanted, dict) or not isinstance(wanted.get("name"), str):
+            error += f"a call is written {FORM}"
+        else:
+            name, arguments = wanted["name"], json.dumps(wanted.get("arguments", {}))
+        found.append(ToolCall(id=f"call_{number}", name=name, arguments=arguments, error=error))
     return found
 
 
-def _json(text: str) -> Any:
-    """Strict JSON: no NaN, no Infinity."""
+def strict_json(text: str) -> Any:
+    """A value out of JSON that holds neither NaN nor Infinity.
+
+    Raises:
+        ValueError: it is no JSON.
+        RecursionError: it is nested too deep.
+    """
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is no JSON")

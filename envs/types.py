@@ -27,6 +27,8 @@ class ToolCall:
     name: str
     arguments: str
     """JSON as the model wrote it: hostile until parsed."""
+    error: str = ""
+    """Why this is no call that can be carried out: what the model is told. Empty for a good one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,11 @@ class Message:
     """"system", "user", "assistant" or "tool"."""
     content: str
     tool_calls: tuple[ToolCall, ...] = ()
+    """In the order they were written, those that could not be read included."""
     tool_call_id: str = ""
+    is_sampled: bool = False
+    """The policy's own turn: `content` is what it sampled, and `tool_calls` are all the calls that
+    its model's family would read in it. Of other texts nobody has read the calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +82,10 @@ class Ending(StrEnum):
 
     ANSWERED = "answered"
     TRUNCATED_TOKENS = "truncated_tokens"
+    """The cap on the policy's own tokens was spent."""
     TRUNCATED_TURNS = "truncated_turns"
+    TRUNCATED_CONTEXT = "truncated_context"
+    """The context was full: no room for another turn, or for anything of an observation."""
 
     @property
     def is_truncated(self) -> bool:

@@ -27,6 +27,7 @@ SENTENCES = frozenset(
         "munro.rl.control.controller.NoSignal",
         "munro.rl.learner.LearnerDiverged",
         "munro.rl.policy.model.UnsupportedModel",
+        "munro.rollout.render.base.BadTemplate",
         "munro.rollout.store.store.StoreError",
         "munro.rollout.waits.Stalled",
     }

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from munro.rewards.config import Config
+from munro.rewards.plugins import resolve
+from munro.rollout.calls import FAMILIES
+
+DEADLINES = ("start_deadline_s", "reply_deadline_s", "close_deadline_s")
 
 
 class RolloutConfig(Config):
@@ -39,17 +44,30 @@ class RolloutConfig(Config):
     template: Literal["chat", "r1_zero", "plain"] = "chat"
     """How a conversation becomes tokens: the tokenizer's chat template, the raw-text template of
     the report's Fig. 14, or the bare text."""
+    calls: str = "auto"
+    """Family in whose form the model writes calls of tools ("hermes", "llama_json", ...; a path to
+    one of your own); auto takes the one that the chat template is written for."""
     max_context: int = Field(0, ge=0)
     """Longest token stream, prompt included; 0 takes the model's own limit."""
+    observation_tokens: int = Field(0, ge=0)
+    """Longest observation of a turn, in tokens; more is cut out of its middle, and says so. 0 takes
+    what the context leaves."""
     retries: int = Field(3, ge=0)
     """New tries of an attempt whose machinery failed, before its task is given up."""
     groups_in_flight: int = Field(8, ge=1)
     """Tasks that one problem worker has open at once (off-policy)."""
     generate_deadline_s: float = Field(600.0, gt=0)
     """Longest wait for one completion before its server counts as failed."""
+    start_deadline_s: float = Field(60.0, gt=0)
+    """Longest wait for an environment to start an episode. An attempt that overruns this deadline
+    or one of the next three is unscored. Where a recipe gives `grade_deadline_s`, it stands for
+    those of the four that are not given."""
+    reply_deadline_s: float = Field(60.0, gt=0)
+    """Longest wait for an environment to answer one turn, all its calls together."""
     grade_deadline_s: float = Field(60.0, gt=0)
-    """Longest wait for one grade, or any other word of an environment, before the attempt counts as
-    unscored."""
+    """Longest wait for one grade."""
+    close_deadline_s: float = Field(60.0, gt=0)
+    """Longest wait for an environment to close an episode."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the engine: auto is float32 on the CPU and bfloat16 on GPUs."""
     tensor_parallel: int = Field(1, ge=1)
@@ -60,6 +78,21 @@ class RolloutConfig(Config):
     """GiB of key-value cache on the CPU."""
     max_batch: int = Field(256, ge=1)
     """Sequences that one server decodes at once."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_deadline_once_stood_for_four(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and "grade_deadline_s" in given:
+            stands_for = dict.fromkeys(DEADLINES, given["grade_deadline_s"])
+            return stands_for | dict(given)
+        return given
+
+    @field_validator("calls")
+    @classmethod
+    def _the_family_is_known(cls, name: str) -> str:
+        if name != "auto":
+            FAMILIES.find(name)
+        return resolve(name)
 
     @model_validator(mode="after")
     def _early_attempts_fit_in_the_group(self) -> Self:

@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from munro.envs.types import Ending, KeptTokens, Message, Task, Trajectory
+from munro.rollout.calls import Reader, reader_of
 from munro.rollout.engine import Completion, Request
+from munro.rollout.observe import ROOM, fitted
 from munro.rollout.render import Renderer
 from munro.rollout.seeds import request_seed
 
@@ -34,6 +36,8 @@ class Limits:
     """Cap on the tokens that the policy samples, all turns together."""
     max_context: int
     """Longest stream, prompt and observations included."""
+    observation_tokens: int = 0
+    """Longest observation; 0 for whatever the context leaves."""
     max_turns: int = 1
     temperature: float = 1.0
     top_p: float = 1.0
@@ -50,11 +54,14 @@ async def play(
     *,
     seed: int,
     key: tuple[int, int, int],
+    reader: Reader | None = None,
 ) -> Trajectory:
     """Run one episode to its end.
 
-    It ends when the environment has nothing more to say, when a turn is cut by the response cap or
-    by the context, or after `max_turns`. Every turn's draw depends on `seed` and `key` alone.
+    It ends when the environment has nothing more to say, when the response cap is spent or the
+    context full, or after `max_turns`. Every turn's draw depends on `seed` and `key` alone. The
+    stream is never longer than the context: an observation is cut to what fits, and one that no
+    turn follows is left out.
 
     Args:
         task: what is asked.
@@ -64,13 +71,16 @@ async def play(
         limits: caps and sampling.
         seed: the run's seed.
         key: (task index, attempt, try).
+        reader: of the calls in the policy's turns; of any family's unless given.
 
     Raises:
         ValueError: the prompt alone leaves no room in the context.
+        BadTemplate: the template cannot show the conversation.
         PolicyError: no completion could be had.
     """
-    stream = _Stream(renderer.opening(task.messages, task.tools))
-    if stream.num_tokens >= limits.max_context:
+    reader = reader or reader_of("auto")
+    stream = _Stream(renderer.opening(task.messages, task.tools), limits)
+    if stream.room <= 0:
         raise ValueError(
             f"the prompt of {task.env}/{task.id} is {stream.num_tokens} tokens long and leaves no "
             f"room in a context of {limits.max_context}"
@@ -78,50 +88,71 @@ async def play(
     said: list[Message] = []
     ending = Ending.TRUNCATED_TURNS
     for turn in range(limits.max_turns):
-        room = min(
-            limits.max_response_tokens - stream.num_sampled,
-            limits.max_context - stream.num_tokens,
-        )
-        if room <= 0:
-            ending = Ending.TRUNCATED_TOKENS
-            break
-        request = _request(stream, renderer, limits, room, seed=seed, key=(*key, turn))
+        before = stream.token_ids()
+        request = _request(stream, before, renderer, limits, seed=seed, key=(*key, turn))
         (completion,) = await generate([request])
         stream.write(completion)
-        said.append(Message(role="assistant", content=renderer.text(completion.token_ids)))
+        content = renderer.said(completion.token_ids, before)
+        calls = reader.read(content, turn=turn, tools=task.tools)
+        said.append(Message(role="assistant", content=content, tool_calls=calls, is_sampled=True))
         if not completion.stopped:
-            ending = Ending.TRUNCATED_TOKENS
+            ending = stream.limit
             break
         observations = await reply(said[-1])
         if observations is None:
             ending = Ending.ANSWERED
             break
-        if turn + 1 < limits.max_turns:
-            stream.observe(
-                renderer.observed(
-                    (*task.messages, *said),
-                    observations,
-                    last_token=int(completion.token_ids[-1]),
-                    tools=task.tools,
-                )
-            )
-            said.extend(observations)
+        if turn + 1 == limits.max_turns:
+            break
+        seen = _seen(stream, observations, task, said, renderer, limits)
+        if seen is None:
+            ending = stream.limit
+            break
+        said.extend(seen)
     return stream.trajectory(ending, tuple(said))
+
+
+def _seen(
+    stream: _Stream,
+    observations: Sequence[Message],
+    task: Task,
+    said: Sequence[Message],
+    renderer: Renderer,
+    limits: Limits,
+) -> list[Message] | None:
+    """Append the observations, cut to what fits; None where no turn could follow them."""
+    if stream.cap <= 0:
+        return None
+    fit = fitted(
+        observations,
+        lambda seen: renderer.observed(
+            (*task.messages, *said), seen, last_token=stream.last_token, tools=task.tools
+        ),
+        renderer.count,
+        most=stream.room - min(stream.cap, max(stream.room // ROOM, 1)),
+        each=limits.observation_tokens,
+    )
+    if fit is None:
+        stream.is_full = True
+        return None
+    seen, ids = fit
+    stream.observe(ids)
+    return seen
 
 
 def _request(
     stream: _Stream,
+    before: list[int],
     renderer: Renderer,
     limits: Limits,
-    room: int,
     *,
     seed: int,
     key: tuple[int, ...],
 ) -> Request:
     return Request(
         key=key,
-        prompt_ids=stream.token_ids(),
-        max_tokens=room,
+        prompt_ids=before,
+        max_tokens=min(stream.cap, stream.room),
         seed=request_seed(seed, key),
         temperature=limits.temperature,
         top_p=limits.top_p,
@@ -133,12 +164,36 @@ def _request(
 class _Stream:
     """Token ids and what is known of each, appended piece by piece."""
 
-    def __init__(self, prompt_ids: Sequence[int]) -> None:
+    def __init__(self, prompt_ids: Sequence[int], limits: Limits) -> None:
         self._tokens: list[NDArray[np.int32]] = []
         self._turns: list[Completion | None] = []
+        self._limits = limits
         self.num_tokens = 0
         self.num_sampled = 0
+        self.is_full = False
+        """No observation has room any more."""
         self.observe(prompt_ids)
+
+    @property
+    def room(self) -> int:
+        """Tokens that the context still takes."""
+        return self._limits.max_context - self.num_tokens
+
+    @property
+    def cap(self) -> int:
+        """Tokens that the policy may still sample."""
+        return self._limits.max_response_tokens - self.num_sampled
+
+    @property
+    def limit(self) -> Ending:
+        """Which of the two ended the episode."""
+        is_full = self.is_full or (self.room <= 0 < self.cap)
+        return Ending.TRUNCATED_CONTEXT if is_full else Ending.TRUNCATED_TOKENS
+
+    @property
+    def last_token(self) -> int:
+        """The last token so far."""
+        return int(self._tokens[-1][-1])
 
     def observe(self, token_ids: Sequence[int]) -> None:
         """Append tokens that the policy did not choose."""
@@ -161,6 +216,7 @@ class _Stream:
 
     def trajectory(self, ending: Ending, messages: tuple[Message, ...]) -> Trajectory:
         """The finished episode."""
+        assert self.room >= 0, f"{self.num_tokens} tokens in a context of {self._limits}"
         written = [message for message in messages if message.role == "assistant"]
         return Trajectory(
             token_ids=np.concatenate(self._tokens),

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from munro.rewards.errors import PolicyError
 from munro.rollout.config import RolloutConfig
 from munro.rollout.engine import Completion, Engine, Request, WeightSource
+from munro.rollout.waits import waiting
 from munro.rollout.weights import latest
 
 
@@ -45,34 +46,49 @@ class InferenceServer:
         catch_up: load the newest published weights at the first start too: for a server that
             replaces a dead one. A run's first servers must not, lest they find the weights that an
             earlier, interrupted run left there.
+        deadline_s: what a person who asks is told that any of its work may take; whoever waits for
+            it holds it to that.
     """
 
     def __init__(
-        self, build: Callable[[], Engine], weights: str | Path, *, catch_up: bool = False
+        self,
+        build: Callable[[], Engine],
+        weights: str | Path,
+        *,
+        catch_up: bool = False,
+        deadline_s: float = 600.0,
     ) -> None:
         self._build = build
         self._weights = weights
         self._catch_up = catch_up
+        self._deadline_s = deadline_s
         self._engine: Engine | None = None
         self._building = asyncio.Lock()
 
     async def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """See `Engine.generate`."""
-        return await (await self._ready()).generate(requests)
+        engine = await self._ready()
+        with waiting(f"{len(requests)} completions of its engine", self._deadline_s):
+            return await engine.generate(requests)
 
     async def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """See `Engine.score`."""
-        return await (await self._ready()).score(token_ids)
+        engine = await self._ready()
+        with waiting("scores of its engine", self._deadline_s):
+            return await engine.score(token_ids)
 
     async def update_weights(self, source: WeightSource, *, drain: bool) -> None:
         """See `Engine.update_weights`."""
-        await (await self._ready()).update_weights(source, drain=drain)
+        engine = await self._ready()
+        with waiting(f"its engine to load version {source.version}", self._deadline_s):
+            await engine.update_weights(source, drain=drain)
 
     async def version(self) -> int:
         """See `Engine.version`; an engine that does not answer is replaced by the next call."""
         engine = await self._ready()
         try:
-            return await engine.version()
+            with waiting("its engine to say its version", self._deadline_s):
+                return await engine.version()
         except PolicyError:
             await self._discard(engine)
             raise
@@ -86,7 +102,8 @@ class InferenceServer:
         async with self._building:
             if self._engine is None:
                 # this blocks the event loop, which has nothing else to do without an engine
-                engine = self._build()
+                with waiting("its engine to start", self._deadline_s):
+                    engine = self._build()
                 try:
                     await self._load_newest(engine)
                 except BaseException:

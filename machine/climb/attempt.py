@@ -80,6 +80,8 @@ class Attempt:
         try:
             config, model = self.restarts.climbs_with(), start.model or self.model
             with start_fleet(config, model, self.run.path) as fleet:
+                for warning in fleet.warnings:
+                    self.console.note(f"warning: {warning}")
                 try:
                     return self._loop(start, journal, fleet)
                 except Stalled:

@@ -124,6 +124,8 @@ class Fleet:
     solvers: Workers
     learner: Trainer | None
     vocabulary: int
+    warnings: tuple[str, ...] = ()
+    """What a person should know, a line each."""
 
     @property
     def trainer(self) -> Trainer:
@@ -175,6 +177,7 @@ def start_fleet(
                 solvers=Workers(solvers, config.deadlines.groups_s, graders),
                 learner=trainer,
                 vocabulary=int(_model_config(model).get_text_config().vocab_size),
+                warnings=tuple(solvers.warnings),
             )
         finally:
             for part in reversed(running):

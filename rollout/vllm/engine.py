@@ -23,6 +23,7 @@ from munro.envs.types import KeptTokens
 from munro.rewards.errors import PolicyError
 from munro.rollout.config import RolloutConfig
 from munro.rollout.engine import Completion, Request, WeightSource
+from munro.rollout.vllm.last_words import LastWords
 from munro.rollout.vllm.launch import start
 
 if TYPE_CHECKING:
@@ -65,7 +66,14 @@ class VllmEngine:
         Raises:
             PolicyError: vLLM is not installed, or the model does not come up.
         """
-        self._llm: AsyncLLM = start(model, config, seed=seed, max_context=max_context)
+        self._words = LastWords()
+        try:
+            self._llm: AsyncLLM = start(
+                model, config, seed=seed, max_context=max_context, words=self._words
+            )
+        except BaseException:
+            self._words.forget()
+            raise
         self.repack = repack
         self._vocab = int(self._llm.model_config.get_vocab_size())
         self._max_context = int(self._llm.model_config.max_model_len)
@@ -77,6 +85,7 @@ class VllmEngine:
         self._idle = asyncio.Event()
         self._idle.set()
         self._version = 0
+        self._opening = asyncio.Lock()
         self._is_open = self._is_closed = False
         self._broken = ""
 
@@ -103,21 +112,10 @@ class VllmEngine:
 
     async def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """See `munro.rollout.engine.Engine.score`. At most `max_context - 1` tokens."""
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
         await self._open()
-        how = SamplingParams(
-            max_tokens=1,
-            seed=0,
-            prompt_logprobs=0,
-            flat_logprobs=True,
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
         self._check_length(token_ids)
         async with self._admission:
-            running = [await self._add(token_ids, how)]
+            running = [await self._add(token_ids, _one_token(prompt_logprobs=0))]
         (done,) = await self._finish(running)
         return np.array([0.0, *done.prompt_logprobs.logprobs], np.float32)
 
@@ -161,6 +159,7 @@ class VllmEngine:
         if not self._is_closed:
             self._is_closed = True
             self._llm.shutdown(timeout=CLOSE_S)
+            self._words.forget()
             await asyncio.sleep(0)  # lets the output task take notice of its cancellation
             del self._llm
             gc.collect()  # its cycles hold semaphores, and complain when the interpreter ends
@@ -170,15 +169,23 @@ class VllmEngine:
         return self._llm.engine_core
 
     async def _open(self) -> None:
-        """On the first call: what needs a running event loop."""
+        """On the first call: what needs a running event loop, and one token from the model.
+
+        A model that comes up may still have no kernel for its shapes: that shows at the first pass,
+        and is better known before anybody waits for anything.
+        """
         if self._is_closed:
             raise PolicyError("the inference engine has been closed")
         if self._broken:
             raise PolicyError(self._broken)
-        if self._is_open:
-            return
-        self._is_open = True
-        await self._alive(self._llm.update_weight_version(str(self._version)))
+        async with self._opening:
+            if self._is_open:
+                return
+            await self._alive(self._llm.update_weight_version(str(self._version)))
+            async with self._admission:
+                running = [await self._add([0], _one_token())]
+            await self._finish(running)
+            self._is_open = True
 
     def _sampling(self, request: Request) -> SamplingParams:
         """vLLM's parameters for one request."""
@@ -278,7 +285,7 @@ class VllmEngine:
             while not task.done():
                 await asyncio.wait({task}, timeout=PULSE_S)
                 if not task.done() and self._llm.errored:
-                    raise PolicyError("the inference engine's process has died")
+                    raise PolicyError(self._words.after("the inference engine's process has died"))
         finally:
             task.cancel()
         error = task.exception()
@@ -287,8 +294,24 @@ class VllmEngine:
         if isinstance(error, ValueError):
             raise error
         if isinstance(error, EngineDeadError):
-            raise PolicyError("the inference engine's process has died") from error
+            died = self._words.after("the inference engine's process has died")
+            raise PolicyError(died) from error
         raise PolicyError(f"the inference engine failed: {error}") from error
+
+
+def _one_token(**options: Any) -> SamplingParams:
+    """One token more than was given."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        max_tokens=1,
+        seed=0,
+        flat_logprobs=True,
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        **options,
+    )
 
 
 def completion(

@@ -16,6 +16,7 @@ from munro.rewards.errors import PolicyError
 from munro.rewards.serving.architectures import register_architectures
 from munro.rollout.config import RolloutConfig
 from munro.rollout.openmp import preload
+from munro.rollout.vllm.last_words import VARIABLE, LastWords
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -26,8 +27,17 @@ PREFILL_TOKENS = 2048
 GIB = 1 << 30
 
 
-def start(model: str, config: RolloutConfig, *, seed: int, max_context: int) -> AsyncLLM:
+def start(
+    model: str, config: RolloutConfig, *, seed: int, max_context: int, words: LastWords
+) -> AsyncLLM:
     """Start the engine process and wait until it serves.
+
+    Args:
+        model: folder or name of a checkpoint.
+        config: sampling and machine.
+        seed: of anything not seeded by a request.
+        max_context: longest token stream; 0 takes the model's own limit.
+        words: where its processes write why they failed.
 
     Raises:
         PolicyError: vLLM is not installed, or the model does not come up; says what to do.
@@ -41,6 +51,7 @@ def start(model: str, config: RolloutConfig, *, seed: int, max_context: int) -> 
     except BadWeights as error:
         raise PolicyError(f"model {model}: {error}") from error
     with environment(on_gpu=on_gpu):
+        os.environ[VARIABLE] = str(words.path)
         try:
             arguments = engine_arguments(
                 model, config, seed=seed, max_context=max_context, on_gpu=on_gpu
@@ -59,9 +70,9 @@ def start(model: str, config: RolloutConfig, *, seed: int, max_context: int) -> 
             ) from error
         except (RuntimeError, ValueError, OSError) as error:
             raise PolicyError(
-                f"vLLM could not start on {model!r}: {error} (VLLM_LOGGING_LEVEL=INFO shows the "
-                "engine's own log; on the CPU rollout.cpu_kv_cache_gb must hold one sequence of "
-                "rollout.max_context tokens)"
+                f"vLLM could not start on {model!r}: {words.after(str(error))} "
+                "(VLLM_LOGGING_LEVEL=INFO shows the engine's own log; on the CPU "
+                "rollout.cpu_kv_cache_gb must hold one sequence of rollout.max_context tokens)"
             ) from error
 
 

@@ -44,12 +44,17 @@ from vllm.model_executor.utils import set_weight_attrs
 from munro.base_model.model.configuration import MunroConfig
 from munro.base_model.model.layers import RMSNorm, gated, rotated, rotations
 from munro.base_model.model.moe import Router, mix_grouped
+from munro.rollout.vllm.last_words import listen
 
 ARCHITECTURE = "MunroForCausalLM"
 
 
 def register() -> None:
-    """Make the architecture known to vLLM and to transformers; the entry point's function."""
+    """Make the architecture known to vLLM and to transformers; the entry point's function.
+
+    vLLM calls it in each of its processes, so this is also where their failures are listened to.
+    """
+    listen()
     AutoConfig.register(MunroConfig.model_type, MunroConfig, exist_ok=True)
     if ARCHITECTURE not in ModelRegistry.get_supported_archs():
         ModelRegistry.register_model(ARCHITECTURE, MunroForCausalLM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,14 @@ def test_a_thought_that_the_chat_template_opens_is_not_opened_twice():
     both = trace_of("<think> 7+5=12 </think> 12", "plain")
     lesson = Teller(tokenizer, "chat", "base", 400).lesson(both)
     assert text_of(tokenizer, lesson, learned=True) == " 7+5=12 </think> 12<eos>"
+
+
+def test_a_reply_that_tells_of_the_thought_that_its_template_opened_is_the_same_reply():
+    trace = trace_of("7+5=12 </think> 12", "r1_zero")
+    told = replace(trace, reply=f"<think>{trace.reply}")
+    for one in (trace, told):
+        lesson = Teller(small_tokenizer(), "keep", "base", 400).lesson(one)
+        assert list(lesson.token_ids) == trace.token_ids.tolist()
 
 
 def test_what_is_in_the_template_already_keeps_its_tokens():

@@ -181,3 +181,29 @@ def test_what_is_merely_suspicious_is_a_warning(mine, bodies, warning):
     report = check(written(mine.parent, **bodies))
     assert report.is_ok
     assert any(warning in each for each in report.warnings)
+
+
+@pytest.mark.parametrize("place", ["__init__", "tasks", "start", "grade", "gold_reply"])
+def test_code_that_ends_its_process_is_a_finding_like_any_other(tmp_path, place):
+    methods = {
+        "__init__": "self",
+        "tasks": "self, split",
+        "start": "self, task",
+        "grade": "self, task, reply",
+        "gold_reply": "self, task",
+    }
+    file = tmp_path / "quits.py"
+    file.write_text(
+        "import sys\n\nfrom munro.envs import SingleTurn, Task\n\n\n"
+        "class Base(SingleTurn):\n"
+        "    def tasks(self, split):\n"
+        "        return [Task(id=split, prompt='say yes')]\n\n"
+        "    def grade(self, task, reply):\n"
+        "        return reply == 'yes'\n\n\n"
+        "class Quits(Base):\n"
+        f"    def {place}({methods[place]}):\n"
+        "        sys.exit(3)\n"
+    )
+    report = check(f"{file}:Quits")
+    assert not report.is_ok
+    assert "SystemExit: 3" in report.problems[0]

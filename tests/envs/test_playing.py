@@ -19,7 +19,7 @@ from munro.envs import (
     ToolUse,
     tool,
 )
-from munro.envs.base import as_grade, call
+from munro.envs.base import Quit, as_grade, call, contain
 from munro.envs.check import check, gold_of, play
 from munro.envs.config import EnvConfig
 from munro.envs.problem_set import MOST_MATERIALISED, ProblemSet, TaskPool
@@ -260,6 +260,27 @@ async def test_sync_and_async_user_code_are_called_alike_and_raise_as_they_are()
         await call(fail)
     with pytest.raises(RuntimeError, match="StopIteration"):
         await call(stop)
+
+
+def test_a_task_that_user_code_starts_cannot_end_the_loop_either():
+    async def leaves():
+        raise SystemExit(3)
+
+    async def starts_some():
+        await asyncio.gather(leaves(), leaves())
+
+    async def main():
+        contain(asyncio.get_running_loop())
+        with pytest.raises(Quit, match="SystemExit: 3"):
+            await call(starts_some)
+        waiting = asyncio.ensure_future(asyncio.Event().wait())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        return "alive"
+
+    assert asyncio.run(main()) == "alive"
 
 
 async def test_a_call_that_never_returns_can_be_given_up():

@@ -18,8 +18,16 @@ CHATML = (
 )
 
 
-def make_tokenizer(chat_template: str | None = CHATML) -> Any:
-    """One token a byte, and the special tokens of ChatML; `<|endoftext|>` ends a text."""
+def make_tokenizer(
+    chat_template: str | None = CHATML,
+    special: Sequence[str] = ("<|im_start|>", "<|im_end|>"),
+    added: Sequence[str] = (),
+    eos: str | None = "<|endoftext|>",
+) -> Any:
+    """One token a byte, and special tokens, those of ChatML; `<|endoftext|>` ends a text.
+
+    Tokens of `added` are found in texts as special ones are, but are not called special.
+    """
     from tokenizers import Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import BPE
     from transformers import PreTrainedTokenizerFast
@@ -30,9 +38,10 @@ def make_tokenizer(chat_template: str | None = CHATML) -> Any:
     core.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core,
-        eos_token="<|endoftext|>",
-        additional_special_tokens=["<|im_start|>", "<|im_end|>"],
+        eos_token=eos,
+        additional_special_tokens=list(special),
     )
+    tokenizer.add_tokens(list(added))
     tokenizer.chat_template = chat_template
     return tokenizer
 

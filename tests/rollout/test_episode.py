@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from munro.envs.types import Ending, Message
+from munro.rewards.code.extract import extract
 from munro.rollout.engine import Completion
 from munro.rollout.episode import Limits, play
 from munro.rollout.render import renderer
 from munro.rollout.seeds import request_seed
 from tests.builders import make_task
-from tests.rollout.builders import ScriptedEngine, make_tokenizer
+from tests.rollout.builders import CHATML, ScriptedEngine, make_tokenizer
 
 TOKENIZER = make_tokenizer()
 RENDER = renderer(TOKENIZER, "chat")
@@ -146,7 +151,108 @@ async def test_a_cap_that_is_spent_exactly_ends_the_episode_before_another_turn(
 async def test_a_full_context_truncates():
     prompt = RENDER.opening(make_task().messages)
     told = await episode(says("42"), observes(), replace(LIMITS, max_context=len(prompt) + 1))
-    assert (told.num_sampled, told.ending) == (1, Ending.TRUNCATED_TOKENS)
+    assert (told.num_sampled, told.ending) == (1, Ending.TRUNCATED_CONTEXT)
+
+
+async def test_an_observation_that_no_turn_follows_is_left_out():
+    spent = await episode(says("41", "42"), observes("no"), replace(LIMITS, max_response_tokens=3))
+    assert [message.role for message in spent.messages] == ["assistant"]
+    assert spent.sampled[-1]
+    last = await episode(says("1", "2", "3"), observes(*"abcd"))
+    assert last.sampled[-1]
+
+
+FULL = 4096
+
+
+async def test_an_observation_of_two_hundred_kilobytes_stays_within_the_context():
+    """Of 200,000 characters and a context of 4,096 tokens, a stream of 200,053 tokens was made."""
+    huge = "".join(f"line {number}\n" for number in range(20_000))
+    limits = replace(LIMITS, max_context=FULL, max_response_tokens=1000)
+    told = await episode(says("cat", "42"), observes(huge), limits)
+    assert len(huge) > 200_000
+    assert len(told.token_ids) <= FULL
+    assert (told.ending, told.reply) == (Ending.ANSWERED, "42")
+    seen = told.messages[1].content
+    assert seen.startswith("line 0\nline 1\n")
+    assert seen.endswith("line 19999\n")
+    (left_out,) = re.findall(r"\n\[\.\.\. (\d+) characters left out \.\.\.\]\n", seen)
+    shown = len(seen) - len(f"\n[... {left_out} characters left out ...]\n")
+    assert shown + int(left_out) == len(huge)
+    # what fits is shown: all but what is kept for the next turn
+    assert len(told.token_ids) > 0.7 * FULL
+    assert seen.strip() in TOKENIZER.decode(told.token_ids)
+
+
+@given(
+    st.lists(st.integers(0, 5000), min_size=1, max_size=3),
+    st.integers(60, 700),
+    st.integers(1, 400),
+    st.integers(0, 200),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_stream_is_ever_longer_than_its_context(lengths, max_context, cap, each):
+    async def reply(message):
+        return [Message(role="user", content="é" * (length // 2)) for length in lengths]
+
+    limits = Limits(
+        max_response_tokens=cap, max_context=max_context, max_turns=4, observation_tokens=each
+    )
+    told = asyncio.run(episode(says("1", "2", "3", "4"), reply, limits))
+    assert len(told.token_ids) <= max_context
+    assert told.num_sampled <= cap
+
+
+async def test_where_nothing_of_an_observation_fits_the_episode_ends_by_the_full_context():
+    prompt = len(RENDER.opening(make_task().messages))
+    limits = replace(LIMITS, max_context=prompt + 40)
+    told = await episode(says("cat", "42"), observes("x" * 1000), limits)
+    assert told.ending is Ending.TRUNCATED_CONTEXT
+    assert told.ending.is_truncated
+    assert [message.content for message in told.messages] == ["cat"]
+
+
+async def test_an_observation_may_be_bounded_by_itself():
+    limits = replace(LIMITS, observation_tokens=100)
+    told = await episode(says("cat", "42"), observes("x" * 500 + "é" * 100), limits)
+    seen = told.messages[1].content
+    assert 60 < len(TOKENIZER.encode(seen)) <= 100
+    assert "characters left out" in seen
+
+
+async def test_calls_are_read_from_the_turn_and_from_nothing_that_it_thinks():
+    call = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
+    seen = []
+
+    async def reply(message):
+        seen.append(message)
+        return [Message(role="user", content="go on")] if len(seen) < 2 else None
+
+    limits = replace(LIMITS, max_response_tokens=500)
+    await episode(says(f"<think>{call}</think>{call}", "42"), reply, limits)
+    assert all(message.is_sampled for message in seen)
+    ((one,), none) = (message.tool_calls for message in seen)
+    assert (one.id, one.name, one.arguments, one.error) == ("call00000", "add", '{"a": 1}', "")
+    assert none == ()
+
+
+async def test_a_thought_that_the_prompt_opened_is_told_to_graders_and_is_not_in_the_stream():
+    opens = CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
+    render = renderer(make_tokenizer(opens), "chat")
+    call = '<tool_call>{"name": "add"}</tool_call>'
+    told = await play(
+        make_task(),
+        observes(),
+        says(f"maybe \\boxed{{7}} {call}").generate,
+        render,
+        LIMITS,
+        seed=7,
+        key=(5, 2, 0),
+    )
+    assert told.reply == told.messages[0].content == f"<think>maybe \\boxed{{7}} {call}"
+    assert told.messages[0].tool_calls == ()
+    assert TOKENIZER.decode(told.token_ids[told.sampled]) == f"maybe \\boxed{{7}} {call}<|im_end|>"
+    assert extract(told.reply) == ""
 
 
 async def test_turns_run_out():

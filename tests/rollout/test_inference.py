@@ -104,3 +104,39 @@ async def test_closing_closes_the_engine_if_there_is_one(built, tmp_path):
     await one.version()
     await one.close()
     assert [engine.closed for engine in built] == [True]
+
+
+async def test_whatever_a_server_does_it_says_what_it_waits_for(tmp_path):
+    from munro.rollout import waits
+
+    said = []
+
+    def note():
+        said.extend(wait.what for wait in waits._registry.current())
+
+    class Noting(ScriptedEngine):
+        async def generate(self, requests):
+            note()
+            return await super().generate(requests)
+
+        async def update_weights(self, source, *, drain):
+            note()
+
+        async def version(self):
+            note()
+            return 0
+
+    def build():
+        note()
+        return Noting(lambda r: [2])
+
+    one = InferenceServer(build, tmp_path)
+    await one.version()
+    await one.generate([Request(key=(0,), prompt_ids=[1], max_tokens=1, seed=0)] * 3)
+    await one.update_weights(WeightSource(path="w", version=4), drain=True)
+    assert said == [
+        "its engine to start",
+        "its engine to say its version",
+        "3 completions of its engine",
+        "its engine to load version 4",
+    ]

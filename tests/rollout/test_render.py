@@ -13,10 +13,12 @@ TOOLS = ({"type": "function", "function": {"name": "add"}},)
 
 # drops the reasoning of earlier turns, as reasoning models' templates do
 FORGETFUL = CHATML.replace("m.content | trim", "m.content.split('</think>')[-1] | trim")
-# lists its tools first, and shows what tools said in a user's turn
+# lists its tools first, shows calls, and what tools said in a user's turn
 WITH_TOOLS = (
     "{% if tools %}<|im_start|>system\n{{ tools | tojson }}<|im_end|>\n{% endif %}"
-    + CHATML.replace("{{ m.role }}", "{{ 'user' if m.role == 'tool' else m.role }}")
+    + CHATML.replace("{{ m.role }}", "{{ 'user' if m.role == 'tool' else m.role }}").replace(
+        "<|im_end|>", "{% for c in m.tool_calls %}{{ c.function | tojson }}{% endfor %}<|im_end|>"
+    )
 )
 # says up front how long the conversation is, so that every turn changes its beginning
 REWRITING = "{{ messages | length }} messages\n" + CHATML

@@ -13,6 +13,7 @@ import pytest
 
 from munro.rewards.errors import PolicyError
 from munro.rollout.config import RolloutConfig
+from munro.rollout.vllm.last_words import LastWords
 from munro.rollout.vllm.launch import (
     cpu_variables,
     environment,
@@ -29,7 +30,7 @@ from munro.rollout.vllm.engine import VllmEngine
 
 if __name__ == "__main__":
     config = RolloutConfig(max_batch=4, cpu_kv_cache_gb=0.1)
-    engine = VllmEngine(sys.argv[1], config, seed=0, max_context=64)
+    engine = VllmEngine(sys.argv[1], config, seed=0, max_context=64, words=words)
     sys.stdout.write("up\\n")
     sys.stdout.flush()
     time.sleep(600)
@@ -79,19 +80,26 @@ def test_experts_are_seen_in_the_models_config(tmp_path: Path):
     assert is_mixture_of_experts(str(tmp_path))
 
 
+@pytest.fixture
+def words():
+    words = LastWords()
+    yield words
+    words.forget()
+
+
 def test_without_vllm_the_command_that_installs_it_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: LastWords
 ):
     tiny_llama(tied=True).save_pretrained(tmp_path)
     monkeypatch.setitem(sys.modules, "vllm.engine.arg_utils", None)
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(PolicyError, match=r"pip install 'munro\[(cpu|gpu)\]'"):
-        start(str(tmp_path), RolloutConfig(), seed=0, max_context=64)
+        start(str(tmp_path), RolloutConfig(), seed=0, max_context=64, words=words)
 
 
-def test_a_model_that_is_not_there_is_named():
+def test_a_model_that_is_not_there_is_named(words: LastWords):
     with pytest.raises(PolicyError, match=r"could not start on '\./nowhere'"):
-        start("./nowhere", RolloutConfig(), seed=0, max_context=64)
+        start("./nowhere", RolloutConfig(), seed=0, max_context=64, words=words)
 
 
 @pytest.mark.vllm

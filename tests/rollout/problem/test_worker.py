@@ -12,12 +12,13 @@ import pytest
 
 from munro.envs.base import Episode, SingleTurn
 from munro.envs.types import Message
+from munro.machine.sentences import is_sentence
 from munro.rewards.config import RewardsConfig
 from munro.rewards.errors import EpisodeError, GraderError, SandboxError
 from munro.rewards.types import Grade
-from munro.rollout import problem
 from munro.rollout.config import RolloutConfig
-from munro.rollout.problem import ProblemWorker
+from munro.rollout.problem import ProblemWorker, asking
+from munro.rollout.render import BadTemplate
 from munro.rollout.types import Abandoned, Group, Reason
 from tests.builders import make_task
 from tests.rollout.builders import ScriptedEngine, make_tokenizer
@@ -48,11 +49,19 @@ def policy(is_right, right="42", wrong="41"):
     )
 
 
-def worker(engine, environment, config=CONFIG, rewards=REWARDS, max_context=1000, **fields):
+def worker(
+    engine,
+    environment,
+    config=CONFIG,
+    rewards=REWARDS,
+    max_context=1000,
+    tokenizer=TOKENIZER,
+    **fields,
+):
     return ProblemWorker(
         engine,
         {"arithmetic": environment}.__getitem__,
-        TOKENIZER,
+        tokenizer,
         config,
         rewards,
         seed=1,
@@ -206,9 +215,66 @@ async def test_a_grader_that_never_returns_is_given_up_at_its_deadline(kind):
     assert "took longer than rollout.grade_deadline_s = 0.02" in given_up.detail
 
 
+@pytest.mark.parametrize("what", ["start", "reply", "grade", "close"])
+async def test_each_word_of_an_environment_has_a_deadline_of_its_own(what):
+    class Slow(Guess):
+        def start(self, task):
+            game = super().start(task)
+            if what == "start":
+                time.sleep(0.5)
+            else:
+                own = getattr(game, what)
+
+                async def late(*args):
+                    await asyncio.sleep(0.5)
+                    return own(*args)
+
+                setattr(game, what, late)
+            return game
+
+    short = CONFIG.model_copy(update={f"{what}_deadline_s": 0.05, "retries": 0})
+    given_up = await solved(numbered(), Slow(), short)
+    assert given_up.detail == (
+        f"GraderError: {what} of arithmetic/17+25 took longer than rollout.{what}_deadline_s = 0.05"
+    )
+
+
+def test_a_recipe_from_before_the_four_deadlines_keeps_its_one():
+    old = RolloutConfig.model_validate({"grade_deadline_s": 7})
+    four = ("start_deadline_s", "reply_deadline_s", "grade_deadline_s", "close_deadline_s")
+    assert [getattr(old, key) for key in four] == [7] * 4
+    mixed = RolloutConfig.model_validate({"grade_deadline_s": 7, "reply_deadline_s": 90})
+    assert [getattr(mixed, key) for key in four] == [7, 90, 7, 7]
+
+
+@pytest.mark.parametrize(
+    "leaves", [SystemExit(3), KeyboardInterrupt("stop"), asyncio.CancelledError("theirs")]
+)
+@pytest.mark.parametrize("kind", ["thread", "coroutine"])
+async def test_code_that_wants_to_end_the_process_breaks_its_attempt_alone(leaves, kind):
+    class Quits(Sum):
+        if kind == "thread":
+
+            def grade(self, task, reply):
+                raise leaves
+        else:
+
+            async def grade(self, task, reply):
+                await asyncio.sleep(0)
+                raise leaves
+
+    async with asyncio.timeout(20):
+        given_up = await solved(numbered(), Quits())
+    assert given_up.reason is Reason.UNSCORED
+    name = type(leaves).__name__
+    assert given_up.detail.startswith(
+        f"EnvironmentFailure: grade of arithmetic/17+25 raised {name}: "
+    )
+
+
 async def test_threads_that_never_return_are_bounded(monkeypatch):
-    monkeypatch.setattr(problem, "MOST_CALLS", 1)
-    monkeypatch.setattr(problem, "MOST_LOST", 2)
+    monkeypatch.setattr(asking, "MOST_CALLS", 1)
+    monkeypatch.setattr(asking, "MOST_LOST", 2)
     never = threading.Event()
 
     class Hangs(Sum):
@@ -295,6 +361,25 @@ async def test_a_prompt_that_fills_the_context_is_too_long():
     given_up = await solved(policy(lambda attempt: True), max_context=10)
     assert given_up.reason is Reason.TOO_LONG
     assert given_up.detail == "a prompt of 15 tokens leaves no room in a context of 10"
+
+
+async def test_a_template_that_refuses_ends_the_run_with_the_task_in_one_sentence():
+    refusing = "{{ raise_exception('roles must alternate') }}"
+    solver = worker(
+        policy(lambda attempt: True),
+        Sum(),
+        CONFIG.model_copy(update={"template": "chat"}),
+        tokenizer=make_tokenizer(refusing),
+    )
+    with pytest.raises(BadTemplate, match=r"arithmetic/17\+25: .*: roles must alternate$") as error:
+        await solver.solve(0, TASK, 100)
+    assert is_sentence(error.value)
+
+
+def test_a_tokenizer_that_names_no_end_is_warned_of():
+    (line,) = worker(numbered(), Sum(), tokenizer=make_tokenizer(None, eos=None)).warnings()
+    assert line.startswith("nothing ends a turn: the tokenizer names no end-of-text token")
+    assert worker(numbered(), Sum()).warnings() == []
 
 
 class Ranked(Sum):

@@ -1,0 +1,41 @@
+"""<|tool_call_begin|>functions.NAME:0<|tool_call_argument_begin|>{...}<|tool_call_end|>: Kimi."""
+
+from __future__ import annotations
+
+import re
+
+from munro.envs.tool_use import strict_json
+from munro.envs.types import ToolCall
+from munro.rollout.calls import Family, Tools, call, not_json, unreadable
+
+BEGIN, ARGUMENTS, END = "<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"
+CALL = re.compile(
+    f"(?<!`){re.escape(BEGIN)}(.*?)({re.escape(END)}|(?={re.escape(BEGIN)})|\\Z)", re.S
+)
+NAME = re.compile(r"\s*(?:functions\.)?([\w.-]{1,200}?)(?::\d{1,9})?\s*")
+
+
+class Kimi(Family):
+    """Names carry the kind before them, and a number after them."""
+
+    name = "Kimi"
+    signs = (re.escape(BEGIN), re.escape(ARGUMENTS))
+    form = (
+        f"<|tool_calls_section_begin|>{BEGIN}functions.NAME:0{ARGUMENTS}{{...}}{END}"
+        "<|tool_calls_section_end|>"
+    )
+
+    def parse(self, text: str, tools: Tools) -> list[ToolCall]:  # noqa: ARG002
+        """See `Family.parse`."""
+        found = []
+        for match in CALL.finditer(text):
+            head, parted, arguments = match[1].partition(ARGUMENTS)
+            name = NAME.fullmatch(head)
+            if not match[2] or not parted or not name:
+                found.append(unreadable(f"a call is written {self.form}"))
+                continue
+            try:
+                found.append(call(name[1], strict_json(arguments), self.form))
+            except (ValueError, RecursionError) as error:
+                found.append(not_json(error, self.form))
+        return found

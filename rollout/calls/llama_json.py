@@ -1,0 +1,46 @@
+"""{"name": ..., "parameters": {...}} as the whole turn, after <|python_tag|> or not: Llama 3."""
+
+from __future__ import annotations
+
+import json
+
+from munro.envs.tool_use import strict_json
+from munro.envs.types import ToolCall
+from munro.rollout.calls import Family, Tools, call, not_json
+
+TAG = "<|python_tag|>"
+
+
+class LlamaJson(Family):
+    """Several calls of one turn stand one after the other, a semicolon between them."""
+
+    name = "Llama 3"
+    signs = (r'<\|python_tag\|>|"parameters": dictionary of argument name',)
+    form = '{"name": NAME, "parameters": {...}}, with nothing else in the turn'
+
+    def parse(self, text: str, tools: Tools) -> list[ToolCall]:  # noqa: ARG002
+        """See `Family.parse`; JSON that says neither name nor parameters is an answer."""
+        _, tagged, rest = text.partition(TAG)
+        rest = (rest if tagged else text).strip().removesuffix("<|eom_id|>")
+        found: list[ToolCall] = []
+        decoder = json.JSONDecoder()
+        while rest := rest.lstrip("; \n\r\t"):
+            try:
+                wanted, end = decoder.raw_decode(rest)
+                strict_json(rest[:end])
+            except (ValueError, RecursionError) as error:
+                return [not_json(error, self.form)] if tagged or found else []
+            arguments = wanted.get("parameters", wanted.get("arguments")) if _is_call(wanted) else 0
+            if not tagged and not _is_call(wanted):
+                return []
+            found.append(call(wanted["name"] if _is_call(wanted) else None, arguments, self.form))
+            rest = rest[end:]
+        return found
+
+
+def _is_call(wanted: object) -> bool:
+    return (
+        isinstance(wanted, dict)
+        and isinstance(wanted.get("name"), str)
+        and ("parameters" in wanted or "arguments" in wanted)
+    )

@@ -1,0 +1,136 @@
+"""Actors: how they start, are called all at once and end, and what a death turns into."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import psutil
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from munro.rewards.errors import PolicyError
+from munro.rollout.setting import Setting
+from munro.rollout.waits import Stalled, waiting
+
+CALLS_AT_ONCE = 100_000
+"""Calls that one actor has open; the engine's own batch size is what limits work."""
+RETRY_S = 0.5
+"""Between two looks at an actor that is being restarted."""
+
+
+def start(
+    kind: type, setting: Setting, name: str, num_gpus: float, *args: Any, known_as: str = ""
+) -> Any:
+    """An actor that Ray starts again for ever."""
+    options: dict[str, Any] = {
+        "num_cpus": 0,
+        "num_gpus": num_gpus,
+        "max_restarts": -1,
+        "max_task_retries": 0,
+        "max_concurrency": CALLS_AT_ONCE,
+        "scheduling_strategy": setting.placement,
+    }
+    if known_as:
+        options["name"] = known_as
+    if setting.environment:
+        options["runtime_env"] = {"env_vars": dict(setting.environment)}
+    return ray.remote(kind).options(**options).remote(name, *args)
+
+
+def calling(method: str, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+    """What calls that method of a server's actor, for `everywhere`."""
+    return lambda actor: actor.call.remote(method, *args, **kwargs)
+
+
+def everywhere(
+    what: str,
+    actors: Mapping[str, Any],
+    call: Callable[[Any], Any],
+    deadline_s: float,
+    again_after: tuple[type[Exception], ...] = (RayActorError, PolicyError),
+    called: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Call all actors and wait for all; who dies or cannot serve is asked again.
+
+    Args:
+        what: is waited for, for a person.
+        actors: by name.
+        call: calls one.
+        deadline_s: longest wait for all of them.
+        again_after: failures after which an actor is called again.
+        called: what `call` returned for those that have been called already, by name.
+
+    Raises:
+        Stalled: one did not answer in time; names it and its last failure.
+        Exception: what an actor raised, as it was raised there.
+    """
+    until = time.monotonic() + deadline_s
+    references = {**(called or {})}
+    references |= {name: call(actor) for name, actor in actors.items() if name not in references}
+    answers: dict[str, Any] = {}
+    for name in actors:
+        last_failure = ""
+        try:
+            with waiting(f"{what} ({name})", max(until - time.monotonic(), 0)) as wait:
+                while name not in answers:
+                    try:
+                        answers[name] = ray.get(references[name], timeout=wait.remaining)
+                    except again_after as error:
+                        last_failure = f": {first_line(error)}"
+                        if not wait.remaining:
+                            raise TimeoutError from error
+                        time.sleep(min(RETRY_S, wait.remaining))
+                        references[name] = call(actors[name])
+        except Stalled as stalled:
+            raise Stalled(stalled.who, stalled.what + last_failure, deadline_s) from stalled
+        except RayTaskError as error:
+            raise cause_of(error) from error
+    return answers
+
+
+def as_ours(name: str, error: RayError) -> Exception:
+    """What Ray raised, as what a caller of an `Engine` expects."""
+    if isinstance(error, RayTaskError):
+        return cause_of(error)
+    return PolicyError(f"{name}: {first_line(error)}")
+
+
+def cause_of(error: RayTaskError) -> Exception:
+    """What the actor's own code raised."""
+    return error.cause if isinstance(error.cause, Exception) else error
+
+
+def first_line(error: Exception) -> str:
+    cause = cause_of(error) if isinstance(error, RayTaskError) else error
+    lines = str(cause).strip().splitlines()
+    return lines[0] if lines else type(cause).__name__
+
+
+def pids_of(actors: Mapping[str, Any]) -> list[int]:
+    """Processes of the actors and their children, where they answer at once."""
+    found = []
+    for pid in at_once([actor.pid.remote() for actor in actors.values()]):
+        with suppress(psutil.Error):  # it lives on another host
+            found += [pid, *(c.pid for c in psutil.Process(pid).children(recursive=True))]
+    return found
+
+
+def at_once(references: list[Any]) -> list[Any]:
+    """Answers of the actors that are neither busy nor being restarted."""
+    found = []
+    for reference in ray.wait(references, num_returns=len(references), timeout=2)[0]:
+        with suppress(RayActorError):
+            found.append(ray.get(reference))
+    return found
+
+
+def end(actors: Mapping[str, Any], last: Callable[[Any], Any] | None, deadline_s: float) -> None:
+    """Let the actors say `last`, then end them for good."""
+    if last is not None:
+        references = [last(actor) for actor in actors.values()]
+        ray.wait(references, num_returns=len(references), timeout=deadline_s)
+    for actor in actors.values():
+        ray.kill(actor, no_restart=True)

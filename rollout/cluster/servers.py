@@ -1,0 +1,151 @@
+"""Inference servers as Ray actors, called as one by the driver and one by one by the workers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+from ray.exceptions import RayActorError, RayError
+
+from munro.rollout import waits
+from munro.rollout.cluster.actors import as_ours, calling, end, everywhere, pids_of, start
+from munro.rollout.engine import Completion, Request, WeightSource
+from munro.rollout.inference import InferenceServer, build_engine
+from munro.rollout.setting import Setting
+
+
+class _ServerActor:
+    """An `InferenceServer` in a process of its own."""
+
+    def __init__(self, name: str, setting: Setting) -> None:
+        waits.publish(setting.run, name)
+        self._server = InferenceServer(
+            lambda: build_engine(
+                setting.model,
+                setting.rollout,
+                seed=setting.seed,
+                max_context=setting.max_context,
+            ),
+            setting.weights,
+            catch_up=ray.get_runtime_context().was_current_actor_reconstructed,
+            deadline_s=setting.rollout.generate_deadline_s,
+        )
+
+    async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return await getattr(self._server, method)(*args, **kwargs)
+
+    async def pid(self) -> int:
+        return os.getpid()
+
+
+class ServerHandle:
+    """Makes a server's actor look like an `Engine`, from within an event loop.
+
+    Raises:
+        PolicyError: the server said so, or its process died or cannot be reached.
+    """
+
+    def __init__(self, name: str, actor: Any) -> None:
+        self.name = name
+        self._actor = actor
+
+    async def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """See `Engine.generate`."""
+        return list(await self._call("generate", list(requests)))
+
+    async def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        """See `Engine.score`."""
+        return np.asarray(await self._call("score", list(token_ids)))
+
+    async def update_weights(self, source: WeightSource, *, drain: bool) -> None:
+        """See `Engine.update_weights`."""
+        await self._call("update_weights", source, drain=drain)
+
+    async def version(self) -> int:
+        """See `Engine.version`."""
+        return int(await self._call("version"))
+
+    async def close(self) -> None:
+        """See `Engine.close`."""
+        await self._call("close")
+
+    async def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        reference = self._actor.call.remote(method, *args, **kwargs)
+        try:
+            return await reference
+        except asyncio.CancelledError:
+            ray.cancel(reference)
+            raise
+        except RayError as error:
+            raise as_ours(self.name, error) from error
+
+
+class Servers:
+    """All inference servers, called as one from the driver. Needs a running Ray."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.version = 0
+        """Of the weights that all of them serve."""
+        num_gpus = setting.rollout.tensor_parallel if ray.cluster_resources().get("GPU") else 0
+        # workers look servers up by name: a handle among an actor's arguments could not be had
+        # again when the actor restarts
+        several = uuid4().hex
+        self.known_as = {
+            name: f"{several}/{name}"
+            for name in (f"server-{i}" for i in range(setting.rollout.servers))
+        }
+        self.actors: dict[str, Any] = {
+            name: start(_ServerActor, setting, name, num_gpus, setting, known_as=known)
+            for name, known in self.known_as.items()
+        }
+        # engines come up while others do; who waits for them hears of failures
+        self._starting = {name: actor.call.remote("version") for name, actor in self.actors.items()}
+
+    def wait_ready(self, deadline_s: float) -> None:
+        """Wait until all of them serve.
+
+        Raises:
+            PolicyError: one says that it cannot serve; what it needs is said too.
+            Stalled: one does not come up.
+        """
+        # the first answer counts: asked again, a server that cannot serve would start once more
+        first, self._starting = self._starting, {}
+        everywhere("start", self.actors, calling("version"), deadline_s, (RayActorError,), first)
+
+    def update_weights(self, source: WeightSource, *, drain: bool, deadline_s: float) -> None:
+        """Load the weights everywhere; a server that dies meanwhile is waited for.
+
+        Raises:
+            Stalled: one did not get there.
+        """
+        what = f"weights of version {source.version} to be loaded"
+        everywhere(what, self.actors, calling("update_weights", source, drain=drain), deadline_s)
+        self.version = source.version
+
+    def score_each(
+        self, streams: Sequence[Sequence[int]], deadline_s: float
+    ) -> dict[str, list[NDArray[np.float32]]]:
+        """Log-probability of each token of each stream, from every server by its name.
+
+        Raises:
+            Stalled: one did not answer.
+        """
+        each = [
+            everywhere("scores", self.actors, calling("score", list(stream)), deadline_s)
+            for stream in streams
+        ]
+        return {name: [scores[name] for scores in each] for name in self.actors}
+
+    def pids(self) -> list[int]:
+        """See `pids_of`."""
+        return pids_of(self.actors)
+
+    def close(self, deadline_s: float = 30.0) -> None:
+        """End all servers, and their engines' processes."""
+        end(self.actors, calling("close"), deadline_s)

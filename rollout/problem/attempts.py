@@ -1,0 +1,170 @@
+"""One attempt: an episode played and graded, and again from its start while machinery fails.
+
+    Player.make ──► Environments.started ──► play ──► grade ──► Played
+         ▲                       │ EpisodeError
+         └───────────────────────┘  at most `rollout.retries` times
+
+Broken machinery is tried again, and is never scored as wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from munro.envs.base import as_grade
+from munro.envs.types import Message, Task, Trajectory
+from munro.rewards.errors import EpisodeError
+from munro.rewards.types import Grade
+from munro.rollout.calls import Reader
+from munro.rollout.config import RolloutConfig
+from munro.rollout.episode import Limits, play
+from munro.rollout.lockstep import Together
+from munro.rollout.problem.asking import Environments
+from munro.rollout.render import BadTemplate, Renderer
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """An attempt that has its grade, before anything is known of its siblings."""
+
+    trajectory: Trajectory
+    grade: Grade
+    seconds: Counter[str]
+    """Wall seconds by phase."""
+
+
+@dataclass(slots=True)
+class Account:
+    """What became of one task's attempts so far."""
+
+    played: list[Played] = field(default_factory=list)
+    num_unscored: int = 0
+    last_failure: str = ""
+    gave_up: bool = False
+    """An attempt failed more often than `rollout.retries` allows."""
+
+    @property
+    def pass_rate(self) -> float | None:
+        """Share of the attempts that passed; None where none was graded."""
+        return fmean(one.grade.solved for one in self.played) if self.played else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What all attempts at one task have in common."""
+
+    index: int
+    """Place in the problem set's stream."""
+    task: Task
+    cap: int
+    """Tokens of a response, at most."""
+
+
+@contextlib.contextmanager
+def showing(task: Task) -> Iterator[None]:
+    """A template that cannot show the task says which task it is."""
+    try:
+        yield
+    except BadTemplate as error:
+        raise BadTemplate(f"{task.env}/{task.id}: {error}") from error
+
+
+class Player:
+    """Plays attempts.
+
+    Args:
+        environments: where episodes are started and graded.
+        renderer: the template.
+        reader: of calls.
+        config: sampling, turns and retries.
+        seed: the run's.
+        max_context: longest token stream, prompt included.
+    """
+
+    def __init__(
+        self,
+        environments: Environments,
+        renderer: Renderer,
+        reader: Reader,
+        config: RolloutConfig,
+        *,
+        seed: int,
+        max_context: int,
+    ) -> None:
+        self._environments = environments
+        self._renderer = renderer
+        self._reader = reader
+        self._config = config
+        self._seed = seed
+        self._max_context = max_context
+
+    async def make(
+        self, numbers: Sequence[int], problem: Problem, account: Account, together: Together
+    ) -> None:
+        """Make these attempts, all at once, and enter into the account what came of them.
+
+        Attempts whose siblings gave up are finished all the same: cutting them short would let the
+        timing of a failure decide what is in a lockstep batch.
+        """
+        made = await together.gather(
+            [self._persist(number, problem, account, together) for number in numbers]
+        )
+        account.played.extend(one for one in made if one is not None)
+
+    async def _persist(
+        self, number: int, problem: Problem, account: Account, together: Together
+    ) -> Played | None:
+        """One attempt, made again while machinery fails and retries are left."""
+        for again in range(self._config.retries + 1):
+            try:
+                return await self._play((problem.index, number, again), problem, together)
+            except EpisodeError as failure:
+                account.num_unscored += 1
+                account.last_failure = f"{type(failure).__name__}: {failure}"
+        account.gave_up = True
+        return None
+
+    async def _play(
+        self, key: tuple[int, int, int], problem: Problem, together: Together
+    ) -> Played:
+        task, ask = problem.task, self._environments.ask
+        began = time.monotonic()
+        async with self._environments.started(task) as episode:
+
+            async def reply(message: Message) -> Sequence[Message] | None:
+                seen: Sequence[Message] | None
+                seen = await ask(task, "reply", episode.reply, message)
+                return seen
+
+            with showing(task):
+                trajectory = await play(
+                    task,
+                    reply,
+                    together.generate,
+                    self._renderer,
+                    self._limits(problem.cap),
+                    seed=self._seed,
+                    key=key,
+                    reader=self._reader,
+                )
+            generated = time.monotonic()
+            grade = as_grade(await ask(task, "grade", episode.grade, trajectory))
+            spent = {"generate": generated - began, "grade": time.monotonic() - generated}
+        return Played(trajectory, grade, Counter(spent))
+
+    def _limits(self, cap: int) -> Limits:
+        config = self._config
+        return Limits(
+            max_response_tokens=cap,
+            max_context=self._max_context,
+            observation_tokens=config.observation_tokens,
+            max_turns=config.max_turns,
+            temperature=config.temperature,
+            top_p=config.top_p,
+            nucleus_candidates=config.nucleus_candidates,
+        )

@@ -1,0 +1,201 @@
+"""The problem worker: conducts the attempts at a task, from the first one to the group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from munro.envs.base import Environment
+from munro.envs.types import Task
+from munro.rewards.config import RewardsConfig
+from munro.rewards.errors import EpisodeError
+from munro.rollout.calls import reader_of
+from munro.rollout.config import RolloutConfig
+from munro.rollout.engine import Engine
+from munro.rollout.lockstep import Freely, Lockstep, Together
+from munro.rollout.problem import gates
+from munro.rollout.problem.asking import Environments
+from munro.rollout.problem.attempts import Account, Player, Problem, showing
+from munro.rollout.problem.scoring import group_of
+from munro.rollout.render import renderer
+from munro.rollout.types import Abandoned, Attempt, Group, Reason
+
+
+class ProblemWorker:
+    """Solves tasks: many at once (`solve`), or a wave in lockstep (`solve_all`)."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        environment: Callable[[str], Environment],
+        tokenizer: Any,
+        config: RolloutConfig,
+        rewards: RewardsConfig,
+        *,
+        seed: int,
+        max_context: int,
+        servers: Sequence[Engine] = (),
+    ) -> None:
+        """
+        Args:
+            engine: where `solve` and `evaluate` send their requests; a router over the servers.
+            environment: the environment of a name, as in `Task.env`.
+            tokenizer: the policy's own.
+            config: group size, gates, sampling, retries and deadlines.
+            rewards: weights of the reward's parts.
+            seed: the run's.
+            max_context: longest token stream, prompt included.
+            servers: where `solve_all` sends its batches; `engine` alone unless given.
+
+        Raises:
+            BadTemplate: the tokenizer has no chat template, and the config asks for it.
+            BadPlugin: `rollout.calls` names no family.
+        """
+        self._engine = engine
+        self._servers = servers or (engine,)
+        self._config = config
+        self._rewards = rewards
+        self._max_context = max_context
+        self._renderer = renderer(tokenizer, config.template)
+        self._environments = Environments(environment, config)
+        self._player = Player(
+            self._environments,
+            self._renderer,
+            reader_of(config.calls, tokenizer if config.template == "chat" else None),
+            config,
+            seed=seed,
+            max_context=max_context,
+        )
+
+    def warnings(self) -> list[str]:
+        """What a person should know before the first attempt, a line each."""
+        if self._renderer.stop_token_ids:
+            return []
+        return [
+            "nothing ends a turn: the tokenizer names no end-of-text token, the template ends a "
+            "turn with no special token, and there is no generation_config.json that names one. "
+            "Every reply will run to its cap."
+        ]
+
+    async def solve(self, index: int, task: Task, max_response_tokens: int) -> Group | Abandoned:
+        """Sample and grade one task's group, as fast as servers and graders allow.
+
+        Args:
+            index: place in the problem set's stream.
+            task: the problem.
+            max_response_tokens: cap on a response, and l_max of the length penalty.
+        """
+        problem = Problem(index=index, task=task, cap=max_response_tokens)
+        return await self._solve(problem, Freely(self._engine))
+
+    async def solve_all(
+        self, items: Sequence[tuple[int, Task, int]], *, version: int
+    ) -> list[Group | Abandoned]:
+        """A wave of (index, task, max_response_tokens) in lockstep: repeatable bit by bit.
+
+        Args:
+            items: the wave.
+            version: of the weights that all servers serve.
+        """
+        together = self._lockstep(version)
+        problems = [Problem(index=index, task=task, cap=cap) for index, task, cap in items]
+        return await together.run([self._solve(problem, together) for problem in problems])
+
+    async def evaluate(
+        self, items: Sequence[tuple[int, Task, int]], num_attempts: int, *, version: int
+    ) -> list[list[Attempt]]:
+        """`num_attempts` graded attempts at each task, in lockstep and without gates.
+
+        Raises:
+            EpisodeError: a task has no room in the context, or an attempt could not be graded even
+                after all retries: an evaluation with a hole would be no measurement.
+        """
+        together = self._lockstep(version)
+
+        async def one(index: int, task: Task, cap: int) -> list[Attempt]:
+            group = await self.sample(index, task, cap, num_attempts, together)
+            if isinstance(group, Abandoned):
+                raise EpisodeError(f"{task.env}/{task.id}: {group.reason}: {group.detail}")
+            return list(group.attempts)
+
+        return await together.run([one(*item) for item in items])
+
+    async def sample(
+        self,
+        index: int,
+        task: Task,
+        max_response_tokens: int,
+        num_attempts: int,
+        together: Together | None = None,
+    ) -> Group | Abandoned:
+        """A group of `num_attempts` whatever their pass rate; abandoned only where it must be."""
+        problem = Problem(index=index, task=task, cap=max_response_tokens)
+        account = Account()
+        if (too_long := self._too_long(problem)) is not None:
+            return too_long
+        together = together or Freely(self._engine)
+        await self._player.make(range(num_attempts), problem, account, together)
+        if account.gave_up:
+            return gates.abandoned(problem, account, Reason.UNSCORED)
+        return await self._group(problem, account, account.pass_rate or 0.0)
+
+    def _lockstep(self, version: int) -> Lockstep:
+        deadline_s = self._config.generate_deadline_s
+        return Lockstep(
+            self._servers, version=version, deadline_s=deadline_s, patience_s=deadline_s
+        )
+
+    async def _solve(self, problem: Problem, together: Together) -> Group | Abandoned:
+        config, account = self._config, Account()
+        if (too_long := self._too_long(problem)) is not None:
+            return too_long
+
+        await self._player.make(range(config.num_early), problem, account, together)
+        if account.gave_up:
+            return gates.abandoned(problem, account, Reason.UNSCORED)
+        early_pass_rate = account.pass_rate or 0.0
+        if (reason := gates.early(config, early_pass_rate)) is not None:
+            return gates.abandoned(problem, account, reason)
+
+        if config.reuse_early:
+            rest = range(config.num_early, config.group_size)
+        else:
+            rest = range(config.num_early, config.num_early + config.group_size)
+        await self._player.make(rest, problem, account, together)
+        if account.gave_up:
+            return gates.abandoned(problem, account, Reason.UNSCORED)
+        spent = account
+        if not config.reuse_early:
+            account = Account(account.played[config.num_early :], account.num_unscored)
+
+        group = await self._group(problem, account, early_pass_rate)
+        if isinstance(group, Abandoned):
+            return group
+        if (reason := gates.final(config, group.pass_rate)) is not None:
+            return gates.abandoned(problem, spent, reason, group.pass_rate)
+        return group
+
+    def _too_long(self, problem: Problem) -> Abandoned | None:
+        task = problem.task
+        with showing(task):
+            num = len(self._renderer.opening(task.messages, task.tools))
+        if num < self._max_context:
+            return None
+        detail = f"a prompt of {num} tokens leaves no room in a context of {self._max_context}"
+        return Abandoned(index=problem.index, task=task, reason=Reason.TOO_LONG, detail=detail)
+
+    async def _group(
+        self, problem: Problem, account: Account, early_pass_rate: float
+    ) -> Group | Abandoned:
+        """Grades that need all attempts, then rewards."""
+        played = account.played
+        trajectories = [one.trajectory for one in played]
+        try:
+            grades = await self._environments.grade_group(
+                problem.task, trajectories, [one.grade for one in played]
+            )
+        except EpisodeError as failure:
+            account.num_unscored += len(played)
+            account.last_failure = f"{type(failure).__name__}: {failure}"
+            return gates.abandoned(problem, account, Reason.UNSCORED)
+        return group_of(problem, account, grades, early_pass_rate, self._rewards)
