@@ -40,6 +40,8 @@ SHARDS = "model.safetensors.index.json"
 class CheckpointError(Exception):
     """A checkpoint could not be written or read; says which, and why, in one sentence."""
 
+    is_sentence = True
+
     def __init__(self, path: Path | str, cause: object) -> None:
         super().__init__(str(path), str(cause))
         self.path = Path(path)

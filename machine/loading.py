@@ -21,6 +21,8 @@ DISTILL_KEYS = DistillConfig.model_fields.keys()
 class BadConfig(ValueError):
     """What is wrong with a config, in one line: key, value, why, way out."""
 
+    is_sentence = True
+
 
 def load(path: str, overrides: Sequence[tuple[str, str]] = ()) -> RunConfig:
     """Read a recipe.

@@ -31,6 +31,8 @@ ROOMS = ("rl", "rollout", "rewards", "envs", "distill", "kernels", "base_model",
 class BadPlugin(ValueError):
     """Something that cannot be used; the message is one sentence that says why."""
 
+    is_sentence = True
+
 
 class PluginNotFound(BadPlugin):
     """Nothing of that name, no such file, nothing in it that would do."""

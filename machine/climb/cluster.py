@@ -43,6 +43,8 @@ from munro.rollout.weights import SharedMemoryWeights, place, sweep
 class LearnerLost(Exception):
     """A learner process died: the climb goes back to its last checkpoint."""
 
+    is_sentence = True
+
 
 class Trainer:
     """The learner's ranks with their way to publish; a death is a `LearnerLost`."""

@@ -18,6 +18,8 @@ Name = Literal["tensorboard", "wandb"]
 class TrackingUnavailable(Exception):
     """A tracker was asked for that is not installed; the message has the way out."""
 
+    is_sentence = True
+
 
 class Tracker(Protocol):
     """Where metrics are copied to."""
