@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -36,13 +37,34 @@ def load(path: str, overrides: Sequence[tuple[str, str]] = ()) -> RunConfig:
     return load_as(RunConfig, path, overrides)
 
 
+def load_with(path: str, values: Mapping[str, Any]) -> RunConfig:
+    """As `load`, for overrides that are Python's values: dotted keys, or tables as dicts.
+
+    A dict's keys replace those of the recipe's table one by one, but an environment is replaced
+    whole.
+    """
+    return _load_as(RunConfig, path, list(_flat(values)))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and name != "env":
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, str(value) if isinstance(value, Path) else value
+
+
 def load_as(tree: type[Tree], path: str, overrides: Sequence[tuple[str, str]] = ()) -> Tree:
     """As `load`, for a config tree other than a run's."""
+    return _load_as(tree, path, [(key, value_of(text)) for key, text in overrides])
+
+
+def _load_as(tree: type[Tree], path: str, values: Sequence[tuple[str, Any]]) -> Tree:
     read = read_toml(path, tree)
     raw = dict(read)
     try:
-        for key, value in overrides:
-            override(raw, key, value)
+        for key, value in values:
+            _set(raw, key, value)
         return check_as(tree, raw, source=path)
     except BadConfig:
         refuse_another_kind(read, tree, path)
@@ -101,6 +123,10 @@ def override(raw: dict[str, Any], key: str, text: str) -> None:
     Raises:
         BadConfig: something on the way is not a table.
     """
+    _set(raw, key, value_of(text))
+
+
+def _set(raw: dict[str, Any], key: str, value: Any) -> None:
     *parents, last = key.split(".")
     node = raw
     for name in parents:
@@ -112,7 +138,7 @@ def override(raw: dict[str, Any], key: str, text: str) -> None:
             raise BadConfig(f"--{key}: {name} is not a table in the recipe")
         node[name] = child = {} if child is None or key == "env.path" else child
         node = child
-    node[last] = value_of(text)
+    node[last] = value
 
 
 def value_of(text: str) -> Any:

@@ -1,11 +1,46 @@
 """A hill-climbing machine for language models; its rooms are the folders beside `src`.
 
+    munro.climb("quickstart", num_steps=10)      what `munro climb` does, from a notebook
+    munro.__version__
+
 In a checkout the rooms lie at the root, and this package finds them there. The links beside this
 file are for tools that only read: mypy, pyright, import-linter. A wheel holds plain folders.
 """
 
 from pathlib import Path as _Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from munro.machine.notebook import climb
+
+    __version__: str
+
+__all__ = ["__version__", "climb"]
 
 _root = _Path(__file__).resolve().parents[2]
-if (_root / "pyproject.toml").is_file() and (_root / "src" / "munro").is_dir():
+_in_checkout = (_root / "pyproject.toml").is_file() and (_root / "src" / "munro").is_dir()
+if _in_checkout:
     __path__.insert(0, str(_root))
+
+
+def __getattr__(name: str) -> object:
+    """Looked up when first used: `import munro` brings nothing with it."""
+    if name == "climb":
+        from munro.machine.notebook import climb
+
+        return climb
+    if name == "__version__":
+        return _version()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _version() -> str:
+    if _in_checkout:
+        # whatever is installed may be another checkout's
+        import tomllib
+
+        project = tomllib.loads((_root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        return str(project["version"])
+    from importlib import metadata
+
+    return metadata.version("munro")
