@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from munro.machine.cli.arguments import OVERRIDABLE, first
+from munro.machine.cli.begin import doctor, init
 from munro.machine.cli.data import data, tokenizer
 from munro.machine.cli.distill import consolidate, distill
 from munro.machine.cli.ladder import gain, ladder
@@ -217,8 +218,10 @@ def report(run: str) -> None:
 munro.add_command(consolidate)
 munro.add_command(data)
 munro.add_command(distill)
+munro.add_command(doctor)
 munro.add_command(gain)
 munro.add_command(goodput)
+munro.add_command(init)
 munro.add_command(ladder)
 munro.add_command(mix)
 munro.add_command(pretrain)
