@@ -69,7 +69,7 @@ def test_the_wheel_holds_the_rooms_and_the_recipes_under_one_name(wheel: ZipFile
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert top_levels(wheel) == {"munro", f"munro-{version}.dist-info"}
     inside = {name.split("/")[1] for name in wheel.namelist() if name.startswith("munro/")}
-    assert inside == {*ROOMS, "configs", "__init__.py", "py.typed"}
+    assert inside == {*ROOMS, "configs", "__init__.py", "__init__.pyi", "py.typed"}
 
 
 def test_the_wheel_holds_every_file_of_every_room(wheel: ZipFile) -> None:

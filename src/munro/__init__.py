@@ -7,15 +7,8 @@ In a checkout the rooms lie at the root, and this package finds them there. The 
 file are for tools that only read: mypy, pyright, import-linter. A wheel holds plain folders.
 """
 
+from importlib import import_module as _import_module
 from pathlib import Path as _Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from munro.machine.notebook import climb
-
-    __version__: str
-
-__all__ = ["__version__", "climb"]
 
 _root = _Path(__file__).resolve().parents[2]
 _in_checkout = (_root / "pyproject.toml").is_file() and (_root / "src" / "munro").is_dir()
@@ -24,11 +17,10 @@ if _in_checkout:
 
 
 def __getattr__(name: str) -> object:
-    """Looked up when first used: `import munro` brings nothing with it."""
+    """Looked up when first used: `import munro` brings nothing; `__init__.pyi` has the types."""
     if name == "climb":
-        from munro.machine.notebook import climb
-
-        return climb
+        # by name, for every room may import munro and none of them the machine
+        return _import_module("munro.machine.notebook").climb
     if name == "__version__":
         return _version()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
