@@ -82,7 +82,7 @@ def test_a_text_is_a_text(recipe: str) -> None:
 def test_what_is_wrong_is_raised(recipe: str) -> None:
     with pytest.raises(BadConfig, match=r"set rollout\.group_size"):
         munro.climb(recipe, num_generations=8)
-    with pytest.raises(BadConfig, match=r"Did you mean quickstart\?"):
+    with pytest.raises(BadConfig, match=r"Did you mean .*quickstart"):
         munro.climb("quikstart")
 
 
@@ -95,7 +95,8 @@ def test_a_climb_in_a_running_event_loop_returns_and_leaves_no_ray(tmp_path: Pat
         timeout=240,
     )
     assert done.returncode == 0, done.stderr
-    *_, told, refused = done.stdout.splitlines()
+    (told,) = (line for line in done.stdout.splitlines() if line.startswith("{"))
+    refused = done.stdout.splitlines()[-1]
     assert json.loads(told) == {
         "status": "finished",
         "step": 2,
