@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import munro
+from munro.machine.climb.interrupt import Interrupt
 from munro.machine.errors import BadConfig
 from munro.machine.loading import load_with
 from tests.machine.climbing import write_recipe
@@ -110,3 +113,11 @@ def test_a_climb_in_a_running_event_loop_returns_and_leaves_no_ray(tmp_path: Pat
     }
     assert refused.startswith("BadConfig Ray runs in this process already: end it with")
     assert refused.endswith("True")
+
+
+def test_in_a_thread_signals_are_left_alone() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with ThreadPoolExecutor(1) as threads:
+        inside = threads.submit(lambda: [Interrupt(print).__enter__().requested]).result()
+    assert inside == [False]
+    assert signal.getsignal(signal.SIGINT) is before
