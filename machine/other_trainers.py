@@ -250,15 +250,17 @@ COUNTERPARTS = (
         },
     ),
     Counterpart(
-        "the loss sums over all tokens of a batch, each weighed the same",
-        {"TRL": "loss_type", "verl": "loss_agg_mode", "OpenRLHF": "policy_loss_type"},
+        "set learner.loss to policy, cispo, gspo or one of yours; all tokens of a batch weigh the "
+        "same in it",
+        {
+            "TRL": "loss_type importance_sampling_level",
+            "verl": "loss_agg_mode policy_loss.loss_mode",
+            "prime-rl": "ratio_type loss.type",
+            "OpenRLHF": "policy_loss_type",
+        },
     ),
     Counterpart(
-        "ratios are taken token by token",
-        {"TRL": "importance_sampling_level", "prime-rl": "ratio_type"},
-    ),
-    Counterpart(
-        "an advantage is the reward less its group's mean, over their standard deviation",
+        "set learner.advantage to group_relative, dr_grpo, rloo or one of yours",
         {
             "TRL": "scale_rewards",
             "verl": "adv_estimator norm_adv_by_std_in_grpo",
