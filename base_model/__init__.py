@@ -11,6 +11,9 @@
 Only the configuration is handed on here, so that it loads without torch.
 """
 
+if __name__ != "munro.base_model":  # an older import, or a folder that only happens to be found
+    raise ImportError(f"Munro's {__name__!r} is imported as munro.{__name__}", name=__name__)
+
 from munro.base_model.config import (
     BaseConfig,
     CorpusConfig,

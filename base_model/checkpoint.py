@@ -40,6 +40,8 @@ SHARDS = "model.safetensors.index.json"
 class CheckpointError(Exception):
     """A checkpoint could not be written or read; says which, and why, in one sentence."""
 
+    is_sentence = True
+
     def __init__(self, path: Path | str, cause: object) -> None:
         super().__init__(str(path), str(cause))
         self.path = Path(path)
@@ -146,9 +148,13 @@ class Checkpoint:
         """This checkpoint, known to be complete.
 
         Raises:
-            CheckpointError: something is missing; names it.
+            CheckpointError: something is missing; names it, or the checkpoint that lies inside.
         """
         if missing := self.missing():
+            if inside := newest_inside(self.path):
+                raise CheckpointError(
+                    self.path, f"it is none itself, but holds some: give {inside}, the newest"
+                )
             raise CheckpointError(self.path, f"{', '.join(missing)} missing")
         return self
 
@@ -220,6 +226,18 @@ class Checkpoint:
             return {}
         provenance: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return provenance
+
+
+def newest_inside(folder: Path) -> Path | None:
+    """The checkpoint written last among those of a run or of a pre-training; None without any."""
+    configs = [file for deep in ("*", "*/*") for file in folder.glob(f"{deep}/config.json")]
+    whole = [
+        file
+        for file in configs
+        if not file.parent.name.startswith(".") and Checkpoint(file.parent).exists
+    ]
+    newest = max(whole, key=lambda file: file.stat().st_mtime_ns, default=None)
+    return newest.parent if newest else None
 
 
 def digest_of(file: Path) -> str:

@@ -24,6 +24,8 @@ WIDTH_PER_LAYER = 256 / 3
 class ShapeError(ValueError):
     """Sizes that make no model; says which, and what would."""
 
+    is_sentence = True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShape:

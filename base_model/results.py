@@ -38,6 +38,8 @@ WEIGHTED = "weighted"
 class BadResults(ValueError):
     """Results that cannot be compared; says which line and why, in one sentence."""
 
+    is_sentence = True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedRun:

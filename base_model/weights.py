@@ -30,6 +30,8 @@ NAMED = 3
 class BadWeights(ValueError):
     """The files do not hold the whole model; the message is one sentence."""
 
+    is_sentence = True
+
 
 def look(folder: Path) -> None:
     """Open every config and every header of a checkpoint's folder.

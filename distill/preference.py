@@ -37,6 +37,8 @@ SHORTEST_TEXT = 8
 class CannotTrain(ValueError):
     """These comparisons, this base or this place will not do; says why, in one sentence."""
 
+    is_sentence = True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:

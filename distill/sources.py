@@ -41,6 +41,8 @@ KINDS: dict[str, type[np.generic]] = {
 class CannotDistill(ValueError):
     """These traces, this base or this place will not do; says why, in one sentence."""
 
+    is_sentence = True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:

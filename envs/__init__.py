@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+if __name__ != "munro.envs":  # an older import, or a folder that only happens to be found
+    raise ImportError(f"Munro's {__name__!r} is imported as munro.{__name__}", name=__name__)
+
 from munro.envs.base import Environment, Episode, SingleTurn
 from munro.envs.loader import BadEnvironment, EnvironmentNotFound, available, load
 from munro.envs.tool_use import ToolError, ToolUse, tool

@@ -28,6 +28,8 @@ HERE = Path(__file__).parent
 class BadEnvironment(ValueError):
     """An environment that cannot be used; the message is one sentence that says why."""
 
+    is_sentence = True
+
 
 class EnvironmentNotFound(BadEnvironment):
     """No environment of that name, no such file, no such class."""

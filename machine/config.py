@@ -78,8 +78,8 @@ class RunConfig(ClimbConfig):
     eval: EvalConfig = EvalConfig()
     distill: RestartConfig = RestartConfig()
     ray: RayConfig = RayConfig()
-    tracking: tuple[Literal["tensorboard", "wandb"], ...] = ()
-    """Trackers beside metrics.jsonl; each needs its extra installed."""
+    tracking: tuple[str, ...] = ()
+    """Trackers beside metrics.jsonl: "tensorboard", "wandb", or one of yours, "./mine.py:Mine"."""
 
     @field_validator("env", mode="before")
     @classmethod

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from munro.distill.config import DistillConfig
+from munro.machine import other_trainers
 from munro.machine.config import RestartConfig, RunConfig
+from munro.machine.errors import BadConfig
+from munro.machine.recipes import recipe_file, refuse_another_kind
+
+__all__ = ["BadConfig", "check", "check_as", "load", "load_as", "overrides_of", "page"]
 
 Tree = TypeVar("Tree", bound=BaseModel)
 
 DISTILL_KEYS = DistillConfig.model_fields.keys()
 
 
-class BadConfig(ValueError):
-    """What is wrong with a config, in one line: key, value, why, way out."""
-
-
 def load(path: str, overrides: Sequence[tuple[str, str]] = ()) -> RunConfig:
     """Read a recipe.
 
     Args:
-        path: of a TOML file.
+        path: of a TOML file, or the name of a recipe that comes with Munro.
         overrides: (dotted key, value as written) pairs, later ones win. A value is TOML where it
             parses as such, else the bare text.
 
@@ -36,12 +37,38 @@ def load(path: str, overrides: Sequence[tuple[str, str]] = ()) -> RunConfig:
     return load_as(RunConfig, path, overrides)
 
 
+def load_with(path: str, values: Mapping[str, Any]) -> RunConfig:
+    """As `load`, for overrides that are Python's values: dotted keys, or tables as dicts.
+
+    A dict's keys replace those of the recipe's table one by one, but an environment is replaced
+    whole.
+    """
+    return _load_as(RunConfig, path, list(_flat(values)))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and name != "env":
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, str(value) if isinstance(value, Path) else value
+
+
 def load_as(tree: type[Tree], path: str, overrides: Sequence[tuple[str, str]] = ()) -> Tree:
     """As `load`, for a config tree other than a run's."""
-    raw = read_toml(path)
-    for key, value in overrides:
-        override(raw, key, value)
-    return check_as(tree, raw, source=path)
+    return _load_as(tree, path, [(key, value_of(text)) for key, text in overrides])
+
+
+def _load_as(tree: type[Tree], path: str, values: Sequence[tuple[str, Any]]) -> Tree:
+    read = read_toml(path, tree)
+    raw = dict(read)
+    try:
+        for key, value in values:
+            _set(raw, key, value)
+        return check_as(tree, raw, source=path)
+    except BadConfig:
+        refuse_another_kind(read, tree, path)
+        raise
 
 
 def from_overrides(overrides: Sequence[tuple[str, str]]) -> RunConfig:
@@ -71,23 +98,19 @@ def check_as(tree: type[Tree], raw: Mapping[str, Any], *, source: str) -> Tree:
         raise BadConfig(f"{source}: {_sentence(first, tree)}") from error
 
 
-def read_toml(path: str) -> dict[str, Any]:
+def read_toml(path: str, tree: type[BaseModel] | None = None) -> dict[str, Any]:
     """A TOML file as it stands.
+
+    Args:
+        path: as `recipe_file` takes it.
+        tree: that is wanted, for what is said where there is no such file.
 
     Raises:
         BadConfig: it is missing, unreadable or not TOML.
     """
-    file = Path(path).expanduser()
-    if file.is_dir():
-        raise BadConfig(
-            f"{path} is a folder: give a TOML file, for example configs/quickstart.toml"
-        )
+    file = recipe_file(path, tree)
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        near = difflib.get_close_matches(path, [str(p) for p in Path("configs").glob("*.toml")], 1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise BadConfig(f"there is no file {path}.{hint}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadConfig(f"cannot read {path}: {error}") from error
     except tomllib.TOMLDecodeError as error:
@@ -100,6 +123,10 @@ def override(raw: dict[str, Any], key: str, text: str) -> None:
     Raises:
         BadConfig: something on the way is not a table.
     """
+    _set(raw, key, value_of(text))
+
+
+def _set(raw: dict[str, Any], key: str, value: Any) -> None:
     *parents, last = key.split(".")
     node = raw
     for name in parents:
@@ -111,7 +138,7 @@ def override(raw: dict[str, Any], key: str, text: str) -> None:
             raise BadConfig(f"--{key}: {name} is not a table in the recipe")
         node[name] = child = {} if child is None or key == "env.path" else child
         node = child
-    node[last] = value_of(text)
+    node[last] = value
 
 
 def value_of(text: str) -> Any:
@@ -125,7 +152,8 @@ def value_of(text: str) -> Any:
 def _sentence(error: Mapping[str, Any], tree: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in error["loc"] if not isinstance(part, int))
     if error["type"] == "extra_forbidden":
-        return f"unknown key {where}{_nearest(error['loc'], tree)}"
+        known = other_trainers.answer(where, error["input"]) if tree is RunConfig else None
+        return known or f"unknown key {where}{_nearest(error['loc'], tree)}"
     if error["type"] == "missing":
         return f"{where} is not set, and has no default"
     message = str(error["msg"]).removeprefix("Value error, ")
@@ -142,7 +170,7 @@ def _nearest(where: Sequence[str | int], tree: type[BaseModel]) -> str:
     elsewhere = [key for key in all_keys(tree) if key.split(".")[-1] == names[-1]]
     if elsewhere:
         return f". Did you mean {elsewhere[0]}?"
-    near = difflib.get_close_matches(names[-1], model.model_fields, 1, cutoff=0.5)
+    near = difflib.get_close_matches(names[-1], model.model_fields, 1, cutoff=0.6)
     if near:
         return f". Did you mean {'.'.join([*names[:-1], near[0]])}?"
     return f". Valid here: {', '.join(sorted(model.model_fields))}"
@@ -217,12 +245,19 @@ def _shown(value: Any) -> str:
 
 
 def overrides_of(arguments: Sequence[str]) -> list[tuple[str, str]]:
-    """`--a.b 1 --c=2` as [("a.b", "1"), ("c", "2")]."""
+    """`--a.b 1 --c=2` as [("a.b", "1"), ("c", "2")].
+
+    Raises:
+        BadConfig: a word is neither an option nor the value of one.
+    """
     pairs: list[tuple[str, str]] = []
     rest = list(arguments)
     while rest:
         option = rest.pop(0)
         if not option.startswith("--"):
+            if pairs and _is_open(pairs[-1][1]):
+                key, whole = pairs[-1][0], " ".join([pairs[-1][1], *_until_closed(option, rest)])
+                raise BadConfig(f"put quotes around the whole value: --{key} '{whole}'")
             raise BadConfig(f"{option!r} is not an option: write --key value, or --table.key value")
         key, equals, value = option.removeprefix("--").partition("=")
         if not equals:
@@ -231,3 +266,14 @@ def overrides_of(arguments: Sequence[str]) -> list[tuple[str, str]]:
             value = rest.pop(0)
         pairs.append((key.replace("-", "_"), value))
     return pairs
+
+
+def _is_open(value: str) -> bool:
+    """Whether a list or a table begins in it and does not end: the shell parted it at a space."""
+    return value.count("[") > value.count("]") or value.count("{") > value.count("}")
+
+
+def _until_closed(word: str, rest: Sequence[str]) -> list[str]:
+    words = [word, *rest]
+    ends = (at for at, each in enumerate(words) if each.endswith(("]", "}")))
+    return words[: next(ends, len(words) - 1) + 1]

@@ -1,42 +1,14 @@
-"""The failures that are told to a person in one line, without a traceback."""
+"""The failures that are told to a person in one line, without a traceback.
+
+An exception's class says so itself, where it is defined, a plug-in's own as well as ours:
+
+    class NoSuchBucket(Exception):
+        is_sentence = True
+"""
 
 from __future__ import annotations
 
-SENTENCES = frozenset(
-    {
-        "munro.base_model.checkpoint.CheckpointError",
-        "munro.base_model.data.errors.DataError",
-        "munro.base_model.data.shards.held_out.BadEvaluation",
-        "munro.base_model.ladder.ShapeError",
-        "munro.base_model.training.records.RecordsError",
-        "munro.base_model.results.BadResults",
-        "munro.base_model.scaling.rungs.RungFailed",
-        "munro.base_model.training.trainer.TrainingError",
-        "munro.distill.preference.CannotTrain",
-        "munro.distill.sources.CannotDistill",
-        "munro.envs.loader.BadEnvironment",
-        "munro.machine.climb.cluster.LearnerLost",
-        "munro.machine.run.files.RunError",
-        "munro.machine.loading.BadConfig",
-        "munro.machine.climb.publisher.SyncBroken",
-        "munro.machine.run.tracking.TrackingUnavailable",
-        "munro.rewards.plugins.BadPlugin",
-        "munro.rewards.preference.comparisons.BadComparisons",
-        "munro.rewards.errors.EpisodeError",
-        "munro.rewards.preference.format.NotAPreferenceModel",
-        "munro.rl.control.controller.NoSignal",
-        "munro.rl.learner.LearnerDiverged",
-        "munro.rl.policy.model.UnsupportedModel",
-        "munro.rollout.render.base.BadTemplate",
-        "munro.rollout.store.store.StoreError",
-        "munro.rollout.waits.Stalled",
-    }
-)
-"""By name, subclasses included: to import them all would take seconds before the one line."""
 
-
-def is_sentence(error: Exception) -> bool:
+def is_sentence(error: BaseException) -> bool:
     """Whether the message says it all, and a traceback would only hide it."""
-    return any(
-        f"{kind.__module__}.{kind.__qualname__}" in SENTENCES for kind in type(error).__mro__
-    )
+    return getattr(type(error), "is_sentence", False) is True

@@ -6,6 +6,9 @@ ever imported inside the worker processes of `munro.rewards.math`.
 
 from __future__ import annotations
 
+if __name__ != "munro.rewards":  # an older import, or a folder that only happens to be found
+    raise ImportError(f"Munro's {__name__!r} is imported as munro.{__name__}", name=__name__)
+
 import importlib
 from typing import TYPE_CHECKING
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 class EpisodeError(Exception):
     """Base of every failure that a worker may retry, and must never turn into a score."""
 
+    is_sentence = True
+
 
 class GraderError(EpisodeError):
     """No grade could be had."""

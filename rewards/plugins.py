@@ -31,6 +31,8 @@ ROOMS = ("rl", "rollout", "rewards", "envs", "distill", "kernels", "base_model",
 class BadPlugin(ValueError):
     """Something that cannot be used; the message is one sentence that says why."""
 
+    is_sentence = True
+
 
 class PluginNotFound(BadPlugin):
     """Nothing of that name, no such file, nothing in it that would do."""
@@ -192,17 +194,19 @@ def import_module(name: str, path: str) -> ModuleType:
 def blame(error: BaseException) -> str:
     """Where and what, in one line: "NameError: name 'x' is not defined (mine.py:12)"."""
     ours = Path(__file__).parents[1]
+    passed = {Path(__file__), ours / "envs" / "loader.py"}
+    passed |= {ours / room / "__init__.py" for room in ROOMS}  # which refuse their bare names
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<frozen")
-        and Path(frame.filename) not in {Path(__file__), ours / "envs" / "loader.py"}
+        if not frame.filename.startswith("<frozen") and Path(frame.filename) not in passed
     ]
     text = " ".join(str(error).split())
     if isinstance(error, SyntaxError) and error.filename:
         return f"{type(error).__name__}: {error.msg} ({Path(error.filename).name}:{error.lineno})"
     if isinstance(error, ImportError) and (room := (error.name or "").split(".")[0]) in ROOMS:
-        text = f"{text}; Munro's {room!r} is imported as munro.{room}"
+        hint = f"Munro's {room!r} is imported as munro.{room}"
+        text = text if hint in text else f"{text}; {hint}"
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"
 

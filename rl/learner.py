@@ -33,6 +33,8 @@ from munro.rollout.engine import WeightSource
 class LearnerDiverged(Exception):
     """A loss or gradient norm is not finite; no step was taken."""
 
+    is_sentence = True
+
 
 class WeightTransfer(Protocol):
     """How weights reach the inference servers; `munro.rollout.weights` has them."""

@@ -43,6 +43,8 @@ class Stalled(Exception):
         Stalled("driver", "weights of version 7 on server 1", 120.0)
     """
 
+    is_sentence = True
+
     def __init__(self, who: str, what: str, seconds: float) -> None:
         super().__init__(f"{who} waited {seconds:.0f} s for {what}, which did not come")
         self.who = who

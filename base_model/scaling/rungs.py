@@ -37,6 +37,8 @@ TAIL_BYTES = 1 << 14
 class RungFailed(Exception):
     """A training of a ladder failed; says which and why, in one sentence."""
 
+    is_sentence = True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:

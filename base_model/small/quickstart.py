@@ -6,7 +6,6 @@ from __future__ import annotations
 import fcntl
 import json
 import math
-import os
 import platform
 import random
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from munro.base_model.checkpoint import Checkpoint
 from munro.base_model.config import BaseConfig, ModelConfig
 from munro.base_model.model.model import MunroConfig, MunroForCausalLM
 from munro.base_model.model.tokenizer import train_tokenizer
+from munro.base_model.small.cache import default_cache_dir
 from munro.base_model.small.corpus import Corpus, HeldOut, paragraphs, problem, prompt, worked
 from munro.base_model.training.pretrain import FINISHED, OnMetrics, pretrain
 
@@ -93,11 +93,6 @@ def base_folder(config: BaseConfig, *, is_held_out: HeldOut, cache_dir: Path | N
     }
     key = sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
     return (default_cache_dir() if cache_dir is None else cache_dir) / f"base-{key}"
-
-
-def default_cache_dir() -> Path:
-    """`$XDG_CACHE_HOME/munro`, or `~/.cache/munro`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "munro"
 
 
 def new_model(config: ModelConfig, tokenizer: Any) -> Any:

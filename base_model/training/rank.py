@@ -13,18 +13,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from munro.base_model.checkpoint import CheckpointError
-from munro.base_model.data.errors import DataError
-from munro.base_model.data.shards.held_out import BadEvaluation
-from munro.base_model.ladder import ShapeError
 from munro.base_model.training.phases import RECIPE, train_phase
 from munro.base_model.training.recipe import PretrainRecipe
-from munro.base_model.training.records import RecordsError
 from munro.base_model.training.run_log import StepMetrics
 from munro.base_model.training.sharding import Ranks
-from munro.base_model.training.trainer import TrainingError
-
-SENTENCES = (BadEvaluation, CheckpointError, DataError, RecordsError, ShapeError, TrainingError)
 
 
 def run(folder: Path, phase: str) -> None:
@@ -41,11 +33,13 @@ def main() -> int:
     _die_with_the_launcher()
     try:
         run(Path(sys.argv[1]), sys.argv[2])
-    except SENTENCES as error:
-        _write({"error": str(error)})
-        return 2
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        if not getattr(type(error), "is_sentence", False):
+            raise
+        _write({"error": str(error)})
+        return 2
     return 0
 
 

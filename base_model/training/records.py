@@ -12,6 +12,8 @@ from typing import Any
 class RecordsError(Exception):
     """A line could not be written; says where and why, in one sentence."""
 
+    is_sentence = True
+
 
 class Records:
     """A file of JSON lines, written one by one; a torn last line is as good as none.

@@ -46,6 +46,8 @@ from munro.base_model.training.spikes import SpikeWatch
 class TrainingError(Exception):
     """A training cannot begin or go on; says why, in one sentence."""
 
+    is_sentence = True
+
 
 class Documents(Protocol):
     """An endless corpus, as a pure function, so that a resumed run reads what it would have."""

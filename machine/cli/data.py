@@ -6,7 +6,7 @@ import sys
 
 import click
 
-OVERRIDABLE = {"ignore_unknown_options": True, "allow_extra_args": True}
+from munro.machine.cli.arguments import OVERRIDABLE, first
 
 
 @click.group()
@@ -15,7 +15,7 @@ def data() -> None:
 
 
 @data.command(name="build", context_settings=OVERRIDABLE)
-@click.argument("file")
+@first("file")
 @click.option("--dry-run", is_flag=True, help="Say what would be read; read and write nothing.")
 @click.pass_context
 def data_build(context: click.Context, file: str, dry_run: bool) -> None:

@@ -6,11 +6,11 @@ import sys
 
 import click
 
-OVERRIDABLE = {"ignore_unknown_options": True, "allow_extra_args": True}
+from munro.machine.cli.arguments import OVERRIDABLE, first
 
 
 @click.command(context_settings=OVERRIDABLE)
-@click.argument("run")
+@first("run")
 @click.option("--onto", required=True, help="Checkpoint folder of the base, which has not climbed.")
 @click.option("--out", required=True, help="Checkpoint folder to write.")
 @click.option("--config", "file", default="", help="Recipe whose [distill] holds, not the run's.")

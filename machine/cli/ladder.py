@@ -6,13 +6,12 @@ import sys
 
 import click
 
+from munro.machine.cli.arguments import OVERRIDABLE, first
 from munro.machine.loading import BadConfig
-
-OVERRIDABLE = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 
 @click.command(context_settings=OVERRIDABLE)
-@click.argument("file")
+@first("file")
 @click.option("--dry-run", is_flag=True, help="Say what would be trained, train nothing.")
 @click.pass_context
 def ladder(context: click.Context, file: str, dry_run: bool) -> None:

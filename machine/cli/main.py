@@ -11,6 +11,8 @@ from pathlib import Path
 
 import click
 
+from munro.machine.cli.arguments import OVERRIDABLE, first
+from munro.machine.cli.begin import doctor, init
 from munro.machine.cli.data import data, tokenizer
 from munro.machine.cli.distill import consolidate, distill
 from munro.machine.cli.ladder import gain, ladder
@@ -22,8 +24,6 @@ from munro.machine.loading import load, overrides_of, page
 from munro.machine.sentences import is_sentence
 from munro.rewards.kinds import described
 
-OVERRIDABLE = {"ignore_unknown_options": True, "allow_extra_args": True}
-
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="munro")
@@ -32,7 +32,7 @@ def munro() -> None:
 
 
 @munro.command(context_settings=OVERRIDABLE)
-@click.argument("file")
+@first("file")
 @click.option("--model", default="", help="Checkpoint folder to start from.")
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would run, run nothing.")
 @click.option("--force", is_flag=True, help="Resume although the config changed.")
@@ -52,7 +52,7 @@ def climb(context: click.Context, file: str, model: str, dry_run: bool, force: b
 
 
 @munro.command(context_settings=OVERRIDABLE)
-@click.argument("file")
+@first("file")
 @click.option("--steps", default=1, show_default=True, help="Steps' worth of groups to sample.")
 @click.pass_context
 def rollout(context: click.Context, file: str, steps: int) -> None:
@@ -102,7 +102,7 @@ def env_list() -> None:
 
 
 @env.command(name="check", context_settings=OVERRIDABLE)
-@click.argument("path")
+@first("path")
 @click.pass_context
 def env_check(context: click.Context, path: str) -> None:
     """Show a task, prove that the gold reply passes and silence fails, time the grader."""
@@ -116,7 +116,7 @@ def env_check(context: click.Context, path: str) -> None:
     epilog="\b\nKinds, and the fields of a line beside `response` (? may be left out):\n"
     + described(),
 )
-@click.argument("file")
+@first("file")
 @click.option("--kind", required=True, help="What grades: see below.")
 @click.option("--out", default="", help="JSONL of grades to write; goes on with one that is there.")
 @click.option("--config", "recipe", default="", help="Recipe whose [rewards] holds.")
@@ -152,7 +152,7 @@ def preference() -> None:
 
 
 @preference.command(name="train", context_settings=OVERRIDABLE)
-@click.argument("file")
+@first("file")
 @click.option("--onto", required=True, help="Checkpoint folder to start from.")
 @click.option("--out", required=True, help="Checkpoint folder to write.")
 @click.pass_context
@@ -174,7 +174,7 @@ def preference_score(model: str, file: str) -> None:
 
 
 @munro.command(context_settings=OVERRIDABLE)
-@click.argument("file")
+@first("file")
 @click.pass_context
 def config(context: click.Context, file: str) -> None:
     """Print the resolved config on a page."""
@@ -218,8 +218,10 @@ def report(run: str) -> None:
 munro.add_command(consolidate)
 munro.add_command(data)
 munro.add_command(distill)
+munro.add_command(doctor)
 munro.add_command(gain)
 munro.add_command(goodput)
+munro.add_command(init)
 munro.add_command(ladder)
 munro.add_command(mix)
 munro.add_command(pretrain)
@@ -234,7 +236,7 @@ def main() -> None:
     # than ones that sleep; on a free machine it makes no difference. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        munro(standalone_mode=False)
+        munro(prog_name="munro", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -6,9 +6,11 @@ import sys
 
 import click
 
+from munro.machine.cli.arguments import OVERRIDABLE, first
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-@click.argument("file")
+
+@click.command(context_settings=OVERRIDABLE)
+@first("file")
 @click.option("--dry-run", is_flag=True, help="Say how much would be trained, train nothing.")
 @click.pass_context
 def mix(context: click.Context, file: str, dry_run: bool) -> None:

@@ -6,11 +6,11 @@ import sys
 
 import click
 
-OVERRIDABLE = {"ignore_unknown_options": True, "allow_extra_args": True}
+from munro.machine.cli.arguments import OVERRIDABLE, first
 
 
 @click.command(context_settings=OVERRIDABLE)
-@click.argument("file")
+@first("file")
 @click.option("--out", default="", help="The run's folder; by default the recipe's folder/name.")
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, train nothing.")
 @click.option("--force", is_flag=True, help="Go on although the recipe changed.")

@@ -43,6 +43,8 @@ from munro.rollout.weights import SharedMemoryWeights, place, sweep
 class LearnerLost(Exception):
     """A learner process died: the climb goes back to its last checkpoint."""
 
+    is_sentence = True
+
 
 class Trainer:
     """The learner's ranks with their way to publish; a death is a `LearnerLost`."""
@@ -208,7 +210,16 @@ def _published(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _ray(config: RunConfig) -> Iterator[None]:
-    """A Ray node of our own on this machine, or the cluster that the config names."""
+    """A Ray node of our own on this machine, or the cluster that the config names.
+
+    Raises:
+        BadConfig: this process, a notebook's say, has a Ray of its own.
+    """
+    if ray.is_initialized():
+        raise BadConfig(
+            "Ray runs in this process already: end it with ray.shutdown(), for a climb starts and "
+            "ends its own (set ray.address for a cluster that is up)."
+        )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     common = {"log_to_driver": False, "include_dashboard": False, "logging_level": "ERROR"}

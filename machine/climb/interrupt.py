@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 
 class Interrupt:
-    """Inside, SIGINT and SIGTERM set `requested`; a second one raises KeyboardInterrupt."""
+    """Inside, SIGINT and SIGTERM set `requested`; a second one raises KeyboardInterrupt.
+
+    Signals are the main thread's: in any other, nothing is caught.
+    """
 
     def __init__(self, note: Callable[[str], None]) -> None:
         self.requested = False
@@ -17,6 +21,8 @@ class Interrupt:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():
+            return self
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._on_signal)
         return self

@@ -23,6 +23,8 @@ Scores = Sequence[NDArray[np.float32]]
 class SyncBroken(Exception):
     """A server does not compute with the weights it was given."""
 
+    is_sentence = True
+
 
 class Sender(Protocol):
     """The learner, as far as publishing goes."""

@@ -19,7 +19,7 @@ from munro.base_model.checkpoint import Checkpoint, digest_of
 from munro.base_model.training.recipe import PretrainRecipe
 from munro.distill.config import CONSOLIDATION, DistillConfig
 from munro.machine.config import RunConfig
-from munro.machine.loading import BadConfig, check_as, read_toml
+from munro.machine.loading import BadConfig, check_as, load_as, read_toml
 from munro.machine.pipeline.config import (
     AnyPhase,
     BasePhase,
@@ -29,6 +29,7 @@ from munro.machine.pipeline.config import (
     MachineConfig,
     PretrainPhase,
 )
+from munro.machine.recipes import recipe_file
 from munro.machine.run.files import RunError
 from munro.machine.run.folder import difference
 
@@ -114,8 +115,8 @@ def load_machine(path: str) -> tuple[MachineConfig, list[Phase]]:
         BadConfig: a key is wrong, a phase needs what there is not, or phases need each other.
         CheckpointError: a folder that a phase takes as a model is missing or incomplete.
     """
-    config = check_as(MachineConfig, read_toml(path), source=path)
-    where = Path(path).parent
+    config = load_as(MachineConfig, path)
+    where = recipe_file(path).parent
     resolved = {
         name: _Resolved(config, name, phase, where) for name, phase in config.phases.items()
     }

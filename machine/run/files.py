@@ -14,6 +14,8 @@ FULL = {errno.ENOSPC, errno.EDQUOT}
 class RunError(Exception):
     """Something about a run's folder that a person must settle; the message is the whole story."""
 
+    is_sentence = True
+
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:

@@ -14,6 +14,7 @@ Whoever writes holds the lock; reading needs none.
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import platform
@@ -114,8 +115,10 @@ class RunFolder:
             RunError: there is no run at `path`.
         """
         path = Path(path)
+        if not path.is_dir():
+            raise RunError(f"There is no run at {path}: there is no such folder.{_runs_near(path)}")
         if not (path / "run.json").is_file():
-            raise RunError(f"There is no run at {path}: it has no run.json.")
+            raise RunError(f"There is no run at {path}: it has no run.json.{_runs_near(path)}")
         return cls(path)
 
     @property
@@ -288,6 +291,15 @@ class RunFolder:
             for leftover in self.checkpoints.glob(".removing-*"):
                 shutil.rmtree(leftover)
         return [step for step, _path in doomed]
+
+
+def _runs_near(path: Path) -> str:
+    """Where a person may have meant to look: inside, beside, or where runs lie by default."""
+    places = (path, path.parent, Path("runs"))
+    runs = {str(file.parent) for place in places for file in place.glob("*/run.json")}
+    near = difflib.get_close_matches(str(path), runs, 1, cutoff=0.8)
+    near += [run for run in sorted(runs) if Path(run).name == path.name or Path(run).parent == path]
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

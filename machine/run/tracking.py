@@ -1,28 +1,42 @@
-"""Metrics for the dashboards that people already have open: TensorBoard and Weights & Biases.
+"""Metrics for the dashboards that people already have open.
 
-`metrics.jsonl` is the record of a run; what is written here is a copy of it.
+`metrics.jsonl` is the record of a run; what a tracker writes is a copy of it. A tracker is a class
+in one file, of ours (`machine/trackers/`), of an installed package (entry points of the group
+`munro.trackers`), or of the user's:
+
+    tracking = ["tensorboard", "./mine.py:MyTracker"]
+
+    class MyTracker:
+        needs = "somepackage"                               # optional: must be importable
+        def __init__(self, run, *, config, first_step): ...
+        def log(self, step, metrics): ...
+        def close(self): ...
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-from munro.machine.run.files import explained
-
-Name = Literal["tensorboard", "wandb"]
+from munro.machine.sentences import is_sentence
+from munro.rewards.plugins import BadPlugin, Registry, blame
 
 
 class TrackingUnavailable(Exception):
-    """A tracker was asked for that is not installed; the message has the way out."""
+    """A tracker cannot be had, or gave up; the message has the way out."""
+
+    is_sentence = True
 
 
 class Tracker(Protocol):
     """Where metrics are copied to."""
 
-    def log(self, step: int, metrics: Mapping[str, Any]) -> None:
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Copy the numbers of one step."""
         ...
 
@@ -31,99 +45,115 @@ class Tracker(Protocol):
         ...
 
 
+class TrackerClass(Protocol):
+    """What makes one."""
+
+    def __call__(self, run: Path, *, config: Mapping[str, Any], first_step: int) -> Tracker:
+        """Open the tracker of a run.
+
+        Args:
+            run: its folder; the folder's name is what dashboards show.
+            config: the resolved tree, to be shown beside the curves.
+            first_step: step that will be logged first; more than 1 where a run is resumed, which
+                may have logged later ones before it was stopped.
+        """
+        ...
+
+
+def _is_tracker(value: object) -> bool:
+    return inspect.isclass(value) and all(
+        callable(getattr(value, method, None)) for method in ("log", "close")
+    )
+
+
+TRACKERS = Registry(
+    what="tracker", group="munro.trackers", home="munro.machine.trackers", fits=_is_tracker
+)
+
+
 def check(names: Sequence[str]) -> None:
     """Say before a run starts that a tracker is missing.
 
     Raises:
-        TrackingUnavailable: named in the config, but not installed.
+        TrackingUnavailable: it is named in the config, but there is none of that name, or what it
+            needs is not installed.
     """
     for name in names:
-        if find_spec(name) is None:
-            raise TrackingUnavailable(
-                f'tracking = ["{name}"] needs the package {name}, which is not installed: '
-                f"pip install 'munro[{name}]', or leave it out of tracking."
-            )
+        _found(name)
 
 
 def open_trackers(
-    names: Sequence[Name], folder: Path, *, config: Mapping[str, Any], first_step: int = 1
+    names: Sequence[str], folder: Path, *, config: Mapping[str, Any], first_step: int = 1
 ) -> list[Tracker]:
     """Open the trackers of the run in `folder`.
 
     Args:
         names: as in the config.
-        folder: of the run; its name is the name that dashboards show.
-        config: the resolved tree, shown beside the curves.
-        first_step: step that will be logged first; TensorBoard hides what a run that is resumed
-            had written from there on.
+        folder: of the run.
+        config: the resolved tree.
+        first_step: step that will be logged first.
 
     Raises:
-        TrackingUnavailable: as `check`.
+        TrackingUnavailable: as `check`, or one would not open.
     """
-    check(names)
+    found = [(name, _found(name)) for name in names]
     trackers: list[Tracker] = []
-    for name in names:
-        if name == "tensorboard":
-            trackers.append(TensorBoard(folder / "tensorboard", first_step=first_step))
-        else:
-            trackers.append(WeightsAndBiases(folder, config))
+    for name, kind in found:
+        with _blamed(name, "would not open"):
+            tracker = kind(folder, config=config, first_step=first_step)
+        trackers.append(_Named(name, tracker))
     return trackers
 
 
-class TensorBoard:
-    """Event files under `folder`: `tensorboard --logdir runs` shows every run."""
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A tracker whose failure says which one it was."""
 
-    def __init__(self, folder: Path, *, first_step: int) -> None:
-        # imported here, for it brings torch
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._folder = folder
-        with explained(folder):
-            self._writer: Any = SummaryWriter(str(folder), purge_step=first_step, flush_secs=10)
+    name: str
+    tracker: Tracker
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
-        with explained(self._folder):
-            for name, value in _numbers(metrics).items():
-                self._writer.add_scalar(name, value, step)
-            self._writer.flush()
+        """Hand on the numbers."""
+        numbers = {
+            name: value
+            for name, value in metrics.items()
+            if isinstance(value, int | float) and name != "step"
+        }
+        with _blamed(self.name, f"failed at step {step}"):
+            self.tracker.log(step, numbers)
 
     def close(self) -> None:
-        with explained(self._folder):
-            self._writer.close()
+        """As the tracker's."""
+        with _blamed(self.name, "would not close"):
+            self.tracker.close()
 
 
-class WeightsAndBiases:
-    """A W&B run that goes on under the same id when ours is resumed.
-
-    What W&B is told by its own environment variables (mode, entity, key) stays with W&B.
-    """
-
-    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
-        import wandb
-
-        id_file = folder / "wandb.id"
-        run_id = id_file.read_text(encoding="utf-8") if id_file.exists() else None
-        self._run: Any = wandb.init(
-            project="munro",
-            name=folder.resolve().name,
-            dir=str(folder),
-            id=run_id,
-            resume="allow",
-            config=dict(config),
+def _found(name: str) -> TrackerClass:
+    try:
+        kind: TrackerClass = TRACKERS.find(name)
+    except BadPlugin as error:
+        raise TrackingUnavailable(f"tracking: {error}") from error
+    needs = getattr(kind, "needs", "")
+    if needs and find_spec(needs) is None:
+        # each of ours has an extra of its own name
+        ours = getattr(kind, "__module__", "").startswith(f"{TRACKERS.home}.")
+        package = f"'munro[{needs}]'" if ours else needs
+        raise TrackingUnavailable(
+            f'tracking = ["{name}"] needs the package {needs}, which is not installed: '
+            f"pip install {package}, or leave it out of tracking."
         )
-        with explained(id_file):
-            id_file.write_text(str(self._run.id), encoding="utf-8")
-
-    def log(self, step: int, metrics: Mapping[str, Any]) -> None:
-        self._run.log(_numbers(metrics), step=step)
-
-    def close(self) -> None:
-        self._run.finish()
+    return kind
 
 
-def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    return {
-        name: value
-        for name, value in metrics.items()
-        if isinstance(value, int | float) and name != "step"
-    }
+@contextmanager
+def _blamed(name: str, what: str) -> Iterator[None]:
+    """One sentence for whatever a tracker raises: the run is not to blame for it."""
+    try:
+        yield
+    except Exception as error:
+        if is_sentence(error):
+            raise
+        raise TrackingUnavailable(
+            f"the tracker {name} {what}: {blame(error)}. Leave it out of tracking, or mend it; "
+            "then the same command resumes."
+        ) from error

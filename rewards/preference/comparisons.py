@@ -26,6 +26,8 @@ KEYS = ("context", "candidates", "scores", "chosen", "rejected")
 class BadComparisons(ValueError):
     """What is wrong with a file of comparisons, in one sentence: file, line, why."""
 
+    is_sentence = True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:

@@ -34,6 +34,8 @@ MOST_CHARS_PER_TOKEN = 64
 class NotAPreferenceModel(ValueError):
     """This checkpoint cannot score candidates; says why, in one sentence."""
 
+    is_sentence = True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:

@@ -25,6 +25,8 @@ from munro.rollout.types import Abandoned, Group, Reason
 class NoSignal(Exception):
     """The gates let nothing through: there is nothing to learn from these tasks."""
 
+    is_sentence = True
+
 
 class TooManyUnscored(EpisodeError):
     """More attempts went ungraded than the config allows."""

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 class UnsupportedModel(ValueError):
     """The model is not built the way the learner needs it; says how."""
 
+    is_sentence = True
+
 
 class LogProbHead(nn.Module):
     """The output matrix, and its bias if it has one; given targets it answers with their log-probs.

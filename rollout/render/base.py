@@ -22,6 +22,8 @@ TAIL = 16
 class BadTemplate(ValueError):
     """A conversation that a template cannot show as it is; one sentence with the way out."""
 
+    is_sentence = True
+
 
 class Renderer(ABC):
     """One template on one tokenizer."""

@@ -45,6 +45,8 @@ ROWS_AT_ONCE, BYTES_AT_ONCE = 8192, 32 * 2**20
 class StoreError(Exception):
     """A stored step cannot be read or written; says which file, and what to do."""
 
+    is_sentence = True
+
 
 class RolloutStore:
     """The rollouts of one run."""

@@ -141,3 +141,15 @@ def test_a_missing_shard_of_the_weights_is_named(tmp_path):
 
 def test_a_folder_without_provenance_has_an_empty_one(tmp_path):
     assert write(tmp_path / "one").provenance() == {}
+
+
+@pytest.mark.parametrize("deep", ["checkpoints/step-{:06d}", "{:d}-mid/model"])
+def test_the_folder_of_a_run_is_answered_with_the_newest_checkpoint_inside(tmp_path, deep):
+    for number in (20, 3):  # 3 is written last
+        write(tmp_path / deep.format(number))
+    with pytest.raises(CheckpointError) as caught:
+        Checkpoint(tmp_path).require()
+    assert str(caught.value) == (
+        f"checkpoint {tmp_path}: it is none itself, but holds some: give "
+        f"{tmp_path / deep.format(3)}, the newest"
+    )

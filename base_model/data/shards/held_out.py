@@ -13,6 +13,8 @@ from munro.base_model.results import Category
 class BadEvaluation(ValueError):
     """A held-out set or a reference cannot be used; says which and why, in one sentence."""
 
+    is_sentence = True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOutSet:

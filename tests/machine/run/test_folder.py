@@ -261,3 +261,19 @@ def test_pruning_keeps_the_newest_and_finishes_what_a_crash_left(run):
 def test_the_config_file_is_plain_toml(run):
     run.write_config({"learner": {"eps": 1e-15}})
     assert tomllib.loads(run.config_file.read_text()) == {"learner": {"eps": 1e-15}}
+
+
+def test_a_run_that_is_elsewhere_is_found_and_a_folder_that_is_not_there_is_said_so(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    RunFolder("runs/mine").begin({}, seed=0, provenance={})
+    for given, why in (
+        ("mine", "there is no such folder"),
+        ("runs/mime", "there is no such folder"),
+        ("runs", "it has no run.json"),
+    ):
+        with pytest.raises(RunError) as caught:
+            RunFolder.existing(given)
+        assert str(caught.value) == f"There is no run at {given}: {why}. Did you mean runs/mine?"
+    assert not (tmp_path / "mine").exists()

@@ -1,0 +1,36 @@
+"""All findings on one screen."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from munro.machine.doctor import compute, libraries, places, python, sandboxes
+from munro.machine.doctor.types import Finding
+
+MARKS = {"ok": "ok", "missing": "--", "broken": "!!"}
+WIDTH = 100
+FAMILIES = (python, compute, libraries, sandboxes, places)
+
+
+def findings() -> list[Finding]:
+    """What every family found, in the order of the screen."""
+    return [finding for family in FAMILIES for finding in family.check()]
+
+
+def table(found: Sequence[Finding]) -> str:
+    """A line a finding; below one that is not well, what it costs."""
+    lines = []
+    for one in found:
+        lines.append(f"{MARKS[one.level]} {one.name:<14}{one.found}")
+        lines += textwrap.wrap(
+            one.cost,
+            WIDTH,
+            initial_indent=" " * 17,
+            subsequent_indent=" " * 17,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    broken = [one.name for one in found if one.level == "broken"]
+    last = f"in the way of a climb: {', '.join(broken)}" if broken else "a climb can start"
+    return "\n".join([*lines, last])

@@ -1,0 +1,3 @@
+from munro.machine.notebook import climb as climb
+
+__version__: str
