@@ -33,7 +33,8 @@ from munro.rewards.errors import GraderError
 from munro.rewards.judge.cache import VerdictCache
 from munro.rewards.judge.config import JudgeConfig
 from munro.rewards.judge.fence import defuse, new_code
-from munro.rewards.judge.prompts import REPAIR, Prompt, V
+from munro.rewards.judge.prompts import REPAIR, Prompt
+from munro.rewards.judge.verdicts import V
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI

@@ -20,9 +20,9 @@ from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
 
-from munro.rewards.judge import rubric
+from munro.rewards.judge import Judge, JudgeConfig, named, rubric
 from munro.rewards.judge.fence import addresses_judge
-from munro.rewards.judge.judge import Engagement, Judge, JudgeConfig, named
+from munro.rewards.judge.verdicts import Engagement
 from munro.rewards.kinds import Grader, Item
 from munro.rewards.types import Grade
 
