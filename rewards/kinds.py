@@ -254,6 +254,11 @@ def factory_of(name: str) -> Callable[..., Grader]:
     return factory
 
 
+def is_joint(name: str) -> bool:
+    """Whether graders of that kind compare items with each other (`grade_group`)."""
+    return hasattr(factory_of(name), "grade_group")
+
+
 def check_options(name: str, options: Mapping[str, Any]) -> None:
     """Refuse options that graders of that kind do not have.
 

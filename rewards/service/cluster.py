@@ -28,7 +28,7 @@ from munro.rewards.errors import GraderError
 from munro.rewards.judge.config import JudgeConfig
 from munro.rewards.kinds import Item, check_item
 from munro.rewards.service.meter import merged
-from munro.rewards.service.service import Options
+from munro.rewards.service.pool import Options
 from munro.rewards.service.setup import configure
 from munro.rewards.types import Grade
 
@@ -107,8 +107,7 @@ class Graders:
         """Wait until all of them are placed and up.
 
         Raises:
-            GraderError: one is not; the cluster may lack what `munro.rewards.service.service` asks
-            for.
+            GraderError: one is not; the cluster may lack what `[rewards.service]` asks for.
         """
         references = [actor.pid.remote() for actor in self.actors]
         up, _ = ray.wait(references, num_returns=len(references), timeout=deadline_s)

@@ -10,10 +10,10 @@ import time
 
 import pytest
 
-from munro.rewards import kinds
+from munro.rewards import kinds, service
 from munro.rewards.config import PoolConfig, ServiceConfig
 from munro.rewards.errors import GraderError
-from munro.rewards.service import GradingService, service
+from munro.rewards.service import GradingService
 from munro.rewards.service.meter import Meter, merged
 from tests.rewards.family import children, descendants
 from tests.rewards.graders import KINDS, Obedient
