@@ -25,14 +25,12 @@ from munro.envs.base import Environment, Episode, as_grade, call
 from munro.envs.types import Message, Task, Trajectory
 from munro.rewards.combine import Combination
 from munro.rewards.combine.tree import OWN, GraderConfig, levels, names
-from munro.rewards.kinds import Grader, check_item, make
+from munro.rewards.kinds import Grader, check_item, find, make
 from munro.rewards.language import visible
 from munro.rewards.types import Grade
 
 RANGES = {"judge honesty": (-1.0, 1.0), "length_range": (-1.0, 0.0)}
 """Least and largest value of kinds that do not keep to 0 and 1."""
-LIGHT = ("instructions", "brevity", "length_range")
-"""Kinds that grade where they are asked; the others go through the grading service."""
 MOST_AT_ONCE = 64
 """Gradings of one group that run at the same time."""
 MOST_REASON = 300
@@ -255,7 +253,7 @@ def _made(name: str, config: GraderConfig) -> Any:
 
     try:
         # what is only a little arithmetic needs no queue and no process of its own
-        open_grader = make if config.kind in LIGHT else service.grader
+        open_grader = make if find(config.kind).kind.is_light else service.grader
         return open_grader(config.kind, **config.args)
     except ValueError as error:
         raise ValueError(f"graders.{name}: {error}") from error

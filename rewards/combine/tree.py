@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from munro.rewards.config import Config
-from munro.rewards.kinds import kind_of
+from munro.rewards.kinds import check_name
 
 LEVELS = 4
 """Of severity: 0 (none) to 3 (severe)."""
@@ -211,7 +211,7 @@ class GraderConfig(Config):
     """A grader under a name: the part that it scores."""
 
     kind: str
-    """What grades: a name of `munro.rewards.kinds.KINDS`."""
+    """What grades: a name (`munro grade --help` lists them), `module:Class`, or `file.py:Class`."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Options of the grader."""
     fields: dict[str, str] = Field(default_factory=dict)
@@ -228,7 +228,7 @@ class GraderConfig(Config):
     @field_validator("kind")
     @classmethod
     def _kind_exists(cls, kind: str) -> str:
-        kind_of(kind)
+        check_name(kind)
         return kind
 
     @model_validator(mode="after")

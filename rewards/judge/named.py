@@ -33,7 +33,11 @@ def named(name: str) -> Judge:
     with _named_lock:
         if name not in _configs:
             known = f"There are: {', '.join(_configs)}." if _configs else "There is none."
-            raise ValueError(f"no judge {name!r} is configured. {known} Add [judge.{name}].")
+            raise ValueError(
+                f"no judge {name!r} is configured. {known} Add [judge.{name}] to the recipe, or "
+                "give the grader a judge of its own (args.judge.model and args.judge.base_url in "
+                "TOML, --judge.model NAME --judge.base_url URL in the shell)."
+            )
         if _judges_pid != os.getpid():
             _judges.clear()
             _judges_pid = os.getpid()

@@ -7,8 +7,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from munro.rewards.kinds import Grader, Item, check_options, is_joint
-from munro.rewards.service.pool import Options
+from munro.rewards.kinds import Grader, Item, Options, check_options, is_joint
 from munro.rewards.service.service import GradingService, Service
 from munro.rewards.types import Grade
 

@@ -5,26 +5,37 @@ An input that outlives its time or kills its grader twice is refused from then o
 
 from __future__ import annotations
 
-import inspect
 import json
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from hashlib import blake2b
 from typing import Any
 
 from munro.rewards.config import PoolConfig
 from munro.rewards.errors import EpisodeError, GraderError
-from munro.rewards.kinds import STRETCH, Grader, Item, check_options, factory_of, kind_of, make
+from munro.rewards.kinds import (
+    STRETCH,
+    Grader,
+    Item,
+    Options,
+    check_options,
+    find,
+    graded,
+    label,
+    make,
+    takes,
+)
 from munro.rewards.service.fair_queue import Closed, Full
 from munro.rewards.service.lanes import Job, Lanes
 from munro.rewards.service.meter import Meter
 from munro.rewards.types import Grade
 from munro.rewards.workers import Status, WorkerPool
 
-IN_CHILD = "munro.rewards.service.graders:grade_in_child"
+IN_CHILD = "munro.rewards.service.children:grade_in_child"
+FIND = "munro.rewards.kinds:find"
 PAUSE_S = 0.2
 MOST_POISON = 10_000
 """Poisoned inputs remembered; the oldest are forgotten first."""
@@ -35,15 +46,15 @@ ENDINGS = {
     Status.RAISED: "raised an error",
     Status.TOO_LARGE: "was not begun",
 }
-Options = Mapping[str, Any]
 
 
 class Pool:
     """Graders of one kind: its queue, its lanes, its processes."""
 
     def __init__(self, kind: str, config: PoolConfig, meter: Meter) -> None:
-        about = kind_of(kind)
-        self._kind, self._about, self._config = kind, about, config
+        about = find(kind).kind
+        self._kind, self._label = kind, label(kind)
+        self._about, self._config = about, config
         self._workers = config.workers or about.workers
         self._timeout_s = config.timeout_s or about.timeout_s
         self._memory_mb = config.memory_mb or about.memory_mb
@@ -57,11 +68,11 @@ class Pool:
                 timeout_s=STRETCH * self._timeout_s,
                 cpu_s=self._timeout_s,
                 memory_mb=self._memory_mb,
-                preload=[about.factory.partition(":")[0], IN_CHILD.partition(":")[0]],
+                preload=[IN_CHILD.partition(":")[0], (FIND, kind)],
                 max_input_bytes=32 << 20,
             )
         self._lanes = Lanes(
-            kind,
+            self._label,
             self._work,
             meter,
             lanes=self._workers,
@@ -77,13 +88,13 @@ class Pool:
         if self._children is not None:  # the others bound what a poisoned input can do themselves
             job.digest = _digest(job)
             if self._strikes.get(job.digest, 0) >= 2:
-                raise GraderError(f"{self._kind}: this input has killed its grader twice before")
+                raise GraderError(f"{self._label}: this input has killed its grader twice before")
         try:
             self._lanes.put(job)
         except Full:
             raise GraderError(
-                f"{self._kind}: no room in the queue within {self._config.deadline_s:g} s. Raise "
-                f"rewards.service.pools.{self._kind}.workers"
+                f"{self._label}: no room in the queue within {self._config.deadline_s:g} s. Raise "
+                f"rewards.service.pools.{self._label}.workers"
             ) from None
         except Closed:
             raise GraderError("the grading service is closed") from None
@@ -116,7 +127,7 @@ class Pool:
                 grader = self._grader(job.options)
                 if job.is_group:
                     return grader.grade_group(job.items)  # type: ignore[attr-defined]
-                return grader.grade(job.items[0])
+                return graded(grader.grade(job.items[0]))
             except EpisodeError:
                 if again + 1 == self._about.tries or job.was_poison or job.remaining_s <= 0:
                     raise
@@ -126,16 +137,14 @@ class Pool:
     def _in_child(self, job: Job, children: WorkerPool) -> Grade:
         wall_s = STRETCH * self._timeout_s
         timeout_s = max(min(wall_s, job.remaining_s), 0.01)
-        outcome = children.run(
-            IN_CHILD, self._about.factory, job.options, job.items[0], timeout_s=timeout_s
-        )
+        outcome = children.run(IN_CHILD, self._kind, job.options, job.items[0], timeout_s=timeout_s)
         if outcome.status is not Status.DONE:
             if outcome.status in (Status.DIED, Status.OUT_OF_MEMORY):
                 self._strike(job, 2)  # it was tried again already, in a new process
             elif outcome.status is Status.TIMED_OUT and timeout_s == wall_s:  # not cut short
                 self._strike(job, 1)
             ending = ENDINGS[outcome.status]
-            raise GraderError(f"{self._kind}: the grading {ending} ({outcome.detail})")
+            raise GraderError(f"{self._label}: the grading {ending} ({outcome.detail})")
         said = outcome.value
         if "grade" in said:
             return Grade(**said["grade"])
@@ -159,7 +168,7 @@ class Pool:
                     "timeout_s": self._timeout_s,
                     "memory_mb": self._memory_mb,
                 }
-                known = inspect.signature(factory_of(self._kind)).parameters
+                known = takes(self._kind)
                 wanted = {name: value for name, value in sizes.items() if name in known}
                 self._graders[key] = make(self._kind, **{**wanted, **options})
             return self._graders[key]

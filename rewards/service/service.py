@@ -16,16 +16,17 @@ on other machines.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from munro.rewards.config import PoolConfig, RewardsConfig, ServiceConfig
 from munro.rewards.errors import GraderError
-from munro.rewards.kinds import Item, check_item, is_joint
+from munro.rewards.kinds import Item, Options, Usual, check_item, find, is_joint
+from munro.rewards.plugins import resolve
 from munro.rewards.service.meter import Meter
-from munro.rewards.service.pool import Options, Pool
+from munro.rewards.service.pool import Pool
 from munro.rewards.types import Grade
 
 
@@ -68,16 +69,17 @@ class GradingService:
     """Grades in this process and in killable children of it. Safe to use from many threads."""
 
     def __init__(
-        self, config: ServiceConfig | None = None, usual: Mapping[str, Options] | None = None
+        self, config: ServiceConfig | None = None, rewards: RewardsConfig | None = None
     ) -> None:
         """Nothing is started before the first item.
 
         Args:
             config: sizes, by kind.
-            usual: options of graders by kind, where an item does not come with others.
+            rewards: what kinds take from it holds where neither `config` nor an item says more.
         """
-        self._config = config or ServiceConfig()
-        self._usual = usual or {}
+        pools = (config or ServiceConfig()).pools
+        self._sizes = {resolve(kind): pool for kind, pool in pools.items()}
+        self._rewards = rewards
         self._meter = Meter()
         self._lock = threading.Lock()
         self._pools: dict[str, Pool] = {}
@@ -86,16 +88,7 @@ class GradingService:
     @classmethod
     def of(cls, rewards: RewardsConfig) -> Self:
         """A service as `[rewards]` in the TOML says: its sizes, its sandbox and its judge."""
-        usual: dict[str, dict[str, Any]] = {"code": {"sandbox": rewards.sandbox.model_dump()}}
-        if rewards.judge:
-            usual["math"] = {"judge": rewards.judge}
-        sizes = {"workers": rewards.workers, "timeout_s": rewards.timeout_s}
-        pools = {
-            "math": PoolConfig(**sizes, memory_mb=rewards.memory_mb),
-            "code": PoolConfig(workers=rewards.workers),
-            **rewards.service.pools,
-        }
-        return cls(rewards.service.model_copy(update={"pools": pools}), usual)
+        return cls(rewards.service, rewards)
 
     def submit(
         self, kind: str, item: Item, *, options: Options | None = None, group: str = ""
@@ -103,7 +96,7 @@ class GradingService:
         """Hand in one item; waits while the queue has no room.
 
         Args:
-            kind: a name of `munro.rewards.kinds.KINDS`.
+            kind: as `munro.rewards.kinds.find` takes it.
             item: the response and what it is graded against.
             options: of the grader, as `munro.rewards.kinds.make` takes them.
             group: what the queue is to be fair to, a task's id say; "" for items of nobody.
@@ -163,7 +156,10 @@ class GradingService:
         self._pool(kind).prepare(self._chosen(kind, options))
 
     def _chosen(self, kind: str, options: Options | None) -> Options:
-        return {**self._usual.get(kind, {}), **(options or {})}
+        return {**self._usual(kind).options, **(options or {})}
+
+    def _usual(self, kind: str) -> Usual:
+        return Usual() if self._rewards is None else find(kind).usual(self._rewards)
 
     def metrics(self) -> dict[str, float]:
         """Figures since the last call, under "grade/<kind>/": see `Meter.take`."""
@@ -189,10 +185,11 @@ class GradingService:
         self.close()
 
     def _pool(self, kind: str) -> Pool:
+        kind = resolve(kind)
         with self._lock:
             if self._is_closed:
                 raise GraderError("the grading service is closed")
             if kind not in self._pools:
-                config = self._config.pools.get(kind, PoolConfig())
+                config = self._sizes.get(kind) or PoolConfig(**self._usual(kind).sizes)
                 self._pools[kind] = Pool(kind, config, self._meter)
             return self._pools[kind]

@@ -6,12 +6,31 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from munro.rewards.instructions import checkers
-from munro.rewards.kinds import Grader, Item
+from munro.rewards.kinds import Field, Grader, Item, Kind
 from munro.rewards.types import Grade
 
 
 class InstructionsGrader(Grader):
     """The share of instructions that a response follows; passed if it follows all of them."""
+
+    kind = Kind(
+        summary="instructions that a program can check, IFEval's and others",
+        fields={
+            "instructions": Field(
+                what='a list such as [{"id": "punctuation:no_comma"}], with kwargs where it needs '
+                "some",
+                types=(list,),
+                is_required=False,
+            ),
+            "instruction_id_list": Field(
+                what="ids as IFEval has them", types=(list,), is_required=False
+            ),
+            "kwargs": Field(
+                what="of each of instruction_id_list", types=(list,), is_required=False
+            ),
+        },
+        is_light=True,
+    )
 
     def __init__(
         self,
