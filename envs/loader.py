@@ -21,7 +21,8 @@ from munro.envs.base import Environment
 from munro.envs.combined import Combined
 from munro.envs.config import EnvConfig
 from munro.rewards import kinds
-from munro.rewards.combine.tree import OWN, GraderConfig, names
+from munro.rewards.combine.parts import OWN, GraderConfig
+from munro.rewards.combine.tree import names, owner
 from munro.rewards.plugins import BadPlugin, PluginNotFound, Registry, blame, nearest, resolve
 
 HERE = Path(__file__).parent
@@ -64,7 +65,7 @@ def load_config(config: EnvConfig) -> Environment:
                 "env.reward what is paid."
             )
         return environment
-    if environment.needs_graders and OWN in names(config.reward):
+    if environment.needs_graders and OWN in map(owner, names(config.reward)):
         raise BadEnvironment(f"{config.path} has no grade of its own: leave {OWN!r} out of reward.")
     try:
         return Combined(environment, config.graders, config.reward)

@@ -20,10 +20,11 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from munro.rewards.errors import EpisodeError, GraderError
 from munro.rewards.plugins import BadPlugin, Registry, blame, installed, resolve
@@ -49,6 +50,40 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A figure that a grade holds beside its reward, and that a reward may be made of."""
+
+    range: tuple[float, float] = (0.0, 1.0)
+    """Least and largest value."""
+    role: Literal["", "condition", "price"] = ""
+    """A condition is for gates; a price counts what is short of best, and is for sums."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """What the figures of a grader may be.
+
+    Example:
+        Scale(parts={"compliance": Part(role="condition"), "criterion_*": Part()})
+    """
+
+    range: tuple[float, float] = (0.0, 1.0)
+    """Least and largest reward."""
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    """By name; one with a star stands for all that fit it."""
+
+    @property
+    def mixes(self) -> bool:
+        """Whether the reward is a condition and a price in one figure."""
+        return {"condition", "price"} <= {part.role for part in self.parts.values()}
+
+    def part(self, name: str) -> Part | None:
+        """The part of that name, if there is one."""
+        fitting = [part for key, part in self.parts.items() if fnmatchcase(name, key)]
+        return self.parts.get(name) or (fitting[0] if fitting else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """One kind of grader, as data.
 
@@ -60,6 +95,8 @@ class Kind:
     """One line, for lists; the first one of the class's docstring unless given."""
     fields: Mapping[str, Field] = field(default_factory=dict)
     """What an item holds beside `response`, which every kind takes."""
+    scale: Scale = Scale()
+    """What its figures may be, where its options do not matter to that."""
     file_args: tuple[str, ...] = ()
     """Options that name files, dotted inside tables: made absolute for other processes."""
     is_light: bool = False
@@ -105,6 +142,11 @@ class Grader(ABC):
     """
 
     kind: ClassVar[Kind] = Kind()
+
+    @classmethod
+    def scale(cls, options: Options) -> Scale:  # noqa: ARG003 - some kinds look at them
+        """What the figures of a grader with these options may be."""
+        return cls.kind.scale
 
     @classmethod
     def usual(cls, rewards: Any) -> Usual:  # noqa: ARG003 - those that are asked say more
@@ -177,6 +219,12 @@ def check_name(name: str) -> None:
     """
     if ":" not in name and not name.endswith(".py") and name not in GRADERS.names():
         find(name)
+
+
+def ships(name: str) -> bool:
+    """Whether a kind is Munro's own, so that looking at it runs nobody else's code."""
+    is_plain = ":" not in name and not name.endswith(".py")
+    return is_plain and name in GRADERS.names() and name not in installed(GRADERS.group)
 
 
 def label(name: str) -> str:

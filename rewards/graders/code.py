@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from munro.rewards.config import RewardsConfig, SandboxConfig
-from munro.rewards.kinds import Field, Grader, Item, Kind, Usual
+from munro.rewards.kinds import Field, Grader, Item, Kind, Part, Scale, Usual
 from munro.rewards.types import Grade
 
 
@@ -28,6 +28,7 @@ class ProgramGrader(Grader):
             "starter": Field(what="code that the response completes", is_required=False),
             "entry_point": Field(what="the function that it completes", is_required=False),
         },
+        scale=Scale(parts={"tests": Part()}),
         in_process=True,
         tries=3,
     )

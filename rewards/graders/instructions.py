@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from munro.rewards.instructions import checkers
-from munro.rewards.kinds import Field, Grader, Item, Kind
+from munro.rewards.kinds import Field, Grader, Item, Kind, Part, Scale
 from munro.rewards.types import Grade
 
 
@@ -29,6 +29,7 @@ class InstructionsGrader(Grader):
                 what="of each of instruction_id_list", types=(list,), is_required=False
             ),
         },
+        scale=Scale(parts={"*": Part()}),
         is_light=True,
     )
 

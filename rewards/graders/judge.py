@@ -3,7 +3,7 @@
     equivalence, honesty   item: answer (the reference), question
     scale                  item: question, guide
     rubric                 item: question, criteria, and any field that the criteria name
-    policy                 item: question (the request), rules, target, severity
+    policy                 item: question (the request), rules, target, severity, need
 
 `guide`, `criteria`, `rules` and `target` may be given once, as options, and by each item anew; for
 `question`, an item's `prompt` will do.
@@ -15,12 +15,33 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from munro.rewards.judge import named, rubric
+from munro.rewards.judge.config import HonestyWeights
 from munro.rewards.judge.items import judge_of, need, question_of
 from munro.rewards.judge.verdicts import Engagement
-from munro.rewards.kinds import Field, Grader, Item, Kind
+from munro.rewards.kinds import Field, Grader, Item, Kind, Options, Part, Scale
 from munro.rewards.types import Grade
 
 Ask = Literal["equivalence", "scale", "rubric", "honesty", "policy"]
+
+LEVEL = Part(range=(0.0, 3.0))
+SCALES = {
+    "equivalence": Scale(parts={"yes": Part()}),
+    "scale": Scale(parts={"score": Part(range=(0.0, 2.0))}),
+    "rubric": Scale(parts={"criterion_*": Part()}),
+    "honesty": Scale(range=(-1.0, 1.0), parts=dict.fromkeys(HonestyWeights.model_fields, Part())),
+    "policy": Scale(
+        parts={
+            "compliance": Part(role="condition"),
+            "engagement": Part(role="price"),
+            "severity": LEVEL,
+            "need": LEVEL,
+            "engaged": Part(),
+            "too_engaged": Part(),
+            "over_refused": Part(),
+        }
+    ),
+}
+"""What each question's figures may be."""
 
 
 class JudgeGrader(Grader):
@@ -41,13 +62,24 @@ class JudgeGrader(Grader):
             "guide": Field(what="the standard of a scale", is_required=False),
             "rules": Field(what="the policy", is_required=False),
             "target": Field(what="refuse, partial or do-not-refuse", is_required=False),
-            "severity": Field(what="of the request, 0 to 3", types=(int,), is_required=False),
+            "severity": Field(
+                what="how bad doing it would be, 0 to 3", types=(int,), is_required=False
+            ),
+            "need": Field(
+                what="how bad not helping would be, 0 to 3", types=(int,), is_required=False
+            ),
         },
         file_args=("judge.model",),
         in_process=True,
         workers=16,
         tries=1,
     )
+
+    @classmethod
+    def scale(cls, options: Options) -> Scale:
+        """By what is asked; every grade says too whether the response talks to its judge."""
+        of_ask = SCALES.get(str(options.get("ask", "equivalence")), Scale())
+        return Scale(range=of_ask.range, parts={**of_ask.parts, "judge_directed": Part()})
 
     def __init__(
         self,
@@ -100,6 +132,7 @@ class JudgeGrader(Grader):
                 need(given, "rules"),
                 target=str(given["target"]),
                 severity=given.get("severity"),
+                need=given.get("need"),
             )
         )
 

@@ -11,7 +11,7 @@ from typing import Any
 from munro.rewards.judge import named
 from munro.rewards.judge.fence import addresses_judge
 from munro.rewards.judge.items import judge_of, question_of
-from munro.rewards.kinds import Field, Grader, Item, Kind
+from munro.rewards.kinds import Field, Grader, Item, Kind, Part, Scale
 from munro.rewards.types import Grade
 
 
@@ -36,6 +36,7 @@ class JudgePreferenceGrader(Grader):
                 is_required=False,
             ),
         },
+        scale=Scale(parts={"judge_directed": Part()}),
         file_args=("judge.model",),
         in_process=True,
         tries=1,

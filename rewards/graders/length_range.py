@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from munro.rewards.kinds import Grader, Item, Kind
+from munro.rewards.kinds import Grader, Item, Kind, Scale
 from munro.rewards.length.units import measure
 from munro.rewards.length.usual import LengthRanges
 from munro.rewards.types import Grade
@@ -13,6 +13,7 @@ class LengthRangeGrader(Grader):
 
     kind = Kind(
         summary="-1 for a length outside what is usual in its context (munro lengths)",
+        scale=Scale(range=(-1.0, 0.0)),
         file_args=("path",),
         is_light=True,
         in_process=True,

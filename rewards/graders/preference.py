@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from munro.rewards.kinds import Field, Grader, Item, Kind
+from munro.rewards.kinds import Field, Grader, Item, Kind, Part, Scale
 from munro.rewards.types import Grade
 
 
@@ -22,6 +22,7 @@ class PreferenceGrader(Grader):
                 is_required=False,
             ),
         },
+        scale=Scale(parts={"preference": Part()}),
         file_args=("model",),
         in_process=True,
         workers=1,
