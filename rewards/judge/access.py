@@ -22,6 +22,7 @@ from munro.rewards.judge.config import JudgeConfig
 from munro.rewards.judge.desk import Desk
 from munro.rewards.judge.fence import clip, defuse
 from munro.rewards.judge.prompts import Prompt
+from munro.rewards.judge.reading import THOUGHT_MARKS
 from munro.rewards.judge.verdicts import V
 from munro.rewards.serving.server import check_checkpoint, special_texts
 
@@ -59,11 +60,11 @@ class Access:
 
     def clean(self, text: str) -> str:
         """A text as it may be shown."""
-        return defuse(text, self._marks)
+        return defuse(text, (*self._marks, *THOUGHT_MARKS))
 
     def shown(self, response: str) -> str:
         """A response as it may be shown: clipped too."""
-        return defuse(clip(response, self._config.max_response_chars), self._marks)
+        return self.clean(clip(response, self._config.max_response_chars))
 
     async def asked(self, prompt: Prompt[V], count: int) -> list[V]:
         """`count` independent verdicts, through the loop that all askers share.

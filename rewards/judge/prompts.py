@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal
 
 from pydantic import Field, create_model
 
 from munro.rewards.judge.fence import fence
+from munro.rewards.judge.reading import candidates
 from munro.rewards.judge.verdicts import (
     BestVerdict,
     CriterionVerdict,
@@ -70,15 +72,16 @@ class Prompt(Generic[V]):
         return schema
 
     def read(self, reply: str) -> V:
-        """The verdict in a reply that is JSON, at most inside one Markdown fence.
+        """The verdict in a reply that is JSON, behind thoughts or inside a Markdown fence at most.
 
         Raises:
             ValueError: it is anything else.
         """
-        text = reply.strip()
-        if text.startswith("```") and text.endswith("```"):
-            text = text[3:-3].removeprefix("json").strip()
-        return self.verdict.model_validate_json(text)
+        *earlier, last = candidates(reply)
+        for text in earlier:
+            with suppress(ValueError):
+                return self.verdict.model_validate_json(text)
+        return self.verdict.model_validate_json(last)
 
     def identity(self) -> str:
         """All that the answer may depend on, but for the code."""
