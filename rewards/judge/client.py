@@ -35,6 +35,7 @@ from munro.rewards.judge.completion import completion_of, one_line, reason_in
 from munro.rewards.judge.config import JudgeConfig
 from munro.rewards.judge.fence import defuse, new_code
 from munro.rewards.judge.prompts import REPAIR, Prompt
+from munro.rewards.judge.reading import said
 from munro.rewards.judge.verdicts import V
 
 if TYPE_CHECKING:
@@ -279,7 +280,7 @@ class JudgeClient:
         self.counts["tokens_in"] += answer.tokens_in
         self.counts["tokens_out"] += answer.tokens_out
         self.counts["cut_off"] += answer.was_cut
-        return defuse(answer.text, self._endpoint.marks)
+        return defuse(said(answer.text), self._endpoint.marks)
 
     def _hint(self, refused: APIStatusError) -> str:
         if refused.status_code in (401, 403):

@@ -25,14 +25,19 @@ THOUGHT_MARKS = (
 )
 """Where judges think aloud. Broken in all that they are shown, so that what they copy ends no
 thoughts of theirs."""
-CLOSED = re.compile(
-    r"</(?:think|thinking|thought|reasoning|seed:think)>|\[/THINK\]|<\|\s?END_THINKING\|>"
-)
+CLOSED = re.compile(r"</(?:think|thinking|thought|reasoning|seed:think)>|\[/THINK\]")
+AS_TOKENS = "<|END_THINKING|>"
+"""The same as a chat token (Cohere's), which does not survive defusing."""
 FENCED = re.compile(
     r"(?P<mark>`{3,}|~{3,}|`)[^\S\n]*(?:json[a-z0-9]*|javascript|js|text)?\s*(?P<inside>.*?)\s*"
     r"(?:(?P=mark))?",
     re.DOTALL | re.IGNORECASE,
 )
+
+
+def said(text: str) -> str:
+    """A judge's own text, before it is defused."""
+    return text.replace(AS_TOKENS, "</think>")
 
 
 def candidates(reply: str) -> Iterator[str]:

@@ -154,7 +154,7 @@ async def test_what_only_holds_a_verdict_somewhere_is_none(text):
         await ask(judge)
 
 
-@pytest.mark.parametrize("mark", ["</think>", "[/THINK]", "<think>", "</seed:think>"])
+@pytest.mark.parametrize("mark", ["</think>", "[/THINK]", "</seed:think>", "<|END_THINKING|>"])
 async def test_a_response_cannot_bring_the_end_of_the_judges_thoughts(mark):
     """A judge that thinks aloud, copies what it was shown, and is cut off right there."""
 
