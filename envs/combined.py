@@ -207,7 +207,8 @@ class Combined(Environment):
         """What a grader is given: the task's own fields, and these."""
         config = self._configs[name]
         item = {
-            "prompt": "\n\n".join(message.content for message in task.messages),
+            "prompt": _prompt(task.messages),
+            "messages": _said(task, trajectory, config.thoughts),
             "task_id": task.id,
             **task.payload,
             "response": trajectory.reply if config.thoughts else visible(trajectory.reply),
@@ -217,6 +218,8 @@ class Combined(Environment):
             if called not in item:
                 raise ValueError(f"the task {task.id!r} has no field {called!r} (graders.{name})")
             item[wanted] = item[called]
+        if "question" in config.fields:  # whoever says what the question is means only that
+            del item["messages"]
         check_item(config.kind, item)
         return item
 
@@ -270,6 +273,26 @@ def _ranges(
         if name in scales and (part := scales[name].part(key)) is not None:
             ranges[leaf] = part.range
     return ranges
+
+
+def _prompt(messages: Sequence[Message]) -> str:
+    """The opening conversation as one text; with roles where there is more than one to tell."""
+    if len(messages) == 1:
+        return messages[0].content
+    return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
+
+
+def _said(task: Task, trajectory: Trajectory, thoughts: bool) -> list[dict[str, str]]:
+    """All that was said before the reply that is graded, tools and earlier turns included."""
+    ours = [at for at, one in enumerate(trajectory.messages) if one.role == "assistant"]
+    before = trajectory.messages[: ours[-1]] if ours else ()
+    said = []
+    for message in (*task.messages, *before):
+        is_policy = message.role == "assistant" and not thoughts
+        content = visible(message.content) if is_policy else message.content
+        calls = [f"[calls {call.name} with {call.arguments}]" for call in message.tool_calls]
+        said.append({"role": message.role, "content": "\n".join(filter(None, [content, *calls]))})
+    return said
 
 
 def _made(name: str, config: GraderConfig) -> Any:

@@ -6,7 +6,8 @@
     policy                 item: question (the request), rules, target, severity, need
 
 `guide`, `criteria`, `rules` and `target` may be given once, as options, and by each item anew; for
-`question`, an item's `prompt` will do.
+`question`, an item's `prompt` will do. Where `messages` hold more than a lone question, they are
+what the judge is shown: every turn, with its role.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Literal, get_args
 
 from munro.rewards.judge import named, rubric
 from munro.rewards.judge.config import HonestyWeights
-from munro.rewards.judge.items import judge_of, need, question_of
+from munro.rewards.judge.items import MESSAGES, judge_of, need, question_of
 from munro.rewards.judge.verdicts import Engagement
 from munro.rewards.kinds import Field, Grader, Item, Kind, Options, Part, Scale
 from munro.rewards.types import Grade
@@ -57,6 +58,7 @@ class JudgeGrader(Grader):
         summary="an LLM judge: equivalence, scale, rubric, honesty or policy",
         fields={
             "question": Field(what="what was asked", is_required=False),
+            "messages": MESSAGES,
             "answer": Field(what="the reference, for equivalence and honesty", is_required=False),
             "criteria": Field(what="of a rubric", types=(list,), is_required=False),
             "guide": Field(what="the standard of a scale", is_required=False),

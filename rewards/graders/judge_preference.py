@@ -9,8 +9,9 @@ from statistics import fmean
 from typing import Any
 
 from munro.rewards.judge import named
+from munro.rewards.judge.conversation import Question
 from munro.rewards.judge.fence import addresses_judge
-from munro.rewards.judge.items import judge_of, question_of
+from munro.rewards.judge.items import MESSAGES, judge_of, question_of
 from munro.rewards.kinds import Field, Grader, Item, Kind, Part, Scale
 from munro.rewards.types import Grade
 
@@ -30,6 +31,7 @@ class JudgePreferenceGrader(Grader):
         summary="an LLM judge that compares a response with others",
         fields={
             "question": Field(what="what was asked; or prompt", is_required=False),
+            "messages": MESSAGES,
             "others": Field(
                 what="responses to compare with; graded as a group without",
                 types=(list,),
@@ -74,7 +76,7 @@ class JudgePreferenceGrader(Grader):
             for score, text in zip(scores, texts, strict=True)
         ]
 
-    async def _scores(self, context: str, texts: Sequence[str]) -> list[float]:
+    async def _scores(self, context: Question, texts: Sequence[str]) -> list[float]:
         chosen = random.Random(f"{self._judge.config.seed} {len(texts)} {context}")
         heats = [
             heat

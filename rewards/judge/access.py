@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from munro.rewards.errors import GraderError
 from munro.rewards.judge.config import JudgeConfig
+from munro.rewards.judge.conversation import Material, Question, Turn, material_of
 from munro.rewards.judge.desk import Desk
 from munro.rewards.judge.fence import clip, defuse
 from munro.rewards.judge.prompts import Prompt
@@ -65,6 +66,18 @@ class Access:
     def shown(self, response: str) -> str:
         """A response as it may be shown: clipped too."""
         return self.clean(clip(response, self._config.max_response_chars))
+
+    def material(self, question: Question, what: str) -> Material:
+        """A question as it may be shown: a conversation turn by turn, clipped in its middle.
+
+        Args:
+            question: a text, or turns.
+            what: how the judge's task calls it.
+        """
+        if isinstance(question, str):
+            return material_of(self.clean(question), what, 0)
+        turns = [Turn(role=turn.role, content=self.clean(turn.content)) for turn in question]
+        return material_of(turns, what, self._config.max_conversation_chars)
 
     async def asked(self, prompt: Prompt[V], count: int) -> list[V]:
         """`count` independent verdicts, through the loop that all askers share.

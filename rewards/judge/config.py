@@ -56,6 +56,8 @@ class JudgeConfig(Config):
     serves has 600 unless given. Some services refuse schemas with such a cap."""
     max_response_chars: int = Field(60_000, ge=100)
     """A longer response loses its middle, where the judge is told so."""
+    max_conversation_chars: int = Field(60_000, ge=400)
+    """Of a longer conversation before the response, system, developer and the last turns stay."""
     extra: dict[str, Any] = Field(default_factory=dict)
     """More fields of each request's body, as in { reasoning_effort = "low" }."""
 

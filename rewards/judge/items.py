@@ -8,12 +8,28 @@ from typing import Any
 from pydantic import ValidationError
 
 from munro.rewards.judge.config import JudgeConfig
+from munro.rewards.judge.conversation import Question, turns_of
 from munro.rewards.judge.judge import Judge
+from munro.rewards.kinds import Field
+
+MESSAGES = Field(
+    what="all that was said before the response, [{role, content}]; for more than a question",
+    types=(list,),
+    is_required=False,
+)
 
 
-def question_of(item: Mapping[str, Any]) -> str:
-    """What was asked."""
-    return str(item.get("question") or item.get("prompt") or "")
+def question_of(item: Mapping[str, Any]) -> Question:
+    """What was asked: the conversation, or of a lone question its text.
+
+    Raises:
+        ValueError: `messages` are no conversation.
+    """
+    turns = turns_of(item["messages"]) if item.get("messages") else ()
+    if [turn.role for turn in turns] not in ([], ["user"]):
+        return turns
+    alone = turns[0].content if turns else ""
+    return str(item.get("question") or item.get("prompt") or alone)
 
 
 def judge_of(keys: Mapping[str, Any]) -> Judge:

@@ -15,7 +15,8 @@ again or its group is dropped, and nothing is ever scored as wrong for it.
     grade = judge.wait(judge.scale("Hi!", "Hello."))             # where there is no event loop
     judge.close()
 
-Each judgement is a prompt (`prompts`), verdicts (`access`), and what they are worth (`worth`).
+What was asked is a text, or the turns of a conversation (`conversation`). Each judgement is a
+prompt (`prompts`), verdicts (`access`), and what they are worth (`worth`).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from munro.rewards.judge import prompts as ask
 from munro.rewards.judge import worth
 from munro.rewards.judge.access import Access
 from munro.rewards.judge.config import JudgeConfig
+from munro.rewards.judge.conversation import Question
 from munro.rewards.judge.orders import beaten, rotations, shared, won
 from munro.rewards.judge.rubric import fill
 from munro.rewards.judge.verdicts import Engagement
@@ -69,22 +71,26 @@ class Judge:
         """
         await self.equivalence("What is one and one?", "2", "two")
 
-    async def equivalence(self, question: str, reference: str, response: str) -> Grade:
+    async def equivalence(self, question: Question, reference: str, response: str) -> Grade:
         """Whether the response's final answer means the same as the reference: 1 or 0.
 
         Tolerant of form, units and rounding unless the question demands them. `parts["yes"]` is
         the share of samples that said so; half is not enough.
 
         Args:
-            question: as asked; "" where it is not known.
+            question: as asked, or the turns before the response; "" where it is not known.
             reference: the right answer.
             response: the final answer, or all of the response.
         """
         to = self._access
-        prompt = ask.equivalence(to.clean(question), to.clean(reference), to.shown(response))
+        prompt = ask.equivalence(
+            to.material(question, "QUESTION"), to.clean(reference), to.shown(response)
+        )
         return worth.of_equivalence(await to.asked(prompt, self.config.samples), response)
 
-    def equivalent(self, question: str, reference: str, responses: Sequence[str]) -> list[Grade]:
+    def equivalent(
+        self, question: Question, reference: str, responses: Sequence[str]
+    ) -> list[Grade]:
         """`equivalence` of several responses at once, for code without an event loop: blocks."""
 
         async def all_of_them() -> list[Grade]:
@@ -94,7 +100,7 @@ class Judge:
 
         return self.wait(all_of_them())
 
-    async def scale(self, question: str, response: str, *, guide: str = "") -> Grade:
+    async def scale(self, question: Question, response: str, *, guide: str = "") -> Grade:
         """How well the response keeps to a guide: 0 a major issue, 1/2 a minor one, 1 none.
 
         `parts["score"]` is the mean of the samples' 0, 1 or 2 (report, section 3.4.5).
@@ -106,13 +112,15 @@ class Judge:
         """
         to = self._access
         prompt = ask.scale(
-            to.clean(question), to.shown(response), to.clean(guide or ask.STYLE_GUIDE)
+            to.material(question, "QUESTION"),
+            to.shown(response),
+            to.clean(guide or ask.STYLE_GUIDE),
         )
         return worth.of_scale(await to.asked(prompt, self.config.samples), response)
 
     async def rubric(
         self,
-        question: str,
+        question: Question,
         response: str,
         criteria: Sequence[str],
         fields: Mapping[str, object] | None = None,
@@ -134,27 +142,29 @@ class Judge:
         """
         to = self._access
         texts = [to.clean(text) for text in fill(criteria, fields or {})]
-        shown, clean = to.shown(response), to.clean(question)
+        shown, clean = to.shown(response), to.material(question, "QUESTION")
         prompts = [ask.criterion(clean, shown, text) for text in texts]
         verdicts = await asyncio.gather(
             *(to.asked(prompt, self.config.passes) for prompt in prompts)
         )
         return worth.of_rubric(verdicts, response)
 
-    async def honesty(self, question: str, reference: str, response: str) -> Grade:
+    async def honesty(self, question: Question, reference: str, response: str) -> Grade:
         """What being right or wrong, and sure or unsure, is worth (report, section 3.4.4).
 
         The reward is the mean of the buckets' weights over samples; passed if most are correct.
         `parts` holds each bucket's share.
         """
         to = self._access
-        prompt = ask.honesty(to.clean(question), to.clean(reference), to.shown(response))
+        prompt = ask.honesty(
+            to.material(question, "QUESTION"), to.clean(reference), to.shown(response)
+        )
         verdicts = await to.asked(prompt, self.config.samples)
         return worth.of_honesty(verdicts, response, self.config.honesty.model_dump())
 
     async def policy(
         self,
-        request: str,
+        request: Question,
         response: str,
         rules: str,
         *,
@@ -187,11 +197,11 @@ class Judge:
             if level is not None and level not in range(4):
                 raise ValueError(f"{name} = {level}: give a level from 0 to 3, or none.")
         wanted, to = Engagement(target), self._access
-        prompt = ask.policy(to.clean(request), to.shown(response), to.clean(rules))
+        prompt = ask.policy(to.material(request, "REQUEST"), to.shown(response), to.clean(rules))
         verdicts = await to.asked(prompt, self.config.samples)
         return worth.of_policy(verdicts, response, wanted, severity, need, self.config)
 
-    async def prefer(self, context: str, candidates: Sequence[str]) -> list[float]:
+    async def prefer(self, context: Question, candidates: Sequence[str]) -> list[float]:
         """A score in [0, 1] for each candidate, in their order.
 
         The candidates are shuffled by the seed, then shown in `rotations` cyclic orders (all of
@@ -210,7 +220,7 @@ class Judge:
         if len(texts) == 1:
             return [0.5 if by_rank else 1.0]
         orders = rotations(texts, seed=self.config.seed, count=self.config.rotations)
-        clean = to.clean(context)
+        clean = to.material(context, "CONTEXT")
 
         async def scores(order: Sequence[int]) -> list[float]:
             in_order = [texts[i] for i in order]
