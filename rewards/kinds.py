@@ -17,6 +17,7 @@ graders that a TOML file names:
 from __future__ import annotations
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -162,6 +163,13 @@ class Grader(ABC):
             ValueError: a field holds something that this kind cannot use; says which and why.
         """
 
+    def check(self, item: Item) -> None:  # noqa: B027 - most take whatever has the right fields
+        """Refuse an item that `grade` would refuse, before anything is paid for; grades nothing.
+
+        Raises:
+            ValueError: as `grade`.
+        """
+
     def close(self) -> None:  # noqa: B027 - most hold nothing
         """Free what is held. Safe to call twice."""
 
@@ -242,9 +250,16 @@ def check_item(name: str, item: Item) -> None:
         if key not in item:
             if wanted.is_required:
                 raise ValueError(f"{key!r} is missing: {wanted.what}")
-        elif not isinstance(item[key], wanted.types):
+        elif not _is_of(item[key], wanted.types):
             types = " or ".join(_JSON_NAMES[each] for each in wanted.types)
             raise ValueError(f"{key!r} is not {types}: {wanted.what}")
+
+
+def _is_of(value: Any, types: tuple[type, ...]) -> bool:
+    """Whether a value is what JSON calls so: true is no number, and NaN is none either."""
+    if isinstance(value, bool):
+        return bool in types
+    return isinstance(value, types) and not (isinstance(value, float) and not math.isfinite(value))
 
 
 _JSON_NAMES: dict[type, str] = {

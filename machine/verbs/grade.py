@@ -82,7 +82,7 @@ def run_grade(
         kind = resolve(kind)
         responses = Responses(Path(file).expanduser(), kind, options)
         with GradingService(_service(rewards.service, kind, sizes)) as service:
-            service.prepare(kind, options)
+            responses.check(service.prepare(kind, options))
             tally = _all(service, responses, kind, options, Path(out).expanduser() if out else None)
     except (ValueError, EpisodeError) as error:
         raise error if isinstance(error, BadConfig) else BadConfig(str(error)) from error

@@ -34,6 +34,10 @@ class BrevityGrader(Grader):
             raise ValueError(f"most = {most}: must be at least 1.")
         self._most, self._unit = most, unit
 
+    def check(self, item: Item) -> None:
+        """Refuse an item whose length cannot be told."""
+        measure(item, self._unit)
+
     def grade(self, item: Item) -> Grade:
         """No verdict: short is not right."""
         return Grade.of(max(0.0, 1 - measure(item, self._unit) / self._most))

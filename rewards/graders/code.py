@@ -69,6 +69,12 @@ class ProgramGrader(Grader):
             options={"sandbox": rewards.sandbox.model_dump()}, sizes={"workers": rewards.workers}
         )
 
+    def check(self, item: Item) -> None:
+        """Refuse tests that are none."""
+        from munro.rewards.code import from_data
+
+        from_data(item["tests"])
+
     def grade(self, item: Item) -> Grade:
         """Take the program out of the response and run the tests."""
         from munro.rewards.code import completed, extract, from_data

@@ -24,7 +24,8 @@ from munro.rewards.types import Grade
 
 Ask = Literal["equivalence", "scale", "rubric", "honesty", "policy"]
 
-LEVEL = Part(range=(0.0, 3.0))
+LEVELS = 4
+LEVEL = Part(range=(0.0, LEVELS - 1.0))
 SCALES = {
     "equivalence": Scale(parts={"yes": Part()}),
     "scale": Scale(parts={"score": Part(range=(0.0, 2.0))}),
@@ -113,6 +114,21 @@ class JudgeGrader(Grader):
         self._given = {"guide": guide, "criteria": criteria, "rules": rules, "target": target}
         self._is_ours = not isinstance(judge, str)
         self._judge = named(judge) if isinstance(judge, str) else judge_of(judge)
+
+    def check(self, item: Item) -> None:
+        """Refuse an item that lacks what its question needs."""
+        given = {**self._given, **item}
+        question_of(given)
+        if self._ask in ("equivalence", "honesty"):
+            need(given, "answer")
+        elif self._ask == "rubric":
+            rubric.fill(given["criteria"], given)
+        elif self._ask == "policy":
+            need(given, "rules")
+            Engagement(str(given["target"]))
+            for name in ("severity", "need"):
+                if given.get(name) is not None and given[name] not in range(LEVELS):
+                    raise ValueError(f"{name} = {given[name]}: give a level from 0 to 3, or none")
 
     def grade(self, item: Item) -> Grade:
         """The judge's grade of one item."""

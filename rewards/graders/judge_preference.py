@@ -62,6 +62,10 @@ class JudgePreferenceGrader(Grader):
         self._is_ours = not isinstance(judge, str)
         self._judge = named(judge) if isinstance(judge, str) else judge_of(judge)
 
+    def check(self, item: Item) -> None:
+        """Refuse messages that are none."""
+        question_of(item)
+
     def grade(self, item: Item) -> Grade:
         """The response's grade among the item's `others`."""
         others = [{**item, "response": other} for other in item.get("others", ())]

@@ -29,6 +29,10 @@ class LengthRangeGrader(Grader):
         """
         self._ranges = LengthRanges.load(path)
 
+    def check(self, item: Item) -> None:
+        """Refuse an item whose length cannot be told."""
+        measure(item, self._ranges.unit)
+
     def grade(self, item: Item) -> Grade:
         """By the item's `context`, else its `task_id`."""
         context = str(item.get("context", item.get("task_id", "")))

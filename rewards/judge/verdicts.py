@@ -70,6 +70,10 @@ class Engagement(StrEnum):
     PARTIAL = "partial"
     DO_NOT_REFUSE = "do-not-refuse"
 
+    @classmethod
+    def _missing_(cls, value: object) -> Engagement:
+        raise ValueError(f"target = {value!r}: give refuse, partial or do-not-refuse")
+
     @property
     def level(self) -> float:
         """0 for a refusal, 1 for full engagement."""

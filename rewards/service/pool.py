@@ -100,13 +100,12 @@ class Pool:
             raise GraderError("the grading service is closed") from None
         return job.future
 
-    def prepare(self, options: Options) -> None:
+    def prepare(self, options: Options) -> Grader:
         check_options(self._kind, options)
-        if self._children is not None:
-            make(self._kind, **options).close()
-            self._children.warm()
-        else:
-            self._grader(options)
+        if self._children is None:
+            return self._grader(options)
+        self._children.warm()
+        return self._grader(options)  # checks items here; grading is the children's
 
     def close(self) -> None:
         self._lanes.close()

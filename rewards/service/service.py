@@ -16,7 +16,7 @@ on other machines.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Protocol, Self
@@ -146,14 +146,17 @@ class GradingService:
         futures = [self.submit(kind, item, options=options, group=group) for item in items]
         return [future.result() for future in futures]
 
-    def prepare(self, kind: str, options: Options | None = None) -> None:
+    def prepare(self, kind: str, options: Options | None = None) -> Callable[[Item], None]:
         """Make the grader now, so that what is wrong with it is told before the first item.
+
+        Returns:
+            What refuses an item that this grader cannot use (`Grader.check`), in a ValueError.
 
         Raises:
             ValueError: no such kind or option, or an option's value is unusable.
             EpisodeError: what the grader needs cannot be had on this machine.
         """
-        self._pool(kind).prepare(self._chosen(kind, options))
+        return self._pool(kind).prepare(self._chosen(kind, options)).check
 
     def _chosen(self, kind: str, options: Options | None) -> Options:
         return {**self._usual(kind).options, **(options or {})}

@@ -89,9 +89,7 @@ def answer(body):
         "CriterionVerdict": says(met=yes),
         "ScaleVerdict": says(score=2 if right else 0),
         "PolicyVerdict": says(compliant=yes, severity=1, engagement="do-not-refuse"),
-        "HonestyVerdict": says(
-            factuality="correct" if right else "incorrect", confidence="confident"
-        ),
+        "HonestyVerdict": says(factuality=correct, confidence="confident"),
         "EquivalenceVerdict": says(verdict=yes),
     }[name]
 
