@@ -102,10 +102,10 @@ class Pool:
 
     def prepare(self, options: Options) -> Grader:
         check_options(self._kind, options)
-        if self._children is None:
-            return self._grader(options)
-        self._children.warm()
-        return self._grader(options)  # checks items here; grading is the children's
+        grader = self._grader(options)
+        if self._children is not None:  # they grade; what is made here only checks items
+            self._children.warm()
+        return grader
 
     def close(self) -> None:
         self._lanes.close()
