@@ -10,13 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from munro.rewards import kinds
-from tests.rewards.graders import KINDS
+from tests.rewards.graders import POINTS
 from tests.rewards.mixed import mixture, run
+from tests.rewards.plugged import installed
 
 
 def main() -> int:
@@ -28,9 +29,10 @@ def main() -> int:
     parser.add_argument("--timeout-s", type=float, default=2.0, help="CPU seconds of one grading")
     given = parser.parse_args()
 
-    kinds.KINDS["child"] = KINDS["child"]
     inputs = mixture(given.num, poisoned=given.poisoned)
-    report = run(inputs, every_s=given.kill_every, timeout_s=given.timeout_s)
+    with tempfile.TemporaryDirectory() as folder:
+        sys.path.append(str(installed(Path(folder), "munro.graders", **POINTS)))
+        report = run(inputs, every_s=given.kill_every, timeout_s=given.timeout_s)
     print("\n".join(report.table()))
     for name, value in report.metrics.items():
         if name.endswith(("queue_s", "per_s", "/seconds")):

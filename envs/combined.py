@@ -8,6 +8,8 @@
     kind = "lexicographic"
     parts = ["task", "brief"]          # "task" is the environment's own grade
 
+A part may be one figure of a grade ("safe/compliance"); a grader is asked once for all of its own.
+
 An attempt is first graded as far as it takes to tell whether it passes, for that is what the gates
 of a climb count. Once a group is complete the rest is scored: only parts that the reward needs, so
 nothing behind a closed gate, and graders that compare attempts see the whole group.
@@ -21,18 +23,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from munro.envs.base import Environment, Episode, as_grade, call
+from munro.envs.base import Environment, Episode, Outcome, as_grade, call
 from munro.envs.types import Message, Task, Trajectory
 from munro.rewards.combine import Combination
-from munro.rewards.combine.tree import OWN, GraderConfig, levels, names
-from munro.rewards.kinds import Grader, check_item, make
+from munro.rewards.combine.parts import OWN, GraderConfig, check_parts
+from munro.rewards.combine.tree import levels, names, owner
+from munro.rewards.errors import GraderError
+from munro.rewards.kinds import Grader, check_item, find, make
 from munro.rewards.language import visible
 from munro.rewards.types import Grade
 
-RANGES = {"judge honesty": (-1.0, 1.0), "length_range": (-1.0, 0.0)}
-"""Least and largest value of kinds that do not keep to 0 and 1."""
-LIGHT = ("instructions", "brevity", "length_range")
-"""Kinds that grade where they are asked; the others go through the grading service."""
 MOST_AT_ONCE = 64
 """Gradings of one group that run at the same time."""
 MOST_REASON = 300
@@ -53,18 +53,22 @@ class Combined(Environment):
             reward: a tree of `munro.rewards.combine.tree`.
 
         Raises:
-            ValueError: a grader's options are wrong, or a gate would pay those who fail it.
+            ValueError: a grader's options are wrong, it has no such part, or a gate would pay those
+                who fail it.
         """
         self.name = environment.name
         self.environment = environment
         self._configs = dict(graders)
-        self._own = OWN in names(reward)
+        self._leaves = names(reward)
+        self._own = OWN in map(owner, self._leaves)
         self._levels = levels(reward)
-        self._combination = Combination(reward, {name: _range(c) for name, c in graders.items()})
+        check_parts(graders, reward)
+        self._combination = Combination(reward, _ranges(graders, self._leaves))
         self._graders = {name: _made(name, one) for name, one in graders.items()}
         # processes and connections of the graders end with whoever uses them
         weakref.finalize(self, _close, list(self._graders.values()))
-        self._late = {name for name, one in graders.items() if one.late or self._is_joint(name)}
+        late = {name for name, one in graders.items() if one.late or self._is_joint(name)}
+        self._late = {*late, *(leaf for leaf in self._leaves if owner(leaf) in late)}
         if self._own and type(environment).grade_group is not Environment.grade_group:
             raise ValueError(
                 f"{environment.name} compares attempts itself (grade_group): its own grade cannot "
@@ -117,7 +121,7 @@ class Combined(Environment):
         everyone = list(range(len(group)))
         while wanted := self._combination.needed(known):
             await self._score(wanted, task, trajectories, group)
-        paid = names(self._combination.node)
+        paid = set(map(owner, self._leaves))
         watched = {name: everyone for name in self._graders if name not in paid}
         if watched:
             await self._score(watched, task, trajectories, group)
@@ -149,12 +153,12 @@ class Combined(Environment):
         episode: Episode,
         scores: _Scores,
     ) -> None:
-        for name in wanted:
+        for name in dict.fromkeys(map(owner, wanted)):
             if name == OWN:
-                scores.enter(name, as_grade(await call(episode.grade, trajectory)), None)
+                self._enter(scores, name, await call(episode.grade, trajectory))
                 continue
             grade = await call(self._graders[name].grade, self._item(name, task, trajectory))
-            scores.enter(name, as_grade(grade), self._configs[name])
+            self._enter(scores, name, grade)
 
     async def _score(
         self,
@@ -170,21 +174,31 @@ class Combined(Environment):
             async with room:
                 item = self._item(name, task, trajectories[row])
                 grade = await call(self._graders[name].grade, item)
-            group[row].enter(name, as_grade(grade), self._configs[name])
+            self._enter(group[row], name, grade)
 
         async def together(name: str, rows: Sequence[int]) -> None:
             items = [self._item(name, task, trajectories[row]) for row in rows]
             grades = await call(self._graders[name].grade_group, items)
             for row, grade in zip(rows, grades, strict=True):
-                group[row].enter(name, as_grade(grade), self._configs[name])
+                self._enter(group[row], name, grade)
 
         work = []
-        for name, rows in wanted.items():
+        by_grader: dict[str, set[int]] = {}
+        for leaf, rows in wanted.items():
+            by_grader.setdefault(owner(leaf), set()).update(rows)
+        for name, rows in ((name, sorted(found)) for name, found in by_grader.items()):
             if self._is_joint(name):
                 work.append(together(name, rows))
             else:
                 work += [alone(name, row) for row in rows]
         await asyncio.gather(*work)
+
+    def _enter(self, scores: _Scores, name: str, outcome: Outcome) -> None:
+        """One grader's figures; what the reward is made of must be among them."""
+        scores.enter(name, as_grade(outcome), self._configs.get(name))
+        for leaf in self._leaves:
+            if owner(leaf) == name and leaf not in scores.known:
+                raise GraderError(f"the grade of {name!r} holds no part {leaf.partition('/')[2]!r}")
 
     def _is_joint(self, name: str) -> bool:
         return hasattr(self._graders[name], "grade_group")
@@ -193,7 +207,8 @@ class Combined(Environment):
         """What a grader is given: the task's own fields, and these."""
         config = self._configs[name]
         item = {
-            "prompt": "\n\n".join(message.content for message in task.messages),
+            "prompt": _prompt(task.messages),
+            "messages": _said(task, trajectory, config.thoughts),
             "task_id": task.id,
             **task.payload,
             "response": trajectory.reply if config.thoughts else visible(trajectory.reply),
@@ -203,6 +218,8 @@ class Combined(Environment):
             if called not in item:
                 raise ValueError(f"the task {task.id!r} has no field {called!r} (graders.{name})")
             item[wanted] = item[called]
+        if "question" in config.fields:  # whoever says what the question is means only that
+            del item["messages"]
         check_item(config.kind, item)
         return item
 
@@ -245,9 +262,37 @@ class _Graded(Episode):
         await call(self._inner.close)
 
 
-def _range(config: GraderConfig) -> tuple[float, float]:
-    by_question = f"{config.kind} {config.args.get('ask', '')}".strip()
-    return config.range or RANGES.get(by_question) or RANGES.get(config.kind, (0.0, 1.0))
+def _ranges(
+    graders: Mapping[str, GraderConfig], leaves: Iterable[str]
+) -> dict[str, tuple[float, float]]:
+    """Least and largest value of every grader, and of the figures that the reward names."""
+    scales = {name: config.scale() for name, config in graders.items()}
+    ranges = {name: config.range or scales[name].range for name, config in graders.items()}
+    for leaf in leaves:
+        name, _, key = leaf.partition("/")
+        if name in scales and (part := scales[name].part(key)) is not None:
+            ranges[leaf] = part.range
+    return ranges
+
+
+def _prompt(messages: Sequence[Message]) -> str:
+    """The opening conversation as one text; with roles where there is more than one to tell."""
+    if len(messages) == 1:
+        return messages[0].content
+    return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
+
+
+def _said(task: Task, trajectory: Trajectory, thoughts: bool) -> list[dict[str, str]]:
+    """All that was said before the reply that is graded, tools and earlier turns included."""
+    ours = [at for at, one in enumerate(trajectory.messages) if one.role == "assistant"]
+    before = trajectory.messages[: ours[-1]] if ours else ()
+    said = []
+    for message in (*task.messages, *before):
+        is_policy = message.role == "assistant" and not thoughts
+        content = visible(message.content) if is_policy else message.content
+        calls = [f"[calls {call.name} with {call.arguments}]" for call in message.tool_calls]
+        said.append({"role": message.role, "content": "\n".join(filter(None, [content, *calls]))})
+    return said
 
 
 def _made(name: str, config: GraderConfig) -> Any:
@@ -255,7 +300,7 @@ def _made(name: str, config: GraderConfig) -> Any:
 
     try:
         # what is only a little arithmetic needs no queue and no process of its own
-        open_grader = make if config.kind in LIGHT else service.grader
+        open_grader = make if find(config.kind).kind.is_light else service.grader
         return open_grader(config.kind, **config.args)
     except ValueError as error:
         raise ValueError(f"graders.{name}: {error}") from error

@@ -6,15 +6,8 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from munro.rewards.combine.tree import (
-    Gated,
-    GraderConfig,
-    Lexicographic,
-    Severity,
-    Sum,
-    check_names,
-    node_of,
-)
+from munro.rewards.combine.parts import GraderConfig, check_names
+from munro.rewards.combine.tree import Gated, Lexicographic, Severity, Sum, node_of
 from munro.rewards.config import Config
 
 

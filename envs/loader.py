@@ -11,6 +11,7 @@ Whatever goes wrong is one sentence. Nothing is imported but what is asked for.
 from __future__ import annotations
 
 import ast
+import copy
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,9 @@ from typing import Any
 from munro.envs.base import QUITS, Environment
 from munro.envs.combined import Combined
 from munro.envs.config import EnvConfig
-from munro.rewards.combine.tree import OWN, GraderConfig, names
+from munro.rewards import kinds
+from munro.rewards.combine.parts import OWN, GraderConfig
+from munro.rewards.combine.tree import names, owner
 from munro.rewards.plugins import BadPlugin, PluginNotFound, Registry, blame, nearest, resolve
 
 HERE = Path(__file__).parent
@@ -64,7 +67,7 @@ def load_config(config: EnvConfig) -> Environment:
                 "env.reward what is paid."
             )
         return environment
-    if environment.needs_graders and OWN in names(config.reward):
+    if environment.needs_graders and OWN in map(owner, names(config.reward)):
         raise BadEnvironment(f"{config.path} has no grade of its own: leave {OWN!r} out of reward.")
     try:
         return Combined(environment, config.graders, config.reward)
@@ -95,17 +98,25 @@ def resolve_config(config: EnvConfig) -> EnvConfig:
         value = args.get(name)
         if isinstance(value, str) and Path(value).expanduser().exists():
             args[name] = str(Path(value).expanduser().resolve())
-    graders = {name: _resolved(grader) for name, grader in config.graders.items()}
+    graders = {name: _resolved(name, grader) for name, grader in config.graders.items()}
     made = {"path": resolve(config.path), "args": args, "graders": graders}
     return config.model_copy(update=made)
 
 
-def _resolved(grader: GraderConfig) -> GraderConfig:
-    path = grader.args.get("path")
-    if not (isinstance(path, str) and Path(path).expanduser().exists()):
-        return grader
-    args = grader.args | {"path": str(Path(path).expanduser().resolve())}
-    return grader.model_copy(update={"args": args})
+def _resolved(name: str, grader: GraderConfig) -> GraderConfig:
+    try:
+        files = kinds.find(grader.kind).kind.file_args
+    except BadPlugin as error:
+        raise BadEnvironment(f"env.graders.{name}: {error}") from error
+    args = copy.deepcopy(grader.args)
+    for *tables, key in (argument.split(".") for argument in files):
+        node: Any = args
+        for table in tables:
+            node = node.get(table) if isinstance(node, dict) else None
+        value = node.get(key) if isinstance(node, dict) else None
+        if isinstance(value, str) and value and Path(value).expanduser().exists():
+            node[key] = str(Path(value).expanduser().resolve())
+    return grader.model_copy(update={"args": args, "kind": resolve(grader.kind)})
 
 
 def available() -> list[tuple[str, str]]:

@@ -16,14 +16,18 @@ if TYPE_CHECKING:
     from munro.rewards.combine.compose import RewardBreakdown
     from munro.rewards.config import RewardsConfig
     from munro.rewards.errors import EpisodeError, GraderError, SandboxError
+    from munro.rewards.kinds import Field, Grader, Kind
     from munro.rewards.math import MathVerifier
     from munro.rewards.types import Grade
     from munro.rewards.workers import WorkerPool
 
 __all__ = [
     "EpisodeError",
+    "Field",
     "Grade",
+    "Grader",
     "GraderError",
+    "Kind",
     "MathVerifier",
     "RewardBreakdown",
     "RewardsConfig",
@@ -33,8 +37,11 @@ __all__ = [
 
 _HOMES = {
     "EpisodeError": "munro.rewards.errors",
+    "Field": "munro.rewards.kinds",
     "Grade": "munro.rewards.types",
+    "Grader": "munro.rewards.kinds",
     "GraderError": "munro.rewards.errors",
+    "Kind": "munro.rewards.kinds",
     "MathVerifier": "munro.rewards.math",
     "RewardBreakdown": "munro.rewards.combine.compose",
     "RewardsConfig": "munro.rewards.config",

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from munro.rewards.kinds import kind_of
+from munro.rewards.kinds import check_name
 
 
 class Config(BaseModel):
@@ -64,13 +64,13 @@ class ServiceConfig(Config):
     resources: dict[str, float] = Field(default_factory=dict)
     """Ray resources that each needs, to place them: { grader_node = 1 }, say."""
     pools: dict[str, PoolConfig] = Field(default_factory=dict)
-    """By kind of grader: [rewards.service.pools.code]."""
+    """By kind of grader: [rewards.service.pools.code], or of a file ["./mine.py:Mine"]."""
 
     @field_validator("pools")
     @classmethod
     def _kinds_exist(cls, pools: dict[str, PoolConfig]) -> dict[str, PoolConfig]:
         for name in pools:
-            kind_of(name)
+            check_name(name)
         return pools
 
 

@@ -1,8 +1,14 @@
-"""The graders that have a name: what each is given, and where it is made. The only such table.
+"""The graders that have a name, and how a name is found: each kind is one class in one file.
 
 A grader takes an item, which is a response with what it is graded against as JSON can say it, and
-returns a `Grade`. One name serves `munro grade --kind NAME`, the service (`munro.rewards.service`),
-and graders that a TOML file names. A new kind is one entry in `KINDS` and one small class.
+returns a `Grade`. What a kind takes and where it runs stands in its class (`Grader.kind`), and
+nowhere else. One name serves `munro grade --kind NAME`, the service (`munro.rewards.service`), and
+graders that a TOML file names:
+
+    math                  ours: `munro/rewards/graders/math.py`
+    polite                an entry point of the group "munro.graders", of any installed package
+    package.module:Class  anything importable
+    path/to/file.py:Class a file of the user's; `:Class` may be left out where only one fits
 
     with make("math") as grader:
         grader.grade({"response": "<answer>2/4</answer>", "answer": "0.5"})
@@ -10,23 +16,143 @@ and graders that a TOML file names. A new kind is one entry in `KINDS` and one s
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import inspect
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Literal, Self
 
+from munro.rewards.errors import EpisodeError, GraderError
+from munro.rewards.plugins import BadPlugin, Registry, blame, installed, resolve
 from munro.rewards.types import Grade
 
 Item = Mapping[str, Any]
 """A response and what it is graded against, by the field names of its kind; JSON-like."""
+Options = Mapping[str, Any]
+"""Arguments of a grader's constructor, by name; JSON-like."""
+STRETCH = 5
+"""Wall seconds that a CPU second may take on a busy machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """A field of an item."""
+
+    what: str
+    """For a person: what to put there."""
+    types: tuple[type, ...] = (str,)
+    """What JSON may hold there."""
+    is_required: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A figure that a grade holds beside its reward, and that a reward may be made of."""
+
+    range: tuple[float, float] = (0.0, 1.0)
+    """Least and largest value."""
+    role: Literal["", "condition", "price"] = ""
+    """A condition is for gates; a price counts what is short of best, and is for sums."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """What the figures of a grader may be.
+
+    Example:
+        Scale(parts={"compliance": Part(role="condition"), "criterion_*": Part()})
+    """
+
+    range: tuple[float, float] = (0.0, 1.0)
+    """Least and largest reward."""
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    """By name; one with a star stands for all that fit it."""
+
+    @property
+    def mixes(self) -> bool:
+        """Whether the reward is a condition and a price in one figure."""
+        return {"condition", "price"} <= {part.role for part in self.parts.values()}
+
+    def part(self, name: str) -> Part | None:
+        """The part of that name, if there is one."""
+        fitting = [part for key, part in self.parts.items() if fnmatchcase(name, key)]
+        return self.parts.get(name) or (fitting[0] if fitting else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of grader, as data.
+
+    Example:
+        Kind(summary="the final answer, as mathematics", fields={"answer": Field(what="a number")})
+    """
+
+    summary: str = ""
+    """One line, for lists; the first one of the class's docstring unless given."""
+    fields: Mapping[str, Field] = field(default_factory=dict)
+    """What an item holds beside `response`, which every kind takes."""
+    scale: Scale = Scale()
+    """What its figures may be, where its options do not matter to that."""
+    file_args: tuple[str, ...] = ()
+    """Options that name files, dotted inside tables: made absolute for other processes."""
+    is_light: bool = False
+    """Only a little arithmetic: a climb grades it where it stands, without queue or process."""
+    in_process: bool = False
+    """The grader runs in threads of the service's process: it keeps what is dangerous in killable
+    processes of its own, or waits for others most of the time. False runs all of it in sealed
+    child processes (`munro.rewards.workers`), which start no processes, open no sockets and write
+    no files."""
+    workers: int = 2
+    """Gradings at the same moment."""
+    timeout_s: float = 10.0
+    """CPU seconds that one grading may take before its process is killed."""
+    memory_mb: int = 1024
+    """Address space of a killable process, MiB."""
+    tries: int = 2
+    """Times that a grading is begun before a failure of its machinery counts; a grader that tries
+    again by itself needs one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usual:
+    """What `[rewards]` of a recipe says of a kind, where nobody says otherwise."""
+
+    options: Options = field(default_factory=dict)
+    """Of its graders."""
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+    """Of its pool, by the keys of a `PoolConfig`."""
 
 
 class Grader(ABC):
-    """Grades items of one kind. Safe to use from many threads; close it in the end."""
+    """Grades items of one kind. Safe to use from many threads; close it in the end.
+
+    Example:
+        class Polite(Grader):
+            kind = Kind(summary="says the word", is_light=True)
+
+            def __init__(self, word: str = "please") -> None:
+                self._word = word
+
+            def grade(self, item: Item) -> Grade:
+                return Grade.of(self._word in item["response"])
+    """
+
+    kind: ClassVar[Kind] = Kind()
+
+    @classmethod
+    def scale(cls, options: Options) -> Scale:  # noqa: ARG003 - some kinds look at them
+        """What the figures of a grader with these options may be."""
+        return cls.kind.scale
+
+    @classmethod
+    def usual(cls, rewards: Any) -> Usual:  # noqa: ARG003 - those that are asked say more
+        """What a recipe's `RewardsConfig` says of this kind (whose file imports this one)."""
+        return Usual()
 
     @abstractmethod
     def grade(self, item: Item) -> Grade:
@@ -35,6 +161,13 @@ class Grader(ABC):
         Raises:
             EpisodeError: no grade could be had; the item says nothing about the policy.
             ValueError: a field holds something that this kind cannot use; says which and why.
+        """
+
+    def check(self, item: Item) -> None:  # noqa: B027 - most take whatever has the right fields
+        """Refuse an item that `grade` would refuse, before anything is paid for; grades nothing.
+
+        Raises:
+            ValueError: as `grade`.
         """
 
     def close(self) -> None:  # noqa: B027 - most hold nothing
@@ -52,170 +185,59 @@ class Grader(ABC):
         self.close()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
-    """A field of an item."""
-
-    what: str
-    """For a person: what to put there."""
-    types: tuple[type, ...] = (str,)
-    """What JSON may hold there."""
-    is_required: bool = True
+def _is_grader(value: object) -> bool:
+    return inspect.isclass(value) and issubclass(value, Grader) and value is not Grader
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """One kind of grader, as data.
-
-    Example:
-        Kind(
-            summary="the final answer, as mathematics",
-            factory="munro.rewards.service.graders:MathGrader",
-            fields={"answer": Field(what="the reference")},
-        )
-    """
-
-    summary: str
-    """One line, for lists."""
-    factory: str
-    """`module:name` of what makes a `Grader` from options."""
-    fields: Mapping[str, Field] = field(default_factory=dict)
-    """What an item holds beside `response`, which every kind takes."""
-    in_process: bool = False
-    """The grader runs in threads of the service's process: it keeps what is dangerous in killable
-    processes of its own, or waits for others most of the time. False runs all of it in sealed
-    child processes (`munro.rewards.workers`), which start no processes, open no sockets and write
-    no
-    files."""
-    workers: int = 2
-    """Gradings at the same moment."""
-    timeout_s: float = 10.0
-    """CPU seconds that one grading may take before its process is killed."""
-    memory_mb: int = 1024
-    """Address space of a killable process, MiB."""
-    tries: int = 2
-    """Times that a grading is begun before a failure of its machinery counts; a grader that tries
-    again by itself needs one."""
-
-
-STRETCH = 5
-"""Wall seconds that a CPU second may take on a busy machine."""
+GRADERS = Registry(
+    what="grader", group="munro.graders", home="munro.rewards.graders", fits=_is_grader
+)
 RESPONSE = Field(what="what the model wrote")
-KINDS: dict[str, Kind] = {
-    "math": Kind(
-        summary="the final answer, compared as mathematics with a reference",
-        factory="munro.rewards.service.graders:MathGrader",
-        fields={
-            "answer": Field(what="the reference answer", types=(str, int, float)),
-            "question": Field(what="what was asked, for a judge to read", is_required=False),
-        },
-        in_process=True,
-        timeout_s=5.0,
-    ),
-    "code": Kind(
-        summary="the program in the response, run against tests in a sandbox",
-        factory="munro.rewards.service.graders:ProgramGrader",
-        fields={
-            "tests": Field(
-                what='a list such as [{"stdin": "1 2", "stdout": "3"}], or with function, args and '
-                "expected, or with source",
-                types=(list,),
-            ),
-            "language": Field(what="python unless given", is_required=False),
-            "limits": Field(what='such as {"cpu_s": 2}', types=(dict,), is_required=False),
-            "starter": Field(what="code that the response completes", is_required=False),
-            "entry_point": Field(what="the function that it completes", is_required=False),
-        },
-        in_process=True,
-        tries=3,
-    ),
-    "instructions": Kind(
-        summary="instructions that a program can check, IFEval's and others",
-        factory="munro.rewards.instructions.grader:InstructionsGrader",
-        fields={
-            "instructions": Field(
-                what='a list such as [{"id": "punctuation:no_comma"}], with kwargs where it needs '
-                "some",
-                types=(list,),
-                is_required=False,
-            ),
-            "instruction_id_list": Field(
-                what="ids as IFEval has them", types=(list,), is_required=False
-            ),
-            "kwargs": Field(
-                what="of each of instruction_id_list", types=(list,), is_required=False
-            ),
-        },
-    ),
-    "judge": Kind(
-        summary="an LLM judge: equivalence, scale, rubric, honesty or policy",
-        factory="munro.rewards.judge.grader:JudgeGrader",
-        fields={
-            "question": Field(what="what was asked", is_required=False),
-            "answer": Field(what="the reference, for equivalence and honesty", is_required=False),
-            "criteria": Field(what="of a rubric", types=(list,), is_required=False),
-            "guide": Field(what="the standard of a scale", is_required=False),
-            "rules": Field(what="the policy", is_required=False),
-            "target": Field(what="refuse, partial or do-not-refuse", is_required=False),
-            "severity": Field(what="of the request, 0 to 3", types=(int,), is_required=False),
-        },
-        in_process=True,
-        workers=16,
-        tries=1,
-    ),
-    "preference": Kind(
-        summary="a preference model, which reads a response beside others",
-        factory="munro.rewards.service.graders:PreferenceGrader",
-        fields={
-            "prompt": Field(what="what was asked"),
-            "others": Field(
-                what="responses to compare with; graded as a group without",
-                types=(list,),
-                is_required=False,
-            ),
-        },
-        in_process=True,
-        workers=1,
-        tries=1,
-    ),
-    "judge_preference": Kind(
-        summary="an LLM judge that compares a response with others",
-        factory="munro.rewards.judge.grader:JudgePreferenceGrader",
-        fields={
-            "question": Field(what="what was asked; or prompt", is_required=False),
-            "others": Field(
-                what="responses to compare with; graded as a group without",
-                types=(list,),
-                is_required=False,
-            ),
-        },
-        in_process=True,
-        tries=1,
-    ),
-    "brevity": Kind(
-        summary="shorter is better: 1 for nothing, 0 at a length of your choice",
-        factory="munro.rewards.length.brevity:BrevityGrader",
-        in_process=True,
-    ),
-    "length_range": Kind(
-        summary="-1 for a length outside what is usual in its context (munro lengths)",
-        factory="munro.rewards.length.usual:LengthRangeGrader",
-        in_process=True,
-    ),
-}
 
 
-def kind_of(name: str) -> Kind:
-    """The kind of that name.
+def find(name: str) -> type[Grader]:
+    """The class that a name, a module or a path means; a file is read again once it changed.
 
     Raises:
-        ValueError: there is none; offers the nearest.
+        PluginNotFound: there is none; offers the nearest.
+        BadPlugin: it is there, but cannot be imported, or is no grader.
     """
-    if name in KINDS:
-        return KINDS[name]
-    close = difflib.get_close_matches(name, KINDS, n=1)
-    hint = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(KINDS)}."
-    raise ValueError(f"there is no grader {name!r}. {hint}")
+    path = resolve(name)
+    file = Path(path.partition(":")[0])
+    is_file = file.suffix == ".py" and file.is_file()
+    return _found(path, file.stat().st_mtime_ns if is_file else 0)
+
+
+@lru_cache(maxsize=256)
+def _found(path: str, changed: int) -> type[Grader]:  # noqa: ARG001 - a key of the cache
+    found: type[Grader] = GRADERS.find(path)
+    if missing := sorted(getattr(found, "__abstractmethods__", ())):
+        raise BadPlugin(f"{path}: {found.__name__} lacks {', '.join(missing)}.")
+    if not isinstance(getattr(found, "kind", None), Kind):
+        raise BadPlugin(f"{path}: {found.__name__}.kind is no Kind.")
+    return found
+
+
+def check_name(name: str) -> None:
+    """Refuse a plain name of nothing. Files and modules are looked at when they are loaded, for a
+    config may be read where they are not.
+
+    Raises:
+        PluginNotFound: there is none of that name; offers the nearest.
+    """
+    if ":" not in name and not name.endswith(".py") and name not in GRADERS.names():
+        find(name)
+
+
+def ships(name: str) -> bool:
+    """Whether a kind is Munro's own, so that looking at it runs nobody else's code."""
+    is_plain = ":" not in name and not name.endswith(".py")
+    return is_plain and name in GRADERS.names() and name not in installed(GRADERS.group)
+
+
+def label(name: str) -> str:
+    """What metrics and messages call a kind: a file without its folders."""
+    return name.rpartition("/")[2]
 
 
 def check_item(name: str, item: Item) -> None:
@@ -224,13 +246,20 @@ def check_item(name: str, item: Item) -> None:
     Raises:
         ValueError: one sentence that names the field and what belongs there.
     """
-    for key, wanted in {"response": RESPONSE, **kind_of(name).fields}.items():
+    for key, wanted in {"response": RESPONSE, **find(name).kind.fields}.items():
         if key not in item:
             if wanted.is_required:
                 raise ValueError(f"{key!r} is missing: {wanted.what}")
-        elif not isinstance(item[key], wanted.types):
+        elif not _is_of(item[key], wanted.types):
             types = " or ".join(_JSON_NAMES[each] for each in wanted.types)
             raise ValueError(f"{key!r} is not {types}: {wanted.what}")
+
+
+def _is_of(value: Any, types: tuple[type, ...]) -> bool:
+    """Whether a value is what JSON calls so: true is no number, and NaN is none either."""
+    if isinstance(value, bool):
+        return bool in types
+    return isinstance(value, types) and not (isinstance(value, float) and not math.isfinite(value))
 
 
 _JSON_NAMES: dict[type, str] = {
@@ -243,28 +272,35 @@ _JSON_NAMES: dict[type, str] = {
 }
 
 
-def factory_of(name: str) -> Callable[..., Grader]:
-    """What makes graders of that kind: imports what they need.
-
-    Raises:
-        ValueError: no such kind.
-    """
-    module, _, attribute = kind_of(name).factory.partition(":")
-    factory: Callable[..., Grader] = getattr(importlib.import_module(module), attribute)
-    return factory
+def is_joint(name: str) -> bool:
+    """Whether graders of that kind compare items with each other (`grade_group`)."""
+    return hasattr(find(name), "grade_group")
 
 
-def check_options(name: str, options: Mapping[str, Any]) -> None:
-    """Refuse options that graders of that kind do not have.
+def takes(name: str) -> Mapping[str, inspect.Parameter]:
+    """Options of a kind's graders by name."""
+    return inspect.signature(find(name)).parameters
+
+
+def check_options(name: str, options: Options) -> None:
+    """Refuse options that graders of that kind do not have, or miss one that they need.
 
     Raises:
         ValueError: no such kind or option.
     """
-    known = inspect.signature(factory_of(name)).parameters
+    known = takes(name)
+    named = [key for key, one in known.items() if one.kind is not one.VAR_KEYWORD]
     for option in options:
-        if option not in known:
-            takes = f"It takes: {', '.join(known)}." if known else "It takes none."
-            raise ValueError(f"the grader {name!r} has no option {option!r}. {takes}")
+        if option not in named and len(named) == len(known):
+            hint = f"It takes: {', '.join(named)}." if named else "It takes none."
+            raise ValueError(f"the grader {name!r} has no option {option!r}. {hint}")
+    for option in named:
+        has_default = known[option].default is not inspect.Parameter.empty
+        if option not in options and not has_default and known[option].kind is not _REST:
+            raise ValueError(f"the grader {name!r} needs the option {option!r}: give it in args.")
+
+
+_REST = inspect.Parameter.VAR_POSITIONAL
 
 
 def make(name: str, /, **options: Any) -> Grader:
@@ -272,21 +308,47 @@ def make(name: str, /, **options: Any) -> Grader:
 
     Args:
         name: of the kind.
-        options: what its factory takes by name.
+        options: what its constructor takes by name.
 
     Raises:
         ValueError: no such kind or option, or an option's value is unusable.
         EpisodeError: what it needs cannot be had on this machine.
     """
     check_options(name, options)
-    return factory_of(name)(**options)
+    try:
+        return find(name)(**options)
+    except (ValueError, EpisodeError):
+        raise
+    except Exception as error:
+        raise BadPlugin(f"the grader {name!r} cannot be made: {blame(error)}") from error
+
+
+def graded(outcome: Any) -> Grade:
+    """What a grader's `grade` returned, if it is a grade.
+
+    Raises:
+        GraderError: it is something else.
+    """
+    if not isinstance(outcome, Grade):
+        raise GraderError(
+            f"the grader returned {outcome!r:.80} ({type(outcome).__name__}): return a Grade, such "
+            "as Grade.of(True)"
+        )
+    return outcome
 
 
 def described() -> str:
-    """Every kind with the fields that it takes, as lines for a person."""
+    """Every kind with the fields that it takes, as lines for a person. What other packages bring
+    is named without being imported."""
     lines = []
-    for name, kind in KINDS.items():
-        lines.append(f"{name}: {kind.summary}")
-        for key, about in kind.fields.items():
+    foreign = installed(GRADERS.group)
+    for name in GRADERS.names():
+        if name in foreign:
+            lines.append(f"{name}: installed ({foreign[name].value})")
+            continue
+        found = find(name)
+        docstring = inspect.getdoc(found) or ""
+        lines.append(f"{name}: {found.kind.summary or docstring.partition(chr(10))[0]}")
+        for key, about in found.kind.fields.items():
             lines.append(f"    {key + ('' if about.is_required else '?'):<21} {about.what}")
     return "\n".join(lines)

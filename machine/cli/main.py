@@ -15,6 +15,7 @@ from munro.machine.cli.arguments import OVERRIDABLE, first
 from munro.machine.cli.begin import doctor, init
 from munro.machine.cli.data import data, tokenizer
 from munro.machine.cli.distill import consolidate, distill
+from munro.machine.cli.grade import grade
 from munro.machine.cli.ladder import gain, ladder
 from munro.machine.cli.mix import mix
 from munro.machine.cli.pipeline import run_whole
@@ -22,7 +23,6 @@ from munro.machine.cli.pretrain import goodput, pretrain
 from munro.machine.cli.restart import rebase
 from munro.machine.loading import load, overrides_of, page
 from munro.machine.sentences import is_sentence
-from munro.rewards.kinds import described
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -111,41 +111,6 @@ def env_check(context: click.Context, path: str) -> None:
     sys.exit(run_check(path, overrides_of(context.args)))
 
 
-@munro.command(
-    context_settings=OVERRIDABLE,
-    epilog="\b\nKinds, and the fields of a line beside `response` (? may be left out):\n"
-    + described(),
-)
-@first("file")
-@click.option("--kind", required=True, help="What grades: see below.")
-@click.option("--out", default="", help="JSONL of grades to write; goes on with one that is there.")
-@click.option("--config", "recipe", default="", help="Recipe whose [rewards] holds.")
-@click.option("--workers", default=0, help="Gradings at once; 0 takes what suits the kind.")
-@click.option("--timeout-s", default=0.0, help="Wall seconds of one grading; 0 likewise.")
-@click.option("--deadline-s", default=300.0, show_default=True, help="The same, waiting included.")
-@click.pass_context
-def grade(
-    context: click.Context,
-    file: str,
-    kind: str,
-    out: str,
-    recipe: str,
-    workers: int,
-    timeout_s: float,
-    deadline_s: float,
-) -> None:
-    """Grade a JSONL file of responses and print a table.
-
-    Further options go to the grader, such as --reward fraction, or --judge.model NAME
-    --judge.base_url URL --ask rubric.
-    """
-    from munro.machine.verbs.grade import run_grade
-    from munro.rewards.config import PoolConfig
-
-    sizes = PoolConfig(workers=workers, timeout_s=timeout_s, deadline_s=deadline_s)
-    sys.exit(run_grade(file, kind, out, recipe, sizes, overrides_of(context.args)))
-
-
 @munro.group()
 def preference() -> None:
     """Train a preference model from comparisons, and score with one."""
@@ -221,6 +186,7 @@ munro.add_command(distill)
 munro.add_command(doctor)
 munro.add_command(gain)
 munro.add_command(goodput)
+munro.add_command(grade)
 munro.add_command(init)
 munro.add_command(ladder)
 munro.add_command(mix)

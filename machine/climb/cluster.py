@@ -27,6 +27,7 @@ from munro.machine.config import EvalConfig, RunConfig
 from munro.machine.loading import BadConfig
 from munro.rewards.service.cluster import Graders
 from munro.rewards.service.meter import merged
+from munro.rewards.service.setup import anywhere
 from munro.rewards.serving.architectures import register_architectures
 from munro.rl.batch import Batch, StepReport
 from munro.rl.clip import Clip
@@ -302,7 +303,7 @@ def _setting(config: RunConfig, model: Path, folder: Path) -> Setting:
     return Setting(
         model=str(Path(model).resolve()),
         rollout=config.rollout,
-        rewards=config.rewards,
+        rewards=anywhere(config.rewards),
         judges=config.judge,
         envs=tuple(resolve_config(env) for env in config.env),
         seed=config.seed,

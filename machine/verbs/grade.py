@@ -21,7 +21,8 @@ from munro.machine.loading import BadConfig, load, value_of
 from munro.machine.verbs.grade_files import Line, Responses, Verdict, Verdicts
 from munro.rewards.config import PoolConfig, RewardsConfig, ServiceConfig
 from munro.rewards.errors import EpisodeError
-from munro.rewards.kinds import kind_of
+from munro.rewards.kinds import find, label
+from munro.rewards.plugins import resolve
 from munro.rewards.service import GradingService
 from munro.rewards.types import Grade
 
@@ -74,19 +75,14 @@ def run_grade(
         BadConfig: the file, a line, an option or the recipe is wrong.
     """
     options = _nested(overrides)
-    if kind == "judge" and not recipe and "judge" not in options:
-        raise BadConfig(
-            "no judge is given. Add --judge.model NAME --judge.base_url URL, or --config RECIPE "
-            "with its [judge] and --judge NAME"
-        )
     rewards = _rewards(recipe) if recipe else RewardsConfig()
-    if kind == "code" and recipe and "sandbox" not in options:
-        options["sandbox"] = rewards.sandbox.model_dump()
     try:
-        kind_of(kind)
+        if recipe:
+            options = {**find(kind).usual(rewards).options, **options}
+        kind = resolve(kind)
         responses = Responses(Path(file).expanduser(), kind, options)
         with GradingService(_service(rewards.service, kind, sizes)) as service:
-            service.prepare(kind, options)
+            responses.check(service.prepare(kind, options))
             tally = _all(service, responses, kind, options, Path(out).expanduser() if out else None)
     except (ValueError, EpisodeError) as error:
         raise error if isinstance(error, BadConfig) else BadConfig(str(error)) from error
@@ -104,9 +100,10 @@ def _rewards(recipe: str) -> RewardsConfig:
 
 
 def _service(config: ServiceConfig, kind: str, sizes: PoolConfig) -> ServiceConfig:
-    pool = config.pools.get(kind, PoolConfig())
+    pools = {resolve(name): pool for name, pool in config.pools.items()}
     given = {key: value for key, value in sizes if value}
-    return ServiceConfig(pools={**config.pools, kind: pool.model_copy(update=given)})
+    pool = pools.get(kind, PoolConfig()).model_copy(update=given)
+    return ServiceConfig(pools={**pools, kind: pool})
 
 
 def _nested(overrides: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -145,7 +142,7 @@ def _all(
     began = time.monotonic()
     try:
         with _progress() as progress:
-            bar = progress.add_task(kind, total=responses.num_lines, completed=len(kept))
+            bar = progress.add_task(label(kind), total=responses.num_lines, completed=len(kept))
             lines = (line for line in responses if line.number not in kept)
             for line, verdict in _graded(service, lines, kind, options):
                 tally.add(verdict)
@@ -156,7 +153,7 @@ def _all(
         if verdicts is not None:
             verdicts.close()
     tally.seconds = time.monotonic() - began
-    tally.queue_s = service.metrics().get(f"grade/{kind}/queue_s", 0.0)
+    tally.queue_s = service.metrics().get(f"grade/{label(kind)}/queue_s", 0.0)
     return tally
 
 
@@ -206,7 +203,7 @@ def _progress() -> Progress:
 
 def _show(tally: Tally, kind: str, responses: Responses, out: str) -> None:
     console = Console()
-    table = Table(title=f"{responses.path.name}: {kind}", title_justify="left")
+    table = Table(title=f"{responses.path.name}: {label(kind)}", title_justify="left")
     for name in ("lines", "graded", "passed", "mean reward", "failures", "per s", "queue s"):
         table.add_column(name, justify="right")
     num_new = len(tally.grades) + sum(tally.failures.values()) - tally.num_before

@@ -8,7 +8,7 @@ that were changed, and lines that are new.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 from munro.machine.loading import BadConfig
 from munro.machine.run.files import explained, write_atomically
+from munro.machine.verbs.json_lines import lines_of, parsed
 from munro.rewards.kinds import check_item
 from munro.rewards.types import Grade
 
@@ -98,41 +99,39 @@ class Responses:
         if not path.is_file():
             raise BadConfig(f"there is no file {path}")
         self.num_lines = 0
-        wrong = []
-        for number, text in self._lines():
+        self._refuse(lambda item: check_item(kind, item))
+        if not self.num_lines:
+            raise BadConfig(f"{path} holds no lines: there is nothing to grade")
+
+    def check(self, usable: Callable[[Mapping[str, Any]], None]) -> None:
+        """Let the grader itself look at every line.
+
+        Raises:
+            BadConfig: it refuses some (`usable` raised ValueError); names each with its number.
+        """
+        self._refuse(usable)
+
+    def _refuse(self, usable: Callable[[Mapping[str, Any]], None]) -> None:
+        self.num_lines, wrong = 0, []
+        for number, text in lines_of(self.path):
             try:
-                check_item(kind, _parsed(text))
+                usable(parsed(text))
                 self.num_lines += 1
             except ValueError as error:
-                wrong.append(f"{path.name}:{number}: {error}")
+                wrong.append(f"{self.path.name}:{number}: {error}")
         if wrong:
             rest = f" ({len(wrong) - MOST_SHOWN} more)" if len(wrong) > MOST_SHOWN else ""
             raise BadConfig(
-                "; ".join(wrong[:MOST_SHOWN]) + f"{rest}. Mend or delete these lines; what "
-                f"{kind!r} takes is in `munro grade --help`."
+                "; ".join(wrong[:MOST_SHOWN]).rstrip(".")
+                + f"{rest}. Mend or delete these lines; what "
+                f"{self._kind!r} takes is in `munro grade --help`."
             )
 
     def __iter__(self) -> Iterator[Line]:
-        for number, text in self._lines():
+        for number, text in lines_of(self.path):
             how = json.dumps([self._kind, self._options], sort_keys=True)
             digest = blake2b(f"{how}\n{text}".encode(), digest_size=8).hexdigest()
-            yield Line(number=number, item=_parsed(text), digest=digest)
-
-    def _lines(self) -> Iterator[tuple[int, str]]:
-        with self.path.open(encoding="utf-8", errors="surrogateescape") as file:
-            for number, text in enumerate(file, 1):
-                if text.strip():
-                    yield number, text.strip()
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        item = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"not JSON ({error})") from None
-    if not isinstance(item, dict):
-        raise ValueError("not a JSON object")
-    return item
+            yield Line(number=number, item=parsed(text), digest=digest)
 
 
 class Verdicts:

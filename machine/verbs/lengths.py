@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from munro.machine.loading import BadConfig
+from munro.machine.verbs.json_lines import lines_of, parsed
 from munro.rewards.length.usual import estimate
 from munro.rollout.store.store import RolloutStore, StoreError, field
 
@@ -43,11 +44,23 @@ def _of_run(run: Path) -> Iterator[tuple[str, int]]:
 
 def _of_file(file: Path) -> Iterator[tuple[str, int]]:
     """Reference answers of a .jsonl file, in words."""
-    with file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            row = json.loads(line) if line.lstrip().startswith("{") else None
-            if not isinstance(row, dict) or not isinstance(row.get("response"), str):
-                raise ValueError(f"line {number} is not an object with a response")
-            yield str(row.get("context", row.get("task_id", ""))), len(row["response"].split())
+    for number, text in lines_of(file):
+        try:
+            row = parsed(text)
+            yield _context(row), len(_response(row).split())
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from None
+
+
+def _response(row: Mapping[str, Any]) -> str:
+    response = row.get("response")
+    if not isinstance(response, str):
+        raise ValueError("'response' is missing, or no text: write the reference answer")
+    return response
+
+
+def _context(row: Mapping[str, Any]) -> str:
+    context = row.get("context", row.get("task_id", ""))
+    if isinstance(context, bool) or not isinstance(context, str | int):
+        raise ValueError("'context' is no text and no whole number")
+    return str(context)

@@ -145,7 +145,7 @@ class Combination:
         if not low - SLACK <= value <= high + SLACK:
             raise ValueError(
                 f"the part {name!r} is {value:g}, outside its range of {low:g} to {high:g}: "
-                f"set graders.{name}.range"
+                + (f"set graders.{name}.range" if "/" not in name else "mend its grader's Scale")
             )
 
     def _need(
@@ -162,7 +162,10 @@ class Combination:
             rows = list(rows)
             ready = [row for row in rows if self._need(node.gate, known, [row], wanted)]
             passing = self._passing(node, known, ready)
-            return self._need(node.then, known, passing, wanted) and len(ready) == len(rows)
+            is_complete = self._need(node.then, known, passing, wanted)
+            if node.is_by_level:
+                is_complete &= self._need_level(node, known, ready, wanted)
+            return is_complete and len(ready) == len(rows)
         if isinstance(node, Lexicographic) and not node.every_part:
             rows = list(rows)
             for part in node.parts:
@@ -171,8 +174,21 @@ class Combination:
                 if not _ties(self._values(part, known, rows).values(), node.tolerance):
                     return True
             return True
+        rows = list(rows)
         complete = [self._need(child, known, rows, wanted) for child in children(node)]
+        if isinstance(node, Severity):
+            complete.append(self._need_level(node, known, rows, wanted))
         return all(complete)
+
+    def _need_level(
+        self,
+        node: Severity | Gated,
+        known: Known,
+        rows: Iterable[int],
+        wanted: dict[str, list[int]],
+    ) -> bool:
+        """The same for a level of severity, which a grader tells or the task brings."""
+        return "/" not in node.level or self._need(node.level, known, rows, wanted)
 
     def _values(self, node: Any, known: Known, rows: Iterable[int]) -> dict[int, float]:
         """Value of `node` for these attempts."""
@@ -185,14 +201,20 @@ class Combination:
                 return {row: sum(weight * of[row] for of, weight in terms) for row in rows}
             case Severity():
                 of = self._values(node.part, known, rows)
-                return {row: of[row] * _multiplier(node, known[row]) for row in rows}
+                by_level = node.multipliers
+                return {row: of[row] * by_level[_level(node, known[row])] for row in rows}
             case Gated():
                 passing = self._passing(node, known, rows)
-                minimum = _minimum(node, self.ranges)
-                return dict.fromkeys(rows, minimum) | self._values(node.then, known, passing)
+                failing = [row for row in rows if row not in passing]
+                values = self._values(node.then, known, passing)
+                return values | {row: self._minimum(node, known[row]) for row in failing}
             case Lexicographic():
                 return self._first_that_differs(node, known, rows)
         raise TypeError(f"{node!r} is no part of a reward")
+
+    def _minimum(self, node: Gated, known: Mapping[str, float]) -> float:
+        minima = _minima(node, self.ranges)
+        return minima[_level(node, known)] if node.is_by_level else minima[0]
 
     def _first_that_differs(
         self, node: Lexicographic, known: Known, rows: Sequence[int]
@@ -219,14 +241,14 @@ def _ties(values: Iterable[float], tolerance: float) -> bool:
     return len(values) < 2 or pstdev(values) <= tolerance
 
 
-def _multiplier(node: Severity, known: Mapping[str, float]) -> float:
+def _level(node: Severity | Gated, known: Mapping[str, float]) -> int:
     level = known.get(node.level)
     if level is None or level not in range(LEVELS):
         raise ValueError(
             f"the level of severity {node.level!r} is {'missing' if level is None else level}: "
             f"give each task a whole number from 0 to {LEVELS - 1}"
         )
-    return node.multipliers[int(level)]
+    return int(level)
 
 
 def _bounds(node: Any, ranges: Mapping[str, tuple[float, float]]) -> tuple[float, float]:
@@ -234,7 +256,8 @@ def _bounds(node: Any, ranges: Mapping[str, tuple[float, float]]) -> tuple[float
         return ranges.get(node, (0.0, 1.0))
     if isinstance(node, Gated):
         _bounds(node.gate, ranges)
-        return _minimum(node, ranges), _bounds(node.then, ranges)[1]
+        minima, high = _minima(node, ranges), _bounds(node.then, ranges)[1]
+        return min(minima), max(high, *minima)
     found = [_bounds(child, ranges) for child in children(node)]
     if isinstance(node, Sum):
         ends = [(w * low, w * high) for (low, high), (_, w) in zip(found, node.terms, strict=True)]
@@ -244,13 +267,15 @@ def _bounds(node: Any, ranges: Mapping[str, tuple[float, float]]) -> tuple[float
     return min(low for low, _ in found), max(high for _, high in found)
 
 
-def _minimum(node: Gated, ranges: Mapping[str, tuple[float, float]]) -> float:
+def _minima(node: Gated, ranges: Mapping[str, tuple[float, float]]) -> tuple[float, ...]:
+    """What failing a gate earns, by level where it is told so."""
     low, _ = _bounds(node.then, ranges)
     if node.minimum is None:
-        return low
-    if node.minimum > low:
+        return (low,)
+    minima = node.minimum if isinstance(node.minimum, tuple) else (node.minimum,)
+    if max(minima) > low:
         raise ValueError(
-            f"minimum = {node.minimum:g} of a gate is more than the least that an attempt behind "
+            f"minimum = {max(minima):g} of a gate is more than the least that an attempt behind "
             f"it can get ({low:g}): failing the gate would pay. Lower it, or leave it out."
         )
-    return node.minimum
+    return minima

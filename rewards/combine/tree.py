@@ -1,9 +1,10 @@
 """How a person says what a reward is made of: sums, priorities, gates, severity; as TOML.
 
 A tree says it, and a person writes the tree in TOML (`[env.reward]`). Its leaves are names of
-parts, each scored by a grader; its nodes are the four kinds below.
+parts: a grader's reward ("liked"), or one of the figures beside it ("safe/compliance"). Its nodes
+are the four kinds below.
 
-    reward = { kind = "gated", gate = "safe", then = { kind = "lexicographic", parts = [...] } }
+    reward = { kind = "gated", gate = "safe/compliance", then = { kind = "sum", parts = [...] } }
 
 MAI-Thinking-1 report, sections 3.4.1 (lexicographic, gated) and 3.4.3 (safety). What a tree comes
 to for a group of attempts is worked out in `munro.rewards.combine.combination`.
@@ -13,14 +14,12 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from munro.rewards.config import Config
-from munro.rewards.kinds import kind_of
 
 LEVELS = 4
 """Of severity: 0 (none) to 3 (severe)."""
@@ -136,8 +135,31 @@ class Gated(Config):
     """Least value of the gate that opens it."""
     then: Node
     """What is paid behind the gate; not even scored for attempts that do not pass."""
-    minimum: float | None = Field(None, allow_inf_nan=False)
-    """Reward of attempts that do not pass: the least that `then` can give, unless set lower."""
+    minimum: float | tuple[float, ...] | None = None
+    """Reward of attempts that do not pass: the least that `then` can give, unless set lower. Four
+    of them, for a task's levels of severity 0 to 3, never rise."""
+    level: str = "severity"
+    """Where that level stands: a field of the task, or a part such as "safe/severity"."""
+
+    @field_validator("minimum", mode="before")
+    @classmethod
+    def _one_or_one_a_level(cls, value: Any) -> Any:
+        several = value if isinstance(value, list | tuple) else [] if value is None else [value]
+        numbers = [v for v in several if isinstance(v, int | float) and not isinstance(v, bool)]
+        fits = len(several) == LEVELS or not isinstance(value, list | tuple)
+        if not (fits and numbers == list(several) and all(map(math.isfinite, numbers))):
+            raise ValueError(f"minimum = {value!r}: give a finite number, or {LEVELS} of them.")
+        if numbers != sorted(numbers, reverse=True):
+            raise ValueError(
+                f"minimum = {value}: a graver case may not pay more; give {LEVELS} that do not "
+                f"rise, for levels 0 to {LEVELS - 1}."
+            )
+        return value
+
+    @property
+    def is_by_level(self) -> bool:
+        """Whether failing costs more where the task is graver."""
+        return isinstance(self.minimum, tuple)
 
 
 class Severity(Config):
@@ -176,10 +198,18 @@ for _node in KINDS.values():
 
 
 def names(node: Any) -> list[str]:
-    """Parts that the tree names, in its order, each once. Levels of severity are not among them."""
+    """Parts that the tree names, in its order, each once. Levels of severity that a task brings are
+    not among them; those that a grader tells are."""
     if isinstance(node, str):
         return [node]
-    return list(dict.fromkeys(name for child in children(node) for name in names(child)))
+    told = [name for name in _level_of(node) if "/" in name]
+    below = [name for child in children(node) for name in names(child)]
+    return list(dict.fromkeys([*below, *told]))
+
+
+def owner(name: str) -> str:
+    """Whose part it is: "safe" for "safe/compliance"."""
+    return name.partition("/")[0]
 
 
 def children(node: Any) -> tuple[Any, ...]:
@@ -196,63 +226,10 @@ def children(node: Any) -> tuple[Any, ...]:
 
 def levels(node: Any) -> list[str]:
     """Names under which the tree looks for levels of severity."""
-    found = [node.level] if isinstance(node, Severity) else []
-    return list(dict.fromkeys([*found, *(name for c in children(node) for name in levels(c))]))
+    below = [name for child in children(node) for name in levels(child)]
+    return list(dict.fromkeys([*_level_of(node), *below]))
 
 
-OWN = "task"
-"""The part that an environment's own grade is, where graders are added to it."""
-RESERVED = ("total", "std", "language", "length", "repetition", "truncation", OWN)
-"""Names of parts that no grader may take."""
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-
-
-class GraderConfig(Config):
-    """A grader under a name: the part that it scores."""
-
-    kind: str
-    """What grades: a name of `munro.rewards.kinds.KINDS`."""
-    args: dict[str, Any] = Field(default_factory=dict)
-    """Options of the grader."""
-    fields: dict[str, str] = Field(default_factory=dict)
-    """What the grader reads, and how the task calls it: { answer = "solution" }."""
-    pass_at: float | None = Field(None, allow_inf_nan=False)
-    """Value from which an attempt passes; unset, the grader's own verdict if it has one."""
-    range: tuple[float, float] | None = None
-    """Least and largest value; unset, what the kind says (mostly 0 to 1)."""
-    late: bool = False
-    """Score it only for groups that came past the early gate; it then has no verdict."""
-    thoughts: bool = False
-    """Show the grader the chain of thought too."""
-
-    @field_validator("kind")
-    @classmethod
-    def _kind_exists(cls, kind: str) -> str:
-        kind_of(kind)
-        return kind
-
-    @model_validator(mode="after")
-    def _range_is_one(self) -> Self:
-        if self.range and not -math.inf < self.range[0] < self.range[1] < math.inf:
-            raise ValueError(f"range = {list(self.range)}: give two finite numbers, least first.")
-        return self
-
-
-def check_names(graders: Mapping[str, GraderConfig], reward: Any) -> None:
-    """Refuse a reward over parts that nothing scores.
-
-    Raises:
-        ValueError: one sentence that names the part.
-    """
-    for name in graders:
-        if name in RESERVED:
-            raise ValueError(f"env.graders.{name}: the name is taken by a part of the total.")
-        if not NAME.fullmatch(name):
-            raise ValueError(f"env.graders.{name}: use letters, digits, '-' and '_'.")
-    if reward is None and graders:
-        first = next(iter(graders))
-        raise ValueError(f'env.graders without env.reward: say what is paid (reward = "{first}").')
-    for name in names(reward) if reward is not None else ():
-        if name not in graders and name != OWN:
-            hint = _nearest(name, [*graders, OWN])
-            raise ValueError(f"env.reward: there is no grader {name!r}. {hint}")
+def _level_of(node: Any) -> list[str]:
+    by_level = isinstance(node, Severity) or (isinstance(node, Gated) and node.is_by_level)
+    return [node.level] if by_level else []

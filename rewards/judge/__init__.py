@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from munro.rewards.judge.config import JudgeConfig
-from munro.rewards.judge.judge import Judge, close, configure, named, rotations
+from munro.rewards.judge.judge import Judge
+from munro.rewards.judge.named import close, configure, named
+from munro.rewards.judge.orders import rotations
 
 __all__ = [
     "Judge",

@@ -31,9 +31,12 @@ from urllib.parse import urlsplit
 
 from munro.rewards.errors import GraderError
 from munro.rewards.judge.cache import VerdictCache
+from munro.rewards.judge.completion import completion_of, one_line, reason_in
 from munro.rewards.judge.config import JudgeConfig
 from munro.rewards.judge.fence import defuse, new_code
-from munro.rewards.judge.prompts import REPAIR, Prompt, V
+from munro.rewards.judge.prompts import REPAIR, Prompt
+from munro.rewards.judge.reading import said
+from munro.rewards.judge.verdicts import V
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
@@ -41,7 +44,6 @@ if TYPE_CHECKING:
 MAY_PASS = frozenset({408, 409, 425, 429})
 """HTTP statuses, beside 5xx, after which the same request may succeed."""
 CODE_IN_IDENTITY = "-"
-QUOTED_CHARS = 200
 REPEATED_CHARS = 2000
 
 
@@ -185,7 +187,7 @@ class JudgeClient:
         except ValueError as problem:
             raise self._failed(
                 f"answered twice without the JSON asked for ({_problem(problem)}): "
-                f"{_line(reply) or 'nothing'!r}"
+                f"{one_line(reply) or 'nothing'!r}"
             ) from problem
 
     def _body(self, prompt: Prompt[V], sample: int) -> dict[str, Any]:
@@ -255,37 +257,30 @@ class JudgeClient:
                     model=body["model"],
                     extra_body=body,
                 )
-                return self._text_of(json.loads(raw.http_response.text))
+                return self._text_of(raw.http_response.text)
         except (TimeoutError, openai.APITimeoutError) as late:
             raise _MayPass(f"no answer within timeout_s = {self._config.timeout_s:g}") from late
         except openai.APIStatusError as refused:
-            what = self._shown(f"HTTP {refused.status_code}: {_reason(refused.response.text)}")
+            what = self._shown(f"HTTP {refused.status_code}: {reason_in(refused.response.text)}")
             if refused.status_code in MAY_PASS or refused.status_code >= 500:
                 raise _MayPass(what, retry_after_s(refused.response.headers)) from refused
             raise self._failed(f"refuses the request: {what}{self._hint(refused)}") from refused
         except openai.APIConnectionError as broken:
             cause = broken.__cause__ or broken
             raise _MayPass(
-                self._shown(f"no connection ({type(cause).__name__}: {_line(str(cause))})")
+                self._shown(f"no connection ({type(cause).__name__}: {one_line(str(cause))})")
             ) from broken
-        except (ValueError, KeyError, IndexError, TypeError) as malformed:
-            raise _MayPass("an answer that is no chat completion") from malformed
 
-    def _text_of(self, answer: Any) -> str:
+    def _text_of(self, body: str) -> str:
         """The message of a chat completion, "" where the judge said nothing."""
-        usage = answer.get("usage") if isinstance(answer, dict) else None
-        if isinstance(usage, dict):
-            for name, theirs in (
-                ("tokens_in", "prompt_tokens"),
-                ("tokens_out", "completion_tokens"),
-            ):
-                self.counts[name] += int(usage.get(theirs) or 0)
-        text = answer["choices"][0]["message"].get("content")
-        if not isinstance(text, str | None):
-            raise TypeError("content is no text")
-        if answer["choices"][0].get("finish_reason") == "length":
-            self.counts["cut_off"] += 1
-        return defuse(text or "", self._endpoint.marks)
+        try:
+            answer = completion_of(body)
+        except ValueError as other:
+            raise _MayPass(self._shown(str(other))) from None
+        self.counts["tokens_in"] += answer.tokens_in
+        self.counts["tokens_out"] += answer.tokens_out
+        self.counts["cut_off"] += answer.was_cut
+        return defuse(said(answer.text), self._endpoint.marks)
 
     def _hint(self, refused: APIStatusError) -> str:
         if refused.status_code in (401, 403):
@@ -346,22 +341,7 @@ def _problem(error: ValueError) -> str:
     from pydantic import ValidationError
 
     if not isinstance(error, ValidationError):
-        return _line(str(error))
+        return one_line(str(error))
     first = error.errors(include_input=False, include_url=False)[0]
     where = ".".join(map(str, first["loc"]))
-    return _line(f"{where}: {first['msg']}" if where else str(first["msg"]))
-
-
-def _reason(body: str) -> str:
-    """What a service says went wrong: the message in its JSON, or its first words."""
-    try:
-        answer = json.loads(body)
-        error = answer.get("error", answer)
-        return _line(str(error["message"] if isinstance(error, dict) else error))
-    except (ValueError, KeyError, AttributeError):
-        return _line(body) or "no reason given"
-
-
-def _line(text: str) -> str:
-    """One short line."""
-    return " ".join(text.split())[:QUOTED_CHARS]
+    return one_line(f"{where}: {first['msg']}" if where else str(first["msg"]))

@@ -17,7 +17,8 @@ from contextlib import suppress
 from munro.rewards.errors import GraderError
 from munro.rewards.judge.client import Endpoint, JudgeClient
 from munro.rewards.judge.config import JudgeConfig
-from munro.rewards.judge.prompts import Prompt, V
+from munro.rewards.judge.prompts import Prompt
+from munro.rewards.judge.verdicts import V
 from munro.rewards.serving import server as judge_server
 from munro.rewards.serving.server import JudgeServer
 

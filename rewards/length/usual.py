@@ -15,9 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from munro.rewards.kinds import Grader, Item
-from munro.rewards.length.brevity import UNITS, measure
-from munro.rewards.types import Grade
+from munro.rewards.length.units import UNITS
 
 LEAST_SAMPLES = 4
 """References of a context that make a range; with fewer, the range over all contexts holds."""
@@ -107,30 +105,6 @@ def estimate(
             if len(found) >= LEAST_SAMPLES
         },
     )
-
-
-class LengthRangeGrader(Grader):
-    """0 inside the usual range of the context, -1 outside: its weight is the penalty."""
-
-    def __init__(self, path: str) -> None:
-        """
-        Args:
-            path: what `munro lengths` wrote.
-
-        Raises:
-            ValueError: it cannot be read.
-        """
-        self._ranges = LengthRanges.load(path)
-
-    def grade(self, item: Item) -> Grade:
-        """By the item's `context`, else its `task_id`."""
-        context = str(item.get("context", item.get("task_id", "")))
-        shortest, longest = self._ranges.of(context)
-        length = measure(item, self._ranges.unit)
-        if shortest <= length <= longest:
-            return Grade.of(0.0)
-        unit = self._ranges.unit
-        return Grade.of(-1.0, f"{length} {unit}, usual are {shortest} to {longest}")
 
 
 def _range(ordered: Sequence[int], low: float, high: float) -> tuple[int, int]:

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from munro.rewards.service.service import (
-    GradingService,
-    Service,
-    close,
-    current,
-    grade,
-    grader,
-    is_joint,
-    use,
-)
+from munro.rewards.service.here import close, current, grade, grader, use
+from munro.rewards.service.service import GradingService, Service
 
 __all__ = [
     "GradingService",
@@ -20,6 +12,5 @@ __all__ = [
     "current",
     "grade",
     "grader",
-    "is_joint",
     "use",
 ]

@@ -26,10 +26,10 @@ from munro.rewards import service
 from munro.rewards.config import PoolConfig, RewardsConfig, ServiceConfig
 from munro.rewards.errors import GraderError
 from munro.rewards.judge.config import JudgeConfig
-from munro.rewards.kinds import Item, check_item
+from munro.rewards.kinds import Item, Options, check_item, label
+from munro.rewards.plugins import resolve
 from munro.rewards.service.meter import merged
-from munro.rewards.service.service import Options
-from munro.rewards.service.setup import configure
+from munro.rewards.service.setup import anywhere, configure
 from munro.rewards.types import Grade
 
 TRIES = 2
@@ -85,6 +85,7 @@ class Graders:
             judges: by name, for graders that ask one.
         """
         config, several = rewards.service, uuid4().hex
+        rewards = anywhere(rewards)
         self.known_as = tuple(f"{several}/grader-{n}" for n in range(config.actors))
         """Names under which other processes find them."""
         self.actors = [
@@ -107,8 +108,7 @@ class Graders:
         """Wait until all of them are placed and up.
 
         Raises:
-            GraderError: one is not; the cluster may lack what `munro.rewards.service.service` asks
-            for.
+            GraderError: one is not; the cluster may lack what `[rewards.service]` asks for.
         """
         references = [actor.pid.remote() for actor in self.actors]
         up, _ = ray.wait(references, num_returns=len(references), timeout=deadline_s)
@@ -146,7 +146,7 @@ class RemoteService:
             config: what they were started with; its deadlines are read.
         """
         self._actors = {name: ray.get_actor(name) for name in known_as}
-        self._config = config
+        self._pools = {resolve(kind): pool for kind, pool in config.pools.items()}
         self._lock = threading.Lock()
         self._open: Counter[str] = Counter()
         self._threads = ThreadPoolExecutor(CALLERS, thread_name_prefix="remote-grade")
@@ -193,7 +193,8 @@ class RemoteService:
     def _asked(
         self, method: str, kind: str, items: Any, options: Options, group: str, *, num: int
     ) -> Any:
-        deadline_s = self._config.pools.get(kind, PoolConfig()).deadline_s * num + SLACK_S
+        kind = resolve(kind)  # an actor stands in another folder
+        deadline_s = self._pools.get(kind, PoolConfig()).deadline_s * num + SLACK_S
         failure = ""
         failed: set[str] = set()
         for _ in range(TRIES):
@@ -211,7 +212,7 @@ class RemoteService:
                 with self._lock:
                     self._open[name] -= 1
             failed.add(name)
-        raise GraderError(f"{kind}: no grade in {TRIES} tries ({failure})")
+        raise GraderError(f"{label(kind)}: no grade in {TRIES} tries ({failure})")
 
     def _least_busy(self, but: set[str]) -> str:
         with self._lock:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from munro.rewards import code, judge, math, service
 from munro.rewards.config import RewardsConfig
 from munro.rewards.judge.config import JudgeConfig
+from munro.rewards.plugins import resolve
 
 
 def configure(rewards: RewardsConfig, judges: Mapping[str, JudgeConfig]) -> None:
@@ -19,3 +20,10 @@ def configure(rewards: RewardsConfig, judges: Mapping[str, JudgeConfig]) -> None
     math.configure(rewards, judge.named(rewards.judge) if rewards.judge else None)
     code.configure(rewards)
     service.use(service.GradingService.of(rewards))
+
+
+def anywhere(rewards: RewardsConfig) -> RewardsConfig:
+    """The same config for processes that stand in other folders: files of graders made absolute."""
+    pools = {resolve(kind): pool for kind, pool in rewards.service.pools.items()}
+    service = rewards.service.model_copy(update={"pools": pools})
+    return rewards.model_copy(update={"service": service})

@@ -85,9 +85,10 @@ def main() -> None:
         _die_with(settings["parent"])
         _limit(settings)
         jobs: dict[str, Callable[..., Any]] = {}
-        for name in settings["preload"]:
+        for entry in settings["preload"]:
+            name, *args = [entry] if isinstance(entry, str) else entry
             if ":" in name:
-                _resolve(name, jobs)()
+                _resolve(name, jobs)(*args)
             else:
                 importlib.import_module(name)
         _refuse_threads()

@@ -82,7 +82,7 @@ class WorkerPool:
         timeout_s: float,
         memory_mb: int,
         cpu_s: float | None = None,
-        preload: Sequence[str] = (),
+        preload: Sequence[str | Sequence[str]] = (),
         sealed: bool = True,
         max_input_bytes: int = 1 << 20,
     ) -> None:
@@ -94,8 +94,9 @@ class WorkerPool:
             memory_mb: address space of a child, MiB; 0 for no bound.
             cpu_s: CPU seconds a job may take; its wall seconds where not given. A machine that is
                 busy with other work stretches wall time and not this.
-            preload: functions without arguments, called once before any child is forked, or
-                modules, imported then; they must leave no thread running.
+            preload: functions, called once before any child is forked, each by its name or as a
+                list of its name and arguments; or modules, imported then. They must leave no thread
+                running.
             sealed: refuse processes, sockets and writing files inside the children.
             max_input_bytes: jobs whose arguments are larger as JSON are not run.
         """

@@ -15,6 +15,8 @@ from munro.rewards.types import Grade
 class Obedient(Grader):
     """Does what the response says: how a test chooses what happens to a grading."""
 
+    kind = Kind(fields={"note": Field(what="anything", is_required=False)})
+
     gate: ClassVar[threading.Event] = threading.Event()
     fails: ClassVar[dict[str, int]] = {}
 
@@ -52,6 +54,8 @@ class Obedient(Grader):
 class Comparing(Grader):
     """The longest response of a group wins."""
 
+    kind = Kind(summary="compares", in_process=True)
+
     def grade(self, item: Item) -> Grade:
         return self.grade_group([item])[0]
 
@@ -60,14 +64,15 @@ class Comparing(Grader):
         return [Grade.of(len(item["response"]) == longest) for item in items]
 
 
-KINDS = {
-    "child": Kind(
-        summary="in a child process",
-        factory="tests.rewards.graders:Obedient",
-        fields={"note": Field(what="anything", is_required=False)},
-    ),
-    "here": Kind(
-        summary="in this process", factory="tests.rewards.graders:Obedient", in_process=True
-    ),
-    "jointly": Kind(summary="compares", factory="tests.rewards.graders:Comparing", in_process=True),
+class Here(Obedient):
+    """The same, in the service's process."""
+
+    kind = Kind(summary="in this process", in_process=True)
+
+
+POINTS = {
+    "child": "tests.rewards.graders:Obedient",
+    "here": "tests.rewards.graders:Here",
+    "jointly": "tests.rewards.graders:Comparing",
 }
+"""Names that the tests give them, as entry points of a package would."""

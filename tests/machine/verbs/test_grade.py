@@ -10,6 +10,7 @@ import pytest
 
 from munro.machine.cli.main import munro
 from munro.machine.loading import BadConfig
+from munro.rewards.length.usual import LengthRanges
 from tests.rewards.judges import ScriptedJudge, says
 
 
@@ -133,3 +134,87 @@ def test_it_imports_neither_torch_nor_ray(tmp_path):
         text=True,
     )
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "[]")
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "\ufeff"])
+def test_a_file_without_lines_is_refused(text, tmp_path):
+    file = tmp_path / "replies.jsonl"
+    file.write_text(text)
+    with pytest.raises(BadConfig, match=r"replies.jsonl holds no lines: there is nothing to grade"):
+        graded(str(file), "--kind", "math")
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("true", "'answer' is not a text or a whole number or a number"),
+        ("NaN", "not JSON .NaN is no number"),
+        ("-Infinity", "not JSON .-Infinity is no number"),
+        ("1e999", "not JSON .1e999 is no number"),
+        ("null", "'answer' is not a text"),
+    ],
+)
+def test_an_answer_that_is_none_is_refused_with_its_line(value, sentence, tmp_path):
+    file = tmp_path / "replies.jsonl"
+    file.write_text(f'{{"response": "1", "answer": 1}}\n{{"response": "1", "answer": {value}}}\n')
+    with pytest.raises(BadConfig, match=f"replies.jsonl:2: {sentence}"):
+        graded(str(file), "--kind", "math")
+
+
+def test_a_byte_order_mark_says_nothing(tmp_path, capsys):
+    file = tmp_path / "replies.jsonl"
+    file.write_text(json.dumps(answers(1)[0]) + "\n", encoding="utf-8-sig")
+    assert graded(str(file), "--kind", "math") == 0
+    assert "100.0%" in capsys.readouterr().out
+
+
+JUDGE = ["--kind", "judge", "--judge.model", "m", "--judge.cache", ""]
+UNUSABLE = {
+    "equivalence": ({}, "'answer' is missing: the judge has nothing to go by"),
+    "honesty": ({"answer": " "}, "'answer' is missing"),
+    "rubric": ({}, "the rubric is empty"),
+    "rubric, a field": (
+        {"criteria": ["Names {city}."]},
+        "criterion 1 of the rubric names {city}, which is no field",
+    ),
+    "policy": ({"target": "refuse"}, "'rules' is missing"),
+    "policy, target": (
+        {"rules": "x", "target": "maybe"},
+        "target = 'maybe': give refuse, partial or do-not-refuse",
+    ),
+    "policy, severity": ({"rules": "x", "severity": 4}, "severity = 4: give a level from 0 to 3"),
+    "policy, need": ({"rules": "x", "need": -1}, "need = -1: give a level"),
+    "scale": ({"messages": [{"role": "bot"}]}, "message 1 of 'messages' is no {role, content}"),
+}
+
+
+@pytest.mark.parametrize("ask", UNUSABLE)
+def test_a_line_that_a_judge_cannot_use_is_named_before_anybody_is_asked(ask, tmp_path):
+    bad, sentence = UNUSABLE[ask]
+    good = {"answer": "x", "criteria": ["Is kind."], "rules": "x"}
+    rows = [{"response": "x", **row} for row in (good, bad)]
+    file = written(tmp_path / "replies.jsonl", rows)
+    asked = [*JUDGE, "--ask", ask.partition(",")[0], "--judge.base_url"]
+    with ScriptedJudge([]) as judge, pytest.raises(BadConfig) as refusal:
+        graded(file, *asked, judge.url)
+    assert f"replies.jsonl:2: {sentence}" in str(refusal.value)
+    assert judge.requests == []
+
+
+def test_lengths_that_cannot_be_told_and_tests_and_instructions_that_are_none_are_named_first(
+    tmp_path,
+):
+    ranges = tmp_path / "lengths.json"
+    LengthRanges(unit="tokens", low=0.05, high=0.95, overall=(1, 9)).save(ranges)
+    for options, row, sentence in (
+        (["length_range", "--path", str(ranges)], {}, "'num_tokens' is missing"),
+        (["brevity", "--unit", "tokens"], {}, "'num_tokens' is missing"),
+        (["instructions"], {}, "there are no instructions"),
+        (["instructions"], {"instructions": [{"id": "punctuation:no_coma"}]}, "no_comma"),
+        (["code"], {"tests": []}, "tests = []: a program without a test"),
+    ):
+        file = written(tmp_path / "replies.jsonl", [{"response": "x", **row}])
+        with pytest.raises(BadConfig) as refusal:
+            graded(file, "--kind", *options)
+        assert "replies.jsonl:1: " in str(refusal.value)
+        assert sentence in str(refusal.value)

@@ -33,7 +33,15 @@ def test_a_run_makes_ranges_in_tokens_of_what_passed(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
-    [("", "no answers"), ('{"a": 1}', "line 1 is not an object"), ("[1]", "line 1 is not")],
+    [
+        ("", "no answers"),
+        ('{"a": 1}', "line 1: 'response' is missing"),
+        ("[1]", "line 1: not a JSON object"),
+        ('\n{"response": "a", "context": NaN}', "line 2: not JSON .NaN is no number"),
+        ('{"response": "a", "context": true}', "line 1: 'context' is no text"),
+        ('{"response": NaN}', "line 1: not JSON .NaN"),
+        ("no", "line 1: not JSON .Expecting value"),
+    ],
 )
 def test_what_holds_no_answers_is_refused_in_a_sentence(tmp_path, text, sentence):
     file = tmp_path / "references.jsonl"
@@ -42,3 +50,9 @@ def test_what_holds_no_answers_is_refused_in_a_sentence(tmp_path, text, sentence
         run_lengths(file, tmp_path / "out.json", 0.05, 0.95)
     with pytest.raises(BadConfig, match="no rollouts are stored"):
         run_lengths(tmp_path, tmp_path / "out.json", 0.05, 0.95)
+
+
+def test_a_byte_order_mark_says_nothing(tmp_path):
+    file = tmp_path / "references.jsonl"
+    file.write_text('{"response": "a b c"}\n', encoding="utf-8-sig")
+    assert "1 answers" in run_lengths(file, tmp_path / "out.json", 0.05, 0.95)

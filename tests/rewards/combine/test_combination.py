@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from munro.rewards.combine import Combination
-from munro.rewards.combine.tree import GraderConfig, check_names, levels, names, node_of
+from munro.rewards.combine.parts import GraderConfig, check_names
+from munro.rewards.combine.tree import levels, names, node_of
 
 GATED = {
     "kind": "gated",

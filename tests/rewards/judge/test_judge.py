@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
+from munro.rewards import judge as judges
 from munro.rewards.judge import Judge, rotations
-from munro.rewards.judge import judge as judges
 from tests.rewards.judges import config_for, last_user, material, says, scripted
 
 YES, NO = says(verdict="yes"), says(verdict="no")

@@ -70,3 +70,18 @@ def test_actors_grade_as_the_service_in_this_process_does_and_survive_a_kill(gra
         time.sleep(0.1)
     graders.wait_ready(120)
     remote.close()
+
+
+def test_actors_in_other_folders_find_a_grader_by_a_relative_path(graders, tmp_path, monkeypatch):
+    from munro.rewards.service.cluster import RemoteService
+
+    (tmp_path / "mine.py").write_text(
+        "from munro.rewards import Grade\nfrom munro.rewards.kinds import Grader\n\n\n"
+        "class Mine(Grader):\n"
+        "    def grade(self, item): return Grade.of(item['response'] == 'yes')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    remote = RemoteService(graders.known_as, CONFIG)
+    assert remote.grade("./mine.py", {"response": "yes"}).passed is True
+    assert remote.grade("./mine.py:Mine", {"response": "no"}).passed is False
+    remote.close()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from munro.rewards import kinds
-from tests.rewards.graders import KINDS
+from tests.rewards.graders import POINTS
 from tests.rewards.mixed import Report, mixture, run
+from tests.rewards.plugged import installed
 
 
 @pytest.fixture(autouse=True)
-def _known(monkeypatch):
-    monkeypatch.setitem(kinds.KINDS, "child", KINDS["child"])
+def _known(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(installed(tmp_path, "munro.graders", **POINTS))
 
 
 def examine(report: Report, num: int) -> None:

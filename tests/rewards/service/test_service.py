@@ -10,19 +10,19 @@ import time
 
 import pytest
 
-from munro.rewards import kinds
+from munro.rewards import service
 from munro.rewards.config import PoolConfig, ServiceConfig
 from munro.rewards.errors import GraderError
-from munro.rewards.service import GradingService, service
+from munro.rewards.service import GradingService
 from munro.rewards.service.meter import Meter, merged
 from tests.rewards.family import children, descendants
-from tests.rewards.graders import KINDS, Obedient
+from tests.rewards.graders import POINTS, Obedient
+from tests.rewards.plugged import installed
 
 
 @pytest.fixture(autouse=True)
-def _known(monkeypatch):
-    for name, kind in KINDS.items():
-        monkeypatch.setitem(kinds.KINDS, name, kind)
+def _known(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(installed(tmp_path, "munro.graders", **POINTS))
     Obedient.gate.clear()
     Obedient.fails.clear()
 

@@ -5,13 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from munro.rewards.instructions import checkers
-from munro.rewards.kinds import Grader, Item
+from munro.rewards.instructions import Checker, checkers
+from munro.rewards.kinds import Field, Grader, Item, Kind, Part, Scale
 from munro.rewards.types import Grade
 
 
 class InstructionsGrader(Grader):
     """The share of instructions that a response follows; passed if it follows all of them."""
+
+    kind = Kind(
+        summary="instructions that a program can check, IFEval's and others",
+        fields={
+            "instructions": Field(
+                what='a list such as [{"id": "punctuation:no_comma"}], with kwargs where it needs '
+                "some",
+                types=(list,),
+                is_required=False,
+            ),
+            "instruction_id_list": Field(
+                what="ids as IFEval has them", types=(list,), is_required=False
+            ),
+            "kwargs": Field(
+                what="of each of instruction_id_list", types=(list,), is_required=False
+            ),
+        },
+        scale=Scale(parts={"*": Part()}),
+        is_light=True,
+    )
 
     def __init__(
         self,
@@ -37,12 +57,7 @@ class InstructionsGrader(Grader):
 
     def grade(self, item: Item) -> Grade:
         """Check each instruction; `parts` has one entry for each, by its name."""
-        named = item.get("instruction_id_list")
-        listed = item.get("instructions", ()) if named is None else named
-        kwargs = None if named is None else item.get("kwargs") or [{}] * len(named)
-        wanted = [*self._always, *checkers(listed, kwargs)]
-        if not wanted:
-            raise ValueError("there are no instructions: give the task some, or the grader")
+        wanted = self._wanted(item)
         parts: dict[str, float] = {}
         for number, each in enumerate(wanted, 1):
             name = each.name if each.name not in parts else f"{each.name}#{number}"
@@ -55,3 +70,16 @@ class InstructionsGrader(Grader):
             parts=parts,
             reason=f"does not follow {', '.join(missed[:5])}" if missed else "",
         )
+
+    def check(self, item: Item) -> None:
+        """Refuse instructions that are none."""
+        self._wanted(item)
+
+    def _wanted(self, item: Item) -> list[Checker]:
+        named = item.get("instruction_id_list")
+        listed = item.get("instructions", ()) if named is None else named
+        kwargs = None if named is None else item.get("kwargs") or [{}] * len(named)
+        wanted = [*self._always, *checkers(listed, kwargs)]
+        if not wanted:
+            raise ValueError("there are no instructions: give the task some, or the grader")
+        return wanted

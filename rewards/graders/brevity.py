@@ -5,25 +5,19 @@ Give it the last word, or a gate before it: as a term of a sum it pays for sayin
 
 from __future__ import annotations
 
-from munro.rewards.kinds import Grader, Item
+from munro.rewards.kinds import Grader, Item, Kind
+from munro.rewards.length.units import UNITS, measure
 from munro.rewards.types import Grade
-
-UNITS = ("characters", "words", "tokens")
-
-
-def measure(item: Item, unit: str) -> int:
-    """Length of an item's response in a unit; tokens are the policy's own."""
-    if unit == "characters":
-        return len(item["response"].strip())
-    if unit == "words":
-        return len(item["response"].split())
-    if "num_tokens" not in item:
-        raise ValueError("'num_tokens' is missing: outside of a climb measure words or characters")
-    return int(item["num_tokens"])
 
 
 class BrevityGrader(Grader):
     """1 for nothing, falling to 0 at `most`."""
+
+    kind = Kind(
+        summary="shorter is better: 1 for nothing, 0 at a length of your choice",
+        is_light=True,
+        in_process=True,
+    )
 
     def __init__(self, most: int = 100, unit: str = "words") -> None:
         """
@@ -39,6 +33,10 @@ class BrevityGrader(Grader):
         if most < 1:
             raise ValueError(f"most = {most}: must be at least 1.")
         self._most, self._unit = most, unit
+
+    def check(self, item: Item) -> None:
+        """Refuse an item whose length cannot be told."""
+        measure(item, self._unit)
 
     def grade(self, item: Item) -> Grade:
         """No verdict: short is not right."""
