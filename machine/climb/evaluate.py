@@ -29,7 +29,7 @@ def held_out_metrics(held_out: HeldOut, config: RunConfig, stage: int) -> dict[s
     """Figures for one line of metrics: pass rate, its 95% interval, response length."""
     attempts = held_out.evaluate(config.eval, config.length.stages[stage])
     passed = verdicts(attempts)
-    estimate = pass_at_1(passed, num_resamples=2000)
+    estimate = pass_at_1(passed)
     return {
         "eval/pass_rate": estimate.mean,
         "eval/pass_rate_low": estimate.low,
@@ -95,7 +95,7 @@ def summary(
         held_out += f", {num_trained} that training has too (tasks('test') gives them again)"
     found = {
         "tasks": f"{held_out}, {len(passed[0])} attempts each",
-        "pass@1": f"{pass_at_1(passed)} (95% interval, bootstrap over tasks)",
+        "pass@1": f"{pass_at_1(passed)} (95% interval over tasks)",
     }
     if k:
         found[f"pass@{k}"] = f"{pass_at_k(passed, k):.3f}"
