@@ -81,12 +81,17 @@ def run_replay(path: str, step: int) -> int:
 def _again(run: RunFolder, config: RunConfig, step: int) -> Mapping[str, float]:
     """Metrics of `step`, from the nearest checkpoint before it over the stored steps between."""
     start = _before(run, config, step)
+    assert start.checkpoint is not None
+    # a climb that went on from a distillation, or began, had a new optimizer
     learner = Learner(
         str(start.checkpoint),
         config.learner,
         seed=config.seed,
         temperature=config.rollout.temperature,
+        entropy_estimator=config.clip.entropy_estimator,
     )
+    if start.model is None and start.state.step:
+        learner.load(start.checkpoint)
     state, store = start.state, RolloutStore(run.rollouts)
     advantage = advantage_of(config.learner)
     metrics: Mapping[str, float] = {}

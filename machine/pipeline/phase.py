@@ -104,7 +104,7 @@ def _climb(orders: Orders) -> Made:
     config = check(recipe, source=str(orders.folder / ORDERS))
     run = RunFolder(orders.folder)
     _wait_until_free(run)
-    if run_climb(config):
+    if run_climb(config, unattended=True):
         raise Interrupted
     newest = run.newest_checkpoint()
     if newest is None:

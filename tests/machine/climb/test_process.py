@@ -65,9 +65,12 @@ def test_a_changed_config_is_shown_and_refused(straight, folder):
     assert "--force" in changed.stderr
 
 
-def test_a_stored_step_replays_to_the_same_numbers(straight):
-    done = munro("replay", str(straight), "--step", "3")
-    assert done.returncode == 0, done.stdout + done.stderr
+@pytest.mark.parametrize(
+    ("step", "where"), [(2, "second of all"), (3, "first after a checkpoint"), (4, "second after")]
+)
+def test_a_stored_step_replays_to_the_same_numbers(straight, step, where):
+    done = munro("replay", str(straight), "--step", str(step))
+    assert done.returncode == 0, where + done.stdout + done.stderr
     assert "differs" not in done.stdout
 
 
