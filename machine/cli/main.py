@@ -75,13 +75,18 @@ def replay(run: str, step: int) -> None:
 
 @munro.command(name="eval", context_settings=OVERRIDABLE)
 @click.option("--model", required=True, help="Checkpoint folder.")
-@click.option("--env", required=True, help="Registry name, module:Class, or file.py:Class.")
+@click.option("--env", default="", help="Registry name, module:Class, or file.py:Class.")
 @click.option("--tasks", default=200, show_default=True, help="Held-out tasks.")
 @click.option("--runs", default=4, show_default=True, help="Attempts at each task.")
 @click.option("--k", default=0, help="Also report pass@k for this k (at most --runs).")
 @click.pass_context
 def evaluate(context: click.Context, model: str, env: str, tasks: int, runs: int, k: int) -> None:
-    """Pass rate of a checkpoint on held-out tasks, with an interval."""
+    """Pass rate of a checkpoint on held-out tasks.
+
+    A checkpoint of a climb knows its tasks, their arguments and its template: they hold unless
+    told otherwise. Options with a dot override keys, such as --env.args.digits 2,
+    --rollout.template chat or --length.stages "[64]".
+    """
     from munro.machine.climb.evaluate import run_eval
 
     sys.exit(run_eval(model, env, tasks, runs, k, overrides_of(context.args)))

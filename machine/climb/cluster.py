@@ -44,7 +44,6 @@ from munro.rollout.setting import Setting
 from munro.rollout.types import Abandoned, Attempt, Group
 from munro.rollout.weights import SharedMemoryWeights, place, sweep
 
-
 LONGEST_SOCKET = 107
 """Bytes of a Unix socket's name."""
 RAY_SOCKET = len("/ray/session_2026-01-31_23-59-59_999999_4194304/sockets/plasma_store.1234567")

@@ -9,6 +9,7 @@ from munro.base_model.small.quickstart import base_folder
 from munro.base_model.training.pretrain import FINISHED
 from munro.envs.arithmetic import is_held_out
 from munro.envs.problem_set import ProblemSet
+from munro.machine.climb.origin import as_climbed
 from munro.machine.climb.start import changes, has_nothing_left, last_step, refuse_changes
 from munro.machine.config import RunConfig
 from munro.machine.run import tracking
@@ -28,6 +29,9 @@ def plan(config: RunConfig) -> str:
     """
     tracking.check(config.tracking)
     check_plugs(config)
+    path, said = Path(config.folder) / config.name, []
+    known = RunFolder.existing(path) if (path / "run.json").is_file() else None
+    config = as_climbed(config, known, lambda line: said.append(f"note      {line}"))
     problems = ProblemSet(config.env, config.seed)
     task = problems.task(0)
     lines = [
@@ -39,6 +43,7 @@ def plan(config: RunConfig) -> str:
         _learning(config),
         _distilling(config),
         _processes(config),
+        *said,
     ]
     return "\n".join(lines)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Protocol
 
 from munro.machine.climb.evaluate import HeldOut, held_out_metrics
 from munro.machine.climb.interrupt import Interrupt
+from munro.machine.climb.origin import as_recorded
 from munro.machine.climb.publisher import Publisher
 from munro.machine.climb.restarting import Restarts
 from munro.machine.climb.start import raw
@@ -24,7 +24,6 @@ from munro.rl.plugs import advantage_of
 from munro.rl.state import ClimbState
 from munro.rollout.store.store import RolloutStore
 from munro.rollout.types import Group
-
 
 SEEN_WITHIN_S = 30.0
 """A shared file system may take a while to show what another node wrote."""
@@ -131,7 +130,8 @@ class Keeper:
             "step": state.step,
             "began_from": self._model,
             "climb_state": state.to_json(),
-            "config": json.dumps(raw(self._config)),
+            "config": as_recorded(self._config),
+            "template": self._restarts.climbs_with().rollout.template,
         }
         folder = self._run.checkpoint(state.step).absolute()
         self._learner.save(str(folder), provenance)

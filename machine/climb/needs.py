@@ -26,7 +26,9 @@ def shortage(config: RunConfig, nodes: Sequence[Mapping[str, float]], *, learner
     gpus = [int(node.get("GPU", 0)) for node in nodes]
     ranks = config.learner.ranks if learner else 0
     has = f"{_counted(sum(gpus), 'GPU')} on {_counted(len(nodes), 'node')}"
-    if rollout.tensor_parallel > max(gpus, default=0) and (any(gpus) or rollout.tensor_parallel > 1):
+    if rollout.tensor_parallel > max(gpus, default=0) and (
+        any(gpus) or rollout.tensor_parallel > 1
+    ):
         return (
             f"rollout.tensor_parallel = {rollout.tensor_parallel} asks for that many GPUs on one "
             f"node, and Ray finds {has}, {max(gpus, default=0)} at most on one. Lower it."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from munro.machine.climb.interrupt import Interrupt
+from munro.machine.climb.origin import as_climbed
 from munro.machine.climb.start import begin, has_nothing_left, is_finished, refuse_changes
 from munro.machine.config import RunConfig
 from munro.machine.run import tracking
@@ -25,7 +26,11 @@ def run_climb(config: RunConfig, *, force: bool = False, unattended: bool = Fals
     """
     tracking.check(config.tracking)
     run = RunFolder(Path(config.folder) / config.name)
-    with run.held(), Console(_summary(config), config.num_steps) as console:
+    said: list[str] = []
+    config = as_climbed(config, run, said.append)
+    with run.held(), Console(summary_of(config, config.name), config.num_steps) as console:
+        for line in said:
+            console.note(line)
         if is_finished(run, config):
             console.note(
                 f"{run.path} is finished. Look at {run.report}, or give another --name to "
@@ -42,9 +47,10 @@ def run_climb(config: RunConfig, *, force: bool = False, unattended: bool = Fals
         return _to_the_end(run, config, console, force=force, unattended=unattended)
 
 
-def _summary(config: RunConfig) -> Summary:
+def summary_of(config: RunConfig, name: str) -> Summary:
+    """The head of what a person watches."""
     return Summary(
-        run=config.name,
+        run=name,
         model=config.model.path or "embedded base",
         env=", ".join(env.path for env in config.env),
         engine=config.rollout.engine,

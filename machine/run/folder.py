@@ -73,7 +73,7 @@ class RunInfo:
     """Steps after which the run was taken up again. Kept out of the metrics, which a resumed run
     shares line for line with an uninterrupted one."""
     restarts: tuple[Mapping[str, Any], ...] = ()
-    """Distillations that the climb went on from, as `munro.machine.run.restarts.Restart` has them."""
+    """Distillations that the climb went on from, as `munro.machine.run.restarts.Restart` says."""
     saved: int = 0
     """Step of the newest checkpoint that was written, found again or not."""
     started: str = ""

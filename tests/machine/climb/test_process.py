@@ -46,6 +46,16 @@ def test_the_checkpoint_loads_with_transformers_and_differs_from_the_start(strai
     assert tokenizer.decode(tokenizer("say 7").input_ids) == "say 7"
 
 
+def test_an_evaluation_of_a_checkpoint_is_that_of_its_climb(straight, folder):
+    saved = str(straight / "checkpoints" / "step-000004")
+    mine = f"{folder / 'mine.py'}:Mine"
+    done = munro("eval", "--model", saved, "--env", mine, "--tasks", "4", "--runs", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{mine}; template plain; at most 8 tokens" in done.stdout
+    assert "not as straight" not in done.stdout
+    assert f"pass@1           {rows(straight)[-1]['eval/pass_rate']:.3f} " in done.stdout
+
+
 def test_no_task_is_skipped_or_trained_twice(straight):
     found = audit(straight / "journal.jsonl")
     assert found.trained

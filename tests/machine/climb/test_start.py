@@ -168,7 +168,7 @@ def test_a_finished_run_is_told_so_whatever_else_is_asked(tmp_path, capsys):
 
 def test_a_finished_run_takes_no_other_base(tmp_path):
     run = finished(tmp_path, config_of(tmp_path))
-    with pytest.raises(BadConfig, match="is finished: it distils no more.*munro distill"):
+    with pytest.raises(BadConfig, match=r"is finished: it distils no more.*munro distill"):
         run_rebase(str(run.path), "newer")
     assert not (run.path / "rebase.json").exists()
 
