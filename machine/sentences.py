@@ -28,10 +28,16 @@ SENTENCES = frozenset(
         "munro.rl.learner.LearnerDiverged",
         "munro.rl.policy.model.UnsupportedModel",
         "munro.rollout.store.store.StoreError",
+        "munro.rollout.weights.NotPublished",
         "munro.rollout.waits.Stalled",
     }
 )
 """By name, subclasses included: to import them all would take seconds before the one line."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """What an error says, on one line whatever it quotes; its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def is_sentence(error: Exception) -> bool:

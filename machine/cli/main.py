@@ -19,7 +19,7 @@ from munro.machine.cli.pipeline import run_whole
 from munro.machine.cli.pretrain import goodput, pretrain
 from munro.machine.cli.restart import rebase
 from munro.machine.loading import load, overrides_of, page
-from munro.machine.sentences import is_sentence
+from munro.machine.sentences import in_one_line, is_sentence
 from munro.rewards.kinds import described
 
 OVERRIDABLE = {"ignore_unknown_options": True, "allow_extra_args": True}
@@ -249,5 +249,5 @@ def main() -> None:
     except Exception as error:
         if not is_sentence(error):
             raise
-        click.echo(f"munro: {error}", err=True)
+        click.echo(f"munro: {in_one_line(error)}", err=True)
         sys.exit(2)

@@ -11,6 +11,7 @@ from munro.machine.config import RunConfig
 from munro.machine.run import tracking
 from munro.machine.run.console import Console, Summary
 from munro.machine.run.folder import RunFolder, Status
+from munro.machine.sentences import in_one_line
 
 
 def run_climb(config: RunConfig, *, force: bool = False, unattended: bool = False) -> int:
@@ -87,7 +88,10 @@ def _to_the_end(
             state = attempt.until_done(start)
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt)
-            run.end(Status.STOPPED if stopped else Status.FAILED, str(error) or "interrupted")
+            run.end(
+                Status.STOPPED if stopped else Status.FAILED,
+                "interrupted" if stopped else in_one_line(error),
+            )
             raise
         stopped = interrupt.requested and state.step < config.num_steps
         run.end(Status.STOPPED if stopped else Status.FINISHED)

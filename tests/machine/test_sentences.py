@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from munro.machine.loading import BadConfig
-from munro.machine.sentences import SENTENCES, is_sentence
+from munro.machine.sentences import SENTENCES, in_one_line, is_sentence
 from munro.rewards.errors import SandboxError
 
 
@@ -25,6 +25,19 @@ def test_a_subclass_is_a_sentence_too_and_a_bug_is_not():
     assert is_sentence(BadConfig("no"))
     assert is_sentence(SandboxError("no"))
     assert not is_sentence(KeyError("no"))
+
+
+def test_a_reason_with_line_breaks_is_one_line():
+    assert in_one_line(SandboxError("it says:\n  no\r\n\tat all\u2028")) == "it says: no at all"
+    assert in_one_line(KeyboardInterrupt()) == "KeyboardInterrupt"
+
+
+def test_the_command_prints_it_on_one_line(tmp_path):
+    odd = tmp_path / "two\nlines"
+    call = [sys.executable, "-c", "from munro.machine.cli.main import main; main()"]
+    done = subprocess.run([*call, "status", str(odd)], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_mistake_is_told_without_importing_torch_or_ray(tmp_path):
