@@ -6,10 +6,12 @@ import sys
 
 import click
 
+from munro.machine.cli.listing import Listing
+
 OVERRIDABLE = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 
-@click.group()
+@click.group(cls=Listing)
 def data() -> None:
     """Make what a base model reads."""
 
@@ -26,7 +28,7 @@ def data_build(context: click.Context, file: str, dry_run: bool) -> None:
     sys.exit(run_build(file, overrides_of(context.args), dry_run=dry_run))
 
 
-@click.group()
+@click.group(cls=Listing)
 def tokenizer() -> None:
     """Make tokenizers."""
 

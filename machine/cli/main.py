@@ -14,6 +14,7 @@ import click
 from munro.machine.cli.data import data, tokenizer
 from munro.machine.cli.distill import consolidate, distill
 from munro.machine.cli.ladder import gain, ladder
+from munro.machine.cli.listing import Listing
 from munro.machine.cli.mix import mix
 from munro.machine.cli.pipeline import run_whole
 from munro.machine.cli.pretrain import goodput, pretrain
@@ -25,7 +26,7 @@ from munro.rewards.kinds import described
 OVERRIDABLE = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Listing, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="munro")
 def munro() -> None:
     """A hill-climbing machine for language models."""
@@ -92,7 +93,7 @@ def evaluate(context: click.Context, model: str, env: str, tasks: int, runs: int
     sys.exit(run_eval(model, env, tasks, runs, k, overrides_of(context.args)))
 
 
-@munro.group()
+@munro.group(cls=Listing)
 def env() -> None:
     """Look at environments."""
 
@@ -151,7 +152,7 @@ def grade(
     sys.exit(run_grade(file, kind, out, recipe, sizes, overrides_of(context.args)))
 
 
-@munro.group()
+@munro.group(cls=Listing)
 def preference() -> None:
     """Train a preference model from comparisons, and score with one."""
 

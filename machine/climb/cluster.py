@@ -7,7 +7,9 @@ driver (this process) ──► Solvers (problem workers) ──► Servers (inf
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -226,6 +228,7 @@ def _ray(config: RunConfig) -> Iterator[None]:
         ray.init(address=config.ray.address, **common)
     else:
         ray.init(num_cpus=config.ray.cpus or None, **common, **_short_folder())
+    _hear_signals_first()
     try:
         yield
     finally:
@@ -294,6 +297,12 @@ def _require_shared(config: RunConfig, setting: Setting) -> None:
             with waits.waiting(f"the node {host} to look for its paths", deadline_s) as wait:
                 for place in ray.get(answer, timeout=wait.remaining)[:1]:
                     raise BadConfig(not_shared(host, place))
+
+
+def _hear_signals_first() -> None:
+    """Ray puts a handler before Python's, which prints a stack of C++ before ours is called."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
 
 
 def _short_folder() -> dict[str, str]:

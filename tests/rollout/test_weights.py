@@ -12,7 +12,13 @@ import torch
 from safetensors.torch import load_file
 
 from munro.rollout import weights
-from munro.rollout.weights import NotPublished, SharedMemoryWeights, checkpoint_tensors, latest, place
+from munro.rollout.weights import (
+    NotPublished,
+    SharedMemoryWeights,
+    checkpoint_tensors,
+    latest,
+    place,
+)
 from tests.rollout.tiny_llama import tiny_experts
 
 
