@@ -1,4 +1,4 @@
-"""A group of commands whose help says each one's first sentence whole, on as many lines as it takes.
+"""A group of commands whose help says the first sentence of each one whole.
 
 Click cuts it where the line ends.
 """

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.training.inputs import missing
 from munro.base_model.training.recipe import PretrainRecipe
 from munro.envs.loader import BadEnvironment
 from munro.envs.problem_set import ProblemSet
@@ -14,7 +15,6 @@ from munro.machine.loading import check
 from munro.machine.pipeline.plan import Phase, Standing
 from munro.machine.run.tracking import TrackingUnavailable
 from munro.machine.run.tracking import check as check_trackers
-from munro.machine.verbs.pretrain_ready import missing
 
 
 def lacking(phase: Phase) -> list[str]:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import click
 import psutil
 
+from munro.base_model.training.inputs import missing
 from munro.base_model.training.recipe import PretrainRecipe
 from munro.machine.loading import BadConfig, load_as
 from munro.machine.run.console import duration
 from munro.machine.run.files import RunError
 from munro.machine.run.lock import held_folder
 from munro.machine.verbs.pretrain_plan import plan
-from munro.machine.verbs.pretrain_ready import changed, missing, not_ready
+from munro.machine.verbs.pretrain_ready import changed, not_ready
 
 if TYPE_CHECKING:
     from munro.base_model.training.run_log import StepMetrics
