@@ -319,6 +319,8 @@ def _short_folder() -> dict[str, str]:
             f"{LONGEST_SOCKET} bytes), and {short} cannot be made ({error.strerror}): set "
             "RAY_TMPDIR to a shorter one."
         ) from error
+    # vLLM's sockets would lie in the same place
+    os.environ.setdefault("VLLM_RPC_BASE_PATH", str(short))
     return {"_temp_dir": str(short)}
 
 
