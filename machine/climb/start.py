@@ -47,7 +47,7 @@ def has_nothing_left(run: RunFolder, config: RunConfig) -> bool:
 def last_step(run: RunFolder) -> int:
     """The last optimizer step that anything in the run's folder speaks of; 0 where none does."""
     info, journal = run.read_info(), run.path / "journal.jsonl"
-    steps = [row["step"] for row in run.metrics.read()]
+    steps = [int(row["step"]) for row in run.metrics.read()]
     steps += audit(journal).trained.values() if journal.exists() else []
     return max([*steps, info.saved if info else 0])
 
