@@ -28,6 +28,12 @@ SHARED_MEMORY = Path("/dev/shm")
 POINTER = "latest.json"
 
 
+class NotPublished(Exception):
+    """New weights found no room; the message says where, how much, and what can be done."""
+
+    is_sentence = True
+
+
 class WeightTransfer(Protocol):
     """Makes a version of the policy available to every engine."""
 
@@ -67,15 +73,20 @@ class SharedMemoryWeights:
         reader ties it again. A reader sees a whole file or none.
 
         Raises:
-            OSError: the folder is full or gone; the earlier version stays published.
+            NotPublished: the folder is full or gone; the earlier version stays published.
         """
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         path = self._folder / f"weights-{version:06d}.safetensors"
         half = path.with_suffix(".half")
+        tensors = plain(named_tensors)
         try:
-            save_file(plain(named_tensors), half)
+            save_file(tensors, half)
             half.replace(path)
+        except (OSError, SafetensorError) as error:
+            size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+            raise NotPublished(self._why(version, size, error)) from error
         finally:
             half.unlink(missing_ok=True)
         source = WeightSource(path=str(path), version=version)
@@ -86,9 +97,28 @@ class SharedMemoryWeights:
             old.unlink(missing_ok=True)
         return source
 
+    def _why(self, version: int, size: int, error: Exception) -> str:
+        """One sentence about weights of `size` bytes that could not be written."""
+        mend = "Set sync.weights_folder to a folder with room for "
+        mend += f"{_in_gb((self._keep + 1) * size)} (the newest {self._keep} and the next)"
+        if self._folder.is_relative_to(SHARED_MEMORY):
+            mend += f", or enlarge {SHARED_MEMORY} (a container's: docker run --shm-size)"
+        what = f"weights of version {version} ({_in_gb(size)}) could not be written to"
+        if not self._folder.is_dir():
+            return f"{what} {self._folder}, which is gone. {mend}."
+        disk = shutil.disk_usage(self._folder)
+        room = f"{_in_gb(disk.free)} of {_in_gb(disk.total)} free"
+        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return f"{what} {self._folder}: {cause} ({room}). {mend}."
+
     def close(self) -> None:
         """Remove the folder with all it holds."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _in_gb(size: float) -> str:
+    """Bytes as a person says them."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def checkpoint_tensors(model: Any, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -163,7 +163,8 @@ def table(some: tuple[Plan, ...]) -> str:
 
 
 def short(number: float) -> str:
-    """1234567 as "1.23M"."""
+    """1234567 as "1.23M", 999999 as "1M"."""
+    number = float(f"{number:.3g}") if number >= 100 else number
     for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= size:
             return f"{number / size:.3g}{unit}"

@@ -7,9 +7,10 @@ import sys
 import click
 
 from munro.machine.cli.arguments import OVERRIDABLE, first
+from munro.machine.cli.listing import Listing
 
 
-@click.group()
+@click.group(cls=Listing)
 def data() -> None:
     """Make what a base model reads."""
 
@@ -26,7 +27,7 @@ def data_build(context: click.Context, file: str, dry_run: bool) -> None:
     sys.exit(run_build(file, overrides_of(context.args), dry_run=dry_run))
 
 
-@click.group()
+@click.group(cls=Listing)
 def tokenizer() -> None:
     """Make tokenizers."""
 

@@ -17,15 +17,16 @@ from munro.machine.cli.data import data, tokenizer
 from munro.machine.cli.distill import consolidate, distill
 from munro.machine.cli.grade import grade
 from munro.machine.cli.ladder import gain, ladder
+from munro.machine.cli.listing import Listing
 from munro.machine.cli.mix import mix
 from munro.machine.cli.pipeline import run_whole
 from munro.machine.cli.pretrain import goodput, pretrain
 from munro.machine.cli.restart import rebase
 from munro.machine.loading import load, overrides_of, page
-from munro.machine.sentences import is_sentence
+from munro.machine.sentences import in_one_line, is_sentence
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Listing, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="munro")
 def munro() -> None:
     """A hill-climbing machine for language models."""
@@ -75,19 +76,24 @@ def replay(run: str, step: int) -> None:
 
 @munro.command(name="eval", context_settings=OVERRIDABLE)
 @click.option("--model", required=True, help="Checkpoint folder.")
-@click.option("--env", required=True, help="Registry name, module:Class, or file.py:Class.")
+@click.option("--env", default="", help="Registry name, module:Class, or file.py:Class.")
 @click.option("--tasks", default=200, show_default=True, help="Held-out tasks.")
 @click.option("--runs", default=4, show_default=True, help="Attempts at each task.")
 @click.option("--k", default=0, help="Also report pass@k for this k (at most --runs).")
 @click.pass_context
 def evaluate(context: click.Context, model: str, env: str, tasks: int, runs: int, k: int) -> None:
-    """Pass rate of a checkpoint on held-out tasks, with an interval."""
+    """Pass rate of a checkpoint on held-out tasks.
+
+    A checkpoint of a climb knows its tasks, their arguments and its template: they hold unless
+    told otherwise. Options with a dot override keys, such as --env.args.digits 2,
+    --rollout.template chat or --length.stages "[64]".
+    """
     from munro.machine.climb.evaluate import run_eval
 
     sys.exit(run_eval(model, env, tasks, runs, k, overrides_of(context.args)))
 
 
-@munro.group()
+@munro.group(cls=Listing)
 def env() -> None:
     """Look at environments."""
 
@@ -111,7 +117,7 @@ def env_check(context: click.Context, path: str) -> None:
     sys.exit(run_check(path, overrides_of(context.args)))
 
 
-@munro.group()
+@munro.group(cls=Listing)
 def preference() -> None:
     """Train a preference model from comparisons, and score with one."""
 
@@ -212,5 +218,5 @@ def main() -> None:
     except Exception as error:
         if not is_sentence(error):
             raise
-        click.echo(f"munro: {error}", err=True)
+        click.echo(f"munro: {in_one_line(error)}", err=True)
         sys.exit(2)

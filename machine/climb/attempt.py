@@ -61,7 +61,7 @@ class Attempt:
                 return self.once(start)
             except LearnerLost as lost:
                 went_back_to = start.state.step
-                start = resume(self.run, self.config)
+                start = resume(self.run, self.config, unattended=True)
                 deaths = 1 if start.state.step > went_back_to else deaths + 1
                 if deaths > LEARNER_RESTARTS:
                     raise LearnerLost(

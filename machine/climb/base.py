@@ -19,7 +19,8 @@ def model_folder(config: RunConfig, console: Console) -> Path:
         CheckpointError: the folder is missing or incomplete.
     """
     if config.model.path:
-        return Checkpoint(Path(config.model.path).expanduser()).look().path
+        # processes on other nodes, and a later replay, stand in other folders
+        return Checkpoint(Path(config.model.path).expanduser().absolute()).look().path
     console.phase("base model")
     total = config.base.training.num_steps
 

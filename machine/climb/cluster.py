@@ -7,6 +7,9 @@ driver (this process) ──► Solvers (problem workers) ──► Servers (inf
 from __future__ import annotations
 
 import os
+import signal
+import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,10 +22,14 @@ import ray
 from numpy.typing import NDArray
 from ray.exceptions import RayActorError, RayTaskError
 from ray.util.placement_group import placement_group, remove_placement_group
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from ray.util.scheduling_strategies import (
+    NodeAffinitySchedulingStrategy,
+    PlacementGroupSchedulingStrategy,
+)
 from transformers import AutoConfig
 
 from munro.envs.loader import resolve_config
+from munro.machine.climb.needs import Place, marked, not_shared, shortage, unseen
 from munro.machine.config import EvalConfig, RunConfig
 from munro.machine.loading import BadConfig
 from munro.rewards.service.cluster import Graders
@@ -39,6 +46,11 @@ from munro.rollout.engine import WeightSource
 from munro.rollout.setting import Setting
 from munro.rollout.types import Abandoned, Attempt, Group
 from munro.rollout.weights import SharedMemoryWeights, place, sweep
+
+LONGEST_SOCKET = 107
+"""Bytes of a Unix socket's name."""
+RAY_SOCKET = len("/ray/session_2026-01-31_23-59-59_999999_4194304/sockets/plasma_store.1234567")
+"""What Ray appends to its folder, at most."""
 
 
 class LearnerLost(Exception):
@@ -71,12 +83,12 @@ class Trainer:
     def save(self, folder: str, provenance: Mapping[str, object]) -> None:
         """Write a checkpoint."""
         with _lost("writing a checkpoint"):
-            self._pool.save(folder, provenance)
+            self._pool.save(str(Path(folder).absolute()), provenance)
 
     def load(self, folder: Path) -> None:
         """Take optimizer and random states from a checkpoint."""
         with _lost("loading a checkpoint"):
-            self._pool.load(folder)
+            self._pool.load(Path(folder).absolute())
 
     def close(self) -> None:
         """End the learner's processes."""
@@ -152,9 +164,11 @@ def start_fleet(
         BadConfig: the model has less context than the config asks for.
         Stalled: something did not come up in time.
     """
+    model = Path(model).absolute()
     setting = _setting(config, model, folder)
     weights = SharedMemoryWeights(setting.weights)
     with _ray(config), _published(folder), _reserved(config, learner=learner) as placement:
+        _require_shared(config, setting)
         setting = replace(setting, placement=placement or setting.placement)
         running: list[Any] = []
         try:
@@ -228,7 +242,8 @@ def _ray(config: RunConfig) -> Iterator[None]:
         del common["include_dashboard"]
         ray.init(address=config.ray.address, **common)
     else:
-        ray.init(num_cpus=config.ray.cpus or None, **common)
+        ray.init(num_cpus=config.ray.cpus or None, **common, **_short_folder())
+    _hear_signals_first()
     try:
         yield
     finally:
@@ -244,6 +259,9 @@ def _reserved(
     Raises:
         BadConfig: the cluster has not got that much, or not within `deadlines.start_s`.
     """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if lacking := shortage(config, nodes, learner=learner):
+        raise BadConfig(lacking)
     if not config.ray.reserve:
         yield None
         return
@@ -265,6 +283,60 @@ def _reserved(
         yield PlacementGroupSchedulingStrategy(group)
     finally:
         remove_placement_group(group)
+
+
+def _require_shared(config: RunConfig, setting: Setting) -> None:
+    """Every node of a cluster sees what its processes will read.
+
+    Raises:
+        BadConfig: one does not; names the node, the path and the key.
+    """
+    if not config.ray.address:
+        return
+    folders = {
+        "the run's folder": (Path(setting.run), "folder"),
+        "the folder of new weights": (Path(setting.weights), "sync.weights_folder"),
+    }
+    ask, deadline_s = ray.remote(num_cpus=0)(unseen), config.deadlines.start_s
+    with marked(folders) as places:
+        config_file = str(Path(setting.model) / "config.json")
+        places.append(Place(path=config_file, what="the model", mend="model.path"))
+        asked = {
+            node["NodeManagerHostname"]: ask.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ).remote(places)
+            for node in ray.nodes()
+            if node["Alive"]
+        }
+        for host, answer in asked.items():
+            with waits.waiting(f"the node {host} to look for its paths", deadline_s) as wait:
+                for place in ray.get(answer, timeout=wait.remaining)[:1]:
+                    raise BadConfig(not_shared(host, place))
+
+
+def _hear_signals_first() -> None:
+    """Ray puts a handler before Python's, which prints a stack of C++ before ours is called."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
+
+
+def _short_folder() -> dict[str, str]:
+    """Where Ray keeps its sockets, if the folder that it would take is too long for them."""
+    usual = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    if len(os.fsencode(usual)) + RAY_SOCKET <= LONGEST_SOCKET:
+        return {}
+    short = Path("/tmp") / f"munro-ray-{os.getuid()}"
+    try:
+        short.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise BadConfig(
+            f"{usual} is too long a name for the folder of Ray's sockets (a socket's has at most "
+            f"{LONGEST_SOCKET} bytes), and {short} cannot be made ({error.strerror}): set "
+            "RAY_TMPDIR to a shorter one."
+        ) from error
+    # vLLM's sockets would lie in the same place
+    os.environ.setdefault("VLLM_RPC_BASE_PATH", str(short))
+    return {"_temp_dir": str(short)}
 
 
 def _trainer(

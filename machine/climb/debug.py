@@ -10,10 +10,12 @@ import click
 
 from munro.machine.climb.base import model_folder
 from munro.machine.climb.cluster import start_fleet
+from munro.machine.climb.origin import as_climbed
+from munro.machine.climb.process import summary_of
 from munro.machine.climb.start import Start, raw, restarted, saved_start
 from munro.machine.config import RunConfig
 from munro.machine.loading import check
-from munro.machine.run.console import Console, Summary
+from munro.machine.run.console import Console
 from munro.machine.run.files import RunError
 from munro.machine.run.folder import RunFolder, Status
 from munro.machine.run.metrics import is_timing
@@ -33,8 +35,11 @@ COMPARED = ("learner/", "policy/", "clip/", "ratio/", "reward/", "response/")
 def run_rollout(config: RunConfig, steps: int) -> int:
     """Sample and grade `steps` steps' worth of groups into the run folder NAME-rollout."""
     run = RunFolder(Path(config.folder) / f"{config.name}-rollout")
-    summary = Summary(run=run.name, model=config.model.path, env="", engine=config.rollout.engine)
-    with run.held(), Console(summary, steps) as console:
+    said: list[str] = []
+    config = as_climbed(config, None, said.append)
+    with run.held(), Console(summary_of(config, run.name), steps) as console:
+        for line in said:
+            console.note(line)
         if run.read_info() is not None:
             raise RunError(f"{run.path} is there already: give another --name.")
         model = model_folder(config, console)
@@ -81,12 +86,17 @@ def run_replay(path: str, step: int) -> int:
 def _again(run: RunFolder, config: RunConfig, step: int) -> Mapping[str, float]:
     """Metrics of `step`, from the nearest checkpoint before it over the stored steps between."""
     start = _before(run, config, step)
+    assert start.checkpoint is not None
+    # a climb that went on from a distillation, or began, had a new optimizer
     learner = Learner(
         str(start.checkpoint),
         config.learner,
         seed=config.seed,
         temperature=config.rollout.temperature,
+        entropy_estimator=config.clip.entropy_estimator,
     )
+    if start.model is None and start.state.step:
+        learner.load(start.checkpoint)
     state, store = start.state, RolloutStore(run.rollouts)
     advantage = advantage_of(config.learner)
     metrics: Mapping[str, float] = {}

@@ -9,10 +9,12 @@ from munro.base_model.small.quickstart import base_folder
 from munro.base_model.training.pretrain import FINISHED
 from munro.envs.arithmetic import is_held_out
 from munro.envs.problem_set import ProblemSet
-from munro.machine.climb.start import changes
+from munro.machine.climb.origin import as_climbed
+from munro.machine.climb.start import changes, has_nothing_left, last_step, refuse_changes
 from munro.machine.config import RunConfig
 from munro.machine.run import tracking
 from munro.machine.run.folder import RunFolder
+from munro.machine.run.restarts import read_restarts
 from munro.rl.plugs import check_plugs
 
 
@@ -27,6 +29,9 @@ def plan(config: RunConfig) -> str:
     """
     tracking.check(config.tracking)
     check_plugs(config)
+    path, said = Path(config.folder) / config.name, []
+    known = RunFolder.existing(path) if (path / "run.json").is_file() else None
+    config = as_climbed(config, known, lambda line: said.append(f"note      {line}"))
     problems = ProblemSet(config.env, config.seed)
     task = problems.task(0)
     lines = [
@@ -38,6 +43,7 @@ def plan(config: RunConfig) -> str:
         _learning(config),
         _distilling(config),
         _processes(config),
+        *said,
     ]
     return "\n".join(lines)
 
@@ -47,9 +53,25 @@ def _run(config: RunConfig) -> str:
     if not (path / "run.json").is_file():
         return f"run       {path}, a new one"
     run = RunFolder.existing(path)
-    newest, found = run.newest_checkpoint(), changes(run, config)
-    said = f"run       {path}, resumed after step {newest[0] if newest else 0}"
+    refuse_changes(run, config, force=True)
+    found = changes(run, config)
+    if has_nothing_left(run, config):
+        said = f"run       {path}, finished: nothing would run"
+    else:
+        said = f"run       {path}, {_from_where(run)}"
     return said + (f"; needs --force, for its config changed: {'; '.join(found)}" if found else "")
+
+
+def _from_where(run: RunFolder) -> str:
+    newest = run.newest_checkpoint()
+    if newest is not None:
+        return f"resumed after step {newest[0]}"
+    if read_restarts(run):
+        return "resumed from its last distillation"
+    steps = last_step(run)
+    if steps:
+        return f"begun anew, and only with --force: no checkpoint is left of its {steps} steps"
+    return "begun anew, for it took no step"
 
 
 def _model(config: RunConfig) -> str:

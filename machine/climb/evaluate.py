@@ -13,7 +13,7 @@ import click
 from munro.envs.problem_set import ProblemSet
 from munro.machine.climb.statistics import pass_at_1, pass_at_k
 from munro.machine.config import EvalConfig, RunConfig
-from munro.machine.loading import BadConfig, from_overrides
+from munro.machine.loading import BadConfig
 from munro.rollout.types import Attempt
 
 
@@ -29,7 +29,7 @@ def held_out_metrics(held_out: HeldOut, config: RunConfig, stage: int) -> dict[s
     """Figures for one line of metrics: pass rate, its 95% interval, response length."""
     attempts = held_out.evaluate(config.eval, config.length.stages[stage])
     passed = verdicts(attempts)
-    estimate = pass_at_1(passed, num_resamples=2000)
+    estimate = pass_at_1(passed)
     return {
         "eval/pass_rate": estimate.mean,
         "eval/pass_rate_low": estimate.low,
@@ -41,7 +41,7 @@ def held_out_metrics(held_out: HeldOut, config: RunConfig, stage: int) -> dict[s
 def run_eval(
     model: str, env: str, tasks: int, runs: int, k: int, overrides: Sequence[tuple[str, str]]
 ) -> int:
-    """Print how a checkpoint does on an environment's held-out tasks.
+    """Print how a checkpoint does on held-out tasks: those that it was climbed on, or `env`'s.
 
     Raises:
         BadConfig: a key is wrong, or `k` is more than `runs`.
@@ -51,14 +51,16 @@ def run_eval(
         raise BadConfig(f"--k {k} needs at least as many attempts at each task, not --runs {runs}")
     from munro.base_model.checkpoint import Checkpoint
     from munro.machine.climb.cluster import start_fleet
+    from munro.machine.climb.origin import evaluated, origin_of
 
-    folder = Checkpoint(Path(model).expanduser()).require().path
-    given = [("num_steps", "1"), ("model.path", str(folder)), ("env", env)]
-    given += [("eval.num_tasks", str(tasks)), ("eval.runs", str(runs)), *overrides]
-    config = from_overrides(given)
+    folder = Checkpoint(Path(model).expanduser().absolute()).require().path
+    sizes = {"num_tasks": tasks, "runs": runs}
+    config, said = evaluated(origin_of(folder), folder, env, sizes, overrides)
     # loading and drawing say what is wrong with an environment before an engine has started
     problems = ProblemSet(config.env, config.seed)
     num_trained = problems.num_trained_on(problems.held_out(config.eval.num_tasks))
+    for name, line in zip(["on", *[""] * len(said)], said, strict=False):
+        click.echo(f"{name:<16} {line}")
     with (
         TemporaryDirectory(prefix="munro-eval-") as scratch,
         start_fleet(config, folder, Path(scratch), learner=False) as fleet,
@@ -95,7 +97,7 @@ def summary(
         held_out += f", {num_trained} that training has too (tasks('test') gives them again)"
     found = {
         "tasks": f"{held_out}, {len(passed[0])} attempts each",
-        "pass@1": f"{pass_at_1(passed)} (95% interval, bootstrap over tasks)",
+        "pass@1": f"{pass_at_1(passed)} (95% interval over tasks)",
     }
     if k:
         found[f"pass@{k}"] = f"{pass_at_k(passed, k):.3f}"

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import json
+import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 from munro.machine.climb.evaluate import HeldOut, held_out_metrics
 from munro.machine.climb.interrupt import Interrupt
+from munro.machine.climb.origin import as_recorded
 from munro.machine.climb.publisher import Publisher
 from munro.machine.climb.restarting import Restarts
 from munro.machine.climb.start import raw
 from munro.machine.config import RunConfig
 from munro.machine.run import tracking
 from munro.machine.run.console import Console
+from munro.machine.run.files import RunError
 from munro.machine.run.folder import RunFolder
 from munro.rl.plugs import advantage_of
 from munro.rl.state import ClimbState
 from munro.rollout.store.store import RolloutStore
 from munro.rollout.types import Group
+
+SEEN_WITHIN_S = 30.0
+"""A shared file system may take a while to show what another node wrote."""
 
 
 class Saves(Protocol):
@@ -123,9 +130,13 @@ class Keeper:
             "step": state.step,
             "began_from": self._model,
             "climb_state": state.to_json(),
-            "config": json.dumps(raw(self._config)),
+            "config": as_recorded(self._config),
+            "template": self._restarts.climbs_with().rollout.template,
         }
-        self._learner.save(str(self._run.checkpoint(state.step)), provenance)
+        folder = self._run.checkpoint(state.step).absolute()
+        self._learner.save(str(folder), provenance)
+        _require_seen(folder)
+        self._run.note_saved(state.step)
         self._run.prune_checkpoints(self._config.checkpoint.keep)
         self._saved = state.step
 
@@ -133,3 +144,20 @@ class Keeper:
         """Close the trackers."""
         for tracker in self._trackers:
             tracker.close()
+
+
+def _require_seen(folder: Path) -> None:
+    """The learner may live on another node: what it wrote must be here too, to be resumed from.
+
+    Raises:
+        RunError: it is not.
+    """
+    end = time.monotonic() + SEEN_WITHIN_S
+    while not folder.is_dir():
+        if time.monotonic() > end:
+            raise RunError(
+                f"the learner wrote {folder}, but {socket.gethostname()} does not see it there: "
+                "put the run's folder on a file system that the driver and the learner share "
+                "(folder = ... in the recipe)."
+            )
+        time.sleep(0.1)

@@ -5,22 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 
 from munro.machine.climb.interrupt import Interrupt
-from munro.machine.climb.start import begin, is_finished, refuse_changes
+from munro.machine.climb.origin import as_climbed
+from munro.machine.climb.start import begin, has_nothing_left, is_finished, refuse_changes
 from munro.machine.config import RunConfig
 from munro.machine.run import tracking
 from munro.machine.run.console import Console, Summary
 from munro.machine.run.folder import RunFolder, Status
+from munro.machine.sentences import in_one_line
 
 
-def run_climb(config: RunConfig, *, force: bool = False) -> int:
+def run_climb(config: RunConfig, *, force: bool = False, unattended: bool = False) -> int:
     """Climb to `num_steps`, resuming what is there; the process's exit status.
+
+    Args:
+        config: resolved.
+        force: see `munro.machine.climb.start.begin`.
+        unattended: likewise.
 
     Raises:
         Exceptions of `munro.machine.sentences`: told in one line; the run folder says the same.
     """
     tracking.check(config.tracking)
     run = RunFolder(Path(config.folder) / config.name)
-    with run.held(), Console(_summary(config), config.num_steps) as console:
+    said: list[str] = []
+    config = as_climbed(config, run, said.append)
+    with run.held(), Console(summary_of(config, config.name), config.num_steps) as console:
+        for line in said:
+            console.note(line)
         if is_finished(run, config):
             console.note(
                 f"{run.path} is finished. Look at {run.report}, or give another --name to "
@@ -28,12 +39,19 @@ def run_climb(config: RunConfig, *, force: bool = False) -> int:
             )
             return 0
         refuse_changes(run, config, force=force)
-        return _to_the_end(run, config, console, force=force)
+        if has_nothing_left(run, config):
+            console.note(
+                f"{run.path} is finished, and num_steps = {config.num_steps} leaves it nothing to "
+                "do: raise num_steps to climb on, or give another --name."
+            )
+            return 0
+        return _to_the_end(run, config, console, force=force, unattended=unattended)
 
 
-def _summary(config: RunConfig) -> Summary:
+def summary_of(config: RunConfig, name: str) -> Summary:
+    """The head of what a person watches."""
     return Summary(
-        run=config.name,
+        run=name,
         model=config.model.path or "embedded base",
         env=", ".join(env.path for env in config.env),
         engine=config.rollout.engine,
@@ -41,7 +59,9 @@ def _summary(config: RunConfig) -> Summary:
     )
 
 
-def _to_the_end(run: RunFolder, config: RunConfig, console: Console, *, force: bool) -> int:
+def _to_the_end(
+    run: RunFolder, config: RunConfig, console: Console, *, force: bool, unattended: bool
+) -> int:
     # torch and Ray take seconds to import: a run that is finished is told so without them
     from munro.envs.problem_set import ProblemSet
     from munro.machine.climb.attempt import Attempt
@@ -55,7 +75,7 @@ def _to_the_end(run: RunFolder, config: RunConfig, console: Console, *, force: b
         check_plugs(config)
         ProblemSet(config.env, config.seed).task(0)
         model = model_folder(config, console)
-        start = begin(run, config, {"model": str(model)}, force=force)
+        start = begin(run, config, {"model": str(model)}, force=force, unattended=unattended)
         attempt = Attempt(
             run=run,
             config=config,
@@ -68,7 +88,10 @@ def _to_the_end(run: RunFolder, config: RunConfig, console: Console, *, force: b
             state = attempt.until_done(start)
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt)
-            run.end(Status.STOPPED if stopped else Status.FAILED, str(error) or "interrupted")
+            run.end(
+                Status.STOPPED if stopped else Status.FAILED,
+                "interrupted" if stopped else in_one_line(error),
+            )
             raise
         stopped = interrupt.requested and state.step < config.num_steps
         run.end(Status.STOPPED if stopped else Status.FINISHED)

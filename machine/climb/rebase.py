@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from munro.base_model.checkpoint import Checkpoint
+from munro.machine.climb.start import has_nothing_left
 from munro.machine.config import RunConfig
 from munro.machine.loading import BadConfig, check
 from munro.machine.run.folder import RunFolder
@@ -23,12 +24,18 @@ def run_rebase(path: str, onto: str) -> int:
 
     Raises:
         RunError: there is no run.
-        BadConfig: the base has another vocabulary or template, or is what the run has already.
+        BadConfig: the base has another vocabulary or template, or the run takes no more steps.
         CheckpointError: the base is missing or incomplete.
     """
     run = RunFolder.existing(path)
     info = run.read_info()
     config = check(run.read_config() or {}, source=str(run.config_file))
+    if has_nothing_left(run, config):
+        raise BadConfig(
+            f"{run.path} is finished: it distils no more. Have it climb on first (a larger "
+            f"--num_steps, with --force), or make a checkpoint of its traces: munro distill "
+            f"{run.path} --onto {onto} --out CHECKPOINT"
+        )
     base = Checkpoint(Path(onto).expanduser().resolve()).require().path
     refuse_foreign(Path(info.provenance["model"] if info else ""), base, config)
     stamp = f"{datetime.now(UTC).isoformat(timespec='seconds')}-{uuid.uuid4().hex[:8]}"

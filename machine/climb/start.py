@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from munro.base_model.checkpoint import Checkpoint
 from munro.machine.config import RunConfig
 from munro.machine.loading import BadConfig
-from munro.machine.run.folder import RunFolder, Status, difference
+from munro.machine.run.folder import RunFolder, RunInfo, Status, difference
 from munro.machine.run.restarts import Restart, read_restarts
+from munro.rl.control.journal import audit
 from munro.rl.state import ClimbState
 
 
@@ -34,6 +35,21 @@ def is_finished(run: RunFolder, config: RunConfig) -> bool:
     """Whether the same config was climbed to its end here already."""
     info = run.read_info()
     return info is not None and info.status is Status.FINISHED and not changes(run, config)
+
+
+def has_nothing_left(run: RunFolder, config: RunConfig) -> bool:
+    """Whether a climb that reached its end would take no further step with `config` either."""
+    info, newest = run.read_info(), run.newest_checkpoint()
+    is_over = info is not None and info.status is Status.FINISHED
+    return is_over and newest is not None and newest[0] >= config.num_steps
+
+
+def last_step(run: RunFolder) -> int:
+    """The last optimizer step that anything in the run's folder speaks of; 0 where none does."""
+    info, journal = run.read_info(), run.path / "journal.jsonl"
+    steps = [int(row["step"]) for row in run.metrics.read()]
+    steps += audit(journal).trained.values() if journal.exists() else []
+    return max([*steps, info.saved if info else 0])
 
 
 def changes(run: RunFolder, config: RunConfig) -> list[str]:
@@ -59,9 +75,19 @@ def refuse_changes(run: RunFolder, config: RunConfig, *, force: bool) -> None:
     """A run goes on with the config it was started with, unless a person insists.
 
     Raises:
-        BadConfig: keys differ and `force` is not given; lists them.
+        BadConfig: keys differ and `force` is not given; lists them. What a run began from cannot
+            be changed once it has taken a step, whatever is given.
     """
     found = changes(run, config)
+    first = _beginning_of(run, config, found)
+    if first and last_step(run):
+        onto = config.model.path or "CHECKPOINT"
+        raise BadConfig(
+            f"{run.path} goes on from its own checkpoints, so what it began from cannot be changed "
+            f"any more, by --force neither ({'; '.join(first)}). Give the climb from there another "
+            f"--name, or have this one distil its traces onto it: munro rebase {run.path} --onto "
+            f"{onto}"
+        )
     if found and not force:
         raise BadConfig(
             f"{run.path} was started with another config ({'; '.join(found)}). Give the run "
@@ -69,30 +95,81 @@ def refuse_changes(run: RunFolder, config: RunConfig, *, force: bool) -> None:
         )
 
 
+def _beginning_of(run: RunFolder, config: RunConfig, found: Sequence[str]) -> list[str]:
+    """Those of the changes that ask for other first weights.
+
+    The same folder in other words is none; neither is another place for one that has gone.
+    """
+    before = (run.read_config() or {}).get("model", {}).get("path", "")
+    if not before:
+        return [line for line in found if line.startswith(("model.", "base."))]
+    was, now = (Path(path).expanduser().absolute() for path in (before, config.model.path))
+    if config.model.path and (now == was or not was.is_dir()):
+        return []
+    return [line for line in found if line.startswith("model.")]
+
+
 def begin(
-    run: RunFolder, config: RunConfig, provenance: Mapping[str, str], *, force: bool
+    run: RunFolder,
+    config: RunConfig,
+    provenance: Mapping[str, str],
+    *,
+    force: bool,
+    unattended: bool = False,
 ) -> Start:
     """Begin a new run, or go back to the newest checkpoint of an old one.
 
+    Args:
+        run: held by this process.
+        config: resolved.
+        provenance: what the first weights are, where they are taken.
+        force: a person insists: on a changed config, on beginning anew where no checkpoint is left.
+        unattended: nobody is there to insist: begin anew where no checkpoint was due yet.
+
     Raises:
-        BadConfig: the config changed and `force` is not given.
+        BadConfig: the config changed, or steps were taken and no checkpoint is found, and `force`
+            is not given.
         CheckpointError: the checkpoint is incomplete.
     """
     refuse_changes(run, config, force=force)
     if run.read_info() is None:
         run.begin(raw(config), seed=config.seed, provenance=provenance)
         return Start(state=ClimbState.first(config.clip), checkpoint=None, again=False)
+    start = resume(run, config, anew=force, unattended=unattended)
     run.write_config(raw(config))
-    return resume(run, config)
+    info = run.read_info()
+    if info is not None and start.checkpoint is None and start.model is None:
+        run.write_info(replace(info, provenance=dict(provenance), seed=config.seed))
+    return start
 
 
-def resume(run: RunFolder, config: RunConfig) -> Start:
-    """Go back to the newest checkpoint, or to the beginning where there is none."""
+def resume(
+    run: RunFolder, config: RunConfig, *, anew: bool = False, unattended: bool = False
+) -> Start:
+    """Go back to the newest checkpoint, or to the beginning where no step was taken.
+
+    Args:
+        run: begun.
+        config: resolved.
+        anew: drop what there is and begin at 0 where no checkpoint is found.
+        unattended: the same, but only where no checkpoint can be missing, for none was due.
+
+    Raises:
+        BadConfig: steps were taken, no checkpoint is found, and that was not said.
+    """
     newest, restarts = run.newest_checkpoint(), read_restarts(run)
+    info = run.read_info()
+    assert info is not None
     if restarts and (newest is None or newest[0] <= restarts[-1].step):
+        if info.saved > restarts[-1].step and not anew:
+            raise BadConfig(_missing(run, config, info))
         _go_back(run, restarts[-1].step)
         return restarted(run, restarts[-1])
     if newest is None:
+        taken = last_step(run)
+        was_due = info.saved or taken > config.checkpoint.every_steps
+        if taken and not anew and not (unattended and not was_due):
+            raise BadConfig(_missing(run, config, info))
         _go_back(run, -1)
         return Start(state=ClimbState.first(config.clip), checkpoint=None, again=True)
     step, folder = newest
@@ -101,6 +178,23 @@ def resume(run: RunFolder, config: RunConfig) -> Start:
     if restarts:
         return replace(start, model=run.path / restarts[-1].checkpoint)
     return start
+
+
+def _missing(run: RunFolder, config: RunConfig, info: RunInfo) -> str:
+    """What is told where steps were taken and the checkpoint to go on from is not there."""
+    where, steps = run.checkpoints.resolve(), last_step(run)
+    if info.saved:
+        what = f"{run.checkpoint(info.saved).resolve()} is missing"
+    elif steps > config.checkpoint.every_steps:
+        what = f"there is none in {where}"
+    else:
+        what = f"none was due yet in {where} (checkpoint.every_steps = "
+        what += f"{config.checkpoint.every_steps})"
+    return (
+        f"{run.path} has taken {steps} steps, but has no checkpoint to go on from: {what}. Put it "
+        "back where it was lost; or begin anew by --force, which drops the run's rollouts and "
+        "metrics; or give another --name."
+    )
 
 
 def restarted(run: RunFolder, restart: Restart) -> Start:

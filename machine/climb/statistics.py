@@ -5,13 +5,17 @@ Shape letters: N = tasks, R = runs, i.e. attempts at each task.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-CHUNK = 2_000_000
-"""Drawn task indices that exist at once."""
+PRIOR = 0.5
+"""Tasks' worth of doubt about how different tasks are; see `effective_size`."""
+HALVINGS = 60
+"""Of the bracket around a quantile: beyond them it is as narrow as a float can say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,20 +34,17 @@ class Estimate:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def pass_at_1(
-    passed_NR: ArrayLike, *, confidence: float = 0.95, num_resamples: int = 10_000, seed: int = 0
-) -> Estimate:
-    """Mean pass rate over tasks and runs, with a percentile bootstrap interval.
+def pass_at_1(passed_NR: ArrayLike, *, confidence: float = 0.95) -> Estimate:
+    """Mean pass rate over tasks and runs, with Wilson's interval at the effective sample size.
 
-    Whole tasks are drawn with replacement, each with all its runs: attempts at one task resemble
-    each other, so treating them as independent would make the interval too narrow (Miller 2024,
-    "Adding Error Bars to Evals"). The interval is about other tasks of the same kind.
+    Attempts at one task resemble each other, so treating them as independent would make the
+    interval too narrow (Miller 2024, "Adding Error Bars to Evals"); and near 0 and 1 the spread
+    between tasks that was seen says too little of the one that was not, so resampling them does
+    too. The interval is about other tasks of the same kind: of one task alone it says nothing.
 
     Args:
         passed_NR: [N, R] verdicts, 0 or 1. The report's default is R = 4 (section 4).
-        confidence: share of resampled means inside the interval.
-        num_resamples: bootstrap draws.
-        seed: of the draws; the same seed gives the same interval.
+        confidence: how often such an interval holds the truth.
 
     Raises:
         ValueError: not a table of verdicts, or an argument out of range.
@@ -51,20 +52,84 @@ def pass_at_1(
     verdict_NR = _verdicts(passed_NR)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence = {confidence}: give a share between 0 and 1.")
-    if num_resamples < 1:
-        raise ValueError(f"num_resamples = {num_resamples}: give at least 1.")
+    num_tasks = len(verdict_NR)
+    mean = float(verdict_NR.mean())
+    if num_tasks == 1:
+        return Estimate(mean=mean, low=0.0, high=1.0)
+    low, high = wilson(mean, effective_size(verdict_NR), t_quantile(confidence, num_tasks - 1))
+    return Estimate(mean=mean, low=low, high=high)
+
+
+def effective_size(verdict_NR: NDArray[np.float64]) -> float:
+    """Independent attempts that say as much as these: N where tasks decide all, N R where none.
+
+    p (1 - p) / (s^2 / N), with s^2 the variance between the tasks' rates. Near 0 and 1 few tasks
+    show that they differ, and where none happened to, s^2 says nothing. So it is drawn towards its
+    largest value, p (1 - p), with the weight of half a task against those that had a rarer outcome.
+
+    Args:
+        verdict_NR: [N, R] verdicts, 0 or 1, with N > 1.
+    """
+    num_tasks, num_runs = verdict_NR.shape
     rate_N = verdict_NR.mean(axis=1)
-    num_tasks = len(rate_N)
-    rng = np.random.default_rng(seed)
-    means: list[NDArray[np.float64]] = []
-    left = num_resamples
-    while left > 0:
-        rows = min(left, max(1, CHUNK // num_tasks))
-        means.append(rate_N[rng.integers(num_tasks, size=(rows, num_tasks))].mean(axis=1))
-        left -= rows
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
-    return Estimate(mean=float(rate_N.mean()), low=float(low), high=float(high))
+    mean = float(rate_N.mean())
+    most = mean * (1 - mean)
+    if most == 0:
+        return float(num_tasks)
+    telling = min(int((rate_N < 1).sum()), int((rate_N > 0).sum()))
+    between = (telling * float(rate_N.var(ddof=1)) + PRIOR * most) / (telling + PRIOR)
+    return float(np.clip(most / (between / num_tasks), num_tasks, num_tasks * num_runs))
+
+
+def wilson(rate: float, size: float, quantile: float) -> tuple[float, float]:
+    """Wilson's score interval of a rate seen in `size` independent tries.
+
+    Example:
+        wilson(1.0, 3, 4.303)  # (0.139, 1.0)
+    """
+    squared = quantile * quantile / size
+    middle = (rate + squared / 2) / (1 + squared)
+    half = math.sqrt(squared * rate * (1 - rate) + squared * squared / 4) / (1 + squared)
+    # rounding must not leave the rate itself outside
+    return max(min(middle - half, rate), 0.0), min(max(middle + half, rate), 1.0)
+
+
+@lru_cache(maxsize=1024)
+def t_quantile(confidence: float, degrees: int) -> float:
+    """How many standard errors hold `confidence` of Student's t, half on either side.
+
+    Args:
+        confidence: in (0, 1).
+        degrees: of freedom, at least 1.
+
+    Example:
+        t_quantile(0.95, 2)  # 4.303
+    """
+    low, high = 0.0, math.pi / 2
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if _t_within(middle, degrees) < confidence:
+            low = middle
+        else:
+            high = middle
+    return math.sqrt(degrees) * math.tan((low + high) / 2)
+
+
+def _t_within(angle: float, degrees: int) -> float:
+    """P(|t| <= sqrt(degrees) tan(angle)): a finite series for whole degrees of freedom.
+
+    Abramowitz and Stegun, 26.7.3 and 26.7.4.
+    """
+    cosine = math.cos(angle)
+    is_odd = degrees % 2
+    # 1, 1/2, 1/2 * 3/4, ... for even degrees; 1, 2/3, 2/3 * 4/5, ... for odd ones
+    step = np.arange(1, (degrees - is_odd) // 2)
+    factor = (2 * step - 1 + is_odd) / (2 * step + is_odd) * cosine**2
+    total = 1.0 + float(np.cumprod(factor).sum())
+    if not is_odd:
+        return math.sin(angle) * total
+    series = math.sin(angle) * cosine * total if degrees > 1 else 0.0
+    return 2 / math.pi * (angle + series)
 
 
 def pass_at_k(passed_NR: ArrayLike, k: int) -> float:

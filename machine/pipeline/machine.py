@@ -30,6 +30,7 @@ from munro.machine.pipeline.plan import (
     load_machine,
 )
 from munro.machine.pipeline.process import PhaseProcess
+from munro.machine.pipeline.ready import lacking
 from munro.machine.pipeline.resources import Room, room_for
 from munro.machine.run.console import duration
 from munro.machine.run.files import explained, write_atomically
@@ -55,6 +56,7 @@ def plan(path: str) -> str:
             f"{phase.name:<{width}}  {phase.kind}{from_what} -> {phase.folder / _makes(phase)}: "
             f"{_would(phase)}"
         )
+    lines += [f"{phase.name} lacks {line}" for phase in phases for line in lacking(phase)]
     return "\n".join(lines)
 
 

@@ -22,7 +22,7 @@ import click
 from munro.machine.pipeline.plan import MANIFEST, ORDERS
 from munro.machine.run.files import RunError, write_atomically
 from munro.machine.run.folder import RunFolder, versions
-from munro.machine.sentences import is_sentence
+from munro.machine.sentences import in_one_line, is_sentence
 
 PATIENCE_S = 30.0
 """For the process of a machine that was killed to let go of its run."""
@@ -104,7 +104,7 @@ def _climb(orders: Orders) -> Made:
     config = check(recipe, source=str(orders.folder / ORDERS))
     run = RunFolder(orders.folder)
     _wait_until_free(run)
-    if run_climb(config):
+    if run_climb(config, unattended=True):
         raise Interrupted
     newest = run.newest_checkpoint()
     if newest is None:
@@ -198,7 +198,7 @@ def main() -> None:
     except Exception as error:
         if not is_sentence(error):
             raise
-        click.echo(f"munro: {error}")
+        click.echo(f"munro: {in_one_line(error)}")
         sys.exit(2)
 
 

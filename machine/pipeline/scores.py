@@ -104,7 +104,7 @@ def by_tasks(
             for task, attempt in zip(tasks, attempts, strict=True)
             if whose[task.env] == name
         ]
-        estimate = pass_at_1(verdicts(own), num_resamples=2000)
+        estimate = pass_at_1(verdicts(own))
         found[name] = {
             "mean": estimate.mean,
             "low": estimate.low,

@@ -74,8 +74,9 @@ class RunInfo:
     """Steps after which the run was taken up again. Kept out of the metrics, which a resumed run
     shares line for line with an uninterrupted one."""
     restarts: tuple[Mapping[str, Any], ...] = ()
-    """Distillations that the climb went on from, as `munro.machine.run.restarts.Restart` has them.
-    Distillations that the climb went on from, as `munro.machine.run.restarts.Restart` has them."""
+    """Distillations that the climb went on from, as `munro.machine.run.restarts.Restart` says."""
+    saved: int = 0
+    """Step of the newest checkpoint that was written, found again or not."""
     started: str = ""
     """ISO 8601, UTC."""
     updated: str = ""
@@ -237,8 +238,20 @@ class RunFolder:
                 cause="",
                 versions=versions(),
                 resumes=(*info.resumes, step),
+                saved=min(info.saved, max(step, 0)),
             )
         )
+
+    def note_saved(self, step: int) -> None:
+        """Say that the checkpoint of `step` stands, so that its loss is noticed.
+
+        Raises:
+            RunError: the run was never begun, or the disk is full.
+        """
+        info = self.read_info()
+        if info is None:
+            raise RunError(f"There is no run at {self.path}: it has no run.json.")
+        self.write_info(replace(info, saved=step))
 
     def end(self, status: Status, cause: str = "") -> None:
         """Say how the run ended.

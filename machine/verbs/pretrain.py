@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import psutil
 
+from munro.base_model.training.inputs import missing
 from munro.base_model.training.recipe import PretrainRecipe
 from munro.machine.loading import BadConfig, load_as
 from munro.machine.run.console import duration
 from munro.machine.run.files import RunError
-from munro.machine.run.folder import difference
 from munro.machine.run.lock import held_folder
 from munro.machine.verbs.pretrain_plan import plan
+from munro.machine.verbs.pretrain_ready import changed, not_ready
 
 if TYPE_CHECKING:
     from munro.base_model.training.run_log import StepMetrics
@@ -31,8 +31,12 @@ def run_pretrain(
 ) -> int:
     """Train every phase that is not finished; print where the last checkpoint is.
 
+    Returns:
+        The process's exit status: 1 for a dry run that found something that would stop it.
+
     Raises:
-        BadConfig: a key is wrong, or the run in the folder was begun with another recipe.
+        BadConfig: a key is wrong, what it names is not there, or the run in the folder was begun
+            with another recipe.
         RunError: another process trains in the folder.
         Whatever `munro.base_model.training.phases.train` raises.
     """
@@ -40,8 +44,13 @@ def run_pretrain(
     folder = Path(out).expanduser() if out else Path(recipe.folder).expanduser() / recipe.name
     if dry_run:
         click.echo(plan(recipe, folder))
-        return 0
-    _require_same(recipe, folder, force=force)
+        found = not_ready(recipe, folder, force=force)
+        for line in found:
+            click.echo(f"not ready: {line}")
+        return 1 if found else 0
+    for line in (changed(recipe, folder) if not force else "", *missing(recipe)):
+        if line:
+            raise BadConfig(line)
     from munro.base_model.training.launch import launched
     from munro.base_model.training.phases import finished, train
     from munro.base_model.training.sharding import Ranks
@@ -110,22 +119,3 @@ def _goodput_table(recipe: PretrainRecipe, folder: Path) -> str:
 
     ideal = {name: phase.ideal_step_s for name, phase in recipe.phase.items()}
     return read_goodput(folder / LEDGER, ideal_step_s=ideal).table()
-
-
-def _require_same(recipe: PretrainRecipe, folder: Path, *, force: bool) -> None:
-    """A run goes on with the recipe it was begun with.
-
-    Raises:
-        BadConfig: something changed, and nobody said that it may.
-    """
-    file = folder / "recipe.json"
-    if force or not file.is_file():
-        return
-    before: Mapping[str, object] = json.loads(file.read_text(encoding="utf-8"))
-    changed = difference(before, recipe.model_dump(mode="json"))
-    if changed:
-        raise BadConfig(
-            f"{folder} was begun with another recipe ({'; '.join(changed[:3])}"
-            f"{'; ...' if len(changed) > 3 else ''}): give this one another --out, or --force to "
-            "go on with it; finished phases stay as they are."
-        )

@@ -9,7 +9,7 @@ from munro.base_model.training.recipe import PhaseConfig, PretrainRecipe
 
 
 def plan(recipe: PretrainRecipe, folder: Path) -> str:
-    """The whole training on a page; nothing is read but the recipe."""
+    """The whole training on a page, as the recipe has it."""
     shape = recipe.model.sized(vocab_size=recipe.data.vocab_size)
     lines = [
         f"{recipe.name} into {folder}",

@@ -103,5 +103,6 @@ def _text(content: Any) -> str:
 
 def _count(usage: Any, name: str) -> int:
     value = usage.get(name) if isinstance(usage, Mapping) else None
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return max(int(value), 0) if is_number and math.isfinite(value) else 0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return 0
+    return max(int(value), 0)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +93,17 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-c", "from munro.machine.cli.main import main; main()", *arguments]
 
 
-def munro(*arguments: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
+def munro(
+    *arguments: str, timeout_s: float = 240, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end, with these variables added to the environment."""
     return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=timeout_s, check=False
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+        env={**os.environ, **(env or {})},
     )
 
 

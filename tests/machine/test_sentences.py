@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from munro.machine.loading import BadConfig
-from munro.machine.sentences import is_sentence
+from munro.machine.sentences import in_one_line, is_sentence
 from munro.rewards.errors import SandboxError
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +62,19 @@ def test_a_plug_ins_own_failure_is_one_where_its_class_says_so() -> None:
 
     assert is_sentence(NoSuchBucket("the bucket 'x' is gone"))
     assert not is_sentence(Bug("x"))
+
+
+def test_a_reason_with_line_breaks_is_one_line():
+    assert in_one_line(SandboxError("it says:\n  no\r\n\tat all\u2028")) == "it says: no at all"
+    assert in_one_line(KeyboardInterrupt()) == "KeyboardInterrupt"
+
+
+def test_the_command_prints_it_on_one_line(tmp_path):
+    odd = tmp_path / "two\nlines"
+    call = [sys.executable, "-c", "from munro.machine.cli.main import main; main()"]
+    done = subprocess.run([*call, "status", str(odd)], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_mistake_is_told_without_importing_torch_or_ray(tmp_path: Path) -> None:

@@ -12,7 +12,13 @@ import torch
 from safetensors.torch import load_file
 
 from munro.rollout import weights
-from munro.rollout.weights import SharedMemoryWeights, checkpoint_tensors, latest, place
+from munro.rollout.weights import (
+    NotPublished,
+    SharedMemoryWeights,
+    checkpoint_tensors,
+    latest,
+    place,
+)
 from tests.rollout.tiny_llama import tiny_experts
 
 
@@ -113,3 +119,42 @@ def test_what_a_killed_driver_left_in_shared_memory_goes_and_what_a_living_one_u
         folder.mkdir()
     weights.sweep("stem")
     assert [folder.exists() for folder in (left, used, other)] == [False, True, True]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system in memory of a quarter of a megabyte."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("file systems can be mounted by root alone")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("is_shared_memory", [True, False])
+def test_a_folder_too_small_for_the_weights_is_named_with_what_can_be_done(
+    small_disk, monkeypatch, is_shared_memory
+):
+    if is_shared_memory:
+        monkeypatch.setattr(weights, "SHARED_MEMORY", small_disk)
+    transfer = SharedMemoryWeights(small_disk / "munro-run-1")
+    transfer.publish([("w", torch.zeros(100))], version=1)
+    with pytest.raises(NotPublished) as told:
+        transfer.publish([("w", torch.zeros(500_000))], version=2)
+    said = str(told.value)
+    assert "weights of version 2 (2.0 MB) could not be written to" in said
+    assert "sync.weights_folder to a folder with room for 6.0 MB" in said
+    assert (f"or enlarge {small_disk} (a container's: docker run --shm-size)" in said) == (
+        is_shared_memory
+    )
+    assert "\n" not in said
+    assert latest(small_disk / "munro-run-1").version == 1
+
+
+def test_a_folder_that_has_gone_is_named(tmp_path):
+    transfer = SharedMemoryWeights(tmp_path / "weights")
+    transfer.close()
+    with pytest.raises(NotPublished, match="weights, which is gone"):
+        transfer.publish([("w", torch.zeros(3))], version=1)

@@ -93,10 +93,12 @@ def test_the_reports_ladder_has_the_reports_sizes():
 
 
 def test_numbers_are_shortened_to_three_digits():
-    assert [short(n) for n in (999, 1_234, 45_678_901, 6.1e9, 3e13)] == [
+    assert [short(n) for n in (999, 999.7, 1_234, 45_678_901, 999_900_000, 6.1e9, 3e13)] == [
         "999",
+        "1k",
         "1.23k",
         "45.7M",
+        "1B",
         "6.1B",
         "30T",
     ]

@@ -46,6 +46,16 @@ def test_the_checkpoint_loads_with_transformers_and_differs_from_the_start(strai
     assert tokenizer.decode(tokenizer("say 7").input_ids) == "say 7"
 
 
+def test_an_evaluation_of_a_checkpoint_is_that_of_its_climb(straight, folder):
+    saved = str(straight / "checkpoints" / "step-000004")
+    mine = f"{folder / 'mine.py'}:Mine"
+    done = munro("eval", "--model", saved, "--env", mine, "--tasks", "4", "--runs", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{mine}; template plain; at most 8 tokens" in done.stdout
+    assert "not as straight" not in done.stdout
+    assert f"pass@1           {rows(straight)[-1]['eval/pass_rate']:.3f} " in done.stdout
+
+
 def test_no_task_is_skipped_or_trained_twice(straight):
     found = audit(straight / "journal.jsonl")
     assert found.trained
@@ -65,9 +75,12 @@ def test_a_changed_config_is_shown_and_refused(straight, folder):
     assert "--force" in changed.stderr
 
 
-def test_a_stored_step_replays_to_the_same_numbers(straight):
-    done = munro("replay", str(straight), "--step", "3")
-    assert done.returncode == 0, done.stdout + done.stderr
+@pytest.mark.parametrize(
+    ("step", "where"), [(2, "second of all"), (3, "first after a checkpoint"), (4, "second after")]
+)
+def test_a_stored_step_replays_to_the_same_numbers(straight, step, where):
+    done = munro("replay", str(straight), "--step", str(step))
+    assert done.returncode == 0, where + done.stdout + done.stderr
     assert "differs" not in done.stdout
 
 
@@ -84,18 +97,29 @@ def test_killed_with_9_and_run_again_the_metrics_are_the_same_bit_by_bit(straigh
     assert found.trained_twice == found.skipped == ()
 
 
-def test_ctrl_c_saves_a_checkpoint_and_ends_cleanly(folder):
-    recipe = str(write_recipe(folder, "stopped"))
-    run = folder / "runs" / "stopped"
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=lambda sent: sent.name)
+def test_a_signal_saves_a_checkpoint_and_ends_cleanly(folder, sent):
+    recipe = str(write_recipe(folder, f"stopped-{sent.name}"))
+    run = folder / "runs" / f"stopped-{sent.name}"
     process = start("climb", recipe, "--num_steps", "1000", "--eval.every_steps", "0")
     wait_for_step(run, 3, process, within_s=200)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     said, _ = process.communicate(timeout=100)
     assert process.returncode == 130, said
     assert "stopped at step" in said
     assert "Traceback" not in said
+    assert "received at time" not in said  # a stack of Ray's C++
     last = rows(run)[-1]["step"]
     assert (run / "checkpoints" / f"step-{last:06d}").is_dir()
+
+
+def test_a_folder_too_long_for_sockets_is_no_hindrance(folder):
+    deep = folder / ("a-temporary-folder-as-a-cluster-makes-them-for-each-job-" + 40 * "x")
+    deep.mkdir()
+    recipe = str(write_recipe(folder, "deep"))
+    done = munro("climb", recipe, "--num_steps", "1", env={"TMPDIR": str(deep)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [row["step"] for row in rows(folder / "runs" / "deep")] == [0, 1]
 
 
 BROKEN = {

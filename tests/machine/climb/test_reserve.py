@@ -23,4 +23,4 @@ def test_a_cluster_that_is_too_small_is_told_in_one_line(tmp_path):
     )
     assert done.returncode == 2, done.stdout + done.stderr
     said = done.stderr.strip().splitlines()[-1]
-    assert "could not set aside 3 CPUs and 0 GPUs within 3 s (it has 2 and 0" in said
+    assert "sets a CPU aside for each of 3 processes, and Ray finds 2 CPUs" in said

@@ -275,3 +275,32 @@ def test_a_page_of_a_machine_under_way_says_so(file, tmp_path):
 def test_every_machine_has_a_plan_and_opens_by_saying_what_to_expect(path):
     assert "evaluate from base, " in plan(str(path))
     assert path.read_text().startswith("# ")
+
+
+LACKS = """
+name = "lacks"
+folder = "{folder}"
+
+[phases.base]
+kind = "pretrain"
+file = "pretrain.toml"
+
+[phases.sums]
+kind = "climb"
+model = "base"
+set = {{ num_steps = 3, env = "no_such_env" }}
+"""
+
+
+def test_a_dry_run_tells_what_is_needed_and_not_there(tmp_path):
+    (tmp_path / "pretrain.toml").write_text(
+        'name = "base"\nmodel = { num_layers = 6 }\n'
+        '[data]\ntokenizer = "no/tokenizer"\n'
+        '[[data.sources]]\npath = "no/text"\ncategory = "code"\n'
+        "[phase.one]\ntokens = 64\ncontext = 32\nbatch_tokens = 64\n"
+    )
+    (tmp_path / "machine.toml").write_text(LACKS.format(folder=tmp_path))
+    told = plan(str(tmp_path / "machine.toml"))
+    assert "base lacks data.tokenizer: there is no tokenizer in no/tokenizer" in told
+    assert "base lacks data.sources: text is to be read from no/text, which is not there" in told
+    assert "sums lacks There is no environment 'no_such_env'." in told

@@ -110,14 +110,55 @@ def test_bad_keys_are_sentences(file, option, why):
 
 
 def test_a_source_that_is_not_there_is_a_sentence(file, tmp_path):
-    from munro.base_model.data.errors import DataError
-    from munro.machine.sentences import is_sentence
-
     raw = json.dumps([{"path": str(tmp_path / "missing"), "category": "code"}]).replace(":", "=")
-    with pytest.raises(DataError) as refused:
+    with pytest.raises(BadConfig, match="missing, which is not there"):
         invoke(
             *("pretrain", str(file), "--out", str(tmp_path / "run")),
             *("--data.sources", raw, "--phase.mid.mixture", "{}"),
         )
-    assert is_sentence(refused.value)
-    assert "missing" in str(refused.value)
+
+
+def dry(file, *overrides):
+    return invoke("pretrain", str(file), "--dry-run", "--name", "dry", *overrides)
+
+
+NOT_THERE = {
+    "a tokenizer": (("--data.tokenizer", "no/tokenizer"), "data.tokenizer: there is no tokenizer"),
+    "the first weights": (("--model.start", "no/model"), "model.start = no/model: the folder its"),
+    "a reference": (("--reference", "no.json"), "reference: there is no file no.json"),
+}
+
+
+@pytest.mark.parametrize("what", NOT_THERE)
+def test_what_is_not_there_is_told_by_a_dry_run_and_before_anything_is_trained(file, what):
+    overrides, said = NOT_THERE[what]
+    done = dry(file, *overrides)
+    assert done.exit_code == 1
+    assert f"not ready: {said}" in done.output
+    with pytest.raises(BadConfig, match=said.split(":")[0]):
+        invoke("pretrain", str(file), "--name", "dry", *overrides)
+    assert not (file.parent / "dry").exists()
+
+
+def test_a_dry_run_of_the_reports_own_names_all_that_is_missing():
+    done = invoke("pretrain", str(ROOT / "configs" / "pretrain.toml"), "--dry-run")
+    assert done.exit_code == 1
+    told = [line for line in done.output.splitlines() if line.startswith("not ready: ")]
+    assert "data.tokenizer: there is no tokenizer in data/o200k_base" in told[0]
+    assert len(told) == 1 + 7  # its sources
+
+
+def test_a_dry_run_counts_how_often_each_source_would_be_read(file):
+    done = dry(file, "--phase.mid.tokens", "10_000_000")
+    assert done.exit_code == 1
+    assert "not ready: source prose would be read" in done.output
+    assert "its cap is" in done.output
+    assert not (file.parent / "dry").exists()
+
+
+def test_a_dry_run_tells_of_a_recipe_that_changed(run, file):
+    asked = ("--name", "run", "--phase.mid.tokens", "256")
+    told = invoke("pretrain", str(file), "--dry-run", *asked)
+    assert told.exit_code == 1
+    assert "was begun with another recipe (phase.mid.tokens: " in told.output
+    assert invoke("pretrain", str(file), "--dry-run", *asked, "--force").exit_code == 0

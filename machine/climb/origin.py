@@ -1,0 +1,190 @@
+"""What a checkpoint was climbed on, as its provenance says: tasks, template, sampling, caps.
+
+A model is good at what it was climbed on, in the template that it was climbed in. So whoever uses a
+checkpoint takes both from it, unless told otherwise, and says where they differ.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from munro.base_model.checkpoint import Checkpoint
+from munro.envs.loader import BadEnvironment, resolve_config
+from munro.machine.climb.start import raw
+from munro.machine.config import RunConfig
+from munro.machine.loading import BadConfig, check, override
+from munro.machine.run.folder import RunFolder, difference
+from munro.rewards.plugins import resolve
+from munro.rl.state import ClimbState
+
+TAKEN = ("seed", "env", "judge", "rewards", "length", "rollout")
+"""Parts of a config that decide what a policy is asked, how it answers, and what that is worth."""
+MACHINERY = {
+    "servers", "workers", "groups_in_flight", "tensor_parallel", "gpu_memory", "cpu_kv_cache_gb",
+}  # fmt: skip
+"""Keys of `[rollout]` that say on what it runs, which is the present machine's affair."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a checkpoint says of itself."""
+
+    run: str
+    step: int
+    config: Mapping[str, Any]
+    """Of the climb, as plain data; environments with absolute paths."""
+    template: str
+    """That it last sampled with, which a distillation may have changed; empty where unknown."""
+    cap: int
+    """Response tokens of the stage that it had reached; 0 where unknown."""
+
+
+def as_recorded(config: RunConfig) -> str:
+    """A climb's config for its checkpoints' provenance: readable from any folder."""
+    envs = tuple(resolve_config(env) for env in config.env)
+    return json.dumps(raw(config.model_copy(update={"env": envs})))
+
+
+def origin_of(folder: Path) -> Origin | None:
+    """What the checkpoint in `folder` was climbed on; None where it does not say.
+
+    Raises:
+        CheckpointError: it is incomplete.
+    """
+    told = Checkpoint(folder).require().provenance()
+    try:
+        config = json.loads(told["config"])
+        state = ClimbState.from_json(told["climb_state"])
+        template, run, step = config["rollout"]["template"], str(told["run"]), int(told["step"])
+        cap = int(config["length"]["stages"][state.stage])
+        again = config["distill"]["template"]
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
+    # the template was not recorded by itself at first
+    after = again if again != "keep" and "/distilled/" in str(told.get("began_from")) else template
+    return Origin(run=run, step=step, config=config, template=told.get("template", after), cap=cap)
+
+
+def evaluated(
+    origin: Origin | None,
+    folder: Path,
+    env: str,
+    sizes: Mapping[str, int],
+    overrides: Sequence[tuple[str, str]],
+) -> tuple[RunConfig, list[str]]:
+    """The config to evaluate a checkpoint with, and what a person should know of it, line by line.
+
+    Args:
+        origin: of the checkpoint.
+        folder: the checkpoint's.
+        env: another environment, or which of the climb's; empty for all of them.
+        sizes: of the evaluation.
+        overrides: keys that were given.
+
+    Raises:
+        BadConfig: a key is wrong, or nothing says which environment is meant.
+    """
+    if origin is None and not env:
+        raise BadConfig(f"{folder} does not say what it was climbed on: name an --env.")
+    tree = _taken(origin) if origin else {}
+    if env:
+        chosen = _chosen(tree.get("env", []), env)
+        tree["env"] = chosen if chosen else {"path": env}
+    elif len(tree["env"]) == 1:
+        tree["env"] = tree["env"][0]  # one table, whose keys can be overridden
+    tree |= {"num_steps": 1, "model": {"path": str(folder)}, "eval": dict(sizes)}
+    for key, value in overrides:
+        override(tree, key, value)
+    config = check(tree, source="command line")
+    if origin is None:
+        line = f"template {config.rollout.template}, {config.env[0].path}: the checkpoint does not"
+        return config, [f"{line} say what it was climbed on"]
+    what = ", ".join(dict.fromkeys(_named(of) for of in config.env))
+    said = [f"{what}; template {config.rollout.template}; at most {config.length.stages[0]} tokens"]
+    climbed = check(_taken(origin) | {"num_steps": 1}, source=str(folder))
+    said += [
+        f"not as {origin.run} at step {origin.step}: {line}"
+        for line in _told(_compared(climbed), _compared(config))
+    ]
+    return config, said
+
+
+def as_climbed(config: RunConfig, run: RunFolder | None, say: Callable[[str], None]) -> RunConfig:
+    """The config with the template of the checkpoint that it begins from, where it names none.
+
+    Args:
+        config: of a climb.
+        run: its folder, whose own config holds if it was begun already.
+        say: told what was taken, and what differs.
+
+    Raises:
+        CheckpointError: the checkpoint is incomplete.
+    """
+    if not config.model.path:
+        return config
+    named = "rollout" in config.model_fields_set and "template" in config.rollout.model_fields_set
+    before = run.read_config() if run is not None else None
+    if before is not None:
+        template = before.get("rollout", {}).get("template", "")
+    else:
+        origin = origin_of(Path(config.model.path).expanduser())
+        template = origin.template if origin else ""
+    if template in ("", config.rollout.template):
+        return config
+    if named:
+        if before is None:
+            say(
+                f'rollout.template = "{config.rollout.template}", but {config.model.path} was '
+                f'climbed in "{template}"'
+            )
+        return config
+    if before is None:
+        say(f'rollout.template = "{template}", as {config.model.path} was climbed in')
+    rollout = config.rollout.model_copy(update={"template": template})
+    return config.model_copy(update={"rollout": rollout})
+
+
+def _taken(origin: Origin) -> dict[str, Any]:
+    tree = {key: origin.config[key] for key in TAKEN if key in origin.config}
+    rollout = {key: value for key, value in tree["rollout"].items() if key not in MACHINERY}
+    tree["rollout"] = rollout | {"template": origin.template}
+    tree["length"] = dict(tree["length"]) | {"stages": [origin.cap]}
+    taken: dict[str, Any] = json.loads(json.dumps(tree))
+    return taken
+
+
+def _chosen(envs: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """Which of a climb's environments goes by that name; empty where none does."""
+    for env in envs:
+        if name == env["path"] or _resolved(name) == env["path"]:
+            return dict(env)
+    return {}
+
+
+def _resolved(path: str) -> str:
+    try:
+        return str(resolve(path))
+    except (BadEnvironment, ValueError):
+        return path
+
+
+def _named(env: Any) -> str:
+    args = ", ".join(f"{key} = {value}" for key, value in env.args.items())
+    return f"{env.path} ({args})" if args else str(env.path)
+
+
+def _compared(config: RunConfig) -> dict[str, Any]:
+    """The parts that are taken, without what is the machine's affair."""
+    parts = {key: raw(config)[key] for key in TAKEN}
+    parts["rollout"] = {k: v for k, v in parts["rollout"].items() if k not in MACHINERY}
+    return parts
+
+
+def _told(climbed: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs, environments told by name: those left out are no difference."""
+    kept = [env for env in climbed["env"] if env["path"] in [of["path"] for of in now["env"]]]
+    return difference({**climbed, "env": kept or climbed["env"]}, now)

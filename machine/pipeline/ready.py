@@ -1,0 +1,42 @@
+"""What phases of a machine need and is not there: told before hours go into those before them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.training.inputs import missing
+from munro.base_model.training.recipe import PretrainRecipe
+from munro.envs.loader import BadEnvironment
+from munro.envs.problem_set import ProblemSet
+from munro.machine.loading import check
+from munro.machine.pipeline.plan import Phase, Standing
+from munro.machine.run.tracking import TrackingUnavailable
+from munro.machine.run.tracking import check as check_trackers
+
+
+def lacking(phase: Phase) -> list[str]:
+    """Inputs of a phase that nothing in the machine makes and that are not there, a line each."""
+    if phase.standing is Standing.DONE:
+        return []
+    if phase.kind == "pretrain":
+        return missing(PretrainRecipe.model_validate(phase.orders["recipe"]))
+    if phase.kind == "climb":
+        return _of_climb(phase.orders["recipe"], takes_model="model" in phase.takes)
+    return []
+
+
+def _of_climb(recipe: Mapping[str, Any], *, takes_model: bool) -> list[str]:
+    config = check(recipe, source="a climb's recipe")
+    found = []
+    try:
+        check_trackers(config.tracking)
+        ProblemSet(config.env, config.seed).task(0)
+    except (BadEnvironment, TrackingUnavailable) as error:
+        found.append(str(error))
+    path = config.model.path
+    if path and not takes_model and (lacks := Checkpoint(Path(path).expanduser()).missing()):
+        found.append(f"model.path = {path}: {', '.join(lacks)} missing")
+    return found
