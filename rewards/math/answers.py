@@ -101,13 +101,15 @@ class Reference:
     Not for several threads at once.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, may_choose: bool = True) -> None:
         self.text = text
         self.key = key(text)
         self.quantity = quantity(text)
         self.choice = CHOICE.fullmatch(text)
-        both = CHOICE_AND_TEXT.fullmatch(text)
-        self.choice_and_text = (both[1], Reference(clean(both[2]))) if both else None
+        both = CHOICE_AND_TEXT.fullmatch(text) if may_choose else None
+        self.choice_and_text = (
+            (both[1], Reference(clean(both[2]), may_choose=False)) if both else None
+        )
         self.clock = _clock(text)
         self.is_words = is_words(text)
         tree = read(text)

@@ -1,15 +1,16 @@
 """Checking mathematical answers: `verify(reply, gold)`.
 
-    reply --extract--> answer --plain numbers, choices, words--> Grade       in this process, exact
+    reply --extract--> answer --rules, a small grammar--> Grade              here, bounded
                          |
                          +-- cache --> child process: LaTeX grammar, SymPy --> Grade
                                             |
                                             +-- undecided, and there is a judge --> Grade
 
-Nothing that a model wrote is evaluated. Numbers, choice letters and words are decided here by
-regular expressions and exact fractions. The rest is parsed by the ANTLR grammar of
-latex2sympy2_extended and compared by Math-Verify, in a child process with limits on wall time, CPU
-time and memory. Math-Verify's reader of plain text is left out because it ends in `eval`;
+Nothing that a model wrote is evaluated. Numbers, choice letters, words, formulas, lists, sets and
+equations are decided here (`munro.rewards.math.answers`). The rest is parsed by the ANTLR grammar
+of latex2sympy2_extended and compared by Math-Verify, in a child process with limits on wall time,
+CPU time and memory; what it takes for equal must be confirmed (`munro.rewards.math.proof`), or the
+verdict is "unsure". Math-Verify's reader of plain text is left out because it ends in `eval`;
 `munro.rewards.math.plain` writes plain text as LaTeX instead, and `munro.rewards.math.equivalence`
 makes the child refuse `eval` altogether (see there).
 
