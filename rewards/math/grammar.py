@@ -145,6 +145,8 @@ class _Reader:
         while self.next in RELATIONS and not self.is_text:
             ops.append(RELATIONS[self.take()])
             sides.append(self.union())
+        if ops and sides[0].op in ("e", "i"):  # e = 1/2: an eccentricity
+            sides[0] = self.node("sym", value=sides[0].op)
         return self.node("rel", *sides, value=tuple(ops)) if ops else sides[0]
 
     def union(self) -> Node:

@@ -96,6 +96,8 @@ MORE = [
     ("1, 2", r"\boxed{1} and \boxed{2}", True),
     ("2", r"\boxed{1} and \boxed{2}", False),
     ("C. 1-i", r"\boxed{C. 3-i}", False),
+    (r"\frac{\sqrt{2}}{2}", r"\boxed{e=\frac{1}{\sqrt{2}}}", True),
+    (r"e=\frac{\sqrt{2}}{2}", r"\boxed{e=\frac{\sqrt{3}}{2}}", False),
     ("5", "The answer is 5 or more.", False),
     ("1,22", r"\boxed{1.22}", True),
     ("1,2", r"\boxed{2,1}", True),
