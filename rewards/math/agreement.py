@@ -102,7 +102,7 @@ class Comparison(Values):
     def same(self, gold: Node, answer: Node) -> bool | None:
         gold, answer = ungrouped(gold), ungrouped(answer)
         for rule in RULES:
-            verdict = rule(self, gold, answer)
+            verdict: bool | None = rule(self, gold, answer)
             if verdict is not UNDECIDED:
                 return verdict
         return self._leaves(gold, answer)
@@ -168,13 +168,14 @@ class Comparison(Values):
         bare = written.args[0] if written.op == "neg" else written
         if bare.op != "num" or not isinstance(bare.value, Number) or letters(exact):
             return False
-        if (bare.value.places or 0) < PLACES_OF_A_ROUNDING:
+        places = bare.value.places or 0
+        if places < PLACES_OF_A_ROUNDING:
             return False
         other = plain(exact)
-        if other is not None and other.places is not None and other.places <= bare.value.places:
+        if other is not None and other.places is not None and other.places <= places:
             return False
         try:
             value = self.constant(exact)
         except (Undefined, NoNumber):
             return False
-        return is_rounding(sign * bare.value.value, bare.value.places, value)
+        return is_rounding(sign * bare.value.value, places, value)

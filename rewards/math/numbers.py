@@ -43,7 +43,7 @@ _local = threading.local()
 def context(digits: int) -> Any:
     """This thread's arithmetic of mpmath, set to `digits` decimal digits."""
     if not hasattr(_local, "context"):
-        from mpmath.ctx_mp import MPContext
+        from mpmath.ctx_mp import MPContext  # type: ignore[import-untyped]
 
         _local.context = MPContext()
     _local.context.dps = digits

@@ -124,7 +124,8 @@ def unit_name(text: str) -> str:
 
 
 def _product(text: str) -> str:
-    power, names = 1, []
+    power = 1
+    names: list[str] = []
     for word in re.split(r"[\s·*.]+", text.strip()):
         bare, _, exponent = word.partition("^")
         if bare.lower() in POWERS:
