@@ -39,6 +39,11 @@ FUNCTIONS = frozenset(
 )
 
 
+POWER = re.compile(
+    r"\*\*\s*(?:-?[0-9]{1,2}|\(\s*-?[0-9]{1,2}\s*(?:/\s*[0-9]{1,2}\s*)?\))(?![0-9.])(?!\s*\*\*)"
+)
+
+
 def is_list(text: str) -> bool:
     """Brackets, quotes, words and numbers: nothing that calls, and no attribute."""
     return re.fullmatch(r"[\w\s,'\"\[\]-]{0,4000}", text) is not None
@@ -50,13 +55,15 @@ def is_sum(text: str) -> bool:
 
 
 def is_formula(text: str) -> bool:
-    """Numbers, one-letter names, common functions; powers by one or two digits, no towers."""
+    """Numbers, one-letter names, common functions; powers by short numbers or fractions, no towers.
+
+    `Integral` is none of the functions: a reply that restates the question would be its own proof.
+    """
     if not re.fullmatch(r"[A-Za-z0-9\s.()+*/-]{1,500}", text) or re.search(r"\.\s*[A-Za-z]", text):
         return False
     if any(len(word) > 1 and word not in FUNCTIONS for word in re.findall(r"[A-Za-z]+", text)):
         return False
-    powers = re.findall(r"\*\*\s*[0-9]{1,2}(?![0-9.])(?!\s*\*\*)", text)
-    return len(powers) == text.count("**")
+    return len(POWER.findall(text)) == text.count("**")
 
 
 SCREENS: Mapping[str, Callable[[str], bool]] = {
@@ -183,8 +190,10 @@ class ReasoningGym(SingleTurn):
         return Grade(reward=0.0, passed=False, reason=f"the scorer {outcome.status} on it")
 
     def gold_reply(self, task: Task) -> str | None:
-        """The data set's own answer; a few kinds of puzzle come without one."""
+        """The data set's own answer, integrals in it worked out; some puzzles come without one."""
         answer = task.payload["answer"]
+        if answer is not None and "Integral(" in answer:
+            answer = _integrated(answer)
         return None if answer is None else f"<answer>{answer}</answer>"
 
 
@@ -237,6 +246,13 @@ def score(dataset: str, config: str, entry: str, answer: str) -> float:
     return float(
         _scorer(dataset, config).score_answer(answer, pickle.loads(base64.b64decode(entry)))
     )
+
+
+def _integrated(answer: str) -> str:
+    """An answer that the data set left as an integral, worked out; the text is the package's."""
+    from sympy import sympify
+
+    return str(sympify(answer).doit())
 
 
 def preload() -> None:

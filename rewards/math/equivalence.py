@@ -9,6 +9,9 @@ evaluates a little text of its own making (`Number("12")` becomes the source `In
 run it. A check during which something was refused ends in PermissionError, whatever the libraries
 made of it.
 
+Math-Verify's "equal" is believed only where `munro.rewards.math.proof` confirms it, and where no
+words of one side were dropped on the way: what cannot be confirmed is `unsure`.
+
 Time and memory are the parent's affair: nothing here is bounded, and Math-Verify's own time-outs,
 which need the main thread and Python signals, are switched off.
 """
@@ -16,8 +19,10 @@ which need the main thread and Python signals, are switched off.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from functools import lru_cache
+from itertools import product
 from types import CodeType
 from typing import Any
 
@@ -25,6 +30,7 @@ import math_verify
 from math_verify.parser import LatexExtractionConfig
 
 from munro.rewards.math.plain import to_latex
+from munro.rewards.math.proof import confirms
 
 # what SymPy's reader runs before each text, and the only names that its rewriting of a number uses
 SETUP = compile("from sympy import *", "<string>", "exec")
@@ -43,6 +49,17 @@ WARM_UP = (
 )
 """Checked once, in the process that children are forked from: what grammar and algebra look up at
 the first expression of a kind (20 to 100 ms of CPU each) is then there in every child."""
+WORDS = re.compile(
+    r"\\(?:text|mbox|textbf|textrm|mathrm)\s*\{([^{}]*)\}|([\u3400-\u9fff]+)"
+    r"|(?<![\\A-Za-z{])([A-Za-z]{4,})(?![A-Za-z(])"
+)
+ABOUT = re.compile(r"\\approx|\u2248")
+SINGLE_LETTER = re.compile(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])")
+LISTING = frozenset(("and", "or", ",", "或", "和"))
+LETTER_I = re.compile(r"(?<![\\A-Za-z])I(?![A-Za-z_])")  # else the imaginary unit
+A_LETTER = r"\\Upsilon_{9}"
+GAMMA = re.compile(r"\\gamma(?=\s*(?:\^|\())")  # else the function
+GAMMA_IS_A_LETTER = r"\\gamma_{0}"
 EXTRACTION = [LatexExtractionConfig(boxed_match_priority=0, try_extract_without_anchor=False)]
 
 
@@ -56,7 +73,7 @@ def prepare() -> None:
 
 
 def check(answer: str, gold: str) -> str:
-    """`equal`, `different`, `unreadable` (the answer) or `bad gold`."""
+    """`equal`, `different`, `unsure`, `unreadable` (the answer) or `bad gold`."""
     _refused.clear()
     verdict = _verdict(answer, gold)
     if _refused:
@@ -69,14 +86,38 @@ def _verdict(answer: str, gold: str) -> str:
     if not _is_mathematics(golds):
         return "bad gold"
     answers = _parse(answer)
-    if math_verify.verify(golds, answers, timeout_seconds=None, allow_set_relation_comp=True):
-        return "equal"
-    return "different" if _is_mathematics(answers) else "unreadable"
+    if not _is_mathematics(answers):
+        return "unreadable"
+    opinions = [
+        confirms(mine, other)
+        for mine, other in product(golds, answers)
+        if math_verify.verify(mine, other, timeout_seconds=None, allow_set_relation_comp=True)
+    ]
+    is_all_read = not any(map(_drops_some, (gold, answer))) and _letters_agree(gold, answer)
+    if not is_all_read or (None in opinions and True not in opinions):
+        return "unsure"
+    return "equal" if True in opinions else "different"
+
+
+def _drops_some(text: str) -> bool:
+    """Whether Math-Verify will leave out words (but for those that make a list) or roundings."""
+    inside = " ".join("".join(match) for match in WORDS.findall(text)).split()
+    return ABOUT.search(text) is not None or any(
+        word.lower() not in LISTING and len(word) > 1 for word in inside
+    )
+
+
+def _letters_agree(gold: str, answer: str) -> bool:
+    """Math-Verify makes capitals small: not where that is all the difference."""
+    mine, others = (set(SINGLE_LETTER.findall(to_latex(each))) for each in (gold, answer))
+    swapped = {each.swapcase() for each in mine ^ others}
+    return not swapped & (mine | others)
 
 
 def _parse(text: str) -> list[Any]:
     # dollar signs would end the box early: a price is a number, and mathematics is in the box
-    boxed = rf"\boxed{{{to_latex(text).replace('$', '')}}}"
+    plain = LETTER_I.sub(A_LETTER, to_latex(text).replace("$", ""))
+    boxed = rf"\boxed{{{GAMMA.sub(GAMMA_IS_A_LETTER, plain)}}}"
     parsed: list[Any] = math_verify.parse(boxed, EXTRACTION, parsing_timeout=None)
     return parsed
 

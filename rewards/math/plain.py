@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import re
 
+from munro.rewards.math.units import POWERS, UNIT_NAMES
+
+UNIT_WORDS = {*(name for name in UNIT_NAMES if name.isalpha()), *POWERS, "per"} - {"sec"}
 FUNCTIONS = {
     **dict.fromkeys(("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh"), ""),
     **dict.fromkeys(("arcsin", "arccos", "arctan", "ln", "log", "exp", "max", "min", "gcd"), ""),
@@ -41,6 +44,7 @@ SYMBOLS = {
     ">=": r" \geq ",
     "!=": r" \neq ",
     "==": "=",
+    ",": ", ",
     "≤": r" \leq ",
     "≥": r" \geq ",
     "≠": r" \neq ",
@@ -63,7 +67,7 @@ SYMBOLS = {
 }
 SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 TOKEN = re.compile(
-    r"\s*(?:(?P<scientific>\d+(?:\.\d+)?[eE][+-]?\d+)|(?P<number>\d[\d,]*(?:\.\d+)?|\.\d+)"
+    r"\s*(?:(?P<scientific>\d+(?:\.\d+)?[eE][+-]?\d+)|(?P<number>\d+(?:,\d+)*(?:\.\d+)?|\.\d+)"
     r"|(?P<power>\*\*|\^)|(?P<root>√|sqrt(?=\s*[({\d]))|(?P<superscript>[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+)"
     r"|(?P<word>[A-Za-z]+)|(?P<symbol><=|>=|!=|==|.))",
     re.DOTALL,
@@ -100,6 +104,9 @@ def _write(tokens: list[tuple[str, str]]) -> str:
         elif kind == "scientific":
             mantissa, _, exponent = token.lower().partition("e")
             written.append(rf"{mantissa} \cdot 10^{{{int(exponent)}}}")
+        elif kind == "word" and (noun := _unit_words(tokens, at - 1)):
+            written.append(rf"\text{{ {noun} }}")
+            at += noun.count(" ")
         elif kind == "word":
             joins_sets = at > 1 and tokens[at - 2][1] in ")]}" and at < len(tokens)
             is_union = token == "U" and joins_sets and tokens[at][1] in CLOSING
@@ -111,6 +118,16 @@ def _write(tokens: list[tuple[str, str]]) -> str:
     return "".join(written)
 
 
+def _unit_words(tokens: list[tuple[str, str]], at: int) -> str:
+    """The names of units from here on, as they stand side by side: "square units"."""
+    words = []
+    for kind, token in tokens[at:]:
+        if kind != "word" or len(token) < 3 or token.lower() not in UNIT_WORDS:
+            break
+        words.append(token)
+    return " ".join(words)
+
+
 def _word(token: str) -> str:
     name = token.lower()
     if name in FUNCTIONS:
@@ -118,7 +135,7 @@ def _word(token: str) -> str:
     if name in CONSTANTS:
         return f"{CONSTANTS[name]} "
     if name in ("and", "or"):
-        return ","
+        return rf"\text{{ {name} }}"
     # letters side by side are a product, as they are in LaTeX
     return f"{token} " if len(token) > 1 else token
 

@@ -1,15 +1,16 @@
 """Checking mathematical answers: `verify(reply, gold)`.
 
-    reply --extract--> answer --plain numbers, choices, words--> Grade       in this process, exact
+    reply --extract--> answer --rules, a small grammar--> Grade              here, bounded
                          |
                          +-- cache --> child process: LaTeX grammar, SymPy --> Grade
                                             |
                                             +-- undecided, and there is a judge --> Grade
 
-Nothing that a model wrote is evaluated. Numbers, choice letters and words are decided here by
-regular expressions and exact fractions. The rest is parsed by the ANTLR grammar of
-latex2sympy2_extended and compared by Math-Verify, in a child process with limits on wall time, CPU
-time and memory. Math-Verify's reader of plain text is left out because it ends in `eval`;
+Nothing that a model wrote is evaluated. Numbers, choice letters, words, formulas, lists, sets and
+equations are decided here (`munro.rewards.math.answers`). The rest is parsed by the ANTLR grammar
+of latex2sympy2_extended and compared by Math-Verify, in a child process with limits on wall time,
+CPU time and memory; what it takes for equal must be confirmed (`munro.rewards.math.proof`), or the
+verdict is "unsure". Math-Verify's reader of plain text is left out because it ends in `eval`;
 `munro.rewards.math.plain` writes plain text as LaTeX instead, and `munro.rewards.math.equivalence`
 makes the child refuse `eval` altogether (see there).
 
@@ -36,11 +37,11 @@ from munro.rewards.errors import GraderError
 from munro.rewards.math.answers import (
     MAX_ANSWER_CHARS,
     MAX_DEPTH,
+    Reference,
     clean,
-    decide,
     depth,
     extract,
-    leaves_open,
+    read,
 )
 from munro.rewards.types import Grade
 from munro.rewards.workers import Status, WorkerPool
@@ -129,7 +130,8 @@ class MathVerifier:
         """
         reference = _reference(gold)
         answers = [extract(reply) for reply in replies]
-        at_once = {answer: _at_once(answer, reference) for answer in dict.fromkeys(answers)}
+        read = Reference(reference)
+        at_once = {answer: _at_once(answer, read) for answer in dict.fromkeys(answers)}
         verdicts = {answer: verdict for answer, verdict in at_once.items() if verdict is not None}
         hard = [answer for answer in at_once if answer is not None and answer not in verdicts]
         if len(hard) == 1:
@@ -215,14 +217,20 @@ class MathVerifier:
             reason = f"checking the answer: {outcome.status} ({outcome.detail})"
             return _Verdict(Grade.of(False, reason), is_decided=False)
         if outcome.value == "bad gold":
-            return _Verdict(None, is_decided=False)
+            # what the smaller grammar reads is a reference, though only it can compare
+            reason = f"unsure whether this is the reference: {answer[:80]!r}"
+            grade = Grade.of(False, reason) if read(gold) else None
+            return _Verdict(grade, is_decided=False)
+        if outcome.value == "unsure":
+            reason = f"unsure whether this is the reference: {answer[:80]!r}"
+            return _Verdict(Grade.of(False, reason), is_decided=False)
         if outcome.value == "unreadable":
             reason = f"the answer cannot be read: {answer[:80]!r}"
             return _Verdict(Grade.of(False, reason), is_decided=False)
         return _Verdict(_grade_of(outcome.value == "equal", answer))
 
 
-def _at_once(answer: str | None, gold: str) -> _Verdict | None:
+def _at_once(answer: str | None, gold: Reference) -> _Verdict | None:
     """The verdict on an answer that needs no algebra, None for one that does."""
     if answer is None:
         return _Verdict(Grade.of(False, "no final answer"))
@@ -233,10 +241,11 @@ def _at_once(answer: str | None, gold: str) -> _Verdict | None:
         return _Verdict(Grade.of(False, "the final answer is empty"))
     if depth(answer) > MAX_DEPTH:
         return _Verdict(Grade.of(False, "answer nested too deeply"))
-    verdict = decide(answer, gold)
+    verdict = gold.decide(answer)
     if verdict is None:
         return None
-    return _Verdict(_grade_of(verdict, answer), is_decided=verdict or not leaves_open(answer, gold))
+    is_decided = verdict or not gold.leaves_open(answer)
+    return _Verdict(_grade_of(verdict, answer), is_decided=is_decided)
 
 
 def _grade_of(is_equal: bool, answer: str) -> Grade:
@@ -246,7 +255,7 @@ def _grade_of(is_equal: bool, answer: str) -> Grade:
 def _reference(gold: str) -> str:
     """The reference answer, out of the marks that data sets put around it."""
     marked = gold.rpartition("####")[2]
-    if "<answer>" in marked or "\\boxed" in marked:
+    if any(mark in marked for mark in ("<answer>", "\\boxed", "final answer is")):
         marked = extract(marked) or ""
     reference = clean(marked)
     if not reference or len(reference) > MAX_ANSWER_CHARS or depth(reference) > MAX_DEPTH:

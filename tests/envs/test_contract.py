@@ -219,6 +219,8 @@ def test_a_data_set_that_differs_from_process_to_process_asks_for_a_hash_seed(mo
         (is_formula, "x**3/3 + sin(2*x) + C", "x.evalf"),
         (is_formula, "2*x + 1.5", "factorint(99)"),
         (is_formula, "x**12", "9**9**9"),
+        (is_formula, "2*(3*x - 1)**(3/2) + C", "2*Integral(x**2, x) + C"),
+        (is_formula, "x**-1 + x**(-1/2)", "9**(999/2)"),
         (is_formula, "x", "9**(9**9)"),
         (is_formula, "exp(x)", "9**999"),
     ],

@@ -39,7 +39,8 @@ REPLIES = [
     ("<think>7</think><answer>42</answer>", "42"),
     ("<answer>1</answer> no, <answer> 2 </answer>", "2"),
     (r"<answer>\boxed{5}</answer>", "5"),
-    (r"so \boxed{\frac{1}{2}} and \boxed{\sqrt{\frac{3}{4}}}.", r"\sqrt{\frac{3}{4}}"),
+    (r"so \boxed{\frac{1}{2}} and \boxed{\sqrt{\frac{3}{4}}}.", r"\frac{1}{2}, \sqrt{\frac{3}{4}}"),
+    (r"a step is \boxed{5} and the answer is \boxed{\sqrt{\frac{3}{4}}}.", r"\sqrt{\frac{3}{4}}"),
     (r"\boxed{3} then cut off \boxed{\frac{1}{2", "3"),
     (r"\fbox{9}", "9"),
     (r"\boxed {8}", "8"),
@@ -240,8 +241,8 @@ def test_the_child_evaluates_numbers_and_refuses_whatever_else_sympy_would_run(t
 
 def test_equal_answers_of_a_group_cost_one_check_and_keep_their_order(verifier):
     before = verifier.num_checks
-    replies = [r"\boxed{\sqrt{12}}", r"\boxed{\sqrt{7}}", "no"] * 40
-    grades = verifier.verify_group(replies, r"2\sqrt{3}")
+    replies = [r"\boxed{\int_0^2 3x^2 dx}", r"\boxed{\int_0^2 x dx}", "no"] * 40
+    grades = verifier.verify_group(replies, "8")
     assert [grade.passed for grade in grades] == [True, False, False] * 40
     assert verifier.num_checks == before + 2
 
@@ -252,7 +253,7 @@ def test_threads_that_ask_the_same_at_once_share_one_check(verifier):
 
     def ask(_: int) -> bool | None:
         start.wait()
-        return verifier.verify(r"\boxed{(x+1)(x-1)}", "x^2-1").passed
+        return verifier.verify(r"\boxed{\int_0^1 2x dx}", "1").passed
 
     with ThreadPoolExecutor(16) as threads:
         assert list(threads.map(ask, range(16))) == [True] * 16
@@ -262,7 +263,7 @@ def test_threads_that_ask_the_same_at_once_share_one_check(verifier):
 def test_the_cache_forgets_the_least_recently_used():
     with MathVerifier(CONFIG, cache_size=2) as verifier:
         for exponent in (2, 3, 2, 4, 2, 3):
-            verifier.verify(rf"\boxed{{x^{exponent}}}", "y+1")
+            verifier.verify(rf"\boxed{{\int_0^{exponent} x dx}}", "y+1")
         assert verifier.num_checks == 4
 
 
@@ -282,7 +283,7 @@ def test_a_closed_verifier_still_knows_numbers_and_says_so_for_the_rest():
     verifier.close()
     assert verifier.verify("is 3", "3").passed
     with pytest.raises(GraderError, match="closed"):
-        verifier.verify(r"\boxed{x}", "x + y")
+        verifier.verify(r"\boxed{\int_0^1 x dx}", "1/2")
 
 
 def test_a_plain_script_without_a_main_guard_verifies_and_ends_in_silence():
@@ -311,7 +312,7 @@ ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
 class Grader:
     def grade(self):
         self.verifier = MathVerifier(RewardsConfig(workers=1, timeout_s=20))
-        grade = self.verifier.verify(r"\boxed{\sqrt{18}}", r"3\sqrt{2}")
+        grade = self.verifier.verify(r"\boxed{\int_0^1 2x dx}", "1")
         return grade.passed, self.verifier._pool.pids
 
 passed, pids = ray.get(Grader.remote().grade.remote(), timeout=120)
