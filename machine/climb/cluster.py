@@ -238,12 +238,17 @@ def _ray(config: RunConfig) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     common = {"log_to_driver": False, "include_dashboard": False, "logging_level": "ERROR"}
-    if config.ray.address:
-        del common["include_dashboard"]
-        ray.init(address=config.ray.address, **common)
-    else:
-        ray.init(num_cpus=config.ray.cpus or None, **common, **_short_folder())
-    _hear_signals_first()
+    with _hearing_signals_first():
+        if config.ray.address:
+            del common["include_dashboard"]
+            try:
+                ray.init(address=config.ray.address, **common)
+            except ConnectionError as error:
+                raise BadConfig(
+                    f'ray.address = "{config.ray.address}": no Ray cluster answers there ({error})'
+                ) from error
+        else:
+            ray.init(num_cpus=config.ray.cpus or None, **common, **_short_folder())
     try:
         yield
     finally:
@@ -314,10 +319,18 @@ def _require_shared(config: RunConfig, setting: Setting) -> None:
                     raise BadConfig(not_shared(host, place))
 
 
-def _hear_signals_first() -> None:
-    """Ray puts a handler before Python's, which prints a stack of C++ before ours is called."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
+@contextmanager
+def _hearing_signals_first() -> Iterator[None]:
+    """Ray puts handlers of its own in the place of ours, which print a stack of C++ and end us."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _short_folder() -> dict[str, str]:

@@ -18,6 +18,7 @@ from tests.machine.climbing import munro, write_recipe
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
+HERE = "--node-ip-address=127.0.0.1"
 WITHIN_S = 90
 """For all that is imported before; waiting for what never comes would take deadlines.start_s."""
 
@@ -66,11 +67,11 @@ def address(folder):
     hidden.mkdir()
     port, short = free_port(), tempfile.mkdtemp(prefix="r", dir="/tmp")
     head = ray_node(
-        "--head", f"--port={port}", "--num-cpus=2", "--num-gpus=2",
+        "--head", f"--port={port}", "--num-cpus=2", "--num-gpus=2", HERE,
         "--include-dashboard=false", f"--temp-dir={short}",
     )  # fmt: skip
     time.sleep(10)
-    other = ray_node(f"--address=127.0.0.1:{port}", "--num-cpus=2", hidden=hidden)
+    other = ray_node(f"--address=127.0.0.1:{port}", "--num-cpus=2", HERE, hidden=hidden)
     time.sleep(10)
     assert head.poll() is None
     assert other.poll() is None
