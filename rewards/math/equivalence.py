@@ -27,6 +27,7 @@ from types import CodeType
 from typing import Any
 
 import math_verify
+from math_verify import grader
 from math_verify.parser import LatexExtractionConfig
 
 from munro.rewards.math.plain import to_latex
@@ -59,7 +60,7 @@ LISTING = frozenset(("and", "or", ",", "或", "和"))
 LETTER_I = re.compile(r"(?<![\\A-Za-z])I(?![A-Za-z_])")  # else the imaginary unit
 A_LETTER = r"\\Upsilon_{9}"
 GAMMA = re.compile(r"\\gamma(?=\s*(?:\^|\())")  # else the function
-GAMMA_IS_A_LETTER = r"\\gamma_{0}"
+GAMMA_IS_A_LETTER = r"\\Upsilon_{8}"
 EXTRACTION = [LatexExtractionConfig(boxed_match_priority=0, try_extract_without_anchor=False)]
 
 
@@ -94,6 +95,9 @@ def _verdict(answer: str, gold: str) -> str:
         if math_verify.verify(mine, other, timeout_seconds=None, allow_set_relation_comp=True)
     ]
     is_all_read = not any(map(_drops_some, (gold, answer))) and _letters_agree(gold, answer)
+    is_read = any(map(grader.is_relation, golds)) and any(map(grader.is_relation, answers))
+    if "=" in gold and "=" in answer and not is_read:
+        is_all_read = False  # of an equation that it cannot read, it reads the last side
     if not is_all_read or (None in opinions and True not in opinions):
         return "unsure"
     return "equal" if True in opinions else "different"

@@ -188,6 +188,8 @@ def _equations(gold: Any, answer: Any) -> bool | None:
     left, right = gold.lhs - gold.rhs, answer.lhs - answer.rhs
     if left.free_symbols != right.free_symbols:
         return False
+    if not left.free_symbols:  # both true or both false, whatever they say
+        return _all([_formulas(gold.lhs, answer.lhs), _formulas(gold.rhs, answer.rhs)])
     if right != 0 and not (left / right).simplify().free_symbols:
         return True
     letter = min(left.free_symbols, key=str)

@@ -75,6 +75,8 @@ def _two_equations(compare: Compare, gold: Node, answer: Node) -> bool | None:
         return compare.same(mine[1], other[1])
     if len(gold.args) == len(answer.args) and compare.all_same(gold.args, answer.args):
         return True
+    if (verdict := _same_left(compare, gold, answer, mine, other)) is not None:
+        return verdict
     if len(gold.args) > 2 or len(answer.args) > 2:
         ends = [Node("rel", (each.args[0], each.args[-1]), ("=",)) for each in (gold, answer)]
         return _two_equations(compare, *ends) or None
@@ -84,6 +86,26 @@ def _two_equations(compare: Compare, gold: Node, answer: Node) -> bool | None:
     if letters(left) == letters(right) and compare.ratio(left, right):
         return True
     return False if is_polynomial(left) and is_polynomial(right) else None
+
+
+def _same_left(
+    compare: Compare,
+    gold: Node,
+    answer: Node,
+    mine: tuple[str, Node] | None,
+    other: tuple[str, Node] | None,
+) -> bool | None:
+    """What can be said of two equations by what they are equations for: `f(t)`, `P(X=4)`, `y_2`."""
+    left, others = ungrouped(gold.args[0]), ungrouped(answer.args[0])
+    if left == others:
+        verdict = compare.same(gold.args[-1], answer.args[-1])
+        free = letters(left) - letters(gold.args[-1]) - letters(answer.args[-1])
+        return verdict if verdict or free else None
+    if left.op == others.op == "call" and left.value == others.value:
+        return False
+    if mine is not None and other is not None:
+        return None if letters(gold) == letters(answer) else False
+    return None
 
 
 def _difference(equation: Node) -> Node:
