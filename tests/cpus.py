@@ -16,7 +16,6 @@ import sys
 from itertools import product
 from time import monotonic
 
-import numpy as np
 import torch
 
 ORDER = ("default", "avx2", "best")
