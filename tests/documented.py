@@ -2,9 +2,9 @@
 
 A fence says what stands in it: nothing or `sh` for what is typed at a shell, `text` for what is
 only looked at, `python`, `toml`, `json` for samples. After the language may follow the name of the
-file that the sample is (`json results.jsonl`), or `sketch` where it speaks of things that the page does
-not make, such as a judge on another host; renderers show neither. Every other Python sample runs,
-and every command is run or, where it takes longer than a test may or speaks of a reader's own
+file that the sample is (`json results.jsonl`), or `sketch` where it speaks of things that the page
+does not make, such as a judge on another host; renderers show neither. Every other Python sample
+runs, and every command is run or, where it takes longer than a test may or speaks of a reader's own
 runs, parsed by the command itself.
 """
 

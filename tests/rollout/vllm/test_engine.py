@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -198,9 +199,17 @@ async def test_what_cannot_be_served_is_refused_in_a_sentence(tied: Pair):
         await tied.engine.update_weights(WeightSource(path="/nowhere", version=1), drain=True)
 
 
+async def begun(engine: VllmEngine, asked: list[Request]) -> asyncio.Task[list[Completion]]:
+    """A call whose requests the engine process has been given."""
+    call = asyncio.create_task(engine.generate(asked))
+    while engine._num_running < len(asked):
+        assert not call.done()
+        await asyncio.sleep(0.005)
+    return call
+
+
 async def test_a_cancelled_call_frees_its_places(tied: Pair):
-    call = asyncio.create_task(tied.engine.generate(requests(16, max_tokens=240)))
-    await asyncio.sleep(0.3)
+    call = await begun(tied.engine, requests(16, max_tokens=240))
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
@@ -215,8 +224,7 @@ async def test_a_new_process_gives_the_bits_of_the_old_one_and_its_death_is_told
     pair = begin(tmp_path, tied=True)
     assert_same(first_answers["tied"], await pair.engine.generate(requests(40)))
     process = engine_process(before)
-    call = asyncio.create_task(pair.engine.generate(requests(16, max_tokens=240)))
-    await asyncio.sleep(0.2)
+    call = await begun(pair.engine, requests(16, max_tokens=240))
     os.kill(process.pid, signal.SIGKILL)
     with pytest.raises(PolicyError, match="died"):
         await asyncio.wait_for(call, timeout=30)
@@ -249,8 +257,12 @@ async def test_running_requests_go_on_with_the_new_weights(tied: Pair):
     asked = requests(12, max_tokens=230 - 33)
     old = tiny_llama(tied=True)
     old.load_state_dict(tied.model.state_dict())
-    call = asyncio.create_task(tied.engine.generate(asked))
-    await asyncio.sleep(0.4)
+    # in the middle, however long the whole takes on this machine
+    began = time.monotonic()
+    await tied.engine.generate(asked)
+    whole_s = time.monotonic() - began
+    call = await begun(tied.engine, asked)
+    await asyncio.sleep(whole_s / 3)
     version = await tied.update(seed=77, drain=False)
     done = await call
     assert all((np.diff(one.versions) >= 0).all() for one in done)
@@ -268,8 +280,7 @@ async def test_running_requests_go_on_with_the_new_weights(tied: Pair):
 
 async def test_a_draining_update_lets_running_requests_finish_first(tied: Pair):
     asked = requests(8, max_tokens=60)
-    call = asyncio.create_task(tied.engine.generate(asked))
-    await asyncio.sleep(0.1)
+    call = await begun(tied.engine, asked)
     version = await tied.update(seed=78)
     done = await call
     assert all((one.versions == version - 1).all() for one in done)
