@@ -70,7 +70,7 @@ def test_whatever_kills_or_outlives_a_grader_is_a_failure_with_a_name_and_the_ne
 
 
 def test_an_input_that_killed_its_grader_twice_is_not_tried_for_ever():
-    with started(workers=1, timeout_s=0.5) as graders:
+    with started(workers=1, timeout_s=0.3) as graders:
         why(graders, "child", "die")
         assert "has killed its grader twice before" in why(graders, "child", "die")
         for _ in range(2):
