@@ -14,6 +14,7 @@ from munro.base_model.scaling.config import LadderConfig
 from munro.base_model.scaling.mixture_config import MixConfig
 from munro.base_model.training.recipe import PretrainRecipe
 from munro.distill.config import DistillConfig, PreferenceConfig
+from munro.envs.config import EnvConfig
 from munro.machine.cli.main import munro
 from munro.machine.config import RunConfig
 from munro.machine.loading import overrides_of
@@ -33,7 +34,7 @@ TREES: Mapping[str, type[BaseModel]] = {
 }
 """What the dotted keys of a command belong to, where that is told without reading a file."""
 
-WRITTEN = (*dict.fromkeys(TREES.values()), MachineConfig, MixtureConfig)
+WRITTEN = (*dict.fromkeys(TREES.values()), MachineConfig, MixtureConfig, EnvConfig)
 """What a person writes in TOML."""
 
 

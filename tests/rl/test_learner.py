@@ -202,11 +202,8 @@ def test_a_model_that_does_more_to_its_logits_is_refused():
 def test_a_constant_and_a_bias_of_the_logits_are_in_the_gradients(tmp_path, kind):
     path = saved(kind, tmp_path / "model")
     learner, batch = make_learner(path), some_batch()
-    loss, gradients = our_gradients(learner, batch)
-    expected, theirs = naive_gradients(path, batch)
-    assert (loss, gradients.keys()) == (pytest.approx(expected, rel=1e-5, abs=1e-6), theirs.keys())
-    for name, gradient in gradients.items():
-        torch.testing.assert_close(gradient, theirs[name], rtol=1e-3, atol=1e-5, msg=name)
+    ours, theirs = our_gradients(learner, batch), naive_gradients(path, batch)
+    assert_equal_gradients(ours, theirs, terms_of(learner, batch))
 
 
 def test_a_step_is_adamw_on_the_clipped_gradient(folder):
