@@ -44,6 +44,10 @@ class Command:
     page: Path
     line: int
     words: tuple[str, ...]
+    folder: str = ""
+    """Where a `cd` before it in the same block has led."""
+    block: int = 0
+    """The line at which its block begins."""
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}: {shlex.join(self.words)}"
@@ -66,15 +70,24 @@ def words_of(line: str) -> tuple[str, ...]:
 
 
 def commands(page: Path) -> list[Command]:
-    """Every line of a block that starts one of our programs, comments aside."""
+    """Every line of a block that starts one of our programs, comments aside, parted at `&&`."""
     found = []
     for block in blocks(page):
-        if block.language not in TYPED:
-            continue
-        for number, line in enumerate(block.text.split("\n")):
-            if typed := PROGRAMS.fullmatch(line.strip()):
-                found.append(Command(page, block.line + number, words_of(typed[1])))
+        folder = ""
+        for number, line in enumerate(block.text.split("\n") if block.language in TYPED else ()):
+            if not (typed := PROGRAMS.fullmatch(line.strip())):
+                continue
+            for part in " ".join(map(quoted, words_of(typed[1]))).split(" && "):
+                words = words_of(part)
+                if words[0] == "cd":
+                    folder = f"{folder}/{words[1]}".lstrip("/")
+                    continue
+                found.append(Command(page, block.line + number, words, folder, block.line))
     return found
+
+
+def quoted(word: str) -> str:
+    return word if word == "&&" else shlex.quote(word)
 
 
 def spans(page: Path) -> list[Command]:

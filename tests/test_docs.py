@@ -58,7 +58,8 @@ def test_every_command_in_the_prose_exists_and_is_taken_where_it_is_whole(page: 
         _, arguments = find(words)
         if arguments and len(words) == len(command.words) - 1:
             found.append(refusal(command))
-    assert list(filter(None, found)) == []
+    # an option that is only named has no value
+    assert [why for why in found if why and "requires an argument" not in why] == []
 
 
 @pages
@@ -102,7 +103,8 @@ def test_every_key_of_a_toml_sample_is_known(page: Path) -> None:
     for block in blocks(page):
         if block.language != "toml":
             continue
-        keys = keys_of(tomllib.loads(block.text))
+        # "project" is of a reader's own pyproject.toml
+        keys = [key for key in keys_of(tomllib.loads(block.text)) if key[0] != "project"]
         unknown = {
             tree.__name__: [".".join(key) for key in keys if not knows(tree, key)]
             for tree in WRITTEN

@@ -93,9 +93,20 @@ def test_there_is_something_to_run() -> None:
     assert sum(map(is_quick, OURS)) >= 5
 
 
+def ready(command: Command, root: Path) -> Path:
+    """The folder to type a command in, after what its block says to type before a `cd` there."""
+    reader(root, command.page)
+    if command.folder:
+        for one in OURS:
+            is_before = (one.page, one.block) == (command.page, command.block)
+            if is_before and one.line < command.line and is_quick(one):
+                run(one, root / one.folder)
+    return root / command.folder
+
+
 @pytest.mark.parametrize("command", OURS, ids=str)
 def test_a_command_runs_as_printed(command: Command, tmp_path: Path) -> None:
-    folder = reader(tmp_path, command.page)
+    folder = ready(command, tmp_path)
     if absent := missing(command, folder):
         # it cannot run: then it must be plain that only a reader has what it speaks of
         theirs = [name for name in absent if OWN.search(name)]
@@ -105,7 +116,7 @@ def test_a_command_runs_as_printed(command: Command, tmp_path: Path) -> None:
         )
     elif is_quick(command) or can_be_tried(command):
         more = () if is_quick(command) else ("--dry-run",)
-        once = (*command.words, *more)
+        once = (*command.words, *more, command.folder)
         if once not in DONE:  # pages repeat each other
             assert run(command, folder, *more)
         DONE.add(once)
@@ -121,8 +132,9 @@ def test_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
     folder = reader(tmp_path, page)
     for command in commands(page):
         is_large = any(name in LARGE for name in inputs(command))
-        if command.words[0] == "munro" and not missing(command, folder) and not is_large:
-            run(command, folder, limit_s=3600)
+        here = folder / command.folder
+        if command.words[0] == "munro" and not missing(command, here) and not is_large:
+            run(command, here, limit_s=3600)
 
 
 SAMPLED = [page for page in PAGES if any(one.language == "python" for one in blocks(page))]
