@@ -13,7 +13,8 @@
 #   EXTRAS=tensorboard,dev     extras of pyproject.toml to install beside the inference engine
 #   CONFIG=configs/stem.toml   what `make climb` climbs
 #   MACHINE=configs/x.toml     what `make machine` runs
-#   ARGS="--num_steps 5"       passed on to `munro climb`, to pytest or to the benchmark
+#   ARGS="--num_steps 5"       passed on to `munro climb`, to pytest or to the benchmark; --quick for
+#                              half of `make test-cpus`
 #   BENCH=verifier             what `make bench` runs: a script of benchmarks/, without ".py"
 
 PYTHON ?=
@@ -33,7 +34,7 @@ export PYTHON DEVICE TORCH_INDEX EXTRAS
 export PYTHONPATH = $(CURDIR)/src
 
 .DEFAULT_GOAL := help
-.PHONY: help setup climb machine test test-all test-gpu check lint fmt bench clean
+.PHONY: help setup climb machine test test-all test-cpus test-gpu check lint fmt bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s%s\n", $$1, $$2}' Makefile
@@ -51,6 +52,9 @@ test: $(READY)  ## the tests that fit a laptop; two files at a time, for most of
 
 test-all: $(READY)  ## the heavy tests too
 	@$(BIN)/python -m pytest -q -m "not gpu" $(ARGS)
+
+test-cpus: $(READY)  ## the numerical tests as on three kinds of processor, with 1 thread and with 2
+	@$(BIN)/python -m tests.cpus $(ARGS)
 
 test-gpu: $(READY)  ## the tests that need a CUDA device
 	@$(BIN)/python -m pytest -q -m gpu $(ARGS)

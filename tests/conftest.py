@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from munro.kernels import vector_math
+from tests.numeric import is_numeric
 
 # as `munro` sets it: threads that spin on a shared machine make tests crawl
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# the same examples every time: what is green stays green
-settings.register_profile("repeatable", derandomize=True)
+# the same examples every time: what is green stays green, on a machine that does other work too
+settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("repeatable")
 # as every process of ours that computes; tests call torch directly too
 vector_math.settle()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make test-cpus` runs."""
+    for item in items:
+        if is_numeric(Path(item.path)):
+            item.add_marker(pytest.mark.numeric)
 
 
 @pytest.fixture(scope="session")

@@ -227,16 +227,17 @@ class VllmEngine:
         running: list[RequestOutputCollector] = []
         is_alone = self._num_running == 0
         try:
-            if is_alone:
-                await self._alive(self._core.pause_scheduler_async("keep", True))
-            for prompt, how in zip(prompts, params, strict=True):
-                running.append(await self._add(prompt, how))
-        except BaseException:
+            try:
+                if is_alone:
+                    await self._alive(self._core.pause_scheduler_async("keep", True))
+                for prompt, how in zip(prompts, params, strict=True):
+                    running.append(await self._add(prompt, how))
+            finally:
+                if is_alone:
+                    await self._alive(self._core.resume_scheduler_async())
+        except BaseException:  # given up while the scheduler was being resumed, too
             await self._forget(running)
             raise
-        finally:
-            if is_alone:
-                await self._alive(self._core.resume_scheduler_async())
         return running
 
     async def _add(self, token_ids: Sequence[int], how: SamplingParams) -> RequestOutputCollector:

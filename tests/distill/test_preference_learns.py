@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.preference import RULES, comparisons, train
 from munro.rewards.preference import PreferenceModel
+from tests.rounding import near
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -41,7 +42,8 @@ def test_vllm_scores_as_transformers_does(shorter: Path, tmp_path):
     with PreferenceModel.serve(shorter, logs=str(tmp_path)) as served:
         there = served.score_many(sets)
     for one, other in zip(here, there, strict=True):
-        assert other == pytest.approx(one, abs=1e-5)
+        # logits of so small a model are below 8, and a probability moves by half of what they do
+        assert other == near(one, 2000, scale=4.0)
 
 
 def test_rules_are_told_apart_by_their_comparisons():

@@ -94,7 +94,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def munro(
-    *arguments: str, timeout_s: float = 240, env: Mapping[str, str] | None = None
+    *arguments: str, timeout_s: float = 600, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the command to its end, with these variables added to the environment."""
     return subprocess.run(

@@ -20,6 +20,7 @@ from munro.rl.config import LearnerConfig
 from tests.base_model.tiny_munro import tiny_model
 from tests.rl.builders import VOCAB, make_model, random_group, save_model
 from tests.rl.rank import run
+from tests.rounding import assert_near, bound, depth, largest
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [[3, 1, 4, 1, 5, 9], [2, 6]]
@@ -58,6 +59,9 @@ MODELS = {
     "untied": lambda: make_model(tied=False),
     "mixture": lambda: tiny_model(sizes={"vocab_size": VOCAB}, max_position_embeddings=256),
 }
+TERMS = depth(MODELS["mixture"](), 200, backward=True)
+ROUNDING = bound(TERMS)
+"""Of figures about as large as 1, whichever of the models they come from."""
 OF_THE_CUT = {"learner/computed_tokens", "learner/balance_loss", "learner/expert_violation/max"}
 """Figures that depend on how a batch is cut: each part reads what it shares with others again."""
 
@@ -96,9 +100,8 @@ def test_two_ranks_report_what_one_does(runs):
     for ours, theirs in zip(two[0]["reports"], one["reports"], strict=True):
         assert ours.entropy == pytest.approx(theirs.entropy, rel=1e-4)
         for name in theirs.metrics.keys() - OF_THE_CUT:
-            assert ours.metrics[name] == pytest.approx(theirs.metrics[name], rel=2e-3, abs=1e-5), (
-                name
-            )
+            figure = pytest.approx(theirs.metrics[name], rel=2e-3, abs=ROUNDING)
+            assert ours.metrics[name] == figure, name
 
 
 def test_two_ranks_score_and_publish_what_one_does(runs):
@@ -117,7 +120,7 @@ def test_a_checkpoint_of_one_rank_goes_on_with_two_as_if_nothing_had_been(runs):
     assert one["again"] == one["reports"][2]
     again, before = two[0]["again"].metrics, one["reports"][2].metrics
     for name in ("learner/loss", "learner/grad_norm", "policy/entropy"):
-        assert again[name] == pytest.approx(before[name], rel=1e-3, abs=1e-5)
+        assert again[name] == pytest.approx(before[name], rel=1e-3, abs=ROUNDING)
 
 
 def test_two_ranks_save_what_one_does(runs):
@@ -130,7 +133,8 @@ def test_two_ranks_save_what_one_does(runs):
     assert one.keys() == two.keys()
     for name in one:
         for key in ("exp_avg", "exp_avg_sq", "step"):
-            torch.testing.assert_close(two[name][key], one[name][key], rtol=1e-2, atol=1e-5)
+            scale = max(1.0, largest(one[name][key]))
+            assert_near(two[name][key], one[name][key], TERMS, scale=scale)
 
 
 def test_only_the_first_rank_ever_holds_a_whole_weight_or_moment(runs):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from munro.rl.clip import Clip
 from munro.rl.loss import policy_loss
 from munro.rl.metrics import merged
+from tests.rounding import assert_near
 
 NO_CLIP = Clip(eps=0.999999, widening=1e9, outer=1e9)
 Floats = NDArray[np.float64]
@@ -135,7 +136,7 @@ def test_the_first_step_gradient_is_minus_advantage():
         logp, logp.detach(), advantage, sampled, clip=NO_CLIP, num_global_tokens=3
     )
     loss.backward()
-    torch.testing.assert_close(logp.grad, torch.tensor([-2.0, 1.0, -3.0, 0.0]) / 3)
+    assert_near(logp.grad, torch.tensor([-2.0, 1.0, -3.0, 0.0]) / 3, 4)
 
 
 @pytest.mark.parametrize("rubbish", [float("-inf"), float("inf"), float("nan")])

@@ -14,6 +14,7 @@ from munro.rl.config import DeadlinesConfig, LearnerConfig
 from munro.rl.learner import Learner
 from munro.rollout.weights import SharedMemoryWeights
 from tests.rl.builders import make_model, random_group, save_model
+from tests.rounding import depth, near
 
 pytestmark = [
     pytest.mark.ray,
@@ -31,9 +32,11 @@ def test_two_actors_are_one_learner(local_ray, tmp_path: Path):
     two = CONFIG.model_copy(update={"ranks": 2})
     pool = LearnerPool(model, two, deadlines=DeadlinesConfig(), seed=0)
     try:
+        terms = depth(alone._policy.model, 200, backward=True)
         ours, theirs = (learner.step(batch, clip=Clip()) for learner in (pool, alone))
         for name in theirs.metrics.keys() - {"learner/computed_tokens"}:
-            assert ours.metrics[name] == pytest.approx(theirs.metrics[name], rel=1e-4, abs=1e-6)
+            figure = theirs.metrics[name]
+            assert ours.metrics[name] == near(figure, terms, scale=max(1.0, abs(figure)))
         assert pool.score([TEXT])[0] == pytest.approx(alone.score([TEXT])[0], abs=1e-3)
 
         source = pool.publish(SharedMemoryWeights(tmp_path / "shared"), 1)
@@ -41,7 +44,7 @@ def test_two_actors_are_one_learner(local_ray, tmp_path: Path):
 
         pool.save(tmp_path / "saved", {"step": 1})
         alone.load(tmp_path / "saved")
-        assert pool.score([TEXT])[0] == pytest.approx(alone.score([TEXT])[0], abs=1e-5)
+        assert pool.score([TEXT])[0] == near(alone.score([TEXT])[0], terms)
 
         # what a rank raises reaches the caller as itself
         foreign = save_model(tmp_path / "foreign", make_model(hidden_size=64))

@@ -8,6 +8,7 @@ import torch
 
 from munro.rollout.nucleus import draw, nucleus, sample
 from tests.rollout.tiny_llama import nucleus_by_hand
+from tests.rounding import assert_near, bound, largest
 
 
 def one_row(probabilities: list[float], *, top_k: int, top_p: float) -> dict[int, float]:
@@ -53,7 +54,7 @@ def test_it_is_the_nucleus_worked_out_one_token_after_another(top_k: int, top_p:
         expected, margin = nucleus_by_hand(
             logits[row].double().numpy() / 0.7, top_k=top_k, top_p=top_p
         )
-        assert margin > 1e-6 or top_p == 1.0
+        assert margin > bound(200) or top_p == 1.0
         assert sorted(kept.ids[row][kept.logp[row].isfinite()].tolist()) == expected
 
 
@@ -77,11 +78,12 @@ def test_a_row_is_sampled_the_same_whatever_the_other_rows_ask_for():
     top_p = torch.tensor([1.0, 0.9, 1.0, 0.8, 0.97, 1.0])
     uniform = torch.rand(6, generator=rng, dtype=torch.float64)
     together = sample(logits, temperature, top_k, top_p, uniform)
+    scale = largest(logits / temperature[:, None])
     for row in range(6):
         one = slice(row, row + 1)
         alone = sample(logits[one], temperature[one], top_k[one], top_p[one], uniform[one])
         assert alone.token == together.token[row]
-        torch.testing.assert_close(alone.logp[0], together.logp[row])
+        assert_near(alone.logp[0], together.logp[row], 50, scale=scale)
         kept = alone.candidates[0][alone.candidate_logp[0].isfinite()]
         assert kept.tolist() == (
             together.candidates[row][together.candidate_logp[row].isfinite()].tolist()
@@ -93,7 +95,7 @@ def test_without_limits_the_whole_vocabulary_is_sampled_and_no_nucleus_reported(
     uniform = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
     drawn = sample(logits, torch.ones(3), torch.full((3,), 50), torch.ones(3), uniform)
     whole = logits.log_softmax(-1)
-    torch.testing.assert_close(drawn.logp, whole.gather(-1, drawn.token[:, None])[:, 0])
+    assert_near(drawn.logp, whole.gather(-1, drawn.token[:, None])[:, 0], 50)
     assert not drawn.candidate_logp.isfinite().any()
     before = (whole.double().exp().cumsum(-1) - whole.double().exp()).gather(
         -1, drawn.token[:, None]

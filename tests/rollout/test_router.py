@@ -11,7 +11,7 @@ from munro.rollout.engine import Request, WeightSource
 from munro.rollout.router import Patience, Router
 from tests.rollout.builders import ScriptedEngine
 
-QUICK = Patience(deadline_s=5, patience_s=5, backoff_s=0.001, backoff_max_s=0.01)
+QUICK = Patience(deadline_s=60, patience_s=60, backoff_s=0.001, backoff_max_s=0.01)
 
 
 def request(n=0):
@@ -70,7 +70,7 @@ async def test_a_request_that_fails_is_made_again_on_another_server():
 async def test_a_server_that_hangs_counts_as_failed_and_the_request_goes_elsewhere():
     servers = engines(2)
     servers[0].hangs = True
-    routed = router(servers, Patience(deadline_s=0.02, patience_s=5, backoff_s=60))
+    routed = router(servers, Patience(deadline_s=0.3, patience_s=60, backoff_s=60))
     await asyncio.gather(*(routed.generate([request(n)]) for n in range(4)))
     before = len(servers[0].calls)
     await asyncio.gather(*(routed.generate([request(n)]) for n in range(4)))
@@ -80,7 +80,7 @@ async def test_a_server_that_hangs_counts_as_failed_and_the_request_goes_elsewhe
 
 async def test_failures_in_a_row_open_the_breaker_and_a_success_starts_the_count_anew():
     servers = engines(2)
-    routed = router(servers, Patience(deadline_s=5, patience_s=5, backoff_s=60, max_failures=2))
+    routed = router(servers, Patience(deadline_s=60, patience_s=60, backoff_s=60, max_failures=2))
     await routed.version()
     for is_down in (True, False, True, False):
         servers[0].is_down = is_down
@@ -122,7 +122,7 @@ async def test_a_lone_server_is_waited_for_while_it_restarts():
 async def test_a_server_that_is_down_is_probed_by_one_and_ever_more_rarely():
     (server,) = servers = engines(1)
     server.is_down = True
-    routed = router(servers, Patience(deadline_s=5, patience_s=0.1, backoff_s=0.01))
+    routed = router(servers, Patience(deadline_s=60, patience_s=0.1, backoff_s=0.01))
     asked = [routed.generate([request(n)]) for n in range(50)]
     failed = await asyncio.gather(*asked, return_exceptions=True)
     assert all(isinstance(failure, PolicyError) for failure in failed)
@@ -134,7 +134,7 @@ async def test_when_no_server_is_left_the_failure_names_each():
     servers = engines(2)
     for server in servers:
         server.is_down = True
-    routed = router(servers, Patience(deadline_s=5, patience_s=0.02, backoff_s=0.001))
+    routed = router(servers, Patience(deadline_s=60, patience_s=0.02, backoff_s=0.001))
     with pytest.raises(
         PolicyError, match=r"usable.*server-0 open.*engine is down; server-1 open.*engine is down"
     ):
@@ -146,7 +146,9 @@ async def test_patience_ends_also_with_servers_that_answer_probes_but_never_comp
         async def generate(self, requests):
             raise PolicyError("out of memory")
 
-    routed = router([Half(lambda r: [2])], Patience(deadline_s=5, patience_s=0.05, backoff_s=0.001))
+    routed = router(
+        [Half(lambda r: [2])], Patience(deadline_s=60, patience_s=0.05, backoff_s=0.001)
+    )
     with pytest.raises(PolicyError, match="out of memory"):
         await routed.generate([request()])
 

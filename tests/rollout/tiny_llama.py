@@ -18,6 +18,7 @@ from transformers import (
 
 from munro.rollout.engine import Completion, Request, WeightSource
 from munro.rollout.weights import SharedMemoryWeights, checkpoint_tensors
+from tests.rounding import FACTOR, bound, depth
 
 VOCAB = 300
 CONTEXT = 256
@@ -41,6 +42,14 @@ def tiny_llama(*, tied: bool, seed: int = 0) -> LlamaForCausalLM:
         eos_token_id=1,
     )
     return LlamaForCausalLM(config).eval()
+
+
+LOGITS = 16.0
+"""No logit of these models is larger, be it at a temperature of 0.8."""
+ROUNDING = bound(depth(tiny_llama(tied=True), CONTEXT), LOGITS)
+"""The most by which rounding moves a log-prob of these models."""
+HAIR = ROUNDING / FACTOR
+"""By how much it moves them on average, were all logits that large."""
 
 
 def tiny_experts() -> Qwen3MoeForCausalLM:
@@ -155,12 +164,12 @@ def assert_nuclei_are_exact(
                 logits_TV[i], top_k=request.top_k, top_p=request.top_p
             )
             num_all += 1
-            if margin < 1e-5:
+            if margin < HAIR:
                 num_let_off += 1
                 continue
             assert kept_of(completion, i) == expected
             widths.add(len(expected))
-    assert num_let_off <= num_all // 100
+    assert num_let_off <= num_all // 20
     assert len(widths) > 5, "a test of nuclei that are all alike proves little"
 
 

@@ -24,6 +24,7 @@ from munro.base_model.model.dropout import NoSubLayers, set_sublayer_dropout
 from munro.base_model.model.model import MunroForCausalLM
 from tests.base_model.tiny_munro import tiny_config
 from tests.rollout.tiny_llama import tiny_experts, tiny_llama
+from tests.rounding import assert_near, bound, largest
 
 SIZES = {
     "vocab_size": 300,
@@ -103,9 +104,11 @@ def test_entries_are_dropped_or_scaled_before_they_join_the_residual_stream():
     logits(model.train())
     added = seen["second_norm"][0] - seen["embedding"][1]
     whole = seen["o_proj"][1]
-    dropped = added.abs() < 1e-7
+    # a difference of the residual stream before and after, hence rounded on its scale
+    scale = max(map(largest, seen["second_norm"]))
+    dropped = added.abs() <= bound(1, scale)
     assert 0.4 < dropped.float().mean() < 0.6
-    assert torch.allclose(added[~dropped], 2 * whole[~dropped], atol=1e-5)
+    assert_near(added[~dropped], 2 * whole[~dropped], 3, scale=scale)
 
 
 def test_a_model_whose_sub_layers_are_not_known_is_refused():

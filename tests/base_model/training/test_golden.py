@@ -1,35 +1,43 @@
-"""Fifty steps as they were recorded: to the bit on the machine that recorded them, near elsewhere.
+"""Fifty steps come to what was recorded, as near as rounding lets them on another processor.
 
 Types of CPU and builds of torch sum a matrix product in different orders, so the last bits of
-every step differ between them and fifty steps carry the difference on. Where CPU and versions are
-the recorded ones (`golden.signature`), losses, gradient norms and the checksum of the weights must
-be equal; anywhere else losses within 1%, gradient norms within 10%, and the norm of all weights
-within 0.1%. A change that is meant to alter numbers records them anew and says so:
-
-    python -m tests.base_model.golden
+every step differ between them, and fifty steps carry the difference on. How far they carry it is
+measured beside: a second run begins with every weight one unit in the last place off. The recorded
+figures may lie a few times as far away as that run's. A change that is meant to alter numbers
+records them anew and says so: `python -m tests.base_model.golden`.
 """
 
 from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
-from tests.base_model.golden import STEPS, file_of, run
+from tests.base_model.golden import STEPS, drawn, file_of, run
 from tests.base_model.trainable import KINDS
+from tests.rounding import bound, depth
+
+TIMES = 30
+"""A nudge is one draw of what rounding may do, in one place of a step out of hundreds."""
 
 
 @pytest.mark.parametrize("kind", ["dense", pytest.param("moe", marks=pytest.mark.slow)])
 def test_fifty_steps_come_to_what_was_recorded(kind):
-    recorded, found = json.loads(file_of(kind).read_text()), run(kind)
-    assert len(found["steps"]) == STEPS
-    if found["machine"] == recorded["machine"]:
-        assert found["steps"] == recorded["steps"]
-        assert found["weights"] == recorded["weights"]
-    for ours, theirs in zip(found["steps"], recorded["steps"], strict=True):
-        assert ours[0] == pytest.approx(theirs[0], rel=0.01)
-        assert ours[1] == pytest.approx(theirs[1], rel=0.1)
-    assert found["weights"]["norm"] == pytest.approx(recorded["weights"]["norm"], rel=1e-3)
+    recorded, found, other = (
+        json.loads(file_of(kind).read_text()),
+        run(kind),
+        run(kind, nudged=True),
+    )
+    ours, theirs, nudged = (np.array(one["steps"]) for one in (found, recorded, other))
+    assert ours.shape == theirs.shape == (STEPS, 2)
+    # before anything is carried on, the first step rounds by itself
+    at_first = bound(depth(drawn(kind), 4 * 32, backward=True))
+    carried = np.maximum.accumulate(np.abs(nudged / ours - 1))
+    assert (np.abs(theirs / ours - 1) < at_first + TIMES * carried).all()
+    assert carried.max() < 0.01, "so far apart that the comparison would prove nothing"
+    norm, kept, moved = (one["weights"]["norm"] for one in (found, recorded, other))
+    assert abs(kept / norm - 1) < at_first + TIMES * abs(moved / norm - 1)
 
 
 @pytest.mark.parametrize("kind", KINDS)

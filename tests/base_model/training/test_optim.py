@@ -10,6 +10,7 @@ from munro.base_model.small.quickstart import new_model
 from munro.base_model.training.optim import adamw, parameter_groups, set_learning_rate
 from tests.base_model.builders import small_tokenizer
 from tests.base_model.tiny_munro import tiny_model
+from tests.rounding import assert_near
 
 SHAPE = {
     "architecture": "llama",
@@ -64,7 +65,7 @@ def test_a_step_without_gradient_shrinks_each_kind_by_rate_times_decay():
     for name, parameter in model.named_parameters():
         factor = next((share for end, share in kept.items() if name.endswith(end)), None)
         if factor is not None:
-            torch.testing.assert_close(parameter.detach(), before[name] * factor)
+            assert_near(parameter, before[name] * factor, 3)
         if "norm" in name:
             assert torch.equal(parameter.detach(), before[name])
 

@@ -88,7 +88,7 @@ def test_killed_with_9_and_run_again_the_metrics_are_the_same_bit_by_bit(straigh
     recipe = str(write_recipe(folder, "killed"))
     run = folder / "runs" / "killed"
     process = start("climb", recipe)
-    wait_for_step(run, 3, process, within_s=200)
+    wait_for_step(run, 3, process, within_s=500)
     kill_hard(process)
     done = munro("climb", recipe)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -102,9 +102,9 @@ def test_a_signal_saves_a_checkpoint_and_ends_cleanly(folder, sent):
     recipe = str(write_recipe(folder, f"stopped-{sent.name}"))
     run = folder / "runs" / f"stopped-{sent.name}"
     process = start("climb", recipe, "--num_steps", "1000", "--eval.every_steps", "0")
-    wait_for_step(run, 3, process, within_s=200)
+    wait_for_step(run, 3, process, within_s=500)
     process.send_signal(sent)
-    said, _ = process.communicate(timeout=100)
+    said, _ = process.communicate(timeout=400)
     assert process.returncode == 130, said
     assert "stopped at step" in said
     assert "Traceback" not in said

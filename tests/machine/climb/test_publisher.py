@@ -12,7 +12,7 @@ from munro.rl.learner import Learner
 from munro.rollout.config import RolloutConfig
 from munro.rollout.vllm.engine import VllmEngine
 from munro.rollout.weights import SharedMemoryWeights
-from tests.rollout.tiny_llama import CONTEXT, VOCAB, nudge, tiny_llama
+from tests.rollout.tiny_llama import CONTEXT, HAIR, VOCAB, nudge, tiny_llama
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 
@@ -82,7 +82,7 @@ def test_updates_are_proven_and_a_server_with_stale_packed_weights_stops_the_run
     )
     if is_repacked:
         gaps = [publisher.publish(version)["sync/proof"] for version in range(1, 6)]
-        assert max(gaps) < 1e-4
+        assert max(gaps) < HAIR
     else:
         with pytest.raises(SyncBroken, match=r"server-0 and the learner disagree by \S+ nats"):
             publisher.publish(1)

@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("recovery")
 
 
-def kill_actor(driver, kind, within_s=120):
+def kill_actor(driver, kind, within_s=400):
     """kill -9 of the actor process of this kind, as soon as there is one."""
     end = time.monotonic() + within_s
     while time.monotonic() < end:
@@ -56,7 +56,7 @@ def climb_and_kill(folder, name, kills, num_tasks, seed):
     for kind in kills:
         if driver.poll() is not None:
             break
-        wait_for_step(run, last_step(run) + rng.randint(1, 3), driver, within_s=200)
+        wait_for_step(run, last_step(run) + rng.randint(1, 3), driver, within_s=500)
         if kind == "driver":
             kill_hard(driver)
             driver = start(*arguments)
@@ -119,9 +119,9 @@ def test_a_server_that_stops_answering_is_a_stall_with_stacks(folder):
     run = folder / "runs" / "stopped-server"
     driver = start(
         "climb", recipe, "--num_steps", "1000", "--eval.every_steps", "0",
-        "--deadlines.groups_s", "8", "--deadlines.sync_s", "8",
+        "--deadlines.groups_s", "30", "--deadlines.sync_s", "30",
     )  # fmt: skip
-    wait_for_step(run, 2, driver, within_s=200)
+    wait_for_step(run, 2, driver, within_s=500)
     frozen = [
         process
         for process in psutil.Process(driver.pid).children(recursive=True)
@@ -131,6 +131,6 @@ def test_a_server_that_stops_answering_is_a_stall_with_stacks(folder):
         process.suspend()
     said, _ = driver.communicate(timeout=200)
     assert driver.returncode == 2, said
-    assert "waited 8 s" in said
+    assert "waited 30 s" in said
     assert any((run / "stacks").iterdir())
     assert not [process for process in frozen if process.is_running()]

@@ -131,8 +131,8 @@ def test_a_server_that_does_not_come_up_is_one_sentence_with_the_error_in_its_lo
 def test_a_server_that_never_answers_is_given_up_at_a_named_deadline(checkpoint, monkeypatch):
     serve_by(monkeypatch, "import time; print('loading', flush=True); time.sleep(600)")
     with (
-        Judge(config_for(checkpoint, start_timeout_s=1.5)) as judge,
-        pytest.raises(GraderError, match=r"server.start_timeout_s = 1.5; its log ends: "),
+        Judge(config_for(checkpoint, start_timeout_s=2.5)) as judge,
+        pytest.raises(GraderError, match=r"server.start_timeout_s = 2.5; its log ends: "),
     ):
         judge.wait(judge.check())
     assert judge_server._servers == {}

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from munro.rl.policy import logprob
 from munro.rl.policy.logprob import Scale, sampled_logp
+from tests.rounding import assert_near
 
 SOFTCAPPED = Scale(temperature=0.7, softcap=3.0)
 
@@ -84,7 +85,8 @@ def test_float32_gradients_are_right_to_1e_5(widths):
     naive(*exact, token, ids, starts, Scale()).mean().backward()
 
     for ours, theirs in zip(leaves, exact, strict=True):
-        torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=1e-5, atol=1e-5)
+        # a sum over all words, and over all rows
+        assert_near(ours.grad, theirs.grad, 16 + len(weight) + len(widths))
 
 
 def test_a_nucleus_of_one_token_is_certain_and_teaches_nothing():

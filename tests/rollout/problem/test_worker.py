@@ -208,11 +208,11 @@ async def test_a_grader_that_never_returns_is_given_up_at_its_deadline(kind):
             async def grade(self, task, reply):
                 await asyncio.Event().wait()
 
-    config = CONFIG.model_copy(update={"grade_deadline_s": 0.02, "retries": 0})
+    config = CONFIG.model_copy(update={"grade_deadline_s": 0.2, "retries": 0})
     given_up = await solved(numbered(), Hangs(), config)
     never.set()
     assert given_up.reason is Reason.UNSCORED
-    assert "took longer than rollout.grade_deadline_s = 0.02" in given_up.detail
+    assert "took longer than rollout.grade_deadline_s = 0.2" in given_up.detail
 
 
 @pytest.mark.parametrize("what", ["start", "reply", "grade", "close"])
@@ -281,7 +281,7 @@ async def test_threads_that_never_return_are_bounded(monkeypatch):
         def grade(self, task, reply):
             never.wait()
 
-    config = CONFIG.model_copy(update={"grade_deadline_s": 0.02, "retries": 0})
+    config = CONFIG.model_copy(update={"grade_deadline_s": 0.2, "retries": 0})
     solver = worker(numbered(), Hangs(), config)
     await solver.solve(0, TASK, 100)
     given_up = await solver.solve(1, TASK, 100)
