@@ -44,7 +44,7 @@ def climb(monkeypatch: pytest.MonkeyPatch, saved: Iterable[int]) -> tuple[ClimbS
     """Climb from step 0; `saved` is the newest checkpoint's step at each death."""
     console, steps = Told(), list(saved)
     resumed = iter(steps)
-    monkeypatch.setattr(attempt, "resume", lambda *_: at(next(resumed)))
+    monkeypatch.setattr(attempt, "resume", lambda *_, **__: at(next(resumed)))
     monkeypatch.setattr(Dying, "lives", iter(steps), raising=False)
     nothing: Any = None
     climbs: Any = Dying(
