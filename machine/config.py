@@ -97,6 +97,11 @@ class RunConfig(ClimbConfig):
                 f"rollout.max_context = {self.rollout.max_context}. Lower the one or raise the "
                 "other."
             )
+        if self.sync.min_servers > self.rollout.servers:
+            raise ValueError(
+                f"sync.min_servers = {self.sync.min_servers} is more than rollout.servers = "
+                f"{self.rollout.servers}. Lower the one or raise the other."
+            )
         if self.sync.max_staleness == 0 and self.rollout.workers != 1:
             raise ValueError(
                 f"sync.max_staleness = 0 is deterministic and needs rollout.workers = 1, not "

@@ -90,6 +90,9 @@ class SyncConfig(Config):
     weights_folder: str = ""
     """Where servers find new weights. Empty is shared memory, on the learner's node alone; servers
     on other nodes need a folder of a file system that all nodes share."""
+    min_servers: int = Field(1, ge=1)
+    """Inference servers that must take new weights within `deadlines.sync_s`. Later ones are set
+    aside, asked for nothing, until they take an update in time again."""
     in_flight: bool = False
     """Swap weights under running requests instead of letting them finish first."""
     proof_tokens: int = Field(64, ge=1)

@@ -64,6 +64,9 @@ class InferenceServer:
         self._deadline_s = deadline_s
         self._engine: Engine | None = None
         self._building = asyncio.Lock()
+        self._updating = asyncio.Lock()
+        self._newest: WeightSource | None = None
+        self._loaded: tuple[Engine, int] | None = None
 
     async def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """See `Engine.generate`."""
@@ -78,10 +81,21 @@ class InferenceServer:
             return await engine.score(token_ids)
 
     async def update_weights(self, source: WeightSource, *, drain: bool) -> None:
-        """See `Engine.update_weights`."""
-        engine = await self._ready()
-        with waiting(f"its engine to load version {source.version}", self._deadline_s):
-            await engine.update_weights(source, drain=drain)
+        """See `Engine.update_weights`.
+
+        One that has fallen behind loads what is newest by then, and passes over the rest.
+        """
+        if self._newest is None or source.version >= self._newest.version:
+            self._newest = source
+        async with self._updating:
+            engine, newest = await self._ready(), self._newest
+            assert newest is not None
+            loaded_by, version = self._loaded or (None, -1)
+            if loaded_by is engine and version >= source.version:
+                return
+            with waiting(f"its engine to load version {newest.version}", self._deadline_s):
+                await engine.update_weights(newest, drain=drain)
+            self._loaded = engine, newest.version
 
     async def version(self) -> int:
         """See `Engine.version`; an engine that does not answer is replaced by the next call."""

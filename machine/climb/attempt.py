@@ -101,6 +101,7 @@ class Attempt:
             config.deadlines.sync_s,
             fleet.vocabulary,
             self.console.phase,
+            self.console.note,
         )
         ledger = Ledger(config, state.cursor, journal, fleet.solvers.task_id, step=state.step)
         keeper = Keeper(

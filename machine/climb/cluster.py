@@ -172,7 +172,7 @@ def start_fleet(
         setting = replace(setting, placement=placement or setting.placement)
         running: list[Any] = []
         try:
-            servers = Servers(setting)
+            servers = Servers(setting, least=config.sync.min_servers)
             running.append(servers)
             graders = None
             if config.rewards.service.actors:

@@ -41,14 +41,19 @@ class Sender(Protocol):
 class Receivers(Protocol):
     """All inference servers."""
 
+    @property
+    def aside(self) -> Mapping[str, str]:
+        """Servers that were too slow the last time and are asked for nothing, and why."""
+        ...
+
     def update_weights(self, source: WeightSource, *, drain: bool, deadline_s: float) -> None:
-        """Load the weights everywhere; nothing is sampled with older ones afterwards."""
+        """Load the weights, and set aside who is late: nothing is sampled with older ones."""
         ...
 
     def score_each(
         self, streams: Sequence[Sequence[int]], deadline_s: float
     ) -> Mapping[str, Scores]:
-        """What `Sender.score` gives, from every server by its name."""
+        """What `Sender.score` gives, from every server that is not aside, by its name."""
         ...
 
 
@@ -63,10 +68,22 @@ class Publisher:
         deadline_s: float,
         vocabulary: int,
         note: Callable[[str], None],
+        tell: Callable[[str], None],
     ) -> None:
+        """
+        Args:
+            sender: the learner.
+            receivers: the servers.
+            config: how the arrival is proven.
+            deadline_s: longest wait for an update, and for a proof.
+            vocabulary: of the model.
+            note: told what goes on.
+            tell: told of servers that are set aside, or back.
+        """
         self._sender, self._receivers = sender, receivers
         self._config, self._deadline_s = config, deadline_s
-        self._note = note
+        self._note, self._tell = note, tell
+        self._aside: set[str] = set()
         # before anything was sampled, any tokens will do
         first = np.random.default_rng(0).integers(0, vocabulary, size=config.proof_tokens)
         self._streams: list[list[int]] = [first.tolist()]
@@ -104,4 +121,17 @@ class Publisher:
                     f"{self._config.proof_bound:g}): the server does not run the new weights."
                 )
             worst = max(worst, gap)
-        return {"sync/proof": worst}
+        return {"sync/proof": worst, **self._set_aside(version)}
+
+    def _set_aside(self, version: int) -> dict[str, float]:
+        """Tell who was set aside and who is back; how many are aside, if any."""
+        aside = self._receivers.aside
+        for name in sorted(aside.keys() - self._aside):
+            self._tell(
+                f"{name} is set aside: {aside[name]}. It is asked for nothing until it takes new "
+                "weights in time again"
+            )
+        for name in sorted(self._aside - aside.keys()):
+            self._tell(f"{name} is back, with the weights of version {version}")
+        self._aside = set(aside)
+        return {"sync/servers_aside": len(aside)} if aside else {}

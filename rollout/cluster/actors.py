@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -19,6 +19,8 @@ CALLS_AT_ONCE = 100_000
 """Calls that one actor has open; the engine's own batch size is what limits work."""
 RETRY_S = 0.5
 """Between two looks at an actor that is being restarted."""
+GRACE_S = 1.0
+"""The least that an actor which was late the last time is waited for when the others are done."""
 
 
 def start(
@@ -70,25 +72,82 @@ def everywhere(
     until = time.monotonic() + deadline_s
     references = {**(called or {})}
     references |= {name: call(actor) for name, actor in actors.items() if name not in references}
+    return {
+        name: _answer(f"{what} ({name})", references[name], actor, call, until, again_after)
+        for name, actor in actors.items()
+    }
+
+
+def mostly(
+    what: str,
+    actors: Mapping[str, Any],
+    call: Callable[[Any], Any],
+    deadline_s: float,
+    *,
+    least: int,
+    slow: Collection[str] = (),
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """As `everywhere`, but `least` answers in time are enough.
+
+    Args:
+        what: is waited for, for a person.
+        actors: by name.
+        call: calls one.
+        deadline_s: longest wait.
+        least: answers, without which the wait has failed.
+        slow: actors that were late the last time: once the others have answered, these have as long
+            again, so that they cost no more than a step of theirs.
+
+    Returns:
+        The answers, and what those who gave none in time were last waited for; both by name.
+
+    Raises:
+        Stalled: fewer answered.
+        Exception: what an actor raised, as it was raised there.
+    """
+    began = time.monotonic()
+    references = {name: call(actor) for name, actor in actors.items()}
     answers: dict[str, Any] = {}
-    for name in actors:
-        last_failure = ""
+    late: dict[str, Stalled] = {}
+    for name in sorted(actors, key=lambda name: name in slow):
+        now = time.monotonic()
+        until = began + deadline_s
+        if name in slow and len(answers) >= least:
+            until = min(until, now + max(GRACE_S, now - began))
         try:
-            with waiting(f"{what} ({name})", max(until - time.monotonic(), 0)) as wait:
-                while name not in answers:
-                    try:
-                        answers[name] = ray.get(references[name], timeout=wait.remaining)
-                    except again_after as error:
-                        last_failure = f": {first_line(error)}"
-                        if not wait.remaining:
-                            raise TimeoutError from error
-                        time.sleep(min(RETRY_S, wait.remaining))
-                        references[name] = call(actors[name])
+            answers[name] = _answer(f"{what} ({name})", references[name], actors[name], call, until)
         except Stalled as stalled:
-            raise Stalled(stalled.who, stalled.what + last_failure, deadline_s) from stalled
-        except RayTaskError as error:
-            raise cause_of(error) from error
-    return answers
+            late[name] = stalled
+    if len(answers) < least:
+        raise next(iter(late.values()))
+    return answers, {name: str(stalled) for name, stalled in late.items()}
+
+
+def _answer(
+    what: str,
+    reference: Any,
+    actor: Any,
+    call: Callable[[Any], Any],
+    until: float,
+    again_after: tuple[type[Exception], ...] = (RayActorError, PolicyError),
+) -> Any:
+    """What the actor answers before `until`; it is called again after those failures."""
+    last_failure, given_s = "", max(until - time.monotonic(), 0)
+    try:
+        with waiting(what, given_s) as wait:
+            while True:
+                try:
+                    return ray.get(reference, timeout=wait.remaining)
+                except again_after as error:
+                    last_failure = f": {first_line(error)}"
+                    if not wait.remaining:
+                        raise TimeoutError from error
+                    time.sleep(min(RETRY_S, wait.remaining))
+                    reference = call(actor)
+    except Stalled as stalled:
+        raise Stalled(stalled.who, stalled.what + last_failure, given_s) from stalled
+    except RayTaskError as error:
+        raise cause_of(error) from error
 
 
 def as_ours(name: str, error: RayError) -> Exception:

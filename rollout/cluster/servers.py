@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from ray.exceptions import RayActorError, RayError
 
 from munro.rollout import waits
-from munro.rollout.cluster.actors import as_ours, calling, end, everywhere, pids_of, start
+from munro.rollout.cluster.actors import (
+    as_ours,
+    calling,
+    end,
+    everywhere,
+    mostly,
+    pids_of,
+    start,
+)
 from munro.rollout.engine import Completion, Request, WeightSource
 from munro.rollout.inference import InferenceServer, build_engine
 from munro.rollout.setting import Setting
@@ -89,9 +97,18 @@ class ServerHandle:
 class Servers:
     """All inference servers, called as one from the driver. Needs a running Ray."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, *, least: int = 0) -> None:
+        """
+        Args:
+            setting: of the run.
+            least: servers that must take new weights in time; 0 for all of them.
+        """
         self.version = 0
-        """Of the weights that all of them serve."""
+        """Of the weights that all of them serve but those set aside."""
+        self.aside: dict[str, str] = {}
+        """Servers that did not take these weights, or did not prove it, in time, and what they
+        were waited for: they are asked for nothing until they take an update in time again."""
+        self._least = min(least or setting.rollout.servers, setting.rollout.servers)
         num_gpus = setting.rollout.tensor_parallel if ray.cluster_resources().get("GPU") else 0
         # workers look servers up by name: a handle among an actor's arguments could not be had
         # again when the actor restarts
@@ -121,26 +138,38 @@ class Servers:
     def update_weights(self, source: WeightSource, *, drain: bool, deadline_s: float) -> None:
         """Load the weights everywhere; a server that dies meanwhile is waited for.
 
+        Whoever is late is set aside, and goes on loading: it is back once it takes an update in
+        time.
+
         Raises:
-            Stalled: one did not get there.
+            Stalled: fewer got there than must.
         """
         what = f"weights of version {source.version} to be loaded"
-        everywhere(what, self.actors, calling("update_weights", source, drain=drain), deadline_s)
+        load = calling("update_weights", source, drain=drain)
+        _, self.aside = mostly(
+            what, self.actors, load, deadline_s, least=self._least, slow=self.aside
+        )
         self.version = source.version
 
     def score_each(
         self, streams: Sequence[Sequence[int]], deadline_s: float
     ) -> dict[str, list[NDArray[np.float32]]]:
-        """Log-probability of each token of each stream, from every server by its name.
+        """Log-probability of each token of each stream, from every server that is not aside.
 
         Raises:
-            Stalled: one did not answer.
+            Stalled: fewer answered than must.
         """
-        each = [
-            everywhere("scores", self.actors, calling("score", list(stream)), deadline_s)
-            for stream in streams
-        ]
-        return {name: [scores[name] for scores in each] for name in self.actors}
+        scored: dict[str, list[NDArray[np.float32]]] = {n: [] for n in self._asked()}
+        for stream in streams:
+            score = calling("score", list(stream))
+            answers, late = mostly("scores", self._asked(), score, deadline_s, least=self._least)
+            self.aside = {**self.aside, **late}
+            for name, scores in answers.items():
+                scored[name].append(scores)
+        return {name: scores for name, scores in scored.items() if name not in self.aside}
+
+    def _asked(self) -> dict[str, Any]:
+        return {name: actor for name, actor in self.actors.items() if name not in self.aside}
 
     def pids(self) -> list[int]:
         """See `pids_of`."""

@@ -22,6 +22,7 @@ from munro.rollout import waits
 from munro.rollout.cluster.actors import at_once, cause_of, end, everywhere, pids_of, start
 from munro.rollout.cluster.dealing import Dealer
 from munro.rollout.cluster.servers import ServerHandle, Servers
+from munro.rollout.engine import Engine
 from munro.rollout.problem import ProblemWorker
 from munro.rollout.router import Patience, Router
 from munro.rollout.setting import Setting
@@ -78,18 +79,24 @@ class _WorkerActor:
         return await self._worker.solve(index, self._problems.task(index), cap)
 
     async def solve_all(
-        self, items: Sequence[tuple[int, int]], version: int
+        self, items: Sequence[tuple[int, int]], version: int, aside: Sequence[str]
     ) -> list[Group | Abandoned]:
         wave = [(index, self._problems.task(index), cap) for index, cap in items]
-        return await self._worker.solve_all(wave, version=version)
+        return await self._worker.solve_all(wave, version=version, servers=self._but(aside))
 
     async def evaluate(
-        self, num_tasks: int, num_attempts: int, cap: int, version: int
+        self, num_tasks: int, num_attempts: int, cap: int, version: int, aside: Sequence[str]
     ) -> list[list[Attempt]]:
         tasks = self._problems.held_out(num_tasks)
         # indices below 0 keep the seeds apart from those of the training stream
         items = [(-1 - place, task, cap) for place, task in enumerate(tasks)]
-        return await self._worker.evaluate(items, num_attempts, version=version)
+        return await self._worker.evaluate(
+            items, num_attempts, version=version, servers=self._but(aside)
+        )
+
+    def _but(self, aside: Sequence[str]) -> list[Engine]:
+        """The servers that may be asked: lockstep waits for each that it is given."""
+        return [handle for name, handle in self._handles.items() if name not in aside]
 
     async def task_id(self, index: int) -> str:
         return self._problems.task(index).id
@@ -167,7 +174,8 @@ class Solvers:
         Raises:
             Stalled: the wave is not done in time.
         """
-        what, given = f"a wave of {len(tasks)} groups", (list(tasks), self._servers.version)
+        what = f"a wave of {len(tasks)} groups"
+        given = (list(tasks), self._servers.version, tuple(self._servers.aside))
         return list(self._first(what, lambda actor: actor.solve_all.remote(*given), deadline_s))
 
     def evaluate(
@@ -178,7 +186,14 @@ class Solvers:
         Raises:
             Stalled: not done in time.
         """
-        given = (num_tasks, num_attempts, max_response_tokens, self._servers.version)
+        servers = self._servers
+        given = (
+            num_tasks,
+            num_attempts,
+            max_response_tokens,
+            servers.version,
+            tuple(servers.aside),
+        )
         what = f"an evaluation on {num_tasks} tasks"
         return list(self._first(what, lambda actor: actor.evaluate.remote(*given), deadline_s))
 

@@ -89,20 +89,30 @@ class ProblemWorker:
         return await self._solve(problem, Freely(self._engine))
 
     async def solve_all(
-        self, items: Sequence[tuple[int, Task, int]], *, version: int
+        self,
+        items: Sequence[tuple[int, Task, int]],
+        *,
+        version: int,
+        servers: Sequence[Engine] = (),
     ) -> list[Group | Abandoned]:
         """A wave of (index, task, max_response_tokens) in lockstep: repeatable bit by bit.
 
         Args:
             items: the wave.
             version: of the weights that all servers serve.
+            servers: that do; all unless given.
         """
-        together = self._lockstep(version)
+        together = self._lockstep(version, servers)
         problems = [Problem(index=index, task=task, cap=cap) for index, task, cap in items]
         return await together.run([self._solve(problem, together) for problem in problems])
 
     async def evaluate(
-        self, items: Sequence[tuple[int, Task, int]], num_attempts: int, *, version: int
+        self,
+        items: Sequence[tuple[int, Task, int]],
+        num_attempts: int,
+        *,
+        version: int,
+        servers: Sequence[Engine] = (),
     ) -> list[list[Attempt]]:
         """`num_attempts` graded attempts at each task, in lockstep and without gates.
 
@@ -110,7 +120,7 @@ class ProblemWorker:
             EpisodeError: a task has no room in the context, or an attempt could not be graded even
                 after all retries: an evaluation with a hole would be no measurement.
         """
-        together = self._lockstep(version)
+        together = self._lockstep(version, servers)
 
         async def one(index: int, task: Task, cap: int) -> list[Attempt]:
             group = await self.sample(index, task, cap, num_attempts, together)
@@ -139,10 +149,10 @@ class ProblemWorker:
             return gates.abandoned(problem, account, Reason.UNSCORED)
         return await self._group(problem, account, account.pass_rate or 0.0)
 
-    def _lockstep(self, version: int) -> Lockstep:
+    def _lockstep(self, version: int, servers: Sequence[Engine]) -> Lockstep:
         deadline_s = self._config.generate_deadline_s
         return Lockstep(
-            self._servers, version=version, deadline_s=deadline_s, patience_s=deadline_s
+            servers or self._servers, version=version, deadline_s=deadline_s, patience_s=deadline_s
         )
 
     async def _solve(self, problem: Problem, together: Together) -> Group | Abandoned:

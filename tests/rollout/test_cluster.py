@@ -14,7 +14,7 @@ from munro.rewards.config import RewardsConfig
 from munro.rewards.errors import PolicyError
 from munro.rollout.config import RolloutConfig
 from munro.rollout.types import Group
-from munro.rollout.waits import read_waits
+from munro.rollout.waits import Stalled, read_waits
 from munro.rollout.weights import SharedMemoryWeights
 from tests.rollout.builders import make_tokenizer
 from tests.rounding import depth, largest, near
@@ -168,6 +168,53 @@ def test_a_killed_server_and_a_killed_worker_cost_no_task(fleet, setting):
     said = {process.process: process.pid for process in read_waits(setting.run)}
     assert not gone & set(said.values())
     assert {said["server-0"], said["worker-0"]} <= {*servers.pids(), *solvers.pids()}
+
+
+def test_a_server_that_is_too_slow_is_set_aside_and_comes_back(local_ray, setting):
+    from dataclasses import replace
+
+    from munro.rollout.cluster import Servers, Solvers
+
+    setting = replace(setting, run=f"{setting.run}/slow", weights=f"{setting.weights}-slow")
+    servers = Servers(setting, least=1)
+    solvers = Solvers(setting, servers)
+    weights = SharedMemoryWeights(setting.weights)
+
+    def update(version, within_s):
+        source = weights.publish(tiny_llama(version).state_dict().items(), version=version)
+        servers.update_weights(source, drain=True, deadline_s=within_s)
+        return list(servers.score_each([STREAM], within_s))
+
+    def sampled_by():
+        (group,) = solvers.solve_all([(0, CAP)], DEADLINE_S)
+        return group.oldest_version
+
+    solvers.wait_ready(DEADLINE_S)
+    servers.wait_ready(DEADLINE_S)
+    (slow,) = (said.pid for said in read_waits(setting.run) if said.process == "server-0")
+    try:
+        assert update(1, DEADLINE_S) == ["server-0", "server-1"]
+        os.kill(slow, signal.SIGSTOP)
+        assert update(2, 5) == ["server-1"]
+        assert "weights of version 2 to be loaded (server-0)" in servers.aside["server-0"]
+        assert sampled_by() == 2
+        solvers.submit(1, CAP)
+        assert [group.oldest_version for group in collected(solvers, 1)] == [2]
+        os.kill(slow, signal.SIGCONT)
+        assert update(3, DEADLINE_S) == ["server-1"] or servers.aside == {}
+        assert update(4, DEADLINE_S) == ["server-0", "server-1"]
+        assert servers.aside == {}
+        assert sampled_by() == 4
+
+        os.kill(slow, signal.SIGSTOP)
+        servers._least = 2
+        source = weights.publish(tiny_llama(5).state_dict().items(), version=5)
+        with pytest.raises(Stalled, match=r"version 5 to be loaded \(server-0\)"):
+            servers.update_weights(source, drain=True, deadline_s=3)
+    finally:
+        os.kill(slow, signal.SIGCONT)
+        solvers.close()
+        servers.close()
 
 
 def test_a_server_that_cannot_serve_says_why_at_once(local_ray, setting):

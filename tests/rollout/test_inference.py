@@ -140,3 +140,30 @@ async def test_whatever_a_server_does_it_says_what_it_waits_for(tmp_path):
         "3 completions of its engine",
         "its engine to load version 4",
     ]
+
+
+class SlowEngine(ScriptedEngine):
+    """Takes new weights when it is let."""
+
+    def __init__(self):
+        super().__init__(lambda r: [2])
+        self.gate, self.taken = asyncio.Event(), []
+
+    async def update_weights(self, source, *, drain):
+        await self.gate.wait()
+        self.taken.append(source.version)
+        await super().update_weights(source, drain=drain)
+
+
+async def test_a_server_that_fell_behind_loads_the_newest_and_passes_over_the_rest(tmp_path):
+    engine = SlowEngine()
+    one = InferenceServer(lambda: engine, tmp_path)
+    updates = []
+    for version in (1, 2, 3, 4):
+        source = WeightSource(path="w", version=version)
+        updates.append(asyncio.create_task(one.update_weights(source, drain=True)))
+        await asyncio.sleep(0.01)
+    engine.gate.set()
+    await asyncio.gather(*updates)
+    assert engine.taken == [1, 4]
+    assert await one.version() == 4

@@ -1,6 +1,7 @@
 """The proof of a weight update, on a real engine and a real learner."""
 
 import asyncio
+from typing import ClassVar
 
 import pytest
 import torch
@@ -36,6 +37,8 @@ class Sender:
 
 class OneServer:
     """The engine as the only server."""
+
+    aside: ClassVar[dict[str, str]] = {}
 
     def __init__(self, engine):
         self.engine, self.loop = engine, asyncio.new_event_loop()
@@ -78,7 +81,13 @@ def test_updates_are_proven_and_a_server_with_stale_packed_weights_stops_the_run
     receivers, is_repacked = server
     sender = Sender(model, tmp_path / "weights")
     publisher = Publisher(
-        sender, receivers, SyncConfig(proof_bound=1e-3), 60, VOCAB, note=lambda _: None
+        sender,
+        receivers,
+        SyncConfig(proof_bound=1e-3),
+        60,
+        VOCAB,
+        note=lambda _: None,
+        tell=lambda _: None,
     )
     if is_repacked:
         gaps = [publisher.publish(version)["sync/proof"] for version in range(1, 6)]

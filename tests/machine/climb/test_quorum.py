@@ -1,0 +1,71 @@
+"""A person is told which servers are too slow for an update, and when they are back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from munro.machine.climb.publisher import Publisher, SyncBroken
+from munro.machine.loading import BadConfig, from_overrides
+from munro.rl.config import SyncConfig
+from munro.rollout.engine import WeightSource
+
+
+class Sender:
+    """A learner whose weights are numbers."""
+
+    def publish(self, version):
+        return WeightSource(path="w", version=version)
+
+    def score(self, streams):
+        return [np.zeros(len(stream), np.float32) for stream in streams]
+
+
+class Receivers:
+    """Servers of which some are late: by version of the weights, their names."""
+
+    def __init__(self, late, wrong=()):
+        self.late, self.wrong, self.aside = late, wrong, {}
+
+    def update_weights(self, source, *, drain, deadline_s):
+        names = self.late.get(source.version, ())
+        self.aside = dict.fromkeys(names, f"driver waited {deadline_s} s")
+
+    def score_each(self, streams, deadline_s):
+        named = [n for n in ("server-0", "server-1", "server-2") if n not in self.aside]
+        return {n: [np.full(len(s), n in self.wrong, np.float32) for s in streams] for n in named}
+
+
+def publisher_of(receivers, told):
+    return Publisher(
+        Sender(), receivers, SyncConfig(), 7, 50, note=lambda _: None, tell=told.append
+    )
+
+
+def test_who_is_set_aside_and_who_is_back_is_told_once():
+    told = []
+    one = publisher_of(Receivers({2: ["server-1"], 3: ["server-1", "server-2"]}), told)
+    assert one.publish(1) == {"sync/proof": 0}
+    assert told == []
+    assert one.publish(2)["sync/servers_aside"] == 1
+    assert told.pop().startswith("server-1 is set aside: driver waited 7 s. ")
+    assert one.publish(3)["sync/servers_aside"] == 2
+    assert told.pop().startswith("server-2 is set aside: ")
+    assert told == []
+    assert "sync/servers_aside" not in one.publish(4)
+    assert told == [
+        "server-1 is back, with the weights of version 4",
+        "server-2 is back, with the weights of version 4",
+    ]
+
+
+def test_those_that_did_take_the_weights_must_still_prove_it():
+    one = publisher_of(Receivers({1: ["server-1"]}, wrong=("server-2",)), [])
+    with pytest.raises(SyncBroken, match="server-2 and the learner disagree"):
+        one.publish(1)
+
+
+def test_a_quorum_of_more_servers_than_there_are_is_refused():
+    asked = [("num_steps", "1"), ("env", "arithmetic"), ("sync.min_servers", "2")]
+    with pytest.raises(BadConfig, match=r"sync.min_servers = 2 is more than rollout.servers = 1"):
+        from_overrides(asked)
