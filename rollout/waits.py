@@ -32,6 +32,8 @@ from typing import IO
 
 SHOWN = 20
 """Waits that one process lists in its file: the oldest ones. The count is of all."""
+EARLY_S = 0.05
+"""How much sooner than our clock another's may say that a time limit is over: Ray's does."""
 HEARTBEAT_S = 5.0
 """A file this much older than its writer's clock means that even the publishing thread is stuck."""
 
@@ -157,7 +159,9 @@ class waiting:  # noqa: N801 - reads as a statement: `with waiting(...)`
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         _registry.leave(self._ticket)
-        if kind is not None and issubclass(kind, TimeoutError) and self._wait.remaining == 0:
+        if kind is None or not issubclass(kind, TimeoutError):
+            return
+        if self._wait.remaining <= EARLY_S:
             raise self._stall() from error
 
     async def __aenter__(self) -> Wait:

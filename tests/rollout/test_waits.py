@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,11 @@ def _until(see):
     while not (seen := see()):
         threading.Event().wait(0.002)
     return seen
+
+
+def test_a_time_limit_that_ends_a_moment_early_is_a_stall_all_the_same():
+    with pytest.raises(Stalled), waiting("an answer", 0.3) as wait:  # noqa: PT012
+        time.sleep(wait.remaining - 0.01)
+        raise TimeoutError
+    with pytest.raises(TimeoutError), waiting("an answer", 60):
+        raise TimeoutError

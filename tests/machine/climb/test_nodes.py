@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -18,6 +19,8 @@ from tests.machine.climbing import munro, write_recipe
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": f"{uuid4().hex}{uuid4().hex}"}
+"""Of the cluster made here, whatever this machine has for others."""
 HERE = "--node-ip-address=127.0.0.1"
 WITHIN_S = 90
 """For all that is imported before; waiting for what never comes would take deadlines.start_s."""
@@ -40,7 +43,7 @@ def ray_node(*arguments, hidden=None):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        env={**os.environ, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"},
+        env={**os.environ, **TOKEN, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"},
     )
 
 
@@ -84,7 +87,7 @@ def address(folder):
 def climb(folder, address, name, *more):
     began = time.monotonic()
     recipe = str(write_recipe(folder, name))
-    done = munro("climb", recipe, "--ray.address", address, *more)
+    done = munro("climb", recipe, "--ray.address", address, *more, env=TOKEN)
     assert time.monotonic() - began < WITHIN_S
     assert done.returncode == 2, done.stdout + done.stderr
     return done.stderr.strip().splitlines()[-1]
