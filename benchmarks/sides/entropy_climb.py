@@ -221,6 +221,11 @@ class Parts:
         self._run(self._engine.update_weights(source, drain=drain))
         self._version = source.version
 
+    @property
+    def aside(self) -> Mapping[str, str]:
+        """The one engine is never set aside."""
+        return {}
+
     def score_each(
         self,
         streams: Sequence[Sequence[int]],
@@ -281,7 +286,7 @@ def run(
             config, state.cursor, journal, lambda index: parts.task(index).id, step=state.step
         )
         publisher = Publisher(
-            parts, parts, config.sync, DEADLINE_S, parts.vocabulary, lambda _: None
+            parts, parts, config.sync, DEADLINE_S, parts.vocabulary, lambda _: None, print
         )
         record = Record(note, publisher.remember)
         climb(config, state, OnPolicy(config, ledger, parts), parts.learner, publisher, record)
