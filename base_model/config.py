@@ -175,22 +175,27 @@ class PretrainConfig(Config):
 
 
 class CorpusConfig(Config):
-    """What the quickstart's base model reads: Python's own documentation, and sums.
+    """What the quickstart's base model reads: Python's own documentation, and tasks of one kind.
 
-    In a first part of the training most sums are worked column by column, so that the model learns
-    how; in the rest most are answered at once, so that it rarely does.
+    Of sums: in a first part of the training most are worked column by column, so that the model
+    learns how; in the rest most are answered at once, so that it rarely does. Of digits: some
+    replies are right, in the rest the question was not read.
     """
 
+    tasks: Literal["sums", "digits"] = "sums"
+    """What it reads beside the documentation, see `munro.base_model.small`."""
     text_share: float = Field(0.1, ge=0, lt=1)
     """Share of the tokens that is documentation."""
     digits: int = Field(3, ge=1, le=6)
-    """Digits of every number."""
+    """Digits of every number in a sum."""
     worked_share_early: float = Field(0.8, ge=0, le=1)
     """Share of the sums that are worked, in the first part of the training."""
     worked_share: float = Field(0.2, ge=0, le=1)
     """Share of the sums that are worked, in the rest."""
     early_part: float = Field(0.8, ge=0, le=1)
     """How much of the training the first part is."""
+    read_share: float = Field(0.6, ge=0, le=1)
+    """Share of the replies in digits that heed the question."""
 
 
 class BaseConfig(Config):

@@ -6,7 +6,7 @@ much as either of the others; priorities and gates know no weights, so there is 
 
     python benchmarks/combining.py --folder runs/combining --out docs/combining.png
 
-Three climbs of the size of the quickstart: a quarter of an hour on 2 cores. Climbs that are
+Three climbs of the size of `sums`: a quarter of an hour on 2 cores. Climbs that are
 finished already are only read. Ends with one line of JSON.
 """
 

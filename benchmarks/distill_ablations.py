@@ -3,7 +3,7 @@
     python benchmarks/distill_ablations.py --folder runs/ablations     # three seeds
     python benchmarks/distill_ablations.py --quick                     # one
 
-The quickstart climbs once. Its traces are distilled onto its base in several ways that differ in
+The sums climb once. Its traces are distilled onto its base in several ways that differ in
 one thing each, all with as many traces as the first:
 
     reference       late, several checkpoints; any traces; passed; many prompts; dropout 0.15
@@ -43,7 +43,7 @@ from munro.machine.loading import load
 from munro.machine.run.folder import RunFolder
 from munro.rollout.store.store import RolloutStore
 
-RECIPE = Path(__file__).parents[1] / "configs" / "quickstart.toml"
+RECIPE = Path(__file__).parents[1] / "configs" / "sums.toml"
 MUNRO = Path(sys.executable).with_name("munro")
 STUDENT_T = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776}
 """95% quantiles by the number of seeds."""
@@ -91,7 +91,7 @@ def ways(steps: Sequence[int], sizes: Sizes) -> dict[str, tuple[dict[str, Any], 
 
 
 def settings(changes: dict[str, Any], sizes: Sizes, seed: int) -> DistillConfig:
-    """The quickstart's own distillation with these sizes, and one thing changed."""
+    """The recipe's own distillation with these sizes, and one thing changed."""
     own = load(str(RECIPE)).distill
     table = {key: getattr(own, key) for key in DistillConfig.model_fields}
     table |= {
@@ -105,7 +105,7 @@ def settings(changes: dict[str, Any], sizes: Sizes, seed: int) -> DistillConfig:
 
 
 def climb(name: str, folder: Path, *more: str) -> RunFolder:
-    """A climb of the quickstart, made unless it is there."""
+    """A climb of `sums`, made unless it is there."""
     command = [str(MUNRO), "climb", str(RECIPE), "--name", name, "--folder", str(folder), *more]
     with (folder / f"{name}.log").open("w") as log:
         subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
@@ -118,7 +118,7 @@ def measure(
     """Distil one way, then climb a little from there."""
     changes, (first, last) = ways(RolloutStore(run.rollouts).steps(), sizes)[way]
     name = f"{way.replace(' ', '-')}-{seed}"
-    source = Source(run=run.path, name="quickstart", first_step=first, last_step=last)
+    source = Source(run=run.path, name="sums", first_step=first, last_step=last)
     out = folder / "models" / name
     distil([source], base, out, settings(changes, sizes, seed))
     after = climb(
@@ -188,7 +188,7 @@ def main() -> int:
     """Climb, distil in every way with every seed, compare."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--folder", default="runs/ablations")
-    parser.add_argument("--run", default="", help="a finished quickstart, instead of climbing")
+    parser.add_argument("--run", default="", help="a finished climb of sums, instead of climbing")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="one seed")
     given = parser.parse_args()

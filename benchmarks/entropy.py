@@ -68,6 +68,11 @@ SHOWN = {
 """What a printed line says, each a mean over the steps since the last one."""
 
 
+def mean(lines: Sequence[Line], metric: str) -> float:
+    """Over the steps that have it: a step on which nothing was sampled has no rate of it."""
+    return statistics.fmean(line[metric] for line in lines if metric in line)
+
+
 def climb_and_tell(name: str, model: Path, seed: int, num_steps: int, every: int) -> list[Line]:
     """One climb, told every so many steps."""
     print(f"\n{name}, k_max = {WIDENING[name]:g}, seed {seed}")
@@ -79,10 +84,7 @@ def climb_and_tell(name: str, model: Path, seed: int, num_steps: int, every: int
     def note(line: Line) -> None:
         since.append(line)
         if line["step"] % every == 0:
-            means = (
-                format(statistics.fmean(one[metric] for one in since), form)
-                for metric, (_, form) in SHOWN.items()
-            )
+            means = (format(mean(since, metric), form) for metric, (_, form) in SHOWN.items())
             print(
                 f"{line['step']:>6.0f}{''.join(means)}{time.monotonic() - began:>9.0f}", flush=True
             )
@@ -99,8 +101,8 @@ def verdict(lines: Sequence[Line]) -> dict[str, float]:
     last = lines[-len(lines) // 3 :]
     return {
         "distance": statistics.fmean(abs(line["policy/entropy"] - target) for line in last),
-        "entropy": statistics.fmean(line["policy/entropy"] for line in last),
-        "pass_rate": statistics.fmean(line["pass_rate/sampled"] for line in last),
+        "entropy": mean(last, "policy/entropy"),
+        "pass_rate": mean(last, "pass_rate/sampled"),
     }
 
 

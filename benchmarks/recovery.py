@@ -1,7 +1,7 @@
 """After a collapse: back to the last checkpoint before it, or distil onto the base and go on?
 
-The quickstart climbs for a while; then its learning rate is 30 times too high for some steps, until
-its figures are out of bounds. From there three ways lead on, with the usual learning rate, for the
+`configs/sums.toml` climbs for a while; then its learning rate is 30 times too high for some steps,
+until its figures are out of bounds. From there three ways lead on, with the usual learning rate, for the
 same number of steps:
 
     resume     go back to the last checkpoint from before the collapse was seen to begin
@@ -34,7 +34,7 @@ from munro.machine.run.restarts import read_restarts
 from munro.rl.collapse import Collapse, Watch
 from munro.rl.config import CollapseConfig
 
-RECIPE = Path(__file__).parents[1] / "configs" / "quickstart.toml"
+RECIPE = Path(__file__).parents[1] / "configs" / "sums.toml"
 MUNRO = Path(sys.executable).with_name("munro")
 WAYS = ("resume", "hindsight", "distil")
 COLOURS = {"resume": "#c1483b", "hindsight": "#d8a12a", "distil": "#3565a8"}

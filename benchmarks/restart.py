@@ -1,4 +1,4 @@
-"""What a restart costs a climb: the quickstart with a distillation in it, three seeds.
+"""What a restart costs a climb: the recipe `sums` with a distillation in it, three seeds.
 
 After the distillation onto the fresh base the climb should begin at 95% or more of the pass rate it
 had, with its entropy at or above the target again, and go on to exceed it.
@@ -21,7 +21,7 @@ from typing import Any
 from munro.machine.run.folder import RunFolder, Status
 from munro.machine.run.restarts import read_restarts
 
-RECIPE = Path(__file__).parents[1] / "configs" / "quickstart.toml"
+RECIPE = Path(__file__).parents[1] / "configs" / "sums.toml"
 SHARE = 0.95
 SHORT = (
     # a few steps: passing replies are nearly all alike here, and more would leave no entropy

@@ -1,4 +1,4 @@
-"""What the quickstart's base model reads: Python's own documentation, and sums.
+"""What an embedded base model reads: Python's own documentation, and sums or digits.
 
 answered at once    What is 347 + 285?
                     632
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from munro.base_model.config import CorpusConfig
+from munro.base_model.small import digits
 
 HeldOut = Callable[[str], bool]
 """Says of a problem such as "347+285" whether it is kept for testing."""
@@ -97,11 +98,14 @@ class Corpus:
         if rng.random() < self._config.text_share:
             text = rng.choice(self._paragraphs)
         else:
-            text = self._sum(rng, progress)
+            text = self.task(rng, progress)
         return [*self._encode(text).ids, self._end]
 
-    def _sum(self, rng: random.Random, progress: float) -> str:
+    def task(self, rng: random.Random, progress: float) -> str:
+        """A task with its reply, as read when `progress` of the training is done."""
         config = self._config
+        if config.tasks == "digits":
+            return digits.text(rng, self._is_held_out, config.read_share)
         numbers = problem(rng, config.digits, self._is_held_out)
         early = progress < config.early_part
         share = config.worked_share_early if early else config.worked_share

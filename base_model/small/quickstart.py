@@ -23,6 +23,7 @@ from munro.base_model.checkpoint import Checkpoint
 from munro.base_model.config import BaseConfig, ModelConfig
 from munro.base_model.model.model import MunroConfig, MunroForCausalLM
 from munro.base_model.model.tokenizer import train_tokenizer
+from munro.base_model.small import digits
 from munro.base_model.small.cache import default_cache_dir
 from munro.base_model.small.corpus import Corpus, HeldOut, paragraphs, problem, prompt, worked
 from munro.base_model.training.pretrain import FINISHED, OnMetrics, pretrain
@@ -30,7 +31,7 @@ from munro.base_model.training.pretrain import FINISHED, OnMetrics, pretrain
 RECIPE_VERSION = 1
 """Raised whenever the code would build other weights from the same configuration."""
 
-SUMS_FOR_TOKENIZER = 4000
+TASKS_FOR_TOKENIZER = 4000
 PROBLEMS_IN_KEY = 256
 RESIDUAL_OUTPUTS = ("o_proj.weight", "down_proj.weight")
 
@@ -85,10 +86,10 @@ def build_base(
 def base_folder(config: BaseConfig, *, is_held_out: HeldOut, cache_dir: Path | None = None) -> Path:
     """Where `build_base` keeps this base: its name changes with whatever decides the weights."""
     rng = random.Random(0)
-    drawn = (problem(rng, config.corpus.digits, lambda _: False) for _ in range(PROBLEMS_IN_KEY))
+    drawn = [_problem(rng, config) for _ in range(PROBLEMS_IN_KEY)]
     decisive = {
         "config": config.model_dump(mode="json"),
-        "held_out": [is_held_out("+".join(map(str, numbers))) for numbers in drawn],
+        "held_out": list(map(is_held_out, drawn)),
         "versions": _versions(),
     }
     key = sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
@@ -138,12 +139,22 @@ def new_model(config: ModelConfig, tokenizer: Any) -> Any:
     return model
 
 
+def _problem(rng: random.Random, config: BaseConfig) -> str:
+    """As a predicate of what is held out knows it."""
+    if config.corpus.tasks == "digits":
+        return "".join(sorted(digits.drawn(rng, lambda _: False)))
+    return "+".join(map(str, problem(rng, config.corpus.digits, lambda _: False)))
+
+
 def _tokenizer_texts(config: BaseConfig, is_held_out: HeldOut) -> Iterator[str]:
     rng = random.Random(0)
     yield from paragraphs(is_held_out)
-    for _ in range(SUMS_FOR_TOKENIZER):
-        numbers = problem(rng, config.corpus.digits, is_held_out)
-        yield prompt(numbers) + worked(numbers)
+    for _ in range(TASKS_FOR_TOKENIZER):
+        if config.corpus.tasks == "digits":
+            yield digits.text(rng, is_held_out, config.corpus.read_share)
+        else:
+            numbers = problem(rng, config.corpus.digits, is_held_out)
+            yield prompt(numbers) + worked(numbers)
 
 
 def _versions() -> dict[str, Any]:

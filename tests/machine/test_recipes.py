@@ -65,7 +65,7 @@ COMMANDS = {
     "data": ("data", "build"),
 }
 OF = {
-    "climb": {"quickstart", "gated", "smollm2", "stem"},
+    "climb": {"quickstart", "sums", "gated", "smollm2", "stem"},
     "machine": {"machine", "machine_tiny"},
     "pretrain": {"pretrain", "pretrain_tiny"},
     "ladder": {"ladder", "ladder_tiny"},
