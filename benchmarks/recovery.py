@@ -1,8 +1,8 @@
 """After a collapse: back to the last checkpoint before it, or distil onto the base and go on?
 
 `configs/sums.toml` climbs for a while; then its learning rate is 30 times too high for some steps,
-until its figures are out of bounds. From there three ways lead on, with the usual learning rate, for the
-same number of steps:
+until its figures are out of bounds. From there three ways lead on, with the usual learning rate,
+for the same number of steps:
 
     resume     go back to the last checkpoint from before the collapse was seen to begin
     hindsight  go back to the last checkpoint from before its cause, which nobody knows in time
