@@ -95,7 +95,7 @@ def test_a_climb_in_a_running_event_loop_returns_and_leaves_no_ray(tmp_path: Pat
         [sys.executable, "-c", NOTEBOOK, str(write_recipe(tmp_path))],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=1000,
     )
     assert done.returncode == 0, done.stderr
     (told,) = (line for line in done.stdout.splitlines() if line.startswith("{"))

@@ -22,7 +22,7 @@ from tests.rounding import depth, largest, near
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
 CAP = 6
-DEADLINE_S = 240
+DEADLINE_S = 600
 STREAM = [5, 9, 200, 31, 7, 7, 120]
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.machine.climbing import command, rows, write_recipe
 from tests.rl.plugged import SOURCE, install
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 
 
 def test_a_loss_by_path_and_an_advantage_and_a_curriculum_by_entry_point(tmp_path: Path):
@@ -24,7 +24,7 @@ def test_a_loss_by_path_and_an_advantage_and_a_curriculum_by_entry_point(tmp_pat
         command("climb", str(recipe), *asked, "--length.stages", "[4, 8]"),
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=1000,
         check=False,
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": path},
@@ -43,7 +43,7 @@ def test_a_wrong_signature_is_one_line_and_starts_nothing(tmp_path: Path):
         command("climb", str(recipe), "--learner.loss", "./loss.py:my_loss"),
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=1000,
         check=False,
         cwd=tmp_path,
     )

@@ -51,7 +51,7 @@ def test_a_recipe_takes_a_grader_by_a_relative_path_and_by_an_entry_point(tmp_pa
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=1000,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     steps = [row for row in rows(tmp_path / "runs" / "plugged") if "reward/by_path" in row]

@@ -7,7 +7,7 @@ import pytest
 from munro.rl.control.journal import audit
 from tests.machine.climbing import kill_hard, munro, rows, start, wait_for_step, write_recipe
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_a_signal_saves_a_checkpoint_and_ends_cleanly(folder, sent):
     process = start("climb", recipe, "--num_steps", "1000", "--eval.every_steps", "0")
     wait_for_step(run, 3, process, within_s=500)
     process.send_signal(sent)
-    said, _ = process.communicate(timeout=400)
+    said, _ = process.communicate(timeout=1000)
     assert process.returncode == 130, said
     assert "stopped at step" in said
     assert "Traceback" not in said

@@ -9,7 +9,7 @@ import pytest
 from munro.rl.control.journal import audit
 from tests.machine.climbing import kill_hard, munro, rows, start, wait_for_step, write_recipe
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 
 ASYNC = (
     "--sync.max_staleness", "4",
@@ -62,7 +62,7 @@ def climb_and_kill(folder, name, kills, num_tasks, seed):
             driver = start(*arguments)
         else:
             kill_actor(driver, kind)
-    said, _ = driver.communicate(timeout=400)
+    said, _ = driver.communicate(timeout=1000)
     assert driver.returncode == 0, said
     return audit(run / "journal.jsonl"), said
 
@@ -129,7 +129,7 @@ def test_a_server_that_stops_answering_is_a_stall_with_stacks(folder):
     ]
     for process in frozen:
         process.suspend()
-    said, _ = driver.communicate(timeout=200)
+    said, _ = driver.communicate(timeout=1000)
     assert driver.returncode == 2, said
     assert "waited 30 s" in said
     assert any((run / "stacks").iterdir())

@@ -183,7 +183,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(600)
 def test_no_response_hangs_or_breaks_a_check(text):
     for name, kwargs, _, _ in CASES:
         assert checker({"id": name, "kwargs": kwargs}).follows(text, loose=True) in (True, False)

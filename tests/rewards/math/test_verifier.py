@@ -315,7 +315,7 @@ class Grader:
         grade = self.verifier.verify(r"\boxed{\int_0^1 2x dx}", "1")
         return grade.passed, self.verifier._pool.pids
 
-passed, pids = ray.get(Grader.remote().grade.remote(), timeout=120)
+passed, pids = ray.get(Grader.remote().grade.remote(), timeout=600)
 ray.shutdown()
 print(passed, *pids)
 """

@@ -46,7 +46,7 @@ from tests.rollout.tiny_llama import (
 pytestmark = [
     pytest.mark.vllm,
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),
     # vLLM's and its dependencies' own, met while they are imported
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),

@@ -24,7 +24,7 @@ from tests.rounding import FACTOR, bound, depth
 pytestmark = [
     pytest.mark.vllm,
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),
     # vLLM's and its dependencies' own, met while they are imported
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
