@@ -131,7 +131,7 @@ def told_anew(trace: Trace, new: Renderer, encode: Callable[[str], list[int]]) -
     told: list[Message] = [*trace.opening]
     turns = list(_turns(trace.messages))
     for number, (written, observations) in enumerate(turns):
-        ids = encode(_thinking(written.content, new, token_ids))
+        ids = encode(_thinking(written.text, new, token_ids))
         if number + 1 < len(turns) or trace.ending == Ending.ANSWERED:
             ids += new.stop_token_ids[-1:]
         token_ids, learned = [*token_ids, *ids], [*learned, *[True] * len(ids)]

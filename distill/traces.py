@@ -73,7 +73,8 @@ class Trace:
         """Everything that the policy wrote, its calls of tools included."""
         own = [message for message in self.messages if message.role == "assistant"]
         texts = [
-            "\n".join([message.content, *(call.arguments for call in message.tool_calls)])
+            message.raw
+            or "\n".join([message.content, *(call.arguments for call in message.tool_calls)])
             for message in own
         ]
         return "\n".join(texts) if own else self.reply

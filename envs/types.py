@@ -42,12 +42,22 @@ class Message:
     role: str
     """"system", "user", "assistant" or "tool"."""
     content: str
+    """Of the policy's own turn what its thoughts and its calls leave; of others all of it."""
     tool_calls: tuple[ToolCall, ...] = ()
     """In the order they were written, those that could not be read included."""
     tool_call_id: str = ""
     is_sampled: bool = False
-    """The policy's own turn: `content` is what it sampled, and `tool_calls` are all the calls that
-    its model's family would read in it. Of other texts nobody has read the calls."""
+    """The policy's own turn: `tool_calls` are all the calls that its model's family would read in
+    it. Of other texts nobody has read the calls."""
+    reasoning: str = ""
+    """What the turn thought before it spoke, without the marks around it."""
+    raw: str = ""
+    """The policy's own turn as it was sampled, thoughts and calls and all; empty for others."""
+
+    @property
+    def text(self) -> str:
+        """All that was written: `raw` where there is one, else `content`."""
+        return self.raw or self.content
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

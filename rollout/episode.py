@@ -92,9 +92,8 @@ async def play(
         request = _request(stream, before, renderer, limits, seed=seed, key=(*key, turn))
         (completion,) = await generate([request])
         stream.write(completion)
-        content = renderer.said(completion.token_ids, before)
-        calls = reader.read(content, turn=turn, tools=task.tools)
-        said.append(Message(role="assistant", content=content, tool_calls=calls, is_sampled=True))
+        written = renderer.said(completion.token_ids, before)
+        said.append(reader.message(written, turn=turn, tools=task.tools))
         if not completion.stopped:
             ending = stream.limit
             break
@@ -226,7 +225,7 @@ class _Stream:
             versions=self._joined(lambda turn: turn.versions, np.int32(-1)),
             ending=ending,
             messages=messages,
-            reply=written[-1].content if written else "",
+            reply=written[-1].text if written else "",
             num_cut=sum(turn.num_cut for turn in self._turns if turn is not None),
             routed_experts=self._experts(),
         )

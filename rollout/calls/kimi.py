@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 
 from munro.envs.tool_use import strict_json
 from munro.envs.types import ToolCall
-from munro.rollout.calls import Family, Tools, call, not_json, unreadable
+from munro.rollout.calls import Family, Tools, call, given, not_json, unreadable
 
 BEGIN, ARGUMENTS, END = "<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"
 CALL = re.compile(
     f"(?<!`){re.escape(BEGIN)}(.*?)({re.escape(END)}|(?={re.escape(BEGIN)})|\\Z)", re.S
 )
+SECTION = ("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>")
+ALL = re.compile(f"(?<!`){re.escape(SECTION[0])}.*?(?:{re.escape(SECTION[1])}|\\Z)", re.S)
 NAME = re.compile(r"\s*(?:functions\.)?([\w.-]{1,200}?)(?::\d{1,9})?\s*")
 
 
@@ -39,3 +43,16 @@ class Kimi(Family):
             except (ValueError, RecursionError) as error:
                 found.append(not_json(error, self.form))
         return found
+
+    def written(self, calls: Sequence[ToolCall]) -> str:
+        """See `Family.written`."""
+        each = (
+            f"{BEGIN}functions.{call.name}:{number}{ARGUMENTS}"
+            f"{json.dumps(given(call), ensure_ascii=False)}{END}"
+            for number, call in enumerate(calls)
+        )
+        return f"{SECTION[0]}{''.join(each)}{SECTION[1]}"
+
+    def said(self, spoken: str, calls: Sequence[ToolCall]) -> str:
+        """See `Family.said`."""
+        return CALL.sub("", ALL.sub("", spoken)) if calls else spoken

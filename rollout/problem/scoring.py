@@ -65,7 +65,7 @@ def _length(
 
 
 def _attempt(trajectory: Trajectory, grade: Grade, spent: float, rewards: RewardsConfig) -> Attempt:
-    said = [message.content for message in trajectory.messages if message.role == "assistant"]
+    said = [message.text for message in trajectory.messages if message.role == "assistant"]
     thoughts = "\n".join(map(language.chain_of_thought, said))
     return Attempt(
         trajectory=trajectory,

@@ -13,6 +13,7 @@ No such text can become a token that ends a turn or begins one (`inert`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from munro.rollout.render.base import BadTemplate, Renderer
@@ -22,16 +23,22 @@ from munro.rollout.render.raw import PREAMBLE, Plain, R1Zero
 __all__ = ["PREAMBLE", "BadTemplate", "Renderer", "renderer"]
 
 
-def renderer(tokenizer: Any, template: Literal["chat", "r1_zero", "plain"]) -> Renderer:
+def renderer(
+    tokenizer: Any,
+    template: Literal["chat", "r1_zero", "plain"],
+    args: Mapping[str, Any] | None = None,
+) -> Renderer:
     """The renderer of `rollout.template`.
 
     Args:
         tokenizer: a Hugging Face tokenizer; where it was loaded from a folder, the end tokens of
             the folder's generation_config.json end turns too.
         template: as in the config.
+        args: what a chat template is told beside the conversation; `rollout.template_args`.
 
     Raises:
-        BadTemplate: the tokenizer lacks what the template needs.
+        BadTemplate: the tokenizer lacks what the template needs, or it does not use the args.
     """
-    kinds: dict[str, type[Renderer]] = {"chat": Chat, "r1_zero": R1Zero, "plain": Plain}
-    return kinds[template](tokenizer)
+    if template == "chat":
+        return Chat(tokenizer, args)
+    return R1Zero(tokenizer) if template == "r1_zero" else Plain(tokenizer)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from jinja2 import TemplateError
 
-from munro.envs.types import Message
+from munro.envs.types import Message, ToolCall
+from munro.rewards.serving.template_keys import refusal, texts_of
 from munro.rollout.render.base import BadTemplate, Renderer
+from munro.rollout.render.forms import (
+    Calls,
+    Form,
+    called,
+    form_of,
+    kind_of,
+    marked,
+    probed,
+    with_text_arguments,
+)
 from munro.rollout.render.inert import texts_in
 
-Form = dict[str, Any]
-"""A message as a template gets it."""
 # what a template does to texts that it was not made for
 REFUSALS = (TemplateError, TypeError, ValueError, LookupError, AttributeError)
 
@@ -21,12 +30,17 @@ REFUSALS = (TemplateError, TypeError, ValueError, LookupError, AttributeError)
 class Chat(Renderer):
     """The tokenizer's chat template.
 
+    Args:
+        tokenizer: whose it is.
+        args: what it is told beside the conversation.
+
     Raises:
-        BadTemplate: the tokenizer has none.
+        BadTemplate: the tokenizer has none, or it does not use what it is told.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, args: Mapping[str, Any] | None = None) -> None:
         super().__init__(tokenizer)
+        self._args = dict(args or {})
         if not tokenizer.chat_template:
             raise BadTemplate(
                 f"the tokenizer of {tokenizer.name_or_path!r} has no chat template, which "
@@ -34,17 +48,19 @@ class Chat(Renderer):
                 'that shall reason) or "plain", or give the tokenizer a chat template.'
             )
         self._name = f"the chat template of {tokenizer.name_or_path!r}"
+        self._template = "\n".join(texts_of(tokenizer.chat_template))
+        self._require_used()
         self._shown: set[tuple[Any, ...]] = set()
         """Kinds of conversations of which all is shown."""
-        end = self._end_of_turn()
-        if end is not None:
-            self._stop_at(end)
+        self._wants_texts = False
+        """The template puts calls' arguments together as texts."""
+        self._stop_at(*self._ends())
 
     def opening(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
     ) -> list[int]:
         """See `Renderer.opening`."""
-        forms = [_chat_form(message) for message in messages]
+        forms = [form_of(message, self._template) for message in messages]
         self._refuse_dropped(forms, 0, tools)
         text, mark = self._inert_text(forms, tools)
         self._refuse_hidden(tools, text)
@@ -59,18 +75,20 @@ class Chat(Renderer):
         tools: Sequence[Mapping[str, Any]] = (),
     ) -> list[int]:
         """See `Renderer.observed`."""
-        marked, turn = _marked(messages, observations)
-        try:
-            self._refuse_dropped(marked, len(messages), tools)
-            later, mark = self._inert_text(marked, tools)
-        except BadTemplate:
-            # some want to see which turns called tools, to tell whose turn it is
-            plain, (marked, turn) = marked, _marked(messages, observations, with_calls=True)
-            if marked == plain:
-                raise
-            self._refuse_dropped(marked, len(messages), tools)
-            later, mark = self._inert_text(marked, tools)
-        if not self._is_kept(marked[: len(messages) - 1], tools, turn, later, mark):
+        seen, refused = None, BadTemplate("")
+        # some want to see which turns called tools, to tell whose turn it is
+        for calls in Calls:
+            forms, turn = marked(messages, observations, calls, self._template)
+            try:
+                self._refuse_dropped(forms, len(messages), tools)
+                seen = self._inert_text(forms, tools)
+                break
+            except BadTemplate as error:
+                refused = refused if calls.value else error
+        if seen is None:
+            raise refused
+        later, mark = seen
+        if not self._is_kept(forms[: len(messages) - 1], tools, turn, later, mark):
             raise BadTemplate(
                 f"{self._name} rewrites earlier turns "
                 "when a later one is added, so a conversation cannot be one growing token stream. "
@@ -78,6 +96,9 @@ class Chat(Renderer):
                 "rollout.template."
             )
         ids = self._encode(later[later.rindex(turn) + len(turn) :], mark)
+        if calls is Calls.ALL:
+            ends = (place for place, token in enumerate(ids) if token in self.stop_token_ids)
+            ids = ids[next(ends, 0) :]
         return ids[1:] if ids and ids[0] == last_token else ids
 
     def _is_kept(
@@ -117,19 +138,19 @@ class Chat(Renderer):
         text (trim it, say, or leave out a thought) is not taken for dropping it. Which messages are
         shown depends on their roles: looked at once for each sequence of those.
         """
-        kind = (bool(tools), bool(first), *map(_kind, forms[first:]))
+        kind = (bool(tools), bool(first), *map(kind_of, forms[first:]))
         if kind in self._shown:
             return
         words: dict[str, str] = {}
         probing = forms[:first] + [
-            _probed(form, f"MESSAGE{place}", words) for place, form in enumerate(forms[first:])
+            probed(form, f"MESSAGE{place}", words) for place, form in enumerate(forms[first:])
         ]
         try:
             shown = self._render(probing, tools)
         except BadTemplate:
             # it may be at odds with the words: let the conversation itself be the judge
             shown = self._render(forms, tools)
-            words = {form["content"].strip(): _called(form) for form in forms[first:]}
+            words = {form["content"].strip(): called(form) for form in forms[first:]}
         for word, what in words.items():
             if word not in shown:
                 raise BadTemplate(
@@ -155,107 +176,64 @@ class Chat(Renderer):
         tools: Sequence[Mapping[str, Any]],
         start: bool = True,
     ) -> str:
+        if self._wants_texts:
+            messages = with_text_arguments(messages)
         try:
-            text: str = self._tokenizer.apply_chat_template(
-                messages,
-                tools=[dict(tool) for tool in tools] or None,
-                add_generation_prompt=start,
-                tokenize=False,
-            )
+            return self._rendered(messages, tools, start)
         except REFUSALS as error:
+            if not self._wants_texts and any("tool_calls" in message for message in messages):
+                with suppress(*REFUSALS):
+                    text = self._rendered(with_text_arguments(messages), tools, start)
+                    self._wants_texts = True
+                    return text
             said = " ".join(str(error).split()) or type(error).__name__
             roles = ", ".join(message["role"] for message in messages)
             raise BadTemplate(
                 f"{self._name} refuses the conversation (roles: {roles}): {said}"
             ) from error
+
+    def _rendered(
+        self, messages: Sequence[Form], tools: Sequence[Mapping[str, Any]], start: bool
+    ) -> str:
+        text: str = self._tokenizer.apply_chat_template(
+            messages,
+            tools=[dict(tool) for tool in tools] or None,
+            add_generation_prompt=start,
+            tokenize=False,
+            **self._args,
+        )
         return text
 
-    def _end_of_turn(self) -> int | None:
-        """The special token that the template puts right after a policy turn."""
-        mark = "POLICYTURN"
-        turns = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": mark}]
+    def _require_used(self) -> None:
+        if not self._args:
+            return
         try:
-            text = self._render(turns, (), start=False)
-        except BadTemplate:
-            return None  # what it refuses is told when a task is shown to it
-        after = self._encode(text[text.rindex(mark) + len(mark) :]) if mark in text else []
+            wrong = refusal("rollout.template_args", self._args, [self._template], self._name)
+        except TemplateError as error:
+            wrong = f"{self._name} cannot be read: {error}"
+        if wrong:
+            raise BadTemplate(wrong)
+
+    def _ends(self) -> Iterator[int]:
+        """The special tokens that the template ends policy turns by: one that calls, an answer."""
+        mark = "POLICYTURN"
+        hello = Message(role="user", content="hello")
         special = set(self._tokenizer.all_special_ids) | set(self._tokenizer.added_tokens_decoder)
-        return after[0] if after and after[0] in special else None
-
-
-def _marked(
-    messages: Sequence[Message], observations: Sequence[Message], *, with_calls: bool = False
-) -> tuple[list[Form], str]:
-    """The conversation with a mark in place of every policy turn, and the last mark.
-
-    With calls, those of earlier turns are shown as such; they only stand before the last mark.
-
-    What the policy wrote must not go through the template: a template may trim it, or drop the
-    reasoning of earlier turns, while the stream keeps what was really sampled.
-    """
-    everything = "".join(message.content for message in (*messages, *observations))
-    stem = "POLICYTURN"
-    while stem in everything:
-        stem += "X"
-    marked = [_chat_form(message) for message in (*messages, *observations)]
-    mark = ""
-    for place, message in enumerate(messages):
-        shows_calls = with_calls and message.tool_calls and place + 1 < len(messages)
-        if shows_calls:
-            marked[place]["content"] = ""
-        elif message.role == "assistant" and (message.is_sampled or not message.tool_calls):
-            mark = f"{stem}{place}END"
-            marked[place] = {"role": "assistant", "content": mark}
-    return marked, mark
-
-
-def _kind(form: Form) -> tuple[Any, ...]:
-    return form["role"], bool(form["content"].strip()), "tool_calls" in form
-
-
-def _called(form: Form) -> str:
-    return f"a message of role {form['role']!r}"
-
-
-def _probed(form: Form, word: str, words: dict[str, str]) -> Form:
-    """The message with words in place of its texts; what each word stands for goes to `words`."""
-    probed = dict(form)
-    if form["content"].strip():
-        probed["content"] = f"{word}TEXT"
-        words[probed["content"]] = _called(form)
-    calls = [
-        call | {"function": call["function"] | {"name": f"{word}CALL{number}NAME"}}
-        for number, call in enumerate(form.get("tool_calls", ()))
-    ]
-    if calls:
-        probed["tool_calls"] = calls
-        what = f"the calls of {_called(form)}"
-        words.update({call["function"]["name"]: what for call in calls})
-    return probed
-
-
-def _chat_form(message: Message) -> Form:
-    form: Form = {"role": message.role, "content": message.content}
-    if message.tool_calls:
-        form["tool_calls"] = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {
-                    "name": call.name or "unreadable",
-                    "arguments": _arguments(call.arguments or "{}"),
-                },
-            }
-            for call in message.tool_calls
-        ]
-    if message.tool_call_id:
-        form["tool_call_id"] = message.tool_call_id
-    return form
-
-
-def _arguments(text: str) -> Any:
-    """Templates want arguments as an object; what does not parse is shown as it was written."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+        for num_calls in (2, 1, 0):
+            call = ToolCall(id="call00000", name="mark", arguments=f'{{"turn": "{mark}"}}')
+            content = "" if num_calls else mark
+            turn = Message(role="assistant", content=content, tool_calls=(call,) * num_calls)
+            try:
+                text = self._render([form_of(hello), form_of(turn)], (), start=False)
+            except BadTemplate:
+                continue  # what it refuses is told when a task is shown to it
+            if mark not in text:
+                continue
+            after = self._encode(text[text.rindex(mark) + len(mark) :])
+            if not num_calls:
+                yield from [token for token in after[:1] if token in special]
+                return
+            # the last one, unless it ends each call: then it is the calls' own
+            found = [token for token in after if token in special]
+            each = self._encode(text[text.index(mark) : text.rindex(mark)])
+            yield from [token for token in found[-1:] if token not in each]
