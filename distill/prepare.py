@@ -25,7 +25,13 @@ from munro.distill.filters import Count, Sieve
 from munro.distill.lessons import write_lessons, write_taken
 from munro.distill.rewrite import Teller
 from munro.distill.select import Index, Rows, eligible, rows_of
-from munro.distill.sources import CannotDistill, Source, read_index, stored_steps
+from munro.distill.sources import (
+    CannotDistill,
+    Source,
+    read_index,
+    stored_steps,
+    told_to_template,
+)
 from munro.distill.traces import read_traces
 from munro.distill.train import made_for, row_tokens
 
@@ -123,7 +129,11 @@ class _Preparing:
     def __init__(self, sources: Sequence[Source], base: Checkpoint, config: DistillConfig) -> None:
         self._sources, self._config = sources, config
         vocabulary = made_for(base)[1]
-        self._teller = Teller(base.tokenizer(), config.template, str(base.path), vocabulary)
+        tokenizer = base.tokenizer()
+        self._tellers = [
+            Teller(tokenizer, config.template, str(base.path), vocabulary, told_to_template(source))
+            for source in sources
+        ]
         self._columns = row_tokens(base, config.training)
         self._steps = [stored_steps(source, config.select.window) for source in sources]
         self._cut: dict[str, None] = {}
@@ -190,7 +200,7 @@ class _Preparing:
             number = places[trace.name.rpartition(":")[0]]
             if self._sieves[number].drops(trace):
                 continue
-            lesson = self._teller.lesson(trace)
+            lesson = self._tellers[number].lesson(trace)
             if len(lesson.token_ids) > self._columns:
                 self._too_long[number].add(trace)
                 continue

@@ -8,7 +8,7 @@ template had opened for it is opened by itself where the new one does not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from munro.base_model.data.shards.packing import Lesson
 from munro.distill.sources import CannotDistill
 from munro.distill.traces import Trace
 from munro.envs.types import Ending, Message
-from munro.rollout.render import Renderer, renderer
+from munro.rollout.render import Renderer, renderer, used
 
 Template = Literal["chat", "r1_zero", "plain"]
 TEMPLATES: tuple[Template, ...] = ("chat", "r1_zero", "plain")
@@ -34,25 +34,32 @@ class Teller:
         template: "keep" for the sampled tokens as they are.
         base: what to call the base in an error.
         vocabulary: tokens that its weights know; a tokenizer may name fewer.
+        args: what the run's chat template was told; what this one does not use is left out.
 
     Raises (when made):
         CannotDistill: the tokenizer lacks what the template needs.
     """
 
     def __init__(
-        self, tokenizer: Any, template: Literal["keep"] | Template, base: str, vocabulary: int
+        self,
+        tokenizer: Any,
+        template: Literal["keep"] | Template,
+        base: str,
+        vocabulary: int,
+        args: Mapping[str, Any] | None = None,
     ) -> None:
         self._tokenizer, self._base, self._vocabulary = tokenizer, base, vocabulary
         self._new: Renderer | None = None
+        args = used(tokenizer, args or {})
         if template != "keep":
             try:
-                self._new = renderer(tokenizer, template)
+                self._new = renderer(tokenizer, template, args)
             except ValueError as error:
                 raise CannotDistill(
                     f"{base} has another template: {error} Set template to one that it has."
                 ) from error
         self._known = [
-            renderer(tokenizer, one)
+            renderer(tokenizer, one, args)
             for one in TEMPLATES
             if one != "chat" or tokenizer.chat_template
         ]

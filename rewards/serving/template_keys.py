@@ -28,12 +28,15 @@ def keys_of(template: str) -> tuple[frozenset[str], tuple[str, ...]]:
         All that it might read, and those of them that are surely meant to be given.
 
     Raises:
-        jinja2.TemplateError: it is no template.
+        ValueError: it is no template.
     """
-    from jinja2 import Environment, meta, nodes
+    from jinja2 import Environment, TemplateError, meta, nodes
 
     environment = Environment(extensions=["jinja2.ext.loopcontrols"])
-    tree = environment.parse(GENERATION.sub("", template))
+    try:
+        tree = environment.parse(GENERATION.sub("", template))
+    except TemplateError as error:
+        raise ValueError(str(error)) from error
     read = meta.find_undeclared_variables(tree) - {*environment.globals} - GIVEN
     read = {name for name in read if not name.endswith("_token")}
     written = {name.name for name in tree.find_all(nodes.Name) if name.ctx != "load"}
@@ -59,9 +62,14 @@ def refusal(key: str, args: Mapping[str, Any], templates: Iterable[str], whose: 
     """
     if theirs := sorted(GIVEN & args.keys()):
         return f"{key}.{theirs[0]} is not yours to give: Munro gives it itself."
+    if not args:
+        return ""
     known, meant = set[str](), set[str]()
     for template in templates:
-        read, named = keys_of(template)
+        try:
+            read, named = keys_of(template)
+        except ValueError as error:
+            return f"{key}: {whose} cannot be read: {error}."
         known |= read
         meant |= {*named}
     if unused := [name for name in args if name not in known]:

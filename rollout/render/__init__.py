@@ -16,11 +16,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from munro.rewards.serving.template_keys import keys_of, texts_of
 from munro.rollout.render.base import BadTemplate, Renderer
 from munro.rollout.render.chat import Chat
 from munro.rollout.render.raw import PREAMBLE, Plain, R1Zero
 
-__all__ = ["PREAMBLE", "BadTemplate", "Renderer", "renderer"]
+__all__ = ["PREAMBLE", "BadTemplate", "Renderer", "renderer", "used"]
 
 
 def renderer(
@@ -42,3 +43,11 @@ def renderer(
     if template == "chat":
         return Chat(tokenizer, args)
     return R1Zero(tokenizer) if template == "r1_zero" else Plain(tokenizer)
+
+
+def used(tokenizer: Any, args: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the args that the tokenizer's chat template uses."""
+    known = set[str]()
+    for template in texts_of(tokenizer.chat_template) if args else ():
+        known |= keys_of(template)[0]
+    return {name: value for name, value in args.items() if name in known}

@@ -205,13 +205,7 @@ class Chat(Renderer):
         return text
 
     def _require_used(self) -> None:
-        if not self._args:
-            return
-        try:
-            wrong = refusal("rollout.template_args", self._args, [self._template], self._name)
-        except TemplateError as error:
-            wrong = f"{self._name} cannot be read: {error}"
-        if wrong:
+        if wrong := refusal("rollout.template_args", self._args, [self._template], self._name):
             raise BadTemplate(wrong)
 
     def _ends(self) -> Iterator[int]:

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from munro.base_model.model.tokenizer import train_tokenizer
 from munro.base_model.small.corpus import prompt, worked
 from munro.distill.rewrite import Teller, told_anew
-from munro.distill.sources import CannotDistill
+from munro.distill.sources import CannotDistill, Source, told_to_template
 from munro.envs.types import Ending, Message
 from munro.rollout.render import renderer
 from tests.base_model.builders import small_tokenizer
@@ -149,3 +149,25 @@ def test_of_several_turns_only_the_policys_own_are_learned():
         "<|tool|>12<eos><|assistant|>It is 12<eos>"
     )
     assert text_of(tokenizer, lesson, learned=True) == "add 7 5<eos>It is 12<eos>"
+
+
+def test_what_the_runs_template_was_told_is_told_to_it_again():
+    told = {"enable_thinking": False}
+    quiet = THINKING.replace("<think>\n", "{% if enable_thinking is false %}<think>{% endif %}")
+    opening = renderer(with_template(quiet), "chat", told).opening(sum_task([7, 5]).messages)
+    ids = [*opening, *small_tokenizer().encode("7+5=12 12")]
+    sampled = np.arange(len(ids)) >= len(opening)
+    trace = make_trace("7+5=12 12", token_ids=np.array(ids, np.int32), sampled=sampled)
+    kept = Teller(with_template(quiet), "keep", "base", 400, told).lesson(trace)
+    assert list(kept.token_ids) == ids
+    with pytest.raises(CannotDistill, match="another vocabulary or template"):
+        Teller(with_template(quiet), "keep", "base", 400).lesson(trace)
+    # a base whose template does not know of it is not told
+    assert Teller(with_template(CHAT), "chat", "base", 400, told).lesson(trace).token_ids != ids
+
+
+def test_a_run_says_what_its_template_was_told(tmp_path):
+    source = Source(run=tmp_path, name="stem")
+    assert told_to_template(source) == {}
+    (tmp_path / "config.toml").write_text("[rollout.template_args]\nenable_thinking = false\n")
+    assert told_to_template(source) == {"enable_thinking": False}
