@@ -71,11 +71,12 @@ class ProblemWorker:
     def warnings(self) -> list[str]:
         """What a person should know before the first attempt, a line each."""
         if self._renderer.stop_token_ids:
-            return []
+            return [*self._renderer.notes]
         return [
+            *self._renderer.notes,
             "nothing ends a turn: the tokenizer names no end-of-text token, the template ends a "
             "turn with no special token, and there is no generation_config.json that names one. "
-            "Every reply will run to its cap."
+            "Every reply will run to its cap.",
         ]
 
     async def solve(self, index: int, task: Task, max_response_tokens: int) -> Group | Abandoned:

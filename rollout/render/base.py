@@ -30,6 +30,8 @@ class Renderer(ABC):
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self.notes: tuple[str, ...] = ()
+        """What a person should know of how conversations are rendered."""
         self._inert = Inert(tokenizer)
         eos = tokenizer.eos_token_id
         self.stop_token_ids: tuple[int, ...] = ()

@@ -22,6 +22,7 @@ from munro.rollout.render.forms import (
     with_text_arguments,
 )
 from munro.rollout.render.inert import texts_in
+from munro.rollout.render.package import known
 
 # what a template does to texts that it was not made for
 REFUSALS = (TemplateError, TypeError, ValueError, LookupError, AttributeError)
@@ -55,6 +56,10 @@ class Chat(Renderer):
         self._wants_texts = False
         """The template puts calls' arguments together as texts."""
         self._stop_at(*self._ends())
+        self._known, note = known(tokenizer, self._args, self._reference)
+        self._says_the_same: dict[tuple[Any, ...], bool] = {}
+        """Kinds of conversations: whether the package's tokens are the template's own."""
+        self.notes = (note,) if note else ()
 
     def opening(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
@@ -62,9 +67,19 @@ class Chat(Renderer):
         """See `Renderer.opening`."""
         forms = [form_of(message, self._template) for message in messages]
         self._refuse_dropped(forms, 0, tools)
-        text, mark = self._inert_text(forms, tools)
+        kind = (*map(_name, tools), *map(kind_of, forms))
+        mark = self._mark_for(forms, tools)
+        theirs = None
+        if self._known is not None and self._says_the_same.get(kind, True):
+            theirs = self._known.opening(self._broken(forms, mark), self._broken(tools, mark), mark)
+            if theirs is not None and kind in self._says_the_same:
+                return theirs
+        text = self._render(self._broken(forms, mark), self._broken(tools, mark))
         self._refuse_hidden(tools, text)
-        return self._encode(text, mark)
+        ids = self._encode(text, mark)
+        if kind not in self._says_the_same:
+            self._says_the_same[kind] = theirs == ids
+        return ids
 
     def observed(
         self,
@@ -122,8 +137,20 @@ class Chat(Renderer):
 
     def _inert_text(self, forms: list[Form], tools: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
         """The conversation as text, and the mark that stands in its live texts from outside."""
-        mark = self._inert.mark([text for part in (forms, tools) for text in texts_in(part)])
+        mark = self._mark_for(forms, tools)
         return self._render(self._broken(forms, mark), self._broken(tools, mark)), mark
+
+    def _mark_for(self, forms: list[Form], tools: Sequence[Mapping[str, Any]]) -> str:
+        return self._inert.mark([text for part in (forms, tools) for text in texts_in(part)])
+
+    def _reference(
+        self, forms: Sequence[Form], tools: Sequence[Mapping[str, Any]]
+    ) -> list[int] | None:
+        """The tokens that the template gives for a conversation; None where it refuses it."""
+        try:
+            return self._encode(self._render(forms, tools))
+        except BadTemplate:
+            return None
 
     def _broken(self, part: Sequence[Mapping[str, Any]], mark: str) -> list[Form]:
         broken: list[Form] = self._inert.broken([dict(one) for one in part], mark)
@@ -162,8 +189,7 @@ class Chat(Renderer):
 
     def _refuse_hidden(self, tools: Sequence[Mapping[str, Any]], text: str) -> None:
         """Raise unless all tools are named somewhere, by the template or by the prompt itself."""
-        names = [str(tool.get("function", tool).get("name", "")) for tool in tools]
-        if hidden := [name for name in names if name not in text]:
+        if hidden := [name for name in map(_name, tools) if name not in text]:
             raise BadTemplate(
                 f"{self._name} does not show the tools that the task offers, and the prompt does "
                 f"not name {', '.join(hidden)}: the model could not know of them. Describe them "
@@ -210,24 +236,37 @@ class Chat(Renderer):
 
     def _ends(self) -> Iterator[int]:
         """The special tokens that the template ends policy turns by: one that calls, an answer."""
-        mark = "POLICYTURN"
-        hello = Message(role="user", content="hello")
         special = set(self._tokenizer.all_special_ids) | set(self._tokenizer.added_tokens_decoder)
-        for num_calls in (2, 1, 0):
-            call = ToolCall(id="call00000", name="mark", arguments=f'{{"turn": "{mark}"}}')
-            content = "" if num_calls else mark
-            turn = Message(role="assistant", content=content, tool_calls=(call,) * num_calls)
-            try:
-                text = self._render([form_of(hello), form_of(turn)], (), start=False)
-            except BadTemplate:
-                continue  # what it refuses is told when a task is shown to it
-            if mark not in text:
-                continue
-            after = self._encode(text[text.rindex(mark) + len(mark) :])
-            if not num_calls:
-                yield from [token for token in after[:1] if token in special]
-                return
+        calling = self._around_turn(2) or self._around_turn(1)
+        if calling is not None:
+            between, after = calling
             # the last one, unless it ends each call: then it is the calls' own
-            found = [token for token in after if token in special]
-            each = self._encode(text[text.index(mark) : text.rindex(mark)])
-            yield from [token for token in found[-1:] if token not in each]
+            last = [token for token in after if token in special][-1:]
+            yield from [token for token in last if token not in between]
+        answering = self._around_turn(0)
+        if answering is not None:
+            yield from [token for token in answering[1][:1] if token in special]
+
+    def _around_turn(self, num_calls: int) -> tuple[list[int], list[int]] | None:
+        """The tokens from a turn's first mark to its last, and those after it.
+
+        Returns:
+            None where the template refuses such a turn, or does not show it.
+        """
+        mark = "POLICYTURN"
+        call = ToolCall(id="call00000", name="mark", arguments=f'{{"turn": "{mark}"}}')
+        content = "" if num_calls else mark
+        turn = Message(role="assistant", content=content, tool_calls=(call,) * num_calls)
+        hello = Message(role="user", content="hello")
+        try:
+            text = self._render([form_of(hello), form_of(turn)], (), start=False)
+        except BadTemplate:
+            return None  # what it refuses is told when a task is shown to it
+        if mark not in text:
+            return None
+        first, last = text.index(mark), text.rindex(mark)
+        return self._encode(text[first:last]), self._encode(text[last + len(mark) :])
+
+
+def _name(tool: Mapping[str, Any]) -> str:
+    return str(tool.get("function", tool).get("name", ""))

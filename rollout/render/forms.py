@@ -105,7 +105,8 @@ def marked(
 
 def kind_of(form: Form) -> tuple[Any, ...]:
     """What of a message decides whether a template shows it."""
-    return form["role"], bool(form["content"].strip()), "tool_calls" in form
+    calls = min(len(form.get("tool_calls", ())), 2)
+    return form["role"], bool(form["content"].strip()), calls, "reasoning_content" in form
 
 
 def called(form: Form) -> str:
