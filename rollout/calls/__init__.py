@@ -46,7 +46,7 @@ class Family(ABC):
         """The calls in a text without thoughts, in order; none where it holds none.
 
         One that cannot be read is a `ToolCall` whose `error` says why. The text is hostile: read it
-        in time linear in its length. Ids are given later.
+        in time linear in its length. Ids are given later, unless the family writes them itself.
         """
 
     def written(self, calls: Sequence[ToolCall]) -> str:
@@ -91,7 +91,8 @@ class Reader:
 
         Args:
             text: all that the policy wrote in the turn, an opened thought included.
-            turn: number of the turn; makes the calls' ids unique in the episode.
+            turn: number of the turn; makes the calls' ids unique in the episode, but for families
+                that write ids of their own.
             tools: what may be called.
         """
         reasoning, spoken = self.family.parted(text)
@@ -103,7 +104,8 @@ class Reader:
             reasoning=reasoning,
             # nine letters and digits, which is what the strictest templates take
             tool_calls=tuple(
-                replace(call, id=f"call{turn:03d}{number:02d}") for number, call in enumerate(calls)
+                replace(call, id=call.id or f"call{turn:03d}{number:02d}")
+                for number, call in enumerate(calls)
             ),
             is_sampled=True,
             raw=text,

@@ -53,4 +53,5 @@ class Harmony(Family):
 
     def said(self, spoken: str, calls: Sequence[ToolCall]) -> str:
         """See `Family.said`."""
-        return AROUND.sub("", CALL.sub("", spoken) if calls else spoken)
+        said = AROUND.sub("", CALL.sub("", spoken) if calls else spoken)
+        return said if said == spoken else said.strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from munro.envs.tool_use import CALL, FORM, parse_calls
 from munro.envs.types import ToolCall
@@ -19,7 +20,7 @@ class Hermes(Family):
 
     def parse(self, text: str, tools: Tools) -> list[ToolCall]:  # noqa: ARG002
         """See `Family.parse`."""
-        return parse_calls(text)
+        return [replace(one, id="") for one in parse_calls(text)]
 
     def written(self, calls: Sequence[ToolCall]) -> str:
         """See `Family.written`."""

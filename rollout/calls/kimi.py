@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from munro.envs.tool_use import strict_json
 from munro.envs.types import ToolCall
@@ -16,11 +17,11 @@ CALL = re.compile(
 )
 SECTION = ("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>")
 ALL = re.compile(f"(?<!`){re.escape(SECTION[0])}.*?(?:{re.escape(SECTION[1])}|\\Z)", re.S)
-NAME = re.compile(r"\s*(?:functions\.)?([\w.-]{1,200}?)(?::\d{1,9})?\s*")
+NAME = re.compile(r"\s*(?:functions\.)?([\w.-]{1,200}?)(:\d{1,9})?\s*")
 
 
 class Kimi(Family):
-    """Names carry the kind before them, and a number after them."""
+    """Names carry the kind before them, and a number after them; together they are the id."""
 
     name = "Kimi"
     signs = (re.escape(BEGIN), re.escape(ARGUMENTS))
@@ -39,7 +40,8 @@ class Kimi(Family):
                 found.append(unreadable(f"a call is written {self.form}"))
                 continue
             try:
-                found.append(call(name[1], strict_json(arguments), self.form))
+                one = call(name[1], strict_json(arguments), self.form)
+                found.append(replace(one, id=head.strip()) if name[2] and not one.error else one)
             except (ValueError, RecursionError) as error:
                 found.append(not_json(error, self.form))
         return found

@@ -121,7 +121,12 @@ def probed(form: Form, word: str, words: dict[str, str]) -> Form:
         probe["content"] = f"{word}TEXT"
         words[probe["content"]] = called(form)
     calls = [
-        call | {"function": call["function"] | {"name": f"{word}CALL{number}NAME"}}
+        # some show a call's id, and its name only as part of that
+        call
+        | {
+            "id": f"{word}CALL{number}NAME",
+            "function": call["function"] | {"name": f"{word}CALL{number}NAME"},
+        }
         for number, call in enumerate(form.get("tool_calls", ()))
     ]
     if calls:
