@@ -3,7 +3,8 @@
 A climb may begin in a raw-text template and go on in the model's chat format (MAI-Thinking-1
 report, section 3.1.5), or move to a base with another tokenizer; then the same words are written
 with other tokens. What the policy wrote is never changed, except that a thought which the old
-template had opened for it is opened by itself where the new one does not.
+template had opened for it is opened by itself where the new one does not, and that calls of tools
+are written in the form of the new template's family.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from munro.base_model.data.shards.packing import Lesson
 from munro.distill.sources import CannotDistill
 from munro.distill.traces import Trace
 from munro.envs.types import Ending, Message
+from munro.rollout.calls import Reader, reader_of
 from munro.rollout.render import Renderer, renderer, used
 
 Template = Literal["chat", "r1_zero", "plain"]
@@ -50,8 +52,11 @@ class Teller:
     ) -> None:
         self._tokenizer, self._base, self._vocabulary = tokenizer, base, vocabulary
         self._new: Renderer | None = None
+        self._reader = reader_of("auto")
         args = used(tokenizer, args or {})
         if template != "keep":
+            chat = tokenizer if template == "chat" else None
+            self._reader = reader_of("auto", chat)
             try:
                 self._new = renderer(tokenizer, template, args)
             except ValueError as error:
@@ -73,7 +78,7 @@ class Teller:
         if self._new is None or self._is_in(trace, self._new):
             self._refuse_foreign(trace)
             return Lesson(trace.token_ids.tolist(), trace.sampled.tolist())
-        return told_anew(trace, self._new, self._encode)
+        return told_anew(trace, self._new, self._encode, self._reader)
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
@@ -122,7 +127,9 @@ def _common(one: Sequence[int], other: Sequence[int]) -> int:
     return min(len(one), len(other))
 
 
-def told_anew(trace: Trace, new: Renderer, encode: Callable[[str], list[int]]) -> Lesson:
+def told_anew(
+    trace: Trace, new: Renderer, encode: Callable[[str], list[int]], reader: Reader | None = None
+) -> Lesson:
     """The trace's conversation in another template; learned is what the policy wrote in it.
 
     A turn ends with the template's own last token, unless a limit had cut it short.
@@ -131,6 +138,7 @@ def told_anew(trace: Trace, new: Renderer, encode: Callable[[str], list[int]]) -
         trace: as stored.
         new: the template, on the tokenizer that reads it.
         encode: that tokenizer, with nothing added.
+        reader: of the calls that the template's family writes; calls stay as they are without.
     """
     tools = trace.task["tools"]
     token_ids = new.opening(trace.opening, tools)
@@ -138,7 +146,7 @@ def told_anew(trace: Trace, new: Renderer, encode: Callable[[str], list[int]]) -
     told: list[Message] = [*trace.opening]
     turns = list(_turns(trace.messages))
     for number, (written, observations) in enumerate(turns):
-        ids = encode(_thinking(written.text, new, token_ids))
+        ids = encode(_thinking(_in_form(written, reader, tools), new, token_ids))
         if number + 1 < len(turns) or trace.ending == Ending.ANSWERED:
             ids += new.stop_token_ids[-1:]
         token_ids, learned = [*token_ids, *ids], [*learned, *[True] * len(ids)]
@@ -149,6 +157,22 @@ def told_anew(trace: Trace, new: Renderer, encode: Callable[[str], list[int]]) -
             token_ids, learned = [*token_ids, *seen], [*learned, *[False] * len(seen)]
             told += observations
     return Lesson(token_ids, learned)
+
+
+def _in_form(turn: Message, reader: Reader | None, tools: Sequence[Any]) -> str:
+    """The turn's text, its calls in the form of the family that shall learn them.
+
+    Where no template says which family that is, where a call could not be read, and where the
+    family reads the calls as they are, the text stays.
+    """
+    if reader is None or not reader.is_sure or not turn.raw or not turn.tool_calls:
+        return turn.text
+    if any(call.error for call in turn.tool_calls):
+        return turn.text
+    again = reader.read(turn.raw, turn=0, tools=tools)
+    if [call.name for call in again] == [call.name for call in turn.tool_calls]:
+        return turn.text
+    return reader.family.turn(turn) or turn.text
 
 
 def _turns(messages: Iterable[Message]) -> Iterable[tuple[Message, list[Message]]]:

@@ -54,6 +54,17 @@ class Family(ABC):
         del calls
         return ""
 
+    def turn(self, message: Message) -> str:
+        """A turn with readable calls as the family writes it: thoughts, text, calls; "" as above.
+
+        Args:
+            message: as any family's turn was read.
+        """
+        opens, closes = self.thoughts[0]
+        thought = f"{opens}\n{message.reasoning}\n{closes}\n\n" if message.reasoning else ""
+        calls = self.written(message.tool_calls)
+        return thought + "\n".join(filter(None, [message.content, calls])) if calls else ""
+
     def parted(self, text: str) -> tuple[str, str]:
         """What a turn thought, and its text outside of that."""
         return parted(text, *self.thoughts)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from munro.envs.tool_use import strict_json
-from munro.envs.types import ToolCall
+from munro.envs.types import Message, ToolCall
 from munro.rollout.calls import Family, Tools, call, given, not_json
 
 BEGIN = r"(?<!`)to=functions\.([\w.-]{1,200})"
@@ -44,6 +44,12 @@ class Harmony(Family):
             f"{json.dumps(given(call), ensure_ascii=False)}<|call|>"
             for call in calls
         )
+
+    def turn(self, message: Message) -> str:
+        """See `Family.turn`: a channel each."""
+        parts = [("analysis", message.reasoning), ("commentary", message.content)]
+        told = [f"<|channel|>{name}<|message|>{text}<|end|>" for name, text in parts if text]
+        return "<|start|>assistant".join([*told, self.written(message.tool_calls)])
 
     def parted(self, text: str) -> tuple[str, str]:
         """See `Family.parted`."""

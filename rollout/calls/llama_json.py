@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from munro.envs.tool_use import strict_json
-from munro.envs.types import ToolCall
+from munro.envs.types import Message, ToolCall
 from munro.rollout.calls import Family, Tools, call, given, not_json
 
 TAG = "<|python_tag|>"
@@ -43,6 +43,14 @@ class LlamaJson(Family):
         return "; ".join(
             json.dumps({"name": call.name, "parameters": given(call)}, ensure_ascii=False)
             for call in calls
+        )
+
+    def turn(self, message: Message) -> str:
+        """See `Family.turn`; only after its tag may a call follow a text."""
+        if not message.content and not message.reasoning:
+            return self.written(message.tool_calls)
+        return super().turn(message).removesuffix(calls := self.written(message.tool_calls)) + (
+            f"{TAG}{calls}"
         )
 
     def said(self, spoken: str, calls: Sequence[ToolCall]) -> str:

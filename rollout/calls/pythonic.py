@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from keyword import iskeyword
 from typing import Any
 
-from munro.envs.types import ToolCall
+from munro.envs.types import Message, ToolCall
 from munro.rollout.calls import Family, Tools, call, given, unreadable
 
 MOST_CHARACTERS, MOST_DEPTH = 100_000, 32
@@ -62,6 +62,12 @@ class Pythonic(Family):
             for one in calls
         )
         return f"[{', '.join(each)}]"
+
+    def turn(self, message: Message) -> str:
+        """See `Family.turn`; only in its tags may calls follow a text."""
+        calls = self.written(message.tool_calls)
+        in_tags = f"<function_calls>{calls}</function_calls>" if message.content else calls
+        return super().turn(message).removesuffix(calls) + in_tags
 
     def said(self, spoken: str, calls: Sequence[ToolCall]) -> str:
         """See `Family.said`."""

@@ -14,6 +14,7 @@ from munro.base_model.small.corpus import prompt, worked
 from munro.distill.rewrite import Teller, told_anew
 from munro.distill.sources import CannotDistill, Source, told_to_template
 from munro.envs.types import Ending, Message
+from munro.rollout.calls import reader_of
 from munro.rollout.render import renderer
 from tests.base_model.builders import small_tokenizer
 from tests.distill.runs import make_attempt, make_trace, sum_task
@@ -171,3 +172,22 @@ def test_a_run_says_what_its_template_was_told(tmp_path):
     assert told_to_template(source) == {}
     (tmp_path / "config.toml").write_text("[rollout.template_args]\nenable_thinking = false\n")
     assert told_to_template(source) == {"enable_thinking": False}
+
+
+@pytest.mark.parametrize(
+    ("template", "form"),
+    [
+        ("{# [TOOL_CALLS] #}", '[TOOL_CALLS] [{"name": "add", "arguments": {"a": 7}}]'),
+        ("{# <tool_call> #}", '<tool_call>{"name": "add", "arguments": {"a": 7}}</tool_call>'),
+        ("", '<tool_call>{"name": "add", "arguments": {"a": 7}}</tool_call>'),
+    ],
+    ids=["another family", "its own", "no family"],
+)
+def test_calls_are_told_anew_in_the_form_of_the_new_templates_family(template, form):
+    call = '<tool_call>{"name": "add", "arguments": {"a": 7}}</tool_call>'
+    turn = reader_of("hermes").message(f"<think>\nadd</think>So\n{call}", turn=0)
+    trace = replace(trace_of(turn.raw, "plain"), messages=(turn,))
+    lesson = Teller(other_tokenizer(template + CHAT), "chat", "base", 400).lesson(trace)
+    said = text_of(other_tokenizer(), lesson, learned=True)
+    assert said.startswith("<think>\nadd")
+    assert said.removesuffix("<eos>").endswith(f"So\n{form}")

@@ -262,6 +262,19 @@ def test_what_a_family_writes_it_reads_again(family):
     assert {call.name for call in read} == {"weather"}
 
 
+@pytest.mark.parametrize("family", WRITTEN)
+def test_a_turn_of_another_family_is_written_in_ones_own_form(family):
+    reader = reader_of(family)
+    call = ToolCall(id="c", name="weather", arguments=json.dumps(WEATHER))
+    for content, reasoning in (("", ""), ("I look.", ""), ("I look.", "Bern?"), ("", "Bern?")):
+        turn = Message(
+            role="assistant", content=content, reasoning=reasoning, tool_calls=(call, call)
+        )
+        again = reader.message(reader.family.turn(turn), turn=0, tools=TOOLS)
+        assert (again.content, again.reasoning) == (content, reasoning)
+        assert [json.loads(one.arguments) for one in again.tool_calls] == [WEATHER, WEATHER]
+
+
 def test_several_calls_keep_their_order_and_their_ids():
     two = f'{WRITTEN["llama_json"]}; {{"name": "time", "parameters": {{}}}}'
     first, second = reader_of("llama_json").read(two, turn=12)
