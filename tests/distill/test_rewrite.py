@@ -13,6 +13,7 @@ from munro.base_model.model.tokenizer import train_tokenizer
 from munro.base_model.small.corpus import prompt, worked
 from munro.distill.rewrite import Teller, told_anew
 from munro.distill.sources import CannotDistill, Source, told_to_template
+from munro.distill.traces import message_of
 from munro.envs.types import Ending, Message
 from munro.rollout.calls import reader_of
 from munro.rollout.render import renderer
@@ -191,3 +192,14 @@ def test_calls_are_told_anew_in_the_form_of_the_new_templates_family(template, f
     said = text_of(other_tokenizer(), lesson, learned=True)
     assert said.startswith("<think>\nadd")
     assert said.removesuffix("<eos>").endswith(f"So\n{form}")
+
+
+def test_a_turn_stored_before_its_parts_were_told_apart_is_told_whole():
+    call = '<tool_call>{"name": "add", "arguments": {"a": 7}}</tool_call>'
+    stored = {"role": "assistant", "content": f"<think>add</think>{call}", "tool_calls": []}
+    turn = message_of(stored)
+    assert (turn.text, turn.raw, turn.reasoning) == (stored["content"], "", "")
+    trace = replace(trace_of(turn.text, "plain"), messages=(turn,))
+    tokenizer = other_tokenizer("{# [TOOL_CALLS] #}" + CHAT)
+    lesson = Teller(tokenizer, "chat", "base", 400).lesson(trace)
+    assert text_of(tokenizer, lesson, learned=True).removesuffix("<eos>") == stored["content"]

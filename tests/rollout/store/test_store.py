@@ -38,6 +38,13 @@ def odd_group():
                 tool_calls=(ToolCall(id="c", name="add", arguments='{"a": '),),
             ),
             Message(role="tool", content="42\x00", tool_call_id="c"),
+            Message(
+                role="assistant",
+                content=" 42 ",
+                reasoning="so",
+                raw="<think>so</think> 42 ",
+                is_sampled=True,
+            ),
         ),
         routed_experts=rng.integers(-1, 64, (11, 3, 2)).astype(np.int16),
     )
