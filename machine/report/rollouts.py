@@ -120,8 +120,8 @@ def _conversation(messages: Sequence[Row]) -> str:
     for message in messages:
         calls = [f"{call['name']}({call['arguments']})" for call in message["tool_calls"]]
         # runs of before said in their content all that was written
-        said = [message.get("raw")] if message.get("raw") else [message["content"], *calls]
-        turns.append("\n".join([f"[{message['role']}]", *said]))
+        said = message.get("raw") or "\n".join([message["content"], *calls])
+        turns.append(f"[{message['role']}]\n{said}")
     return "\n\n".join(turns)
 
 
