@@ -102,7 +102,7 @@ def framed(
 def is_kept(earlier: str, later: str, word: str, turn: Turn) -> bool:
     """Whether `later` begins with all that came before a turn, and then shows the turn whole."""
     rest = later[len(earlier) :] if later.startswith(earlier) else ""
-    return word in rest and (not turn.thought or thought_of(word) in rest)
+    return rest.count(word) == 1 and (not turn.thought or rest.count(thought_of(word)) == 1)
 
 
 def put_together(
