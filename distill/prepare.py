@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from munro.base_model.checkpoint import Checkpoint
 from munro.base_model.data.shards.packing import Lesson

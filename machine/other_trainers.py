@@ -273,8 +273,8 @@ COUNTERPARTS = (
         },
     ),
     Counterpart(
-        "set learner.advantage to group_relative (in standard deviations), dr_grpo (as it is), rloo "
-        "or one of yours",
+        "set learner.advantage to group_relative (in standard deviations), dr_grpo (as it is), "
+        "rloo or one of yours",
         {
             "another trainer": "advantage.scale",
             "TRL": "scale_rewards",

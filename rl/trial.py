@@ -58,8 +58,8 @@ def try_out(loss: Tried, config: LearnerConfig) -> None:
     figure = float(value.detach())
     if not math.isfinite(figure):
         raise BadPlugin(
-            f"learner.loss = {loss.path!r} returned {figure} for six tokens whose log-probabilities "
-            "are finite."
+            f"learner.loss = {loss.path!r} returned {figure} for six tokens whose "
+            "log-probabilities are finite."
         )
     if logp_T.grad is None or not logp_T.grad.isfinite().all():
         raise BadPlugin(

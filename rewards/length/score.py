@@ -58,7 +58,7 @@ def alp(num_tokens: int, pass_rate: float, group_size: int, scale: int) -> float
 
 
 def overlong(num_tokens: int, cap: int, stretch: int) -> float:
-    """DAPO's soft punishment: nothing until the last stretch before the cap, then up to 1 in a line.
+    """DAPO's soft punishment: nothing until the last stretch before the cap, then a line up to 1.
 
     arXiv 2503.14476, Eq. 13; its weight is 1 where an answer is worth 1 or -1.
 

@@ -1,9 +1,9 @@
 """DAPO: the surrogate clipped between two bounds of their own, each token of the batch alike.
 
 Yu et al., arXiv:2503.14476: "clip higher" and a mean over all tokens, not of each response first.
-The paper's bounds are `clip.eps = 0.2` and `clip.eps_high = 0.28`, with `clip.widening_max = 0`; its
-dynamic sampling is what the gates on pass rates do (`rollout.pass_rate`), and its overlong shaping is
-part of the reward (`rewards.length_form = "overlong"`).
+The paper's bounds are `clip.eps = 0.2` and `clip.eps_high = 0.28`, with `clip.widening_max = 0`;
+its dynamic sampling is what the gates on pass rates do (`rollout.pass_rate`), and its overlong
+shaping is part of the reward (`rewards.length_form = "overlong"`).
 """
 
 from __future__ import annotations

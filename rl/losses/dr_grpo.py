@@ -1,7 +1,7 @@
 """Dr. GRPO: PPO's surrogate, a sequence's sum divided by a constant, not by any length.
 
-Understanding R1-Zero-Like Training, arXiv:2503.20783. A mean over a response's own tokens makes long
-wrong answers cheap, and one over the batch's tokens makes a step's size depend on how long its
+Understanding R1-Zero-Like Training, arXiv:2503.20783. A mean over a response's own tokens makes
+long wrong answers cheap, and one over the batch's tokens makes a step's size depend on how long its
 responses are; a constant (`learner.tokens_per_sequence`) does neither. The paper's advantage goes
 with it: `learner.advantage = "dr_grpo"`.
 """

@@ -1,4 +1,4 @@
-"""How a tree of token runs lies in one row, so that a mask of one number a token tells who sees whom.
+"""How a tree of token runs lies in one row: one number a token says who sees it.
 
     0 1 2 3 4 5 6 7 8 9      forks = ((6, 2),)
     0 1 2|3 4 5|             what follows a token, by any branch, lies together behind it:

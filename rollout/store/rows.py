@@ -68,8 +68,8 @@ SCHEMA = pa.schema(
 )
 """Columns of a file. `trace` names a trajectory in a run: "step/index/attempt"; `solved` is the
 verdict that pass rates count, `passed` the grader's own, null where it has none; `prompt` is the
-opening conversation as text; `task`, `messages`, `grade_parts` and `seconds` are JSON. `forks` holds the pairs of
-`Trajectory.forks` end to end, null for one growing stream."""
+opening conversation as text; `task`, `messages`, `grade_parts` and `seconds` are JSON. `forks`
+holds the pairs of `Trajectory.forks` end to end, null for one growing stream."""
 
 
 def table(step: int, group: Group, advantages: Sequence[float]) -> pa.Table:

@@ -195,7 +195,7 @@ def test_a_loss_that_returns_no_loss_is_told_before_anything_starts(tmp_path, ki
 
 
 def test_a_loss_that_turns_to_nan_later_ends_the_step_and_is_named(tmp_path, model):
-    """What the trial's six tokens do not show; the weights are as before, and nothing is distilled."""
+    """What the trial's six tokens do not show; the weights are as before."""
     file = tmp_path / "later.py"
     file.write_text(
         f"def f({GIVEN}):\n    scale = float('nan') if len(logp_T) > 6 else 1.0\n"

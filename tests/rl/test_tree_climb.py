@@ -137,7 +137,7 @@ def test_the_first_step_on_trees_has_ratio_one_and_learns_the_same_in_every_layo
 
 
 def test_a_wrong_history_would_be_seen_in_the_ratios(folder):
-    """The same tokens as one stream, each after the one before it: what they were not sampled as."""
+    """The same tokens as one stream, each after the one before: not as they were sampled."""
     groups = sampled(folder, 1.0)
     batch = build_batch(groups)
     learner = Learner(folder, LearnerConfig(threads=1), seed=0, temperature=0.9)
