@@ -2,10 +2,10 @@
 
 All start from the same small base model with the same seed, tasks and learning rate; a seed's
 climbs differ in the keys that `OBJECTIVES` names and in nothing else. Half of all numbers are right
-answers (`sides/entropy_climb.py`, its judges in a steady mood), so a climb can end at a pass rate
-of 1 with many answers or with a few.
+answers (`sides/entropy_climb.py`), so a climb can end with many of them or with a few; of seven
+verdicts one is a whim, so that there is always something to learn, and nothing is above 6/7.
 
-    python benchmarks/objectives.py [--seeds 0 1 2] [--steps 96] [--plot docs/objectives.png]
+    python benchmarks/objectives.py [--seeds 0 1 2] [--steps 120] [--plot docs/objectives.png]
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CONFIG: dict[str, Any] = {
     "rewards": {"language_weight": 0.0, "length_weight": 0.0},
     "learner": {"learning_rate": 3e-4, "threads": 1},
     "batch": {"num_groups": 4},
-    "sync": {"every_steps": 4, "max_staleness": 1, "proof_bound": 1e-3},
+    "sync": {"every_steps": 8, "max_staleness": 1, "proof_bound": 1e-3},
     "length": {"stages": (4,)},
     "checkpoint": {"every_steps": 10**6},
 }
@@ -61,7 +61,8 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     },
     "gspo": {
         "learner": {"loss": "gspo"},
-        "clip": FIXED | {"eps": 3e-4, "eps_high": 4e-4},
+        # the paper's 3e-4 and 4e-4 are for thousands of tokens: the mean over four varies far more
+        "clip": FIXED | {"eps": 0.03, "eps_high": 0.04},
     },
     "report, KL 0.1": {"learner": {"kl_weight": 0.1}},
     "report, warm-up and cosine": {
@@ -70,7 +71,9 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
 }
 """By name, the keys that it sets otherwise."""
 COLOURS = ("#1f6fb4", "#d9822b", "#2a9d6f", "#b0418a", "#7a5cc0", "#5f7d8c", "#9c7a3c")
-HIGH = 0.9
+MOODY = 1 / 7
+"""Share of verdicts that say the opposite."""
+HIGH = 0.8
 """A pass rate that counts as having climbed."""
 
 
@@ -84,10 +87,10 @@ def config(name: str, num_steps: int) -> ClimbConfig:
 def verdict(lines: Sequence[Line]) -> dict[str, float]:
     """What is told of a climb: of its last quarter, but for the step at which it was up."""
     last = lines[-len(lines) // 4 :]
-    rates = smooth([line["pass_rate/sampled"] for line in lines])
+    rates = smooth([line["pass_rate/trained"] for line in lines])
     up = next((line["step"] for line, rate in zip(lines, rates, strict=True) if rate >= HIGH), None)
     return {
-        "pass rate": statistics.fmean(line["pass_rate/sampled"] for line in last),
+        "pass rate": statistics.fmean(line["pass_rate/trained"] for line in last),
         "entropy": statistics.fmean(line["policy/entropy"] for line in last),
         "clipped": statistics.fmean(line["clip/low"] + line["clip/high"] for line in lines),
         "up at": float(up) if up is not None else float("nan"),
@@ -128,7 +131,7 @@ def plot(climbs: Mapping[tuple[str, int], Sequence[Line]], path: Path) -> None:
         top.axhline(1.0, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
         for name, colour in zip(names, COLOURS, strict=False):
             seeds = [lines for (one, _), lines in climbs.items() if one == name]
-            for axes, metric in ((top, "pass_rate/sampled"), (bottom, "policy/entropy")):
+            for axes, metric in ((top, "pass_rate/trained"), (bottom, "policy/entropy")):
                 curves = [smooth([line[metric] for line in lines]) for lines in seeds]
                 steps = [line["step"] for line in seeds[0]]
                 for curve in curves:
@@ -146,7 +149,7 @@ def main() -> int:
     """Climb with each objective and every seed, print the table, draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=96)
+    parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--only", nargs="+", choices=list(OBJECTIVES), default=list(OBJECTIVES))
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--json", type=Path)
@@ -164,7 +167,7 @@ def main() -> int:
             began = time.monotonic()
             with tempfile.TemporaryDirectory() as folder:
                 lines = run(
-                    config(name, args.steps), model, seed, Path(folder), lambda _: None, moody=0.0
+                    config(name, args.steps), model, seed, Path(folder), lambda _: None, moody=MOODY
                 )
             climbs[name, seed] = lines
             told = "  ".join(f"{key} {verdict(lines)[key]:{form}}" for key, form in FORMS.items())
