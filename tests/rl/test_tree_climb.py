@@ -100,9 +100,9 @@ def sampled(folder: Path, top_p: float) -> list[Group]:
     return asyncio.run(solve())
 
 
-@pytest.mark.parametrize("top_p", [1.0, 0.9])
+@pytest.mark.parametrize(("top_p", "loss"), [(1.0, "policy"), (0.9, "gspo")])
 def test_the_first_step_on_trees_has_ratio_one_and_learns_the_same_in_every_layout(
-    folder, tmp_path, top_p
+    folder, tmp_path, top_p, loss
 ):
     groups = sampled(folder, top_p)
     told = [attempt.trajectory for group in groups for attempt in group.attempts]
@@ -119,7 +119,10 @@ def test_the_first_step_on_trees_has_ratio_one_and_learns_the_same_in_every_layo
     figures = {}
     for layout in Layout:
         learner = Learner(
-            folder, LearnerConfig(threads=1, learning_rate=1e-3), seed=0, temperature=0.9
+            folder,
+            LearnerConfig(threads=1, learning_rate=1e-3, loss=loss),
+            seed=0,
+            temperature=0.9,
         )
         assert learner._passes.layout is Layout.SHARED
         object.__setattr__(learner._passes, "layout", layout)

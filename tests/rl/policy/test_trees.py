@@ -18,7 +18,7 @@ from munro.rollout.branches import way
 from tests.base_model.tiny_munro import tiny_model
 from tests.builders import make_attempt, make_group
 from tests.rl.builders import VOCAB, make_model, random_group
-from tests.rollout.rewritten import FORGETFUL, LIMITS, Told
+from tests.rollout.branching.rewritten import FORGETFUL, LIMITS, Told
 from tests.rounding import assert_near, depth, largest
 
 CLIP = Clip(eps=0.6)

@@ -12,8 +12,7 @@ from munro.rollout.branches import way
 from munro.rollout.render import BadTemplate
 from munro.rollout.render.rewriting import Turn
 from tests.builders import make_task
-from tests.rollout.builders import CHATML
-from tests.rollout.rewritten import (
+from tests.rollout.branching.rewritten import (
     COUNTING,
     FORGETFUL,
     LAST_ONLY,
@@ -26,6 +25,7 @@ from tests.rollout.rewritten import (
     made,
     ways_of,
 )
+from tests.rollout.builders import CHATML
 
 
 @pytest.mark.parametrize(
