@@ -189,12 +189,17 @@ class Learner:
         """
         self._num_steps = saving.load(folder, self._policy.model, self._optimizer)
 
+    def _is_the_loss_to_blame(self, sums: Mapping[str, float]) -> bool:
+        """Whether a loss of somebody else's made no number of numbers that are in order."""
+        given = (sums["policy/logp_diff"], sums.get("policy/reference_kl", 0.0))
+        return not self._passes.loss.is_ours and all(map(math.isfinite, given))
+
     def _require_finite(self, sums: Mapping[str, float], norm: float) -> None:
         loss = sums["learner/loss"]
         for name, figure in (("loss", loss), ("gradient norm", norm)):
             if not math.isfinite(figure):
                 self._optimizer.zero_grad(set_to_none=True)
-                if name == "loss" and math.isfinite(sums["policy/logp_diff"]):
+                if name == "loss" and self._is_the_loss_to_blame(sums):
                     raise BadPlugin(
                         f"optimizer step {self._num_steps + 1}: learner.loss = "
                         f"{self._config.loss!r} returned {figure} for log-probabilities that are "

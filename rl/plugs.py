@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -158,6 +159,11 @@ class Loss:
         named = inspect.signature(function).parameters.keys() & {*LOSS.offered}
         return cls(path, function, frozenset(named))
 
+    @property
+    def is_ours(self) -> bool:
+        """It comes with Munro."""
+        return self.function.__module__.startswith("munro.")
+
     def __call__(self, *given: Any, offered: Mapping[str, Any], **named: Any) -> Any:
         """See `munro.rl.loss.policy_loss` for what is given, and for what is returned.
 
@@ -176,9 +182,10 @@ class Loss:
 
 def _wrong(returned: Any) -> str | None:
     """What was returned in place of a loss and its figures; None where it was these."""
-    if not isinstance(returned, tuple) or len(returned) != 2:
-        kind = f"{len(returned)} values" if isinstance(returned, tuple) else _told(returned)
-        return kind if isinstance(returned, tuple) else f"{kind} alone"
+    if not isinstance(returned, tuple | list):
+        return f"{_told(returned)} alone"
+    if len(returned) != 2:
+        return f"{len(returned)} values"
     loss, figures = returned
     if _size(loss) != 1 or not hasattr(loss, "requires_grad"):
         return f"{_told(loss)} as the loss"
@@ -196,7 +203,7 @@ def _size(value: Any) -> int:
     """How many numbers it is; 0 for what is none."""
     if hasattr(value, "numel"):
         return int(value.numel())
-    return int(isinstance(value, int | float))
+    return int(isinstance(value, numbers.Real))
 
 
 def _told(value: Any) -> str:
