@@ -14,6 +14,7 @@ from munro.rollout.render.base import BadTemplate, Renderer
 from munro.rollout.render.inert import texts_in
 from munro.rollout.render.rewriting import (
     END,
+    OPEN,
     Form,
     Rewritten,
     Turn,
@@ -45,6 +46,8 @@ class Chat(Renderer):
         self._name = f"the chat template of {tokenizer.name_or_path!r}"
         self._shown: set[tuple[Any, ...]] = set()
         """Kinds of conversations of which all is shown."""
+        self._opens = self._invites().rstrip().endswith(OPEN)
+        """A prompt ends by opening a thought."""
         end = self._end_of_turn()
         if end is not None:
             self._stop_at(end)
@@ -91,14 +94,14 @@ class Chat(Renderer):
         }
         shown = self._shown_to(messages, observations, tools, written)
         place = len(messages) - 1
-        for start in (True, False):
-            # what invites the policy to write may be missing later: a template that opens a
-            # thought for it need not open that of an earlier turn
-            earlier = self._rendered(
-                shown.forms[:place], tools, shown.mark, shown.words, written, start
-            )
-            if is_kept(earlier, shown.text, shown.last, written[place]):
-                return None
+        begun, before = (
+            self._rendered(shown.forms[:place], tools, shown.mark, shown.words, written, start)
+            for start in (True, False)
+        )
+        # some templates end a conversation that nobody is invited to go on with
+        before = before if begun.startswith(before) else begun
+        if is_kept(before, begun[len(before) :], shown.text, shown.last, written[place]):
+            return None
         try:
             return put_together(
                 shown.text, shown.words, written, lambda text: self._encode(text, shown.mark)
@@ -156,7 +159,7 @@ class Chat(Renderer):
     ) -> str:
         """Texts from outside broken by the mark; turns in their frames, which must not be."""
         broken = self._broken(forms, mark)
-        shown = broken if turns is None else framed(broken, words, turns)
+        shown = broken if turns is None else framed(broken, words, turns, opens=self._opens)
         return self._render(shown, self._broken(tools, mark), start)
 
     def _inert_text(self, forms: list[Form], tools: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
@@ -229,6 +232,13 @@ class Chat(Renderer):
                 f"{self._name} refuses the conversation (roles: {roles}): {said}"
             ) from error
         return text
+
+    def _invites(self) -> str:
+        """The prompt of a first turn; empty where the template wants another conversation."""
+        try:
+            return self._render([{"role": "user", "content": "hello"}], ())
+        except BadTemplate:
+            return ""
 
     def _end_of_turn(self) -> int | None:
         """The special token that the template puts right after a policy turn."""

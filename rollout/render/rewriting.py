@@ -34,9 +34,11 @@ class Turn:
     ids: tuple[int, ...]
     """What was sampled, without the token that ended it."""
     thought: bool
-    """It closed a thought."""
+    """It closed a thought, with something in it."""
+    blank: bool
+    """It closed one with nothing in it."""
     opened: bool
-    """It opened that thought itself; else the prompt had."""
+    """It begins by opening one; else the prompt had, or nobody."""
     gap: str
     """White space between thought and answer."""
     answer_ids: tuple[int, ...]
@@ -52,18 +54,24 @@ class Turn:
         """From its tokens, the one that ended it left out."""
         ids, text = tuple(int(token) for token in ids), decode(ids)
         head, close, rest = text.rpartition(CLOSE)
+        is_blank = not head.replace(OPEN, "").strip()
         answer = rest.lstrip()
         return cls(
             ids=ids,
-            thought=bool(close),
-            opened=head.lstrip().startswith(OPEN),
+            thought=bool(close) and not is_blank,
+            blank=bool(close) and is_blank,
+            opened=text.lstrip().startswith(OPEN),
             gap=rest[: len(rest) - len(answer)] if close else "",
             answer_ids=_ending(ids, answer, decode, encode) if close else ids,
         )
 
-    def framed(self, word: str) -> str:
-        """The text that a template is shown for it."""
-        return f"{OPEN}{thought_of(word)}{CLOSE}{self.gap}{word}" if self.thought else word
+    def framed(self, word: str, *, opens: bool) -> str:
+        """The text that a template is shown for it; `opens` where prompts open a thought."""
+        if self.thought:
+            return f"{OPEN}{thought_of(word)}{CLOSE}{self.gap}{word}"
+        if self.blank:
+            return f"{OPEN}{CLOSE}{self.gap}{word}"
+        return OPEN + word if opens and not self.opened else word
 
 
 def thought_of(word: str) -> str:
@@ -89,20 +97,45 @@ def _ending(
 
 
 def framed(
-    forms: Sequence[Form], words: Mapping[int, str], turns: Mapping[int, Turn]
+    forms: Sequence[Form], words: Mapping[int, str], turns: Mapping[int, Turn], *, opens: bool
 ) -> list[Form]:
     """The conversation with each word in the frame of its turn."""
     shown = list(forms)
     for place, word in words.items():
         if place < len(shown):
-            shown[place] = shown[place] | {"content": turns[place].framed(word)}
+            shown[place] = shown[place] | {"content": turns[place].framed(word, opens=opens)}
     return shown
 
 
-def is_kept(earlier: str, later: str, word: str, turn: Turn) -> bool:
-    """Whether `later` begins with all that came before a turn, and then shows the turn whole."""
-    rest = later[len(earlier) :] if later.startswith(earlier) else ""
-    return rest.count(word) == 1 and (not turn.thought or rest.count(thought_of(word)) == 1)
+def is_kept(before: str, start: str, later: str, word: str, turn: Turn) -> bool:
+    """Whether a text shows a turn whole, and before it all that the turn was written after.
+
+    Args:
+        before: what came before the turn, as far as the conversation goes.
+        start: what invited the policy to write.
+        later: the text.
+        word: of the turn.
+        turn: what it wrote.
+    """
+    rest = later[len(before) :] if later.startswith(before) else ""
+    shown = thought_of(word) if turn.thought else word
+    if rest.count(word) != 1 or rest.count(shown) != 1:
+        return False
+    preceding = _squeezed(_before(rest[: rest.index(shown)], turn))
+    if turn.blank:
+        if not preceding.endswith(OPEN + CLOSE):
+            return False
+        preceding = preceding.removesuffix(OPEN + CLOSE) + OPEN * (not turn.opened)
+    return preceding == _squeezed(start)
+
+
+def _before(text: str, turn: Turn) -> str:
+    """What the template wrote before a turn: its own tokens open its thought."""
+    return text[: text.rindex(OPEN)] if turn.opened and text.rstrip().endswith(OPEN) else text
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split())
 
 
 def put_together(
@@ -132,11 +165,11 @@ def put_together(
         if where < 0:
             continue
         thought = text.find(thought_of(word), at, where) if turn.thought else where
-        is_whole = thought >= 0
+        # of an empty thought the template writes what it likes
+        is_whole = thought >= 0 and not turn.blank
         between = text[at : thought if is_whole else where]
-        if is_whole and turn.thought and turn.opened and between.rstrip().endswith(OPEN):
-            # its own tokens open the thought
-            between = between[: between.rindex(OPEN)]
+        if is_whole:
+            between = _before(between, turn)
         if any(one in between for one in everything):
             raise Rewritten
         ids += encode(between)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,6 +48,32 @@ async def test_every_turn_reads_what_the_template_shows_and_is_trained_on_exactl
     ):
         assert kept.tolist() in ([], [token, 0])
     assert told.num_sampled == sum(map(len, one.written))
+
+
+VLLM = Path(find_spec("vllm").submodule_search_locations[0]) / "transformers_utils"
+DEFAULT = "{%- set enable_thinking = enable_thinking | default(false) %}"
+
+
+@pytest.mark.parametrize(
+    "thinking", [None, True, False], ids=["unsaid", "thinking", "not thinking"]
+)
+@pytest.mark.parametrize("role", ["user", "tool"])
+async def test_a_template_of_qwen3_s_making_is_followed_to_the_letter(thinking, role):
+    """MiniCPM-V's as vLLM ships it, which is Qwen3's with an empty thought where none is wanted."""
+    template = (VLLM / "chat_templates" / "template_minicpmv45.jinja").read_text()
+    assert DEFAULT in template
+    said = "" if thinking is None else f"{{%- set enable_thinking = {str(thinking).lower()} %}}"
+    texts = {None: TURNS, True: THINKS, False: ("41", "43", "no idea", "42")}[thinking]
+    one = Told(template.replace(DEFAULT, said), texts, role)
+    told = await one.play()
+    shown = [one.shown(told, turn) for turn in range(4)]
+    if role == "tool" and thinking is False:
+        # a turn after which tools spoke is shown without what its prompt had put before it
+        assert "</think>" not in shown[3].rpartition("<|im_start|>assistant")[0]
+    assert [one.tokenizer.decode(prompt) for prompt in one.prompts] == shown
+    assert ways_of(told) == [[*p, *w] for p, w in zip(one.prompts, one.written, strict=True)]
+    # among tools only what was no thought is left out: an empty one, or the prompt's own
+    assert bool(told.forks) == (role == "user" or thinking is not None)
 
 
 async def test_what_is_common_stands_once():
@@ -161,4 +189,5 @@ def test_an_answer_that_begins_within_a_token_is_encoded_anew():
     whole = Turn.of([1, 2, 3, 6], decode, lambda text: [])
     assert whole.answer_ids == (6,)
     plain = Turn.of([4, 5], decode, lambda text: [])
-    assert (plain.answer_ids, plain.thought, plain.framed("W")) == ((4, 5), False, "W")
+    assert (plain.answer_ids, plain.thought) == ((4, 5), False)
+    assert (plain.framed("W", opens=False), plain.framed("W", opens=True)) == ("W", "<think>W")
