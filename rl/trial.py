@@ -7,6 +7,7 @@ advantages of both signs.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -24,9 +25,12 @@ SEQUENCE = (0, 0, 0, 1, 1, 1)
 class Tried(Protocol):
     """A loss as the learner calls it."""
 
-    path: str
+    @property
+    def path(self) -> str:
+        """As the config names it."""
+        ...
 
-    def __call__(self, *given: Any, offered: Any, **named: Any) -> Any:
+    def __call__(self, *given: Any, offered: Mapping[str, Any], **named: Any) -> Any:
         """See `munro.rl.plugs.Loss`."""
         ...
 

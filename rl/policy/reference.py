@@ -19,7 +19,9 @@ from munro.rl.policy.packing import MicroBatch
 
 
 class Reference(Protocol):
-    """Log-probabilities under weights that do not move."""
+    """Log-probabilities under weights that do not move: a second model's, or a base's without the
+    adapter that is being trained on it.
+    """
 
     def __call__(self, micro: MicroBatch, *, temperature: float) -> Tensor:
         """[T] float32, without gradient, over the same nuclei as the policy's."""
@@ -35,7 +37,7 @@ class Frozen:
     @torch.no_grad()
     def __call__(self, micro: MicroBatch, *, temperature: float) -> Tensor:
         """See `Reference`; a mixture of experts chooses its own."""
-        logp_T, _ = self._policy(micro, temperature=temperature)
+        logp_T: Tensor = self._policy(micro, temperature=temperature)[0]
         return logp_T
 
 

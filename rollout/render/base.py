@@ -73,7 +73,7 @@ class Renderer(ABC):
         messages: Sequence[Message],  # noqa: ARG002 - most templates only add
         observations: Sequence[Message],  # noqa: ARG002
         *,
-        turns: Mapping[int, Sequence[int]],  # noqa: ARG002
+        turns: Mapping[int, Sequence[int] | NDArray[np.int32]],  # noqa: ARG002
         tools: Sequence[Mapping[str, Any]] = (),  # noqa: ARG002
     ) -> list[int] | None:
         """What the next turn reads in place of what was read and written so far.

@@ -15,11 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 OPEN, CLOSE = "<think>", "</think>"
 END, THOUGHT = "END", "THOUGHT"
 
 Form = dict[str, Any]
-Turns = Mapping[int, Sequence[int]]
+Turns = Mapping[int, Sequence[int] | NDArray[np.int32]]
 """Token ids of policy turns, by the place of their messages in the conversation."""
 
 
