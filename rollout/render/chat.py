@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import TemplateError
@@ -23,6 +24,16 @@ from munro.rollout.render.forms import (
 )
 from munro.rollout.render.inert import texts_in
 from munro.rollout.render.package import known
+from munro.rollout.render.rewriting import (
+    CLOSE,
+    OPEN,
+    Rewritten,
+    Turn,
+    Turns,
+    framed,
+    is_kept,
+    put_together,
+)
 
 # what a template does to texts that it was not made for
 REFUSALS = (TemplateError, TypeError, ValueError, LookupError, AttributeError)
@@ -55,6 +66,7 @@ class Chat(Renderer):
         """Kinds of conversations of which all is shown."""
         self._wants_texts = False
         """The template puts calls' arguments together as texts."""
+        self._opens, self._heads = self._around_answers()
         self._stop_at(*self._ends())
         self._known, note = known(tokenizer, self._args, self._reference)
         self._says_the_same: dict[tuple[Any, ...], bool] = {}
@@ -90,55 +102,93 @@ class Chat(Renderer):
         tools: Sequence[Mapping[str, Any]] = (),
     ) -> list[int]:
         """See `Renderer.observed`."""
-        seen, refused = None, BadTemplate("")
-        # some want to see which turns called tools, to tell whose turn it is
-        for calls in Calls:
-            forms, turn = marked(messages, observations, calls, self._template)
-            try:
-                self._refuse_dropped(forms, len(messages), tools)
-                seen = self._inert_text(forms, tools)
-                break
-            except BadTemplate as error:
-                refused = refused if calls.value else error
-        if seen is None:
-            raise refused
-        later, mark = seen
-        if not self._is_kept(forms[: len(messages) - 1], tools, turn, later, mark):
-            raise BadTemplate(
-                f"{self._name} rewrites earlier turns "
-                "when a later one is added, so a conversation cannot be one growing token stream. "
-                "Use an append-only template, set rollout.max_turns = 1, or choose another "
-                "rollout.template."
-            )
-        ids = self._encode(later[later.rindex(turn) + len(turn) :], mark)
-        if calls is Calls.ALL:
+        shown = self._shown_to(messages, observations, tools)
+        if not shown.last or shown.last not in shown.text:
+            raise BadTemplate(self._rewrites("does not show what the policy said"))
+        ids = self._encode(
+            shown.text[shown.text.rindex(shown.last) + len(shown.last) :], shown.mark
+        )
+        if shown.calls is Calls.ALL:
             ends = (place for place, token in enumerate(ids) if token in self.stop_token_ids)
             ids = ids[next(ends, 0) :]
         return ids[1:] if ids and ids[0] == last_token else ids
 
-    def _is_kept(
+    def reread(
         self,
-        before: list[Form],
+        messages: Sequence[Message],
+        observations: Sequence[Message],
+        *,
+        turns: Turns,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> list[int] | None:
+        """See `Renderer.reread`."""
+        written = {
+            place: Turn.of(self._unended(ids), self._decode, self._encode_inert, self._heads)
+            for place, ids in turns.items()
+        }
+        shown = self._shown_to(messages, observations, tools, written)
+        place = len(messages) - 1
+        begun, before = (
+            self._rendered(shown.forms[:place], tools, shown.mark, shown.words, written, start)
+            for start in (True, False)
+        )
+        # some templates end a conversation that nobody is invited to go on with
+        before = before if begun.startswith(before) else begun
+        if shown.calls is Calls.ALL and shown.text.startswith(before):
+            return None  # the last turn is shown as its calls, and what it said stays as it was
+        if is_kept(before, begun[len(before) :], shown.text, shown.last, written[place]):
+            return None
+        try:
+            if shown.calls is Calls.ALL:
+                raise Rewritten
+            return put_together(
+                shown.text, shown.words, written, lambda text: self._encode(text, shown.mark)
+            )
+        except Rewritten:
+            reason = "rewrites earlier turns so that it does not show each of them once, in order"
+            raise BadTemplate(self._rewrites(reason)) from None
+
+    def _rewrites(self, what: str) -> str:
+        return (
+            f"{self._name} {what}, so the policy could not go on from it. Set rollout.max_turns = "
+            "1, or choose another rollout.template."
+        )
+
+    def _shown_to(
+        self,
+        messages: Sequence[Message],
+        observations: Sequence[Message],
         tools: Sequence[Mapping[str, Any]],
-        turn: str,
-        later: str,
+        turns: Mapping[int, Turn] | None = None,
+    ) -> _Shown:
+        """The conversation through the template, words in place of what the policy wrote."""
+        refused = BadTemplate("")
+        # some want to see which turns called tools, to tell whose turn it is
+        for calls in Calls:
+            forms, words = marked(messages, observations, calls, turns, self._template)
+            try:
+                self._refuse_dropped(forms, len(messages), tools)
+                mark = self._mark_for(forms, tools)
+                text = self._rendered(forms, tools, mark, words, turns)
+            except BadTemplate as error:
+                refused = refused if calls.value else error
+                continue
+            return _Shown(forms, words, text, mark, calls)
+        raise refused
+
+    def _rendered(
+        self,
+        forms: list[Form],
+        tools: Sequence[Mapping[str, Any]],
         mark: str,
-    ) -> bool:
-        """Whether `later` begins with all that came before the turn, and then shows the turn.
-
-        What invites the policy to write may be missing there: a template that opens a thought for
-        it does not open that of an earlier turn.
-        """
-        for start in (True, False):
-            earlier = self._render(self._broken(before, mark), self._broken(tools, mark), start)
-            if later.startswith(earlier) and turn in later[len(earlier) :]:
-                return True
-        return False
-
-    def _inert_text(self, forms: list[Form], tools: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-        """The conversation as text, and the mark that stands in its live texts from outside."""
-        mark = self._mark_for(forms, tools)
-        return self._render(self._broken(forms, mark), self._broken(tools, mark)), mark
+        words: Mapping[int, str],
+        turns: Mapping[int, Turn] | None,
+        start: bool = True,
+    ) -> str:
+        """Texts from outside broken by the mark; turns in their frames, which must not be."""
+        broken = self._broken(forms, mark)
+        shown = broken if turns is None else framed(broken, words, turns, opens=self._opens)
+        return self._render(shown, self._broken(tools, mark), start)
 
     def _mark_for(self, forms: list[Form], tools: Sequence[Mapping[str, Any]]) -> str:
         return self._inert.mark([text for part in (forms, tools) for text in texts_in(part)])
@@ -205,11 +255,11 @@ class Chat(Renderer):
         if self._wants_texts:
             messages = with_text_arguments(messages)
         try:
-            return self._rendered(messages, tools, start)
+            return self._applied(messages, tools, start)
         except REFUSALS as error:
             if not self._wants_texts and any("tool_calls" in message for message in messages):
                 with suppress(*REFUSALS):
-                    text = self._rendered(with_text_arguments(messages), tools, start)
+                    text = self._applied(with_text_arguments(messages), tools, start)
                     self._wants_texts = True
                     return text
             said = " ".join(str(error).split()) or type(error).__name__
@@ -218,7 +268,7 @@ class Chat(Renderer):
                 f"{self._name} refuses the conversation (roles: {roles}): {said}"
             ) from error
 
-    def _rendered(
+    def _applied(
         self, messages: Sequence[Form], tools: Sequence[Mapping[str, Any]], start: bool
     ) -> str:
         text: str = self._tokenizer.apply_chat_template(
@@ -247,6 +297,22 @@ class Chat(Renderer):
         if answering is not None:
             yield from [token for token in answering[1][:1] if token in special]
 
+    def _around_answers(self) -> tuple[bool, tuple[str, ...]]:
+        """Whether a prompt opens a thought; and what the template writes before an answer itself.
+
+        That is the head of a channel, say, which the policy writes too.
+        """
+        hello, mark = form_of(Message(role="user", content="hello")), "POLICYTURN"
+        answer = form_of(Message(role="assistant", content=mark))
+        try:
+            invites = self._render([hello], ())
+            whole = self._render([hello, answer], (), start=False)
+        except BadTemplate:
+            return False, ()  # it wants another conversation
+        head = whole[len(invites) :].partition(mark)[0] if whole.startswith(invites) else ""
+        is_one = bool(head.strip()) and OPEN not in head and CLOSE not in head
+        return invites.rstrip().endswith(OPEN), (head,) if is_one else ()
+
     def _around_turn(self, num_calls: int) -> tuple[list[int], list[int]] | None:
         """The tokens from a turn's first mark to its last, and those after it.
 
@@ -266,6 +332,26 @@ class Chat(Renderer):
             return None
         first, last = text.index(mark), text.rindex(mark)
         return self._encode(text[first:last]), self._encode(text[last + len(mark) :])
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A conversation and what the template made of it."""
+
+    forms: list[Form]
+    """As shown, a word in place of every policy turn."""
+    words: dict[int, str]
+    """By place."""
+    text: str
+    mark: str
+    """Breaks live texts from outside, in `text`."""
+    calls: Calls
+    """Which turns are shown as calls; a last one that is has its word inside of them."""
+
+    @property
+    def last(self) -> str:
+        """The word of the last turn."""
+        return self.words[max(self.words)] if self.words else ""
 
 
 def _name(tool: Mapping[str, Any]) -> str:

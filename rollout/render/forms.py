@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from enum import Enum
 from typing import Any
 
@@ -12,6 +12,8 @@ from munro.envs.types import Message
 
 Form = dict[str, Any]
 """A message as a template gets it."""
+END = "END"
+"""Ends the words that stand for turns."""
 # where gpt-oss looks for what a turn thought; others look for `reasoning_content`
 THINKING = re.compile(r"""\.thinking\b|["']thinking["']""")
 
@@ -66,41 +68,44 @@ def with_text_arguments(forms: Sequence[Form]) -> list[Form]:
 
 
 def marked(
-    messages: Sequence[Message], observations: Sequence[Message], calls: Calls, template: str = ""
-) -> tuple[list[Form], str]:
-    """The conversation with a mark in place of every policy turn, and the last mark.
+    messages: Sequence[Message],
+    observations: Sequence[Message],
+    calls: Calls,
+    turns: Container[int] | None = None,
+    template: str = "",
+) -> tuple[list[Form], dict[int, str]]:
+    """The conversation with a word in place of every policy turn, and the words by place.
 
-    Where all calls are shown, the last turn's mark stands inside of its calls.
+    Where all calls are shown, the last turn's word stands inside of its calls.
 
-    What the policy wrote must not go through the template: a template may trim it, or drop the
-    reasoning of earlier turns, while the stream keeps what was really sampled.
+    Which turns are the policy's is told by `turns`, or else by what they are like. What it wrote
+    must not go through the template: a template may trim it, or take it for a token that means
+    something, while the stream keeps what was really sampled.
     """
     everything = "".join(message.text for message in (*messages, *observations))
     stem = "POLICYTURN"
     while stem in everything:
         stem += "X"
     forms = [form_of(message, template) for message in (*messages, *observations)]
-    mark = ""
+    words: dict[int, str] = {}
     for place, message in enumerate(messages):
         is_last = place + 1 == len(messages)
-        if (
-            message.tool_calls
-            and calls is not Calls.NONE
-            and not (is_last and calls is calls.EARLIER)
-        ):
-            forms[place].pop("reasoning_content", None)
-            forms[place].pop("thinking", None)
+        is_told = turns is None and message.role == "assistant"
+        if message.tool_calls and (calls is Calls.ALL or (calls is Calls.EARLIER and not is_last)):
+            forms[place] = {key: forms[place][key] for key in ("role", "tool_calls")}
             forms[place]["content"] = ""
             if is_last:
-                mark = f"{stem}{place}END"
+                words[place] = f"{stem}{place}{END}"
                 forms[place]["tool_calls"] = [
-                    call | {"function": {**call["function"], "arguments": {"turn": mark}}}
+                    call | {"function": {**call["function"], "arguments": {"turn": words[place]}}}
                     for call in forms[place]["tool_calls"]
                 ]
-        elif message.role == "assistant" and (message.is_sampled or not message.tool_calls):
-            mark = f"{stem}{place}END"
-            forms[place] = {"role": "assistant", "content": mark}
-    return forms, mark
+        elif (turns is not None and place in turns) or (
+            is_told and (message.is_sampled or not message.tool_calls)
+        ):
+            words[place] = f"{stem}{place}{END}"
+            forms[place] = {"role": "assistant", "content": words[place]}
+    return forms, words
 
 
 def kind_of(form: Form) -> tuple[Any, ...]:

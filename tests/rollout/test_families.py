@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from munro.envs.types import Message
 from munro.rollout.calls import FAMILIES as READ
 from munro.rollout.calls import reader_of
 from munro.rollout.render import renderer
@@ -178,3 +179,18 @@ def test_what_the_template_is_told_is_told_to_the_package_too(family, tmp_path):
     assert f"of {FAMILIES[family].package}, but for" in quiet.notes[0]
     said, begin = conversations(family)[0]
     assert tokenizer.decode(quiet.opening(said[:begin], TOOLS)).endswith("\n\n</think>\n\n")
+
+
+def test_channels_of_earlier_answers_are_read_again_as_the_template_shows_them(tmp_path):
+    tokenizer, reference = made("harmony", tmp_path)
+    render, reader = renderer(tokenizer, "chat"), reader_of("auto", tokenizer)
+    asked = [Message(role="user", content="What is 17 + 25?")]
+    text = "<|channel|>analysis<|message|>add<|end|><|start|>assistant<|channel|>final<|message|>41"
+    end = tokenizer.convert_tokens_to_ids("<|return|>")
+    written = [*tokenizer.encode(text, add_special_tokens=False), end]
+    said = [*asked, reader.message(render.text(written), turn=0)]
+    seen = [Message(role="user", content="No.")]
+    history = render.reread(said, seen, turns={1: written}, tools=TOOLS)
+    delta = render.observed(said, seen, last_token=history[-1], tools=TOOLS)
+    told = [*asked, Message(role="assistant", content="41"), *seen]
+    assert [*history, *delta] == reference(told)
