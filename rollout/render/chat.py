@@ -82,14 +82,14 @@ class Chat(Renderer):
         kind = (*map(_name, tools), *map(kind_of, forms))
         mark = self._mark_for(forms, tools)
         theirs = None
-        if self._known is not None and self._says_the_same.get(kind, True):
-            theirs = self._known.opening(self._broken(forms, mark), self._broken(tools, mark), mark)
+        if self._known is not None and not mark and self._says_the_same.get(kind, True):
+            theirs = self._known.opening(forms, tools)
             if theirs is not None and kind in self._says_the_same:
                 return theirs
         text = self._render(self._broken(forms, mark), self._broken(tools, mark))
         self._refuse_hidden(tools, text)
         ids = self._encode(text, mark)
-        if kind not in self._says_the_same:
+        if not mark and kind not in self._says_the_same:
             self._says_the_same[kind] = theirs == ids
         return ids
 

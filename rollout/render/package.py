@@ -2,8 +2,8 @@
 
 It is asked what a tokenizer's chat template would give, conversation for conversation: first for
 `PROBES`, to find which of its families this is, then for the first conversation of each kind that a
-climb shows. Where it says the same tokens, they are its; where it does not, they are the
-template's own.
+climb shows. Where it says the same tokens, they are its; where it does not, and where a text holds
+what the tokenizer would take for a token of its own (`inert`), they are the template's own.
 """
 
 from __future__ import annotations
@@ -65,46 +65,18 @@ PROBES: tuple[tuple[list[Form], Tools], ...] = (
 """Conversations in which families differ, or renderings of one family."""
 
 
-class Piecewise:
-    """A tokenizer for the package: texts are encoded piece by piece between marks."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self.mark = ""
-        self.name_or_path = str(tokenizer.name_or_path)
-        self.unk_token_id = tokenizer.unk_token_id
-        self.eos_token_id = tokenizer.eos_token_id
-
-    def encode(self, text: str, *args: Any, **kwargs: Any) -> list[int]:
-        """Tokens of a text; see `Inert`."""
-        pieces = text.split(self.mark) if self.mark else [text]
-        return [one for piece in pieces for one in self._tokenizer.encode(piece, *args, **kwargs)]
-
-    def decode(self, token_ids: Any, *args: Any, **kwargs: Any) -> str:
-        """Text of tokens."""
-        text: str = self._tokenizer.decode(token_ids, *args, **kwargs)
-        return text
-
-    def convert_tokens_to_ids(self, tokens: Any) -> Any:
-        """The tokenizer's own."""
-        return self._tokenizer.convert_tokens_to_ids(tokens)
-
-    def get_vocab(self) -> dict[str, int]:
-        """The tokenizer's own."""
-        vocabulary: dict[str, int] = self._tokenizer.get_vocab()
-        return vocabulary
-
-
 class Known:
     """One of the package's families on one tokenizer."""
 
-    def __init__(self, name: str, renderer: Any, tokenizer: Piecewise) -> None:
+    def __init__(self, name: str, renderer: Any) -> None:
         self.name = name
-        self._renderer, self._tokenizer = renderer, tokenizer
+        self._renderer = renderer
 
-    def opening(self, forms: Sequence[Form], tools: Tools, mark: str = "") -> list[int] | None:
-        """Tokens of a conversation up to where the policy writes; None where it cannot say."""
-        self._tokenizer.mark = mark
+    def opening(self, forms: Sequence[Form], tools: Tools) -> list[int] | None:
+        """Tokens of a conversation up to where the policy writes; None where it cannot say.
+
+        The package encodes texts as they are: none may hold what the tokenizer takes for more.
+        """
         given = [dict(tool) for tool in tools] or None
         # it is others' code, made for their texts: whatever it raises, it does not know
         for messages in (list(forms), with_text_arguments(forms)):
@@ -155,9 +127,8 @@ def _candidates(tokenizer: Any, args: Mapping[str, Any]) -> Iterator[Known]:
     from renderers.base import MODEL_RENDERER_MAP
 
     for name in sorted({*MODEL_RENDERER_MAP.values()} - FETCHES):
-        pieces = Piecewise(tokenizer)
         try:
-            renderer = create_renderer(pieces, config_from_name(name), chat_template_kwargs=args)
+            renderer = create_renderer(tokenizer, config_from_name(name), chat_template_kwargs=args)
         except Exception:  # noqa: BLE001 - it lacks a token, or does not take an arg
             continue
-        yield Known(name, renderer, pieces)
+        yield Known(name, renderer)

@@ -22,7 +22,6 @@ from typing import Any
 
 from munro.base_model.model.tokenizer import train_tokenizer
 from munro.envs.types import Message, ToolCall
-from munro.rollout.render.package import Piecewise
 
 FORMS = Path(__file__).with_name("forms")
 CHATML = ("<|im_start|>", "<|im_end|>", "<tool_response>", "</tool_response>")
@@ -164,7 +163,7 @@ def told_of_tools(family: str) -> tuple[str, str]:
 
     form = FAMILIES[family]
     tokenizer = tokenizer_of(family, None)
-    render = create_renderer(Piecewise(tokenizer), config_from_name(form.package))
+    render = create_renderer(tokenizer, config_from_name(form.package))
     asked = [{"role": "user", "content": "QUESTION"}]
     text = tokenizer.decode(render.render_ids(asked, tools=[dict(TOOLS[0])]))
     before, after, indent = form.around

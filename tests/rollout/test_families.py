@@ -96,7 +96,16 @@ def test_streams_are_what_the_template_says_token_for_token(family, tmp_path):
 
 def saying(messages, text):
     """The messages with one text in place of all of theirs."""
-    return [replace(one, content=text) if one.content else one for one in messages]
+    given = json.dumps({"place": text, text: 1})
+    return [
+        replace(
+            one,
+            content=text if one.content else "",
+            reasoning=text if one.reasoning else "",
+            tool_calls=tuple(replace(call, arguments=given) for call in one.tool_calls),
+        )
+        for one in messages
+    ]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -105,7 +114,12 @@ def test_no_token_of_a_family_comes_out_of_a_tool_or_a_prompt(family, tmp_path):
     render = renderer(tokenizer, "chat")
     end = tokenizer.convert_tokens_to_ids(FAMILIES[family].end)
     tokens, special = FAMILIES[family].tokens, {*tokenizer.all_special_ids}
-    (said, begin), *_ = conversations(family)
+    # one in which tools were called before
+    said, begin = next(
+        (said, begin)
+        for said, begin in conversations(family)
+        if any(m.tool_calls for m in said[:begin])
+    )
     names = f"{json.dumps(TOOLS)} " if not FAMILIES[family].shows_tools else ""
     turn = replace(said[begin], is_sampled=True)
     seen = said[begin + 1 :][: len(turn.tool_calls)]
