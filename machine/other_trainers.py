@@ -330,6 +330,10 @@ COUNTERPARTS = (
         "set rollout.template", {"TRL": "chat_template", "OpenRLHF": "apply_chat_template"}
     ),
     Counterpart(
+        "set rollout.template_args",
+        {"TRL": "chat_template_kwargs", "verl": "apply_chat_template_kwargs"},
+    ),
+    Counterpart(
         "set checkpoint.every_steps",
         {"TRL": "save_steps", "verl": "save_freq", "prime-rl": "ckpt.interval"},
     ),

@@ -47,6 +47,7 @@ def test_no_name_of_theirs_is_a_key_of_ours() -> None:
         ("micro_train_batch_size", "a name of OpenRLHF's: micro-batches are made by size"),
         ("orchestrator.group_size", "a name of prime-rl's: set rollout.group_size"),
         ("trainer.optim.lr", "set learner.learning_rate"),
+        ("chat_template_kwargs", "a name of TRL's: set rollout.template_args"),
         ("temperature", "Did you mean rollout.temperature?"),
         ("learner.temperature", "Did you mean rollout.temperature?"),
     ],
