@@ -114,10 +114,15 @@ class KeptTokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trajectory:
-    """The token stream of one episode: append-only, every turn a strict prefix of the next."""
+    """The tokens of one episode: what the policy read and wrote, every token once.
+
+    As a rule one growing stream. A template that shows earlier turns otherwise than they were
+    written (without their thoughts, say) makes a tree of it: a later turn then follows what it
+    read, from the last token that both have in common (`munro.rollout.branches`).
+    """
 
     token_ids: NDArray[np.int32]
-    """(N,) prompt, policy turns and observations, end to end."""
+    """(N,) prompt, policy turns and observations, in the order in which they came to be."""
     sampled: NDArray[np.bool_]
     """(N,) True where the policy chose the token; False for prompt and observations."""
     behaviour_logp: NDArray[np.float32]
@@ -136,6 +141,9 @@ class Trajectory:
     routed_experts: NDArray[np.int16] | None = None
     """(N, layers, experts per token) that the inference engine computed each token with, for
     mixture-of-experts models; -1 where it reported none, and for the last token."""
+    forks: tuple[tuple[int, int], ...] = ()
+    """(place, after): the token at `place` follows the one at `after`, not the one before it; in
+    the order of places. Empty for one growing stream."""
 
     @property
     def num_sampled(self) -> int:

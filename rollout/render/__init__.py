@@ -1,7 +1,9 @@
 """How a conversation becomes tokens, and tokens become text again.
 
 Append-only (report, section 3.3): an episode's stream only ever grows, so a later turn adds what
-the template puts *after* the policy's own tokens, and those are never tokenised again.
+the template puts *after* the policy's own tokens, and those are never tokenised again. Where the
+tokenizer's template shows earlier turns otherwise than they were written, without their thoughts
+say, the next turn reads what it shows, made of the policy's own tokens (`rewriting`).
 
     chat      the tokenizer's own chat template, tools included
     r1_zero   raw text: reason inside <think></think>, answer inside <answer></answer> (Fig. 14)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import TemplateError
@@ -11,9 +12,18 @@ from jinja2 import TemplateError
 from munro.envs.types import Message
 from munro.rollout.render.base import BadTemplate, Renderer
 from munro.rollout.render.inert import texts_in
+from munro.rollout.render.rewriting import (
+    END,
+    OPEN,
+    Form,
+    Rewritten,
+    Turn,
+    Turns,
+    framed,
+    is_kept,
+    put_together,
+)
 
-Form = dict[str, Any]
-"""A message as a template gets it."""
 # what a template does to texts that it was not made for
 REFUSALS = (TemplateError, TypeError, ValueError, LookupError, AttributeError)
 
@@ -36,6 +46,8 @@ class Chat(Renderer):
         self._name = f"the chat template of {tokenizer.name_or_path!r}"
         self._shown: set[tuple[Any, ...]] = set()
         """Kinds of conversations of which all is shown."""
+        self._opens = self._invites().rstrip().endswith(OPEN)
+        """A prompt ends by opening a thought."""
         end = self._end_of_turn()
         if end is not None:
             self._stop_at(end)
@@ -59,45 +71,96 @@ class Chat(Renderer):
         tools: Sequence[Mapping[str, Any]] = (),
     ) -> list[int]:
         """See `Renderer.observed`."""
-        marked, turn = _marked(messages, observations)
-        try:
-            self._refuse_dropped(marked, len(messages), tools)
-            later, mark = self._inert_text(marked, tools)
-        except BadTemplate:
-            # some want to see which turns called tools, to tell whose turn it is
-            plain, (marked, turn) = marked, _marked(messages, observations, with_calls=True)
-            if marked == plain:
-                raise
-            self._refuse_dropped(marked, len(messages), tools)
-            later, mark = self._inert_text(marked, tools)
-        if not self._is_kept(marked[: len(messages) - 1], tools, turn, later, mark):
-            raise BadTemplate(
-                f"{self._name} rewrites earlier turns "
-                "when a later one is added, so a conversation cannot be one growing token stream. "
-                "Use an append-only template, set rollout.max_turns = 1, or choose another "
-                "rollout.template."
-            )
-        ids = self._encode(later[later.rindex(turn) + len(turn) :], mark)
+        shown = self._shown_to(messages, observations, tools)
+        if shown.last not in shown.text:
+            raise BadTemplate(self._rewrites("does not show what the policy said"))
+        ids = self._encode(
+            shown.text[shown.text.rindex(shown.last) + len(shown.last) :], shown.mark
+        )
         return ids[1:] if ids and ids[0] == last_token else ids
 
-    def _is_kept(
+    def reread(
         self,
-        before: list[Form],
-        tools: Sequence[Mapping[str, Any]],
-        turn: str,
-        later: str,
-        mark: str,
-    ) -> bool:
-        """Whether `later` begins with all that came before the turn, and then shows the turn.
+        messages: Sequence[Message],
+        observations: Sequence[Message],
+        *,
+        turns: Turns,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> list[int] | None:
+        """See `Renderer.reread`."""
+        written = {
+            place: Turn.of(self._unended(ids), self._decode, self._encode_inert)
+            for place, ids in turns.items()
+        }
+        shown = self._shown_to(messages, observations, tools, written)
+        place = len(messages) - 1
+        begun, before = (
+            self._rendered(shown.forms[:place], tools, shown.mark, shown.words, written, start)
+            for start in (True, False)
+        )
+        # some templates end a conversation that nobody is invited to go on with
+        before = before if begun.startswith(before) else begun
+        if is_kept(before, begun[len(before) :], shown.text, shown.last, written[place]):
+            return None
+        try:
+            return put_together(
+                shown.text, shown.words, written, lambda text: self._encode(text, shown.mark)
+            )
+        except Rewritten:
+            reason = "rewrites earlier turns so that it does not show each of them once, in order"
+            raise BadTemplate(self._rewrites(reason)) from None
 
-        What invites the policy to write may be missing there: a template that opens a thought for
-        it does not open that of an earlier turn.
-        """
-        for start in (True, False):
-            earlier = self._render(self._broken(before, mark), self._broken(tools, mark), start)
-            if later.startswith(earlier) and turn in later[len(earlier) :]:
-                return True
-        return False
+    def _rewrites(self, what: str) -> str:
+        return (
+            f"{self._name} {what}, so the policy could not go on from it. Set rollout.max_turns = "
+            "1, or choose another rollout.template."
+        )
+
+    def _shown_to(
+        self,
+        messages: Sequence[Message],
+        observations: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]],
+        turns: Mapping[int, Turn] | None = None,
+    ) -> _Shown:
+        """The conversation through the template, words in place of what the policy wrote."""
+        forms, words = _marked(messages, observations, turns)
+        try:
+            self._refuse_dropped(forms, len(messages), tools)
+            return self._told(forms, words, tools, turns)
+        except BadTemplate:
+            # some want to see which turns called tools, to tell whose turn it is
+            plain = forms
+            forms, words = _marked(messages, observations, turns, with_calls=True)
+            if forms == plain:
+                raise
+            self._refuse_dropped(forms, len(messages), tools)
+            return self._told(forms, words, tools, turns)
+
+    def _told(
+        self,
+        forms: list[Form],
+        words: dict[int, str],
+        tools: Sequence[Mapping[str, Any]],
+        turns: Mapping[int, Turn] | None,
+    ) -> _Shown:
+        mark = self._inert.mark([text for part in (forms, tools) for text in texts_in(part)])
+        text = self._rendered(forms, tools, mark, words, turns)
+        return _Shown(forms, words, text, mark)
+
+    def _rendered(
+        self,
+        forms: list[Form],
+        tools: Sequence[Mapping[str, Any]],
+        mark: str,
+        words: Mapping[int, str],
+        turns: Mapping[int, Turn] | None,
+        start: bool = True,
+    ) -> str:
+        """Texts from outside broken by the mark; turns in their frames, which must not be."""
+        broken = self._broken(forms, mark)
+        shown = broken if turns is None else framed(broken, words, turns, opens=self._opens)
+        return self._render(shown, self._broken(tools, mark), start)
 
     def _inert_text(self, forms: list[Form], tools: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
         """The conversation as text, and the mark that stands in its live texts from outside."""
@@ -170,6 +233,13 @@ class Chat(Renderer):
             ) from error
         return text
 
+    def _invites(self) -> str:
+        """The prompt of a first turn; empty where the template wants another conversation."""
+        try:
+            return self._render([{"role": "user", "content": "hello"}], ())
+        except BadTemplate:
+            return ""
+
     def _end_of_turn(self) -> int | None:
         """The special token that the template puts right after a policy turn."""
         mark = "POLICYTURN"
@@ -183,30 +253,56 @@ class Chat(Renderer):
         return after[0] if after and after[0] in special else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A conversation and what the template made of it."""
+
+    forms: list[Form]
+    """As shown, a word in place of every policy turn."""
+    words: dict[int, str]
+    """By place."""
+    text: str
+    mark: str
+    """Breaks live texts from outside, in `text`."""
+
+    @property
+    def last(self) -> str:
+        """The word of the last turn."""
+        return self.words[max(self.words)] if self.words else ""
+
+
 def _marked(
-    messages: Sequence[Message], observations: Sequence[Message], *, with_calls: bool = False
-) -> tuple[list[Form], str]:
-    """The conversation with a mark in place of every policy turn, and the last mark.
+    messages: Sequence[Message],
+    observations: Sequence[Message],
+    turns: Mapping[int, Turn] | None = None,
+    *,
+    with_calls: bool = False,
+) -> tuple[list[Form], dict[int, str]]:
+    """The conversation with a word in place of every policy turn, and the words by place.
 
-    With calls, those of earlier turns are shown as such; they only stand before the last mark.
+    With calls, those of earlier turns are shown as such; they only stand before the last word.
 
-    What the policy wrote must not go through the template: a template may trim it, or drop the
-    reasoning of earlier turns, while the stream keeps what was really sampled.
+    Which turns are the policy's is told by `turns`, or else by what they are like. What it wrote
+    must not go through the template: a template may trim it, or take it for a token that means
+    something, while the stream keeps what was really sampled.
     """
     everything = "".join(message.content for message in (*messages, *observations))
     stem = "POLICYTURN"
     while stem in everything:
         stem += "X"
     marked = [_chat_form(message) for message in (*messages, *observations)]
-    mark = ""
+    words: dict[int, str] = {}
     for place, message in enumerate(messages):
+        is_told = turns is None and message.role == "assistant"
         shows_calls = with_calls and message.tool_calls and place + 1 < len(messages)
         if shows_calls:
             marked[place]["content"] = ""
-        elif message.role == "assistant" and (message.is_sampled or not message.tool_calls):
-            mark = f"{stem}{place}END"
-            marked[place] = {"role": "assistant", "content": mark}
-    return marked, mark
+        elif (turns is not None and place in turns) or (
+            is_told and (message.is_sampled or not message.tool_calls)
+        ):
+            words[place] = f"{stem}{place}{END}"
+            marked[place] = {"role": "assistant", "content": words[place]}
+    return marked, words
 
 
 def _kind(form: Form) -> tuple[Any, ...]:
