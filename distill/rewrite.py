@@ -4,6 +4,9 @@ A climb may begin in a raw-text template and go on in the model's chat format (M
 report, section 3.1.5), or move to a base with another tokenizer; then the same words are written
 with other tokens. What the policy wrote is never changed, except that a thought which the old
 template had opened for it is opened by itself where the new one does not.
+
+A conversation is one lesson; where its template rewrites earlier turns, it is one for each way in
+which they were read, and every turn is learned once, after what it had read.
 """
 
 from __future__ import annotations
@@ -12,11 +15,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from munro.base_model.data.shards.packing import Lesson
 from munro.distill.sources import CannotDistill
 from munro.distill.traces import Trace
 from munro.envs.types import Ending, Message
+from munro.rollout.branches import Forks, Tree, branches
 from munro.rollout.render import Renderer, renderer
 
 Template = Literal["chat", "r1_zero", "plain"]
@@ -57,15 +62,15 @@ class Teller:
             if one != "chat" or tokenizer.chat_template
         ]
 
-    def lesson(self, trace: Trace) -> Lesson:
-        """What is to be learned from a trace.
+    def lessons(self, trace: Trace) -> list[Lesson]:
+        """What is to be learned from a trace, all of its conversation.
 
         Raises:
             CannotDistill: the tokens are kept, but they are not this tokenizer's.
         """
         if self._new is None or self._is_in(trace, self._new):
             self._refuse_foreign(trace)
-            return Lesson(trace.token_ids.tolist(), trace.sampled.tolist())
+            return as_lessons(trace.token_ids, trace.sampled, trace.forks)
         return told_anew(trace, self._new, self._encode)
 
     def _encode(self, text: str) -> list[int]:
@@ -115,7 +120,18 @@ def _common(one: Sequence[int], other: Sequence[int]) -> int:
     return min(len(one), len(other))
 
 
-def told_anew(trace: Trace, new: Renderer, encode: Callable[[str], list[int]]) -> Lesson:
+def as_lessons(
+    token_ids: NDArray[np.int32], sampled: NDArray[np.bool_], forks: Forks
+) -> list[Lesson]:
+    """One, with all of its tokens, or as many as there are branches."""
+    if not forks:
+        return [Lesson(token_ids.tolist(), sampled.tolist())]
+    return [
+        Lesson(token_ids[one.tokens].tolist(), one.own.tolist()) for one in branches(sampled, forks)
+    ]
+
+
+def told_anew(trace: Trace, new: Renderer, encode: Callable[[str], list[int]]) -> list[Lesson]:
     """The trace's conversation in another template; learned is what the policy wrote in it.
 
     A turn ends with the template's own last token, unless a limit had cut it short.
@@ -126,22 +142,33 @@ def told_anew(trace: Trace, new: Renderer, encode: Callable[[str], list[int]]) -
         encode: that tokenizer, with nothing added.
     """
     tools = trace.task["tools"]
-    token_ids = new.opening(trace.opening, tools)
-    learned = [False] * len(token_ids)
+    tree, learned = Tree(), [np.zeros(0, np.bool_)]
+
+    def grown(is_learned: bool) -> None:
+        learned.append(np.full(tree.num_tokens - sum(map(len, learned)), is_learned))
+
+    tree.append(new.opening(trace.opening, tools))
+    grown(False)
     told: list[Message] = [*trace.opening]
+    written: dict[int, list[int]] = {}
     turns = list(_turns(trace.messages))
-    for number, (written, observations) in enumerate(turns):
-        ids = encode(_thinking(written.content, new, token_ids))
+    for number, (turn, observations) in enumerate(turns):
+        ids = encode(_thinking(turn.content, new, tree.current.tolist()))
         if number + 1 < len(turns) or trace.ending == Ending.ANSWERED:
             ids += new.stop_token_ids[-1:]
-        token_ids, learned = [*token_ids, *ids], [*learned, *[True] * len(ids)]
-        told.append(written)
+        tree.append(ids)
+        grown(True)
+        written[len(told)] = ids
+        told.append(turn)
         if observations and number + 1 < len(turns):
-            last = token_ids[-1] if token_ids else -1
-            seen = new.observed(told, observations, last_token=last, tools=tools)
-            token_ids, learned = [*token_ids, *seen], [*learned, *[False] * len(seen)]
+            history = new.reread(told, observations, turns=written, tools=tools)
+            if history is not None:
+                tree.turn_to(history)
+            last = int(tree.current[-1]) if tree.num_tokens else -1
+            tree.append(new.observed(told, observations, last_token=last, tools=tools))
+            grown(False)
             told += observations
-    return Lesson(token_ids, learned)
+    return as_lessons(tree.token_ids, np.concatenate(learned), tuple(tree.forks))
 
 
 def _turns(messages: Iterable[Message]) -> Iterable[tuple[Message, list[Message]]]:
