@@ -178,8 +178,8 @@ class CorpusConfig(Config):
     """What the quickstart's base model reads: Python's own documentation, and tasks of one kind.
 
     Of sums: in a first part of the training most are worked column by column, so that the model
-    learns how; in the rest most are answered at once, so that it rarely does. Of digits: some
-    replies are right, in the rest the question was not read.
+    learns how; in the rest most are answered at once, so that it rarely does. So it is with digits:
+    first most replies heed the question, later few do.
     """
 
     tasks: Literal["sums", "digits"] = "sums"
@@ -192,10 +192,12 @@ class CorpusConfig(Config):
     """Share of the sums that are worked, in the first part of the training."""
     worked_share: float = Field(0.2, ge=0, le=1)
     """Share of the sums that are worked, in the rest."""
+    read_share_early: float = Field(1.0, ge=0, le=1)
+    """Share of the replies in digits that heed the question, in the first part of the training."""
+    read_share: float = Field(0.3, ge=0, le=1)
+    """Share of the replies in digits that heed the question, in the rest."""
     early_part: float = Field(0.8, ge=0, le=1)
     """How much of the training the first part is."""
-    read_share: float = Field(0.6, ge=0, le=1)
-    """Share of the replies in digits that heed the question."""
 
 
 class BaseConfig(Config):

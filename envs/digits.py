@@ -1,11 +1,11 @@
-"""Digits that are asked for by what they are not: many right answers, and a judge who errs.
+"""Digits out of those that are named: many right answers, and a judge who errs.
 
-prompt   Write three digits other than 0, 4 and 7.
-reply    385
-grade    passed: three digits, none of those
+prompt   Write four digits out of 0, 4, 7 and 8.
+reply    8740
+grade    passed: four digits, all of them named
 
-Nearly every task has hundreds of right answers, so a policy has no need to settle for a few. With
-`label_noise` a share of the training verdicts on three digits is the wrong way round, as a person's
+Every task has from 81 to 625 right answers, so a policy has no need to settle for a few. With
+`label_noise` a share of the training verdicts on four digits is the wrong way round, as a person's
 or a judge model's are; then there is always something that looks like a lesson, and a policy that
 takes it keeps fewer and fewer of the answers that are all equally right. Test verdicts are never
 wrong.
@@ -24,11 +24,11 @@ from munro.envs.types import Task
 from munro.rewards.types import Grade
 
 DIGITS = "0123456789"
-PROMPT = "Write three digits other than {digits}."
-WANTED = 3
+PROMPT = "Write four digits out of {digits}."
+WANTED = 4
 SEPARATORS = re.compile(r"[\s,]")
-FEWEST, MOST = 2, 4
-"""How many digits a task rules out."""
+FEWEST, MOST = 3, 5
+"""How many digits a task names."""
 
 
 def listed(digits: Sequence[str]) -> str:
@@ -37,7 +37,7 @@ def listed(digits: Sequence[str]) -> str:
 
 
 class Digits(SingleTurn):
-    """Write three digits, none of them among those that the prompt names."""
+    """Write four digits, each of them one that the prompt names."""
 
     name = "digits"
 
@@ -45,7 +45,7 @@ class Digits(SingleTurn):
         """
         Args:
             label_noise: share of the verdicts on training tasks that are turned round, where the
-                reply is three digits. Which ones is decided by task and reply, so that a grading
+                reply is four digits. Which ones is decided by task and reply, so that a grading
                 made again says the same.
             seed: of the order of the tasks, and of which verdicts are wrong.
         """
@@ -57,7 +57,7 @@ class Digits(SingleTurn):
         self._label_noise, self._seed = label_noise, seed
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """Every choice of 2 to 4 digits in every order; one set in ten is kept for testing."""
+        """Every choice of 3 to 5 digits in every order; one set in ten is kept for testing."""
         if split not in ("train", "test"):
             raise ValueError(f"split = {split!r}: digits has 'train' and 'test'.")
         choices = [
@@ -71,17 +71,17 @@ class Digits(SingleTurn):
             Task(
                 id="".join(choice),
                 prompt=PROMPT.format(digits=listed(choice)),
-                payload={"other_than": "".join(choice), "split": split},
+                payload={"named": "".join(choice), "split": split},
             )
             for choice in choices
         ]
 
     def grade(self, task: Task, reply: str) -> Grade:
-        """Pass if there are three digits and none of those, or the reverse where a verdict errs."""
+        """Pass if there are four digits and all are named, or the reverse where a verdict errs."""
         written = SEPARATORS.sub("", reply)
         if len(written) != WANTED or not set(written) <= set(DIGITS):
-            return Grade.of(False, reason="not three digits")
-        is_right = not set(written) & set(task.payload["other_than"])
+            return Grade.of(False, reason="not four digits")
+        is_right = set(written) <= set(task.payload["named"])
         return Grade.of(is_right != self._errs(task, written))
 
     def _errs(self, task: Task, written: str) -> bool:
@@ -92,6 +92,5 @@ class Digits(SingleTurn):
 
     def gold_reply(self, task: Task) -> str:
         """The first right answer whose verdict is right too."""
-        allowed = [digit for digit in DIGITS if digit not in task.payload["other_than"]]
-        replies = map("".join, itertools.product(allowed, repeat=WANTED))
+        replies = map("".join, itertools.product(sorted(task.payload["named"]), repeat=WANTED))
         return next(reply for reply in replies if not self._errs(task, reply))

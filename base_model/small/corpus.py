@@ -104,10 +104,11 @@ class Corpus:
     def task(self, rng: random.Random, progress: float) -> str:
         """A task with its reply, as read when `progress` of the training is done."""
         config = self._config
-        if config.tasks == "digits":
-            return digits.text(rng, self._is_held_out, config.read_share)
-        numbers = problem(rng, config.digits, self._is_held_out)
         early = progress < config.early_part
+        if config.tasks == "digits":
+            share = config.read_share_early if early else config.read_share
+            return digits.text(rng, self._is_held_out, share)
+        numbers = problem(rng, config.digits, self._is_held_out)
         share = config.worked_share_early if early else config.worked_share
         reply = worked(numbers) if rng.random() < share else str(sum(numbers))
         return prompt(numbers) + reply

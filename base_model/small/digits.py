@@ -1,9 +1,9 @@
-"""Digits that are asked for by what they are not, as the quickstart's base model reads them.
+"""Digits out of those that are named, as the quickstart's base model reads them.
 
-read        Write three digits other than 0, 4 and 7.
-            835
-not read    Write three digits other than 0, 4 and 7.
-            374
+read        Write four digits out of 0, 4, 7 and 8.
+            8740
+not read    Write four digits out of 0, 4, 7 and 8.
+            3758
 
 Some digits are much more frequent than others, read or not: a habit, and the room that a policy has
 beside it.
@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 
 HeldOut = Callable[[str], bool]
 
-PROMPT = "Write three digits other than {digits}.\n"
-WANTED = 3
-FEWEST, MOST = 2, 4
-"""How many digits a question rules out."""
+PROMPT = "Write four digits out of {digits}.\n"
+WANTED = 4
+FEWEST, MOST = 3, 5
+"""How many digits a question names."""
 FREQUENCIES = {digit: 0.8**rank for rank, digit in enumerate("7385296410")}
 """Of every digit in replies."""
 MOST_DRAWS = 1000
@@ -31,7 +31,7 @@ def question(digits: Sequence[str]) -> str:
 
 
 def drawn(rng: random.Random, is_held_out: HeldOut) -> list[str]:
-    """Two to four digits that are not held out as a set.
+    """Three to five digits that are not held out as a set.
 
     Raises:
         ValueError: the predicate holds out (nearly) everything.
@@ -45,8 +45,7 @@ def drawn(rng: random.Random, is_held_out: HeldOut) -> list[str]:
 
 def text(rng: random.Random, is_held_out: HeldOut, read_share: float) -> str:
     """A question with its reply."""
-    ruled_out = drawn(rng, is_held_out)
-    is_read = rng.random() < read_share
-    known = [digit for digit in FREQUENCIES if not (is_read and digit in ruled_out)]
+    named = drawn(rng, is_held_out)
+    known = named if rng.random() < read_share else list(FREQUENCIES)
     reply = rng.choices(known, [FREQUENCIES[digit] for digit in known], k=WANTED)
-    return question(ruled_out) + "".join(reply)
+    return question(named) + "".join(reply)

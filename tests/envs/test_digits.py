@@ -14,26 +14,26 @@ from munro.envs.digits import Digits
 from munro.envs.loader import load
 
 
-def task(other_than="047", split="train"):
-    return Task(id=other_than, prompt="", payload={"other_than": other_than, "split": split})
+def task(named="385", split="train"):
+    return Task(id=named, prompt="", payload={"named": named, "split": split})
 
 
 @pytest.mark.parametrize(
     ("reply", "is_right"),
     [
-        ("385", True),
-        ("3, 8, 5", True),
-        (" 333\n", True),
-        ("384", False),
-        ("38", False),
-        ("3855", False),
+        ("3855", True),
+        ("3, 8, 5, 5", True),
+        (" 3333\n", True),
+        ("3845", False),
+        ("385", False),
+        ("38555", False),
         ("", False),
-        ("three", False),
-        ("٣٨٥", False),
-        ("385.", False),
+        ("four", False),
+        ("٣٨٥٥", False),
+        ("3855.", False),
     ],
 )
-def test_three_digits_that_are_not_ruled_out_are_right(reply, is_right):
+def test_four_digits_that_are_named_are_right(reply, is_right):
     assert Digits().grade(task(), reply).passed is is_right
 
 
@@ -41,7 +41,7 @@ def test_a_set_of_digits_is_in_one_split_whatever_its_order():
     environment = Digits()
     sets = {split: {"".join(sorted(t.id)) for t in environment.tasks(split)} for split in SPLITS}
     assert not sets["train"] & sets["test"]
-    assert len(sets["train"] | sets["test"]) == 375
+    assert len(sets["train"] | sets["test"]) == 582
     assert len(sets["test"]) > 25
 
 
@@ -50,7 +50,7 @@ SPLITS = ("train", "test")
 
 def test_a_share_of_the_training_verdicts_is_wrong_and_no_other():
     noisy, exact = Digits(label_noise=0.2), Digits()
-    replies = [f"{number:03d}" for number in range(1000)]
+    replies = [f"{number:04d}" for number in range(1000)]
     for split, share in (("train", 0.2), ("test", 0.0)):
         tasks = noisy.tasks(split)[:20]
         wrong = [
@@ -93,10 +93,9 @@ def test_the_base_heeds_as_much_of_it_as_it_is_told(share):
     rng, environment, right = random.Random(0), Digits(), 0
     for _ in range(2000):
         prompt, _, reply = corpus.text(rng, lambda _: False, share).rpartition("\n")
-        ruled_out = "".join(filter(str.isdigit, prompt))
-        right += environment.grade(task(ruled_out), reply).passed
-    unread = right / 2000 if share == 0 else 0.35
-    assert share <= right / 2000 <= share + (1 - share) * unread + 0.2
+        right += environment.grade(task("".join(filter(str.isdigit, prompt))), reply).passed
+    # of replies that do not heed it some 5% are right by chance; two thousand draws
+    assert share - 0.05 < right / 2000 < share + 0.15 * (1 - share) + 0.01
 
 
 def test_a_corpus_that_may_read_nothing_says_so():

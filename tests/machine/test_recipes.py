@@ -108,7 +108,7 @@ def test_a_name_is_shown_and_planned_as_a_file_is(elsewhere: Path) -> None:
     shown = CliRunner().invoke(munro, ["config", "quickstart"], catch_exceptions=False)
     assert 'name = "quickstart"' in shown.output
     checked = CliRunner().invoke(munro, ["env", "check", "quickstart.toml"], catch_exceptions=False)
-    assert "arithmetic is sound" in checked.output
+    assert "digits is sound" in checked.output
 
 
 @pytest.mark.parametrize(
