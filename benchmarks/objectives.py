@@ -84,6 +84,11 @@ def config(name: str, num_steps: int) -> ClimbConfig:
     return ClimbConfig.model_validate({**CONFIG, **own, "num_steps": num_steps})
 
 
+def measured(lines: Sequence[Line], metric: str) -> list[float]:
+    """A figure of the steps that trained on anything: groups may all agree, more so at the end."""
+    return [line[metric] for line in lines if metric in line]
+
+
 def verdict(lines: Sequence[Line]) -> dict[str, float]:
     """What is told of a climb: of its last quarter, but for the step at which it was up."""
     last = lines[-len(lines) // 4 :]
@@ -91,8 +96,13 @@ def verdict(lines: Sequence[Line]) -> dict[str, float]:
     up = next((line["step"] for line, rate in zip(lines, rates, strict=True) if rate >= HIGH), None)
     return {
         "pass rate": statistics.fmean(line["pass_rate/trained"] for line in last),
-        "entropy": statistics.fmean(line["policy/entropy"] for line in last),
-        "clipped": statistics.fmean(line["clip/low"] + line["clip/high"] for line in lines),
+        "entropy": statistics.fmean(measured(last, "policy/entropy")),
+        "clipped": statistics.fmean(
+            low + high
+            for low, high in zip(
+                measured(lines, "clip/low"), measured(lines, "clip/high"), strict=True
+            )
+        ),
         "up at": float(up) if up is not None else float("nan"),
     }
 
@@ -128,17 +138,20 @@ def plot(climbs: Mapping[tuple[str, int], Sequence[Line]], path: Path) -> None:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 6.0), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True)
-        top.axhline(1.0, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
+        top.axhline(1 - MOODY, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
         for name, colour in zip(names, COLOURS, strict=False):
             seeds = [lines for (one, _), lines in climbs.items() if one == name]
             for axes, metric in ((top, "pass_rate/trained"), (bottom, "policy/entropy")):
-                curves = [smooth([line[metric] for line in lines]) for lines in seeds]
+                curves = [smooth([line.get(metric) for line in lines]) for lines in seeds]
                 steps = [line["step"] for line in seeds[0]]
                 for curve in curves:
                     axes.plot(steps, curve, color=colour, linewidth=0.5, alpha=0.35)
-                mean = [statistics.fmean(values) for values in zip(*curves, strict=True)]
+                mean = [
+                    statistics.fmean([one for one in values if one == one] or [float("nan")])
+                    for values in zip(*curves, strict=True)
+                ]
                 axes.plot(steps, mean, color=colour, linewidth=1.7, label=name)
-        top.set(title="Pass rate; thick the mean over seeds")
+        top.set(title="Pass rate; thick the mean over seeds, dashed the most there is to have")
         bottom.set(title="Entropy, nats per token", xlabel="optimizer step")
         top.margins(x=0)
         top.legend(frameon=False, loc="lower right", ncols=2)
