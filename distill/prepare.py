@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from munro.base_model.checkpoint import Checkpoint
 from munro.base_model.data.shards.packing import Lesson
@@ -25,7 +26,13 @@ from munro.distill.filters import Count, Sieve
 from munro.distill.lessons import write_lessons, write_taken
 from munro.distill.rewrite import Teller
 from munro.distill.select import Index, Rows, eligible, rows_of
-from munro.distill.sources import CannotDistill, Source, read_index, stored_steps
+from munro.distill.sources import (
+    CannotDistill,
+    Source,
+    read_index,
+    stored_steps,
+    told_to_template,
+)
 from munro.distill.traces import read_traces
 from munro.distill.train import made_for, row_tokens
 
@@ -111,7 +118,7 @@ def prepare(
     while not preparing.pass_over(draft):
         pass
     account = preparing.account()
-    write_taken(draft, preparing.taken)
+    write_taken(draft, preparing.lessons)
     (draft / ACCOUNT).write_text(json.dumps(asdict(account), indent=2), encoding="utf-8")
     draft.rename(folder)
     return account
@@ -123,7 +130,11 @@ class _Preparing:
     def __init__(self, sources: Sequence[Source], base: Checkpoint, config: DistillConfig) -> None:
         self._sources, self._config = sources, config
         vocabulary = made_for(base)[1]
-        self._teller = Teller(base.tokenizer(), config.template, str(base.path), vocabulary)
+        tokenizer = base.tokenizer()
+        self._tellers = [
+            Teller(tokenizer, config.template, str(base.path), vocabulary, told_to_template(source))
+            for source in sources
+        ]
         self._columns = row_tokens(base, config.training)
         self._steps = [stored_steps(source, config.select.window) for source in sources]
         self._cut: dict[str, None] = {}
@@ -143,7 +154,9 @@ class _Preparing:
         self._sieves = [Sieve(self._filters(source)) for source in self._sources]
         self._too_long = [Count() for _ in self._sources]
         survivors: list[int] = []
-        write_lessons(folder, self._lessons(candidates, survivors))
+        starts = [0]
+        write_lessons(folder, self._lessons(candidates, survivors, starts))
+        self._starts = np.array(starts, np.int64)
         self._survivors = candidates.taken(np.array(survivors, np.int64))
         self.taken = rows_of(self._survivors, self._rule, self._weights)
         self._left = np.bincount(self._survivors.source, minlength=len(self._sources))
@@ -151,6 +164,13 @@ class _Preparing:
         return all(
             self._left[n] >= self._wanted[n] or self._read[n] == len(rows)
             for n, rows in enumerate(self._eligible)
+        )
+
+    @property
+    def lessons(self) -> NDArray[np.int64]:
+        """Numbers of the lessons that the traces taken are: of most, one each."""
+        return np.concatenate(
+            [np.arange(self._starts[row], self._starts[row + 1]) for row in self.taken]
         )
 
     def account(self) -> Account:
@@ -184,18 +204,22 @@ class _Preparing:
             found.append(rows[rows_of(self._index.taken(rows), rule)])
         return np.concatenate(found)
 
-    def _lessons(self, candidates: Index, survivors: list[int]) -> Iterator[Lesson]:
+    def _lessons(
+        self, candidates: Index, survivors: list[int], starts: list[int]
+    ) -> Iterator[Lesson]:
+        """Lessons of the candidates that survive; which those are, and where each one's begin."""
         places = {source.name: n for n, source in enumerate(self._sources)}
         for trace in read_traces(self._sources, candidates, on_cut=self._on_cut):
             number = places[trace.name.rpartition(":")[0]]
             if self._sieves[number].drops(trace):
                 continue
-            lesson = self._teller.lesson(trace)
-            if len(lesson.token_ids) > self._columns:
+            lessons = self._tellers[number].lessons(trace)
+            if any(len(lesson.token_ids) > self._columns for lesson in lessons):
                 self._too_long[number].add(trace)
                 continue
             survivors.append(trace.row)
-            yield lesson
+            starts.append(starts[-1] + len(lessons))
+            yield from lessons
 
     def _of_run(self, taken: Index, number: int) -> Taken:
         source, steps = self._sources[number], self._steps[number]

@@ -3,21 +3,28 @@
 A climb may begin in a raw-text template and go on in the model's chat format (MAI-Thinking-1
 report, section 3.1.5), or move to a base with another tokenizer; then the same words are written
 with other tokens. What the policy wrote is never changed, except that a thought which the old
-template had opened for it is opened by itself where the new one does not.
+template had opened for it is opened by itself where the new one does not, and that calls of tools
+are written in the form of the new template's family.
+
+A conversation is one lesson; where its template rewrites earlier turns, it is one for each way in
+which they were read, and every turn is learned once, after what it had read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from munro.base_model.data.shards.packing import Lesson
 from munro.distill.sources import CannotDistill
 from munro.distill.traces import Trace
 from munro.envs.types import Ending, Message
-from munro.rollout.render import Renderer, renderer
+from munro.rollout.branches import Forks, Tree, branches
+from munro.rollout.calls import Reader, reader_of
+from munro.rollout.render import Renderer, renderer, used
 
 Template = Literal["chat", "r1_zero", "plain"]
 TEMPLATES: tuple[Template, ...] = ("chat", "r1_zero", "plain")
@@ -34,39 +41,49 @@ class Teller:
         template: "keep" for the sampled tokens as they are.
         base: what to call the base in an error.
         vocabulary: tokens that its weights know; a tokenizer may name fewer.
+        args: what the run's chat template was told; what this one does not use is left out.
 
     Raises (when made):
         CannotDistill: the tokenizer lacks what the template needs.
     """
 
     def __init__(
-        self, tokenizer: Any, template: Literal["keep"] | Template, base: str, vocabulary: int
+        self,
+        tokenizer: Any,
+        template: Literal["keep"] | Template,
+        base: str,
+        vocabulary: int,
+        args: Mapping[str, Any] | None = None,
     ) -> None:
         self._tokenizer, self._base, self._vocabulary = tokenizer, base, vocabulary
         self._new: Renderer | None = None
+        self._reader = reader_of("auto")
+        args = used(tokenizer, args or {})
         if template != "keep":
+            chat = tokenizer if template == "chat" else None
+            self._reader = reader_of("auto", chat)
             try:
-                self._new = renderer(tokenizer, template)
+                self._new = renderer(tokenizer, template, args)
             except ValueError as error:
                 raise CannotDistill(
                     f"{base} has another template: {error} Set template to one that it has."
                 ) from error
         self._known = [
-            renderer(tokenizer, one)
+            renderer(tokenizer, one, args)
             for one in TEMPLATES
             if one != "chat" or tokenizer.chat_template
         ]
 
-    def lesson(self, trace: Trace) -> Lesson:
-        """What is to be learned from a trace.
+    def lessons(self, trace: Trace) -> list[Lesson]:
+        """What is to be learned from a trace, all of its conversation.
 
         Raises:
             CannotDistill: the tokens are kept, but they are not this tokenizer's.
         """
         if self._new is None or self._is_in(trace, self._new):
             self._refuse_foreign(trace)
-            return Lesson(trace.token_ids.tolist(), trace.sampled.tolist())
-        return told_anew(trace, self._new, self._encode)
+            return as_lessons(trace.token_ids, trace.sampled, trace.forks)
+        return told_anew(trace, self._new, self._encode, self._reader)
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
@@ -115,7 +132,20 @@ def _common(one: Sequence[int], other: Sequence[int]) -> int:
     return min(len(one), len(other))
 
 
-def told_anew(trace: Trace, new: Renderer, encode: Callable[[str], list[int]]) -> Lesson:
+def as_lessons(
+    token_ids: NDArray[np.int32], sampled: NDArray[np.bool_], forks: Forks
+) -> list[Lesson]:
+    """One, with all of its tokens, or as many as there are branches."""
+    if not forks:
+        return [Lesson(token_ids.tolist(), sampled.tolist())]
+    return [
+        Lesson(token_ids[one.tokens].tolist(), one.own.tolist()) for one in branches(sampled, forks)
+    ]
+
+
+def told_anew(
+    trace: Trace, new: Renderer, encode: Callable[[str], list[int]], reader: Reader | None = None
+) -> list[Lesson]:
     """The trace's conversation in another template; learned is what the policy wrote in it.
 
     A turn ends with the template's own last token, unless a limit had cut it short.
@@ -124,24 +154,52 @@ def told_anew(trace: Trace, new: Renderer, encode: Callable[[str], list[int]]) -
         trace: as stored.
         new: the template, on the tokenizer that reads it.
         encode: that tokenizer, with nothing added.
+        reader: of the calls that the template's family writes; calls stay as they are without.
     """
     tools = trace.task["tools"]
-    token_ids = new.opening(trace.opening, tools)
-    learned = [False] * len(token_ids)
+    tree, learned = Tree(), [np.zeros(0, np.bool_)]
+
+    def grown(is_learned: bool) -> None:
+        learned.append(np.full(tree.num_tokens - sum(map(len, learned)), is_learned))
+
+    tree.append(new.opening(trace.opening, tools))
+    grown(False)
     told: list[Message] = [*trace.opening]
+    written: dict[int, list[int]] = {}
     turns = list(_turns(trace.messages))
-    for number, (written, observations) in enumerate(turns):
-        ids = encode(_thinking(written.content, new, token_ids))
+    for number, (turn, observations) in enumerate(turns):
+        ids = encode(_thinking(_in_form(turn, reader, tools), new, tree.current.tolist()))
         if number + 1 < len(turns) or trace.ending == Ending.ANSWERED:
             ids += new.stop_token_ids[-1:]
-        token_ids, learned = [*token_ids, *ids], [*learned, *[True] * len(ids)]
-        told.append(written)
+        tree.append(ids)
+        grown(True)
+        written[len(told)] = ids
+        told.append(turn)
         if observations and number + 1 < len(turns):
-            last = token_ids[-1] if token_ids else -1
-            seen = new.observed(told, observations, last_token=last, tools=tools)
-            token_ids, learned = [*token_ids, *seen], [*learned, *[False] * len(seen)]
+            history = new.reread(told, observations, turns=written, tools=tools)
+            if history is not None:
+                tree.turn_to(history)
+            last = int(tree.current[-1]) if tree.num_tokens else -1
+            tree.append(new.observed(told, observations, last_token=last, tools=tools))
+            grown(False)
             told += observations
-    return Lesson(token_ids, learned)
+    return as_lessons(tree.token_ids, np.concatenate(learned), tuple(tree.forks))
+
+
+def _in_form(turn: Message, reader: Reader | None, tools: Sequence[Any]) -> str:
+    """The turn's text, its calls in the form of the family that shall learn them.
+
+    Where no template says which family that is, where a call could not be read, and where the
+    family reads the calls as they are, the text stays.
+    """
+    if reader is None or not reader.is_sure or not turn.raw or not turn.tool_calls:
+        return turn.text
+    if any(call.error for call in turn.tool_calls):
+        return turn.text
+    again = reader.read(turn.raw, turn=0, tools=tools)
+    if [call.name for call in again] == [call.name for call in turn.tool_calls]:
+        return turn.text
+    return reader.family.turn(turn) or turn.text
 
 
 def _turns(messages: Iterable[Message]) -> Iterable[tuple[Message, list[Message]]]:

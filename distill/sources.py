@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,15 @@ class Source:
     `select.window` is not asked."""
     last_step: int | None = None
     """Last such step, for example the last one before a collapse."""
+
+
+def told_to_template(source: Source) -> dict[str, Any]:
+    """What the run's chat template was told (`rollout.template_args`); nothing where it says so."""
+    try:
+        config = tomllib.loads((source.run / "config.toml").read_text(encoding="utf-8"))
+        return dict(config["rollout"]["template_args"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def stored_steps(source: Source, window: tuple[float, float]) -> list[int]:

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from munro.distill.select import Index
 from munro.distill.sources import Source
 from munro.envs.types import Message, ToolCall
+from munro.rollout.store.rows import pairs
 from munro.rollout.store.store import RolloutStore
 
 COLUMNS = (
     "step", "index", "attempt", "env", "task_id", "task", "messages", "reply", "ending", "solved",
-    "grade_parts", "reward_total", "token_ids", "sampled",
+    "grade_parts", "reward_total", "token_ids", "sampled", "forks",
 )  # fmt: skip
 
 
@@ -52,6 +53,8 @@ class Trace:
     token_ids: NDArray[np.int32]
     sampled: NDArray[np.bool_]
     """One per token: what the policy wrote."""
+    forks: tuple[tuple[int, int], ...] = ()
+    """Of its tokens, where a template had rewritten earlier turns; see `munro.rollout.branches`."""
 
     @property
     def prompt_key(self) -> str:
@@ -73,7 +76,8 @@ class Trace:
         """Everything that the policy wrote, its calls of tools included."""
         own = [message for message in self.messages if message.role == "assistant"]
         texts = [
-            "\n".join([message.content, *(call.arguments for call in message.tool_calls)])
+            message.raw
+            or "\n".join([message.content, *(call.arguments for call in message.tool_calls)])
             for message in own
         ]
         return "\n".join(texts) if own else self.reply
@@ -142,4 +146,5 @@ def _trace(row: int, name: str, stored: pa.RecordBatch) -> Trace:
         reward=plain["reward_total"],
         token_ids=stored.column("token_ids")[0].values.to_numpy(),
         sampled=stored.column("sampled")[0].values.to_numpy(zero_copy_only=False),
+        forks=pairs(plain["forks"]),
     )

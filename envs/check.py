@@ -149,7 +149,7 @@ def _trajectory(said: Sequence[Message], ending: Ending) -> Trajectory:
         versions=np.where(sampled, 0, -1).astype(np.int32),
         ending=ending,
         messages=tuple(said),
-        reply=next((m.content for m in reversed(said) if m.role == "assistant"), ""),
+        reply=next((m.text for m in reversed(said) if m.role == "assistant"), ""),
     )
 
 

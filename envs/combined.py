@@ -289,7 +289,7 @@ def _said(task: Task, trajectory: Trajectory, thoughts: bool) -> list[dict[str, 
     said = []
     for message in (*task.messages, *before):
         is_policy = message.role == "assistant" and not thoughts
-        content = visible(message.content) if is_policy else message.content
+        content = visible(message.content) if is_policy else message.text
         calls = [f"[calls {call.name} with {call.arguments}]" for call in message.tool_calls]
         said.append({"role": message.role, "content": "\n".join(filter(None, [content, *calls]))})
     return said

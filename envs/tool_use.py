@@ -29,6 +29,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 CALL = re.compile(r"(?<!`)<tool_call>(.*?)(</tool_call>|(?=<tool_call>)|\Z)", re.DOTALL)
 FORM = '<tool_call>{"name": NAME, "arguments": {...}}</tool_call>'
+HALVES = "the call holds half a surrogate pair, which is no text"
 NOT_ARGUMENTS = ("self", "state")
 
 
@@ -183,8 +184,19 @@ def parse_calls(text: str) -> list[ToolCall]:
             error += f"a call is written {FORM}"
         else:
             name, arguments = wanted["name"], json.dumps(wanted.get("arguments", {}))
+            if not is_text(wanted):
+                name, arguments, error = "", "", HALVES
         found.append(ToolCall(id=f"call_{number}", name=name, arguments=arguments, error=error))
     return found
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value out of JSON holds no half of a surrogate pair, which nobody can write."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def strict_json(text: str) -> Any:

@@ -42,12 +42,22 @@ class Message:
     role: str
     """"system", "user", "assistant" or "tool"."""
     content: str
+    """Of the policy's own turn what its thoughts and its calls leave; of others all of it."""
     tool_calls: tuple[ToolCall, ...] = ()
     """In the order they were written, those that could not be read included."""
     tool_call_id: str = ""
     is_sampled: bool = False
-    """The policy's own turn: `content` is what it sampled, and `tool_calls` are all the calls that
-    its model's family would read in it. Of other texts nobody has read the calls."""
+    """The policy's own turn: `tool_calls` are all the calls that its model's family would read in
+    it. Of other texts nobody has read the calls."""
+    reasoning: str = ""
+    """What the turn thought before it spoke, without the marks around it."""
+    raw: str = ""
+    """The policy's own turn as it was sampled, thoughts and calls and all; empty for others."""
+
+    @property
+    def text(self) -> str:
+        """All that was written: `raw` where there is one, else `content`."""
+        return self.raw or self.content
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,10 +124,15 @@ class KeptTokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trajectory:
-    """The token stream of one episode: append-only, every turn a strict prefix of the next."""
+    """The tokens of one episode: what the policy read and wrote, every token once.
+
+    As a rule one growing stream. A template that shows earlier turns otherwise than they were
+    written (without their thoughts, say) makes a tree of it: a later turn then follows what it
+    read, from the last token that both have in common (`munro.rollout.branches`).
+    """
 
     token_ids: NDArray[np.int32]
-    """(N,) prompt, policy turns and observations, end to end."""
+    """(N,) prompt, policy turns and observations, in the order in which they came to be."""
     sampled: NDArray[np.bool_]
     """(N,) True where the policy chose the token; False for prompt and observations."""
     behaviour_logp: NDArray[np.float32]
@@ -136,6 +151,9 @@ class Trajectory:
     routed_experts: NDArray[np.int16] | None = None
     """(N, layers, experts per token) that the inference engine computed each token with, for
     mixture-of-experts models; -1 where it reported none, and for the last token."""
+    forks: tuple[tuple[int, int], ...] = ()
+    """(place, after): the token at `place` follows the one at `after`, not the one before it; in
+    the order of places. Empty for one growing stream."""
 
     @property
     def num_sampled(self) -> int:

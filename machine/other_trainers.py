@@ -83,14 +83,22 @@ COUNTERPARTS = (
         },
     ),
     Counterpart(
-        "there is no penalty for the distance to a reference model; clip.eps and clip.outer bound "
-        "each update, and clip.entropy_target holds the entropy",
+        "set learner.kl_weight, the weight of the distance (k3) to the model that the climb begins "
+        "from; without it clip.eps and clip.outer bound each update",
         {
-            "TRL": "beta ref_model_sync_steps ref_model_mixup_alpha sync_ref_model",
-            "verl": "kl_coef kl_loss_coef use_kl_loss kl_loss_type use_kl_in_reward kl_penalty "
-            "target_kl kl_ctrl.type",
+            "TRL": "beta",
+            "verl": "kl_coef kl_loss_coef use_kl_loss use_kl_in_reward kl_penalty kl_ctrl.type",
             "prime-rl": "kl_tau",
-            "OpenRLHF": "init_kl_coef kl_target kl_horizon kl_estimator",
+            "OpenRLHF": "init_kl_coef use_kl_estimator_k3",
+        },
+    ),
+    Counterpart(
+        "the weight of the distance to the reference is constant, learner.kl_weight, its estimate "
+        "is k3, and the reference never moves",
+        {
+            "TRL": "ref_model_sync_steps ref_model_mixup_alpha sync_ref_model",
+            "verl": "kl_loss_type target_kl",
+            "OpenRLHF": "kl_target kl_horizon kl_estimator",
         },
     ),
     Counterpart(
@@ -110,8 +118,8 @@ COUNTERPARTS = (
         },
     ),
     Counterpart(
-        "the upper bound of the ratio follows clip.eps and widens by itself up to "
-        "clip.widening_max, wherever clip.entropy_target asks for it",
+        "set clip.eps_high for an upper bound of 1 + eps_high; by default it follows clip.eps, and "
+        "either widens by itself up to clip.widening_max, wherever clip.entropy_target asks for it",
         {
             "TRL": "epsilon_high",
             "verl": "clip_ratio_high",
@@ -178,11 +186,15 @@ COUNTERPARTS = (
         {"verl": "optim.lr actor.optim.lr lr", "OpenRLHF": "actor_learning_rate"},
     ),
     Counterpart(
-        "the learning rate is constant, learner.learning_rate",
+        "set learner.schedule.shape to constant, linear or cosine, with "
+        "learner.schedule.warmup_steps and learner.schedule.final",
         {
             "TRL": "lr_scheduler_type warmup_ratio warmup_steps",
-            "verl": "lr_warmup_steps lr_warmup_steps_ratio warmup_style min_lr_ratio",
-            "OpenRLHF": "lr_scheduler lr_warmup_ratio",
+            "verl": "lr_warmup_steps lr_warmup_steps_ratio warmup_style min_lr_ratio "
+            "lr_scheduler_type",
+            "prime-rl": "scheduler.type scheduler.warmup_steps scheduler.decay_steps "
+            "scheduler.min_lr",
+            "OpenRLHF": "lr_scheduler lr_warmup_ratio min_lr",
         },
     ),
     Counterpart(
@@ -250,18 +262,21 @@ COUNTERPARTS = (
         },
     ),
     Counterpart(
-        "set learner.loss to policy, cispo, gspo or one of yours; all tokens of a batch weigh the "
-        "same in it",
+        "set learner.loss to policy (the report's), cispo, dapo, dr_grpo, gspo or the path of one "
+        "of yours",
         {
             "TRL": "loss_type importance_sampling_level",
             "verl": "loss_agg_mode policy_loss.loss_mode",
-            "prime-rl": "ratio_type loss.type",
+            "prime-rl": "ratio_type loss.type loss.import_path",
             "OpenRLHF": "policy_loss_type",
+            "another trainer": "loss.kind loss.path",
         },
     ),
     Counterpart(
-        "set learner.advantage to group_relative, dr_grpo, rloo or one of yours",
+        "set learner.advantage to group_relative (in standard deviations), dr_grpo (as it is), "
+        "rloo or one of yours",
         {
+            "another trainer": "advantage.scale",
             "TRL": "scale_rewards",
             "verl": "adv_estimator norm_adv_by_std_in_grpo",
             "OpenRLHF": "advantage_estimator no_advantage_std_norm normalize_reward",
@@ -275,7 +290,8 @@ COUNTERPARTS = (
         },
     ),
     Counterpart(
-        "set rewards.truncation_weight and rewards.length_weight",
+        "set rewards.length_form to overlong with rewards.overlong_tokens and "
+        "rewards.length_weight, or rewards.truncation_weight",
         {
             "TRL": "mask_truncated_completions",
             "verl": "overlong_buffer overlong_buffer.len overlong_buffer.penalty_factor",
@@ -312,6 +328,10 @@ COUNTERPARTS = (
     ),
     Counterpart(
         "set rollout.template", {"TRL": "chat_template", "OpenRLHF": "apply_chat_template"}
+    ),
+    Counterpart(
+        "set rollout.template_args",
+        {"TRL": "chat_template_kwargs", "verl": "apply_chat_template_kwargs"},
     ),
     Counterpart(
         "set checkpoint.every_steps",

@@ -83,10 +83,13 @@ class RewardsConfig(Config):
     """Language reward lost per non-English word of the chain of thought."""
     length_weight: float = Field(0.25, ge=0)
     """w_len: the largest deduction for length (0 at the report's last stage)."""
-    length_form: Literal["report", "alp"] = "report"
-    """R_len as in Eq. 12, or as ALP has it (arXiv 2506.05256): with a floor of 1 / group size."""
+    length_form: Literal["report", "alp", "overlong"] = "report"
+    """R_len as in Eq. 12; as ALP has it (arXiv 2506.05256), with a floor of 1 / group size; or as
+    DAPO does (arXiv 2503.14476), which costs on the last stretch before the cap alone."""
     alp_scale: int = Field(0, ge=0)
     """N of ALP: tokens that cost the whole weight; 0 takes the cap of the stage."""
+    overlong_tokens: int = Field(0, ge=0)
+    """With length_form = "overlong": that stretch, in tokens; 0 takes a fifth of the cap."""
     repetition_weight: float = Field(0.0, ge=0)
     """Deduction for a response that is all repetition."""
     truncation_weight: float = Field(0.0, ge=0)

@@ -15,6 +15,7 @@ from munro.rl.advantage import group_relative
 from munro.rl.plugs import Advantage
 from munro.rl.policy.packing import Layout, MicroBatch, lay_out
 from munro.rl.policy.sequences import Bundle, TrainingSequence
+from munro.rollout.branches import refuse_broken
 from munro.rollout.types import Group
 
 
@@ -105,7 +106,8 @@ def build_batch(groups: Sequence[Group], advantage: Advantage = group_relative) 
 
     Raises:
         ValueError: a trajectory is malformed: it begins with a sampled token, carries a log-prob
-            that is not finite, or sampled a token outside its own nucleus. Names the task.
+            that is not finite, sampled a token outside its own nucleus, or forks where it cannot.
+            Names the task.
     """
     bundles, num_silent = [], 0
     for group in groups:
@@ -132,7 +134,12 @@ def build_batch(groups: Sequence[Group], advantage: Advantage = group_relative) 
 
 def _sequence(trajectory: Trajectory, advantage: float, task_id: str) -> TrainingSequence:
     sampled = trajectory.sampled
-    if sampled[0]:
+    try:
+        refuse_broken(len(sampled), trajectory.forks)
+    except ValueError as error:
+        raise ValueError(f"task {task_id!r}: {error}") from error
+    begins = [0, *(place for place, after in trajectory.forks if after < 0)]
+    if sampled[begins].any():
         raise ValueError(f"task {task_id!r}: the first token is sampled, so nothing predicts it")
     if not np.isfinite(trajectory.behaviour_logp[sampled]).all():
         raise ValueError(f"task {task_id!r}: a sampled token has no finite behaviour log-prob")
@@ -151,4 +158,5 @@ def _sequence(trajectory: Trajectory, advantage: float, task_id: str) -> Trainin
         kept=trajectory.kept,
         advantage=advantage,
         routed_experts=trajectory.routed_experts,
+        forks=trajectory.forks,
     )

@@ -30,6 +30,8 @@ class Clip:
     """k: extra room above; 0 makes the bounds symmetric in log-ratio."""
     outer: float = 50.0
     """r_max: bound in every branch of the objective."""
+    eps_high: float = 0.0
+    """Above 0, the upper bound before k is 1 + eps_high, whatever eps is (DAPO's)."""
 
     @property
     def low(self) -> float:
@@ -39,7 +41,8 @@ class Clip:
     @property
     def high(self) -> float:
         """Largest trusted ratio."""
-        return 1 / (1 - self.eps) + self.widening
+        bound = 1 + self.eps_high if self.eps_high else 1 / (1 - self.eps)
+        return bound + self.widening
 
     def adapted(self, entropy: float, target: float, step: float, most: float) -> Clip:
         """Widen by `step` while entropy is under `target`, narrow while over, within [0, most]."""

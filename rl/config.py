@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from munro.base_model.config import ScheduleConfig
 from munro.rewards.config import Config, RewardsConfig
 from munro.rollout.config import RolloutConfig
 
@@ -15,6 +16,8 @@ class ClipConfig(Config):
 
     eps: float = Field(0.6, gt=0, lt=1)
     """Lower bound is 1 - eps, upper 1 / (1 - eps) + k."""
+    eps_high: float = Field(0.0, ge=0)
+    """Above 0, the upper bound is 1 + eps_high + k, whatever eps is."""
     entropy_target: float = Field(0.3, gt=0)
     """H*: nats per token."""
     entropy_step: float = Field(0.25, ge=0)
@@ -27,17 +30,34 @@ class ClipConfig(Config):
     """Ratio that weighs each token's -log p: as printed in the report, or outer-clipped."""
 
 
+class RateConfig(ScheduleConfig):
+    """How the learning rate moves, from the first step or the last restart on."""
+
+    shape: Literal["cosine", "linear", "constant"] = "constant"
+    """What follows the linear warm-up."""
+    warmup_steps: int = Field(0, ge=0)
+    """Steps of the warm-up."""
+    final: float = Field(0.0, ge=0, le=1)
+    """Rate at the last step, as a share of learner.learning_rate; a constant one stays whole."""
+    num_steps: int = Field(0, ge=0)
+    """Steps until `final` is reached; 0 takes those of the climb."""
+
+
 class LearnerConfig(Config):
     """The optimizer and how a batch is cut up (report, section 3.1.5)."""
 
     loss: str = "policy"
-    """A loss by name (policy, cispo, gspo, or an entry point of the group munro.losses) or by path
-    ("./mine.py:my_loss")."""
+    """A loss by name (policy, cispo, dapo, dr_grpo, gspo, or an entry point of the group
+    munro.losses) or by path ("./mine.py:my_loss")."""
     advantage: str = "group_relative"
     """An advantage by name (group_relative, dr_grpo, rloo, or an entry point of the group
     munro.advantages) or by path."""
     learning_rate: float = Field(1e-6, gt=0)
-    """Constant: no warm-up, no decay."""
+    """The peak, where the schedule moves it; the report's is constant."""
+    schedule: RateConfig = RateConfig()
+    kl_weight: float = Field(0.0, ge=0)
+    """Weight of the distance to the model that the climb began from, or was last distilled to; at 0
+    that is not held in memory, and nothing is computed with it."""
     betas: tuple[float, float] = (0.95, 0.95)
     """AdamW's."""
     eps: float = Field(1e-15, gt=0)
@@ -68,6 +88,8 @@ class LearnerConfig(Config):
     """CPU threads of a rank; 0 takes all cores, divided among the ranks."""
     advantage_eps: float = Field(1e-6, ge=0)
     """Added to the group's population standard deviation, where the advantage divides by it."""
+    tokens_per_sequence: int = Field(1024, ge=1)
+    """What the loss dr_grpo divides a sequence's sum by, however long it is."""
 
 
 class BatchConfig(Config):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from munro.base_model.training.sharding import whole, world
 from munro.kernels import vector_math
+from munro.rewards.plugins import BadPlugin
 from munro.rl import saving
 from munro.rl.batch import Batch, StepReport
 from munro.rl.clip import Clip
@@ -27,6 +29,8 @@ from munro.rl.metrics import idle, report
 from munro.rl.passes import Passes
 from munro.rl.plugs import Loss
 from munro.rl.policy.loading import layout_for, load_policy
+from munro.rl.policy.reference import reference_of
+from munro.rl.rate import rate_of
 from munro.rollout.engine import WeightSource
 
 
@@ -87,6 +91,7 @@ class Learner:
             layout=layout,
             temperature=temperature,
             loss=Loss.of(config.loss),
+            reference=reference_of(self._path, config, self._world),
         )
         self._optimizer = torch.optim.AdamW(
             self._policy.parameters(),
@@ -96,6 +101,8 @@ class Learner:
             weight_decay=config.weight_decay,
             fused=True,
         )
+        self._rate = rate_of(config)
+        self._peaks = [float(group["lr"]) for group in self._optimizer.param_groups]
         self._num_steps = 0
 
     def step(self, batch: Batch, *, clip: Clip) -> StepReport:
@@ -108,6 +115,8 @@ class Learner:
 
         Raises:
             LearnerDiverged: loss or gradient norm is not finite; the weights are as before.
+            BadPlugin: the loss function returned what is no loss, or NaN of log-probs that are
+                finite.
         """
         if not batch.num_global_tokens:
             return idle(batch)
@@ -118,11 +127,22 @@ class Learner:
         norm = whole(
             torch.nn.utils.clip_grad_norm_(self._policy.parameters(), self._config.max_grad_norm)
         )
-        self._require_finite(sums["learner/loss"], float(norm))
+        self._require_finite(sums, float(norm))
+        rate = self._set_rate()
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self._num_steps += 1
-        return report(sums, batch, grad_norm=float(norm), estimator=self._estimator)
+        found = report(sums, batch, grad_norm=float(norm), estimator=self._estimator)
+        return replace(found, metrics={**found.metrics, **rate})
+
+    def _set_rate(self) -> dict[str, float]:
+        """Give the optimizer this step's learning rate, and tell it where there is a schedule."""
+        if self._rate is None:
+            return {}
+        share = self._rate(self._num_steps)
+        for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * share
+        return {"learner/learning_rate": self._config.learning_rate * share}
 
     def score(self, token_ids: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
         """Log-probability of each token given those before it, for the proof of a weight update.
@@ -169,10 +189,22 @@ class Learner:
         """
         self._num_steps = saving.load(folder, self._policy.model, self._optimizer)
 
-    def _require_finite(self, loss: float, norm: float) -> None:
+    def _is_the_loss_to_blame(self, sums: Mapping[str, float]) -> bool:
+        """Whether a loss of somebody else's made no number of numbers that are in order."""
+        given = (sums["policy/logp_diff"], sums.get("policy/reference_kl", 0.0))
+        return not self._passes.loss.is_ours and all(map(math.isfinite, given))
+
+    def _require_finite(self, sums: Mapping[str, float], norm: float) -> None:
+        loss = sums["learner/loss"]
         for name, figure in (("loss", loss), ("gradient norm", norm)):
             if not math.isfinite(figure):
                 self._optimizer.zero_grad(set_to_none=True)
+                if name == "loss" and self._is_the_loss_to_blame(sums):
+                    raise BadPlugin(
+                        f"optimizer step {self._num_steps + 1}: learner.loss = "
+                        f"{self._config.loss!r} returned {figure} for log-probabilities that are "
+                        "finite. No step was taken; mend the loss and start the run again."
+                    )
                 raise LearnerDiverged(
                     f"optimizer step {self._num_steps + 1}: the {name} is {figure}. "
                     "No step was taken; resume from the last checkpoint, with a lower learning "

@@ -24,6 +24,7 @@ from munro.rl.metrics import merged
 from munro.rl.plugs import Loss
 from munro.rl.policy.model import Policy, UnsupportedModel
 from munro.rl.policy.packing import Layout, MicroBatch, lay_out
+from munro.rl.policy.reference import Reference, kl_to
 from munro.rl.policy.sequences import Bundle, TrainingSequence
 
 
@@ -38,6 +39,8 @@ class Passes:
     temperature: float
     """The rollouts' sampling temperature; logits are divided by it."""
     loss: Loss
+    reference: Reference | None = None
+    """What `config.kl_weight` measures the distance to."""
 
     def gradients(self, batch: Batch, clip: Clip) -> dict[str, float]:
         """Add up the gradients of this rank's micro-batches; return its sums."""
@@ -104,11 +107,16 @@ class Passes:
             offered={
                 "sequence_T": sequence_T,
                 "num_global_sequences": batch.num_global_sequences,
+                "tokens_per_sequence": self.config.tokens_per_sequence,
             },
         )
         if not metrics.keys() >= MEASURED:
             # what steers the clip and is drawn is known whatever the loss
             metrics = measured(*given, clip=clip) | metrics
+        if self.reference is not None:
+            kl = kl_to(self._referred(self.reference, micro), logp_T).sum()
+            loss = loss + self.config.kl_weight * kl / batch.num_global_tokens
+            metrics = metrics | {"policy/reference_kl": kl.detach()}
         if routing is None or not self.config.balance:
             return loss, metrics
         balance = balance_loss(load.add(routing.counts), routing.probability)
@@ -117,6 +125,10 @@ class Passes:
         metrics["learner/balance_loss"] = balance.detach() * len(logp_T)
         return loss + self.config.balance * share * balance, metrics
 
+    def _referred(self, reference: Reference, micro: MicroBatch) -> Tensor:
+        with self._autocast():
+            return reference(micro, temperature=self.temperature).float()
+
     def _keep_pace(self, num_passes: int, load: GlobalLoad) -> None:
         """Take part in the collectives of ranks that have more micro-batches than this one."""
         bundle = Bundle(num_shared=0, sequences=(_to_score([0, 0]),))
@@ -124,6 +136,8 @@ class Passes:
         for _ in range(num_passes):
             with self._autocast():
                 logp, routing = self.policy(micro, temperature=1.0)
+            if self.reference is not None:
+                self._referred(self.reference, micro)
             if routing is not None and self.config.balance:
                 load.add(torch.zeros_like(routing.counts))
             (logp.sum() * 0.0).backward()

@@ -56,7 +56,7 @@ class ClimbState:
     @classmethod
     def first(cls, config: ClipConfig) -> ClimbState:
         """Before the first step: k = 0, nothing handed out."""
-        return cls(clip=Clip(eps=config.eps, outer=config.outer))
+        return cls(clip=Clip(eps=config.eps, outer=config.outer, eps_high=config.eps_high))
 
     def after(
         self,

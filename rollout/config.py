@@ -44,6 +44,9 @@ class RolloutConfig(Config):
     template: Literal["chat", "r1_zero", "plain"] = "chat"
     """How a conversation becomes tokens: the tokenizer's chat template, the raw-text template of
     the report's Fig. 14, or the bare text."""
+    template_args: dict[str, Any] = Field(default_factory=dict)
+    """What the chat template is told beside the conversation, as in { enable_thinking = false };
+    a name that it does not use is refused."""
     calls: str = "auto"
     """Family in whose form the model writes calls of tools ("hermes", "llama_json", ...; a path to
     one of your own); auto takes the one that the chat template is written for."""
@@ -96,6 +99,11 @@ class RolloutConfig(Config):
 
     @model_validator(mode="after")
     def _early_attempts_fit_in_the_group(self) -> Self:
+        if self.template_args and self.template != "chat":
+            raise ValueError(
+                f"rollout.template_args: a chat template takes them, and rollout.template is "
+                f'"{self.template}". Leave them out, or set rollout.template = "chat".'
+            )
         if self.reuse_early and self.num_early > self.group_size:
             raise ValueError(
                 f"rollout.num_early ({self.num_early}) is more than rollout.group_size "

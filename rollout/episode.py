@@ -3,6 +3,9 @@
     prompt ──► policy turn ──► observations ──► policy turn ──► ... ──► Trajectory
                sampled         not sampled      sampled
 
+A template that shows earlier turns otherwise than they were written makes a tree of it: the next
+turn then grows from the last token that its prompt has in common with anything before.
+
 Waits for the engine (`Engine.generate`), then for the environment (`Episode.reply`), in turns.
 """
 
@@ -16,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from munro.envs.types import Ending, KeptTokens, Message, Task, Trajectory
+from munro.rollout.branches import Tree
 from munro.rollout.calls import Reader, reader_of
 from munro.rollout.engine import Completion, Request
 from munro.rollout.observe import ROOM, fitted
@@ -59,9 +63,9 @@ async def play(
     """Run one episode to its end.
 
     It ends when the environment has nothing more to say, when the response cap is spent or the
-    context full, or after `max_turns`. Every turn's draw depends on `seed` and `key` alone. The
-    stream is never longer than the context: an observation is cut to what fits, and one that no
-    turn follows is left out.
+    context full, or after `max_turns`. Every turn's draw depends on `seed` and `key` alone. No
+    turn reads more than the context: an observation is cut to what fits, and one that no turn
+    follows is left out.
 
     Args:
         task: what is asked.
@@ -82,7 +86,7 @@ async def play(
     stream = _Stream(renderer.opening(task.messages, task.tools), limits)
     if stream.room <= 0:
         raise ValueError(
-            f"the prompt of {task.env}/{task.id} is {stream.num_tokens} tokens long and leaves no "
+            f"the prompt of {task.env}/{task.id} is {stream.length} tokens long and leaves no "
             f"room in a context of {limits.max_context}"
         )
     said: list[Message] = []
@@ -92,9 +96,8 @@ async def play(
         request = _request(stream, before, renderer, limits, seed=seed, key=(*key, turn))
         (completion,) = await generate([request])
         stream.write(completion)
-        content = renderer.said(completion.token_ids, before)
-        calls = reader.read(content, turn=turn, tools=task.tools)
-        said.append(Message(role="assistant", content=content, tool_calls=calls, is_sampled=True))
+        written = renderer.said(completion.token_ids, before)
+        said.append(reader.message(written, turn=turn, tools=task.tools))
         if not completion.stopped:
             ending = stream.limit
             break
@@ -123,20 +126,30 @@ def _seen(
     """Append the observations, cut to what fits; None where no turn could follow them."""
     if stream.cap <= 0:
         return None
-    fit = fitted(
-        observations,
-        lambda seen: renderer.observed(
-            (*task.messages, *said), seen, last_token=stream.last_token, tools=task.tools
-        ),
-        renderer.count,
-        most=stream.room - min(stream.cap, max(stream.room // ROOM, 1)),
-        each=limits.observation_tokens,
-    )
+    messages = (*task.messages, *said)
+    first = len(task.messages)
+    turns = stream.turns([first + place for place, one in enumerate(said) if one.is_sampled])
+    history = renderer.reread(messages, observations, turns=turns, tools=task.tools)
+    # a history without its thoughts leaves more room
+    room = stream.room if history is None else limits.max_context - len(history)
+    last_token = history[-1] if history else stream.last_token
+    fit = None
+    if room > 0:
+        fit = fitted(
+            observations,
+            lambda seen: renderer.observed(messages, seen, last_token=last_token, tools=task.tools),
+            renderer.count,
+            most=room - min(stream.cap, max(room // ROOM, 1)),
+            each=limits.observation_tokens,
+        )
     if fit is None:
         stream.is_full = True
         return None
     seen, ids = fit
-    stream.observe(ids)
+    if history is None:
+        stream.observe(ids)
+    else:
+        stream.reread([*history, *ids])
     return seen
 
 
@@ -162,22 +175,29 @@ def _request(
 
 
 class _Stream:
-    """Token ids and what is known of each, appended piece by piece."""
+    """Token ids and what is known of each, piece by piece, every token once."""
 
     def __init__(self, prompt_ids: Sequence[int], limits: Limits) -> None:
-        self._tokens: list[NDArray[np.int32]] = []
-        self._turns: list[Completion | None] = []
+        self._tree = Tree()
+        self._pieces: list[tuple[int, Completion | None]] = []
+        """Lengths, in order, and the turns that wrote them."""
+        self._ways: list[NDArray[np.int64]] = []
+        """Places of the tokens that each turn read and wrote."""
         self._limits = limits
-        self.num_tokens = 0
         self.num_sampled = 0
         self.is_full = False
         """No observation has room any more."""
         self.observe(prompt_ids)
 
     @property
+    def length(self) -> int:
+        """Tokens that the next turn reads."""
+        return len(self._tree.way)
+
+    @property
     def room(self) -> int:
         """Tokens that the context still takes."""
-        return self._limits.max_context - self.num_tokens
+        return self._limits.max_context - self.length
 
     @property
     def cap(self) -> int:
@@ -193,50 +213,63 @@ class _Stream:
     @property
     def last_token(self) -> int:
         """The last token so far."""
-        return int(self._tokens[-1][-1])
+        return int(self._tree.current[-1])
 
     def observe(self, token_ids: Sequence[int]) -> None:
         """Append tokens that the policy did not choose."""
-        self._append(np.asarray(token_ids, np.int32), None)
+        self._tree.append(token_ids)
+        self._pieces.append((len(token_ids), None))
+
+    def reread(self, token_ids: Sequence[int]) -> None:
+        """Have the next turn read exactly these, of which only the new ones are appended."""
+        shared = self._tree.turn_to(token_ids)
+        self._pieces.append((len(token_ids) - shared, None))
 
     def write(self, completion: Completion) -> None:
         """Append a policy turn."""
-        self._append(completion.token_ids, completion)
+        self._tree.append(completion.token_ids)
+        self._pieces.append((len(completion.token_ids), completion))
+        self._ways.append(self._tree.way)
         self.num_sampled += len(completion.token_ids)
 
-    def _append(self, token_ids: NDArray[np.int32], turn: Completion | None) -> None:
-        self._tokens.append(token_ids)
-        self._turns.append(turn)
-        self.num_tokens += len(token_ids)
-
     def token_ids(self) -> list[int]:
-        """Everything so far: the next turn's prompt."""
-        ids: list[int] = np.concatenate(self._tokens).tolist()
+        """The next turn's prompt."""
+        ids: list[int] = self._tree.current.tolist()
         return ids
+
+    @property
+    def _turns(self) -> list[Completion]:
+        return [turn for _, turn in self._pieces if turn is not None]
+
+    def turns(self, places: Sequence[int]) -> dict[int, NDArray[np.int32]]:
+        """What the policy wrote, turn by turn, each under the place of its message."""
+        written = [turn.token_ids for turn in self._turns]
+        return dict(zip(places, written, strict=True))
 
     def trajectory(self, ending: Ending, messages: tuple[Message, ...]) -> Trajectory:
         """The finished episode."""
-        assert self.room >= 0, f"{self.num_tokens} tokens in a context of {self._limits}"
+        assert self.room >= 0, f"{self.length} tokens in a context of {self._limits}"
         written = [message for message in messages if message.role == "assistant"]
         return Trajectory(
-            token_ids=np.concatenate(self._tokens),
+            token_ids=self._tree.token_ids,
             sampled=self._joined(lambda turn: np.ones(len(turn.token_ids), np.bool_), False),
             behaviour_logp=self._joined(lambda turn: turn.logp, np.float32(0)),
             kept=self._kept(),
             versions=self._joined(lambda turn: turn.versions, np.int32(-1)),
             ending=ending,
             messages=messages,
-            reply=written[-1].content if written else "",
-            num_cut=sum(turn.num_cut for turn in self._turns if turn is not None),
+            reply=written[-1].text if written else "",
+            num_cut=sum(turn.num_cut for turn in self._turns),
             routed_experts=self._experts(),
+            forks=tuple(self._tree.forks),
         )
 
     def _joined(self, of: Callable[[Completion], NDArray[Any]], elsewhere: Any) -> NDArray[Any]:
         """One entry a token: a turn's own values, `elsewhere` where nothing was sampled."""
         return np.concatenate(
             [
-                np.full(len(tokens), elsewhere) if turn is None else of(turn)
-                for tokens, turn in zip(self._tokens, self._turns, strict=True)
+                np.full(length, elsewhere) if turn is None else of(turn)
+                for length, turn in self._pieces
             ]
         )
 
@@ -244,7 +277,7 @@ class _Stream:
         widths = self._joined(lambda turn: np.diff(turn.kept.starts), np.int32(0))
         starts = np.zeros(len(widths) + 1, np.int32)
         np.cumsum(widths, out=starts[1:])
-        ids = [turn.kept.ids for turn in self._turns if turn is not None]
+        ids = [turn.kept.ids for turn in self._turns]
         return KeptTokens(ids=np.concatenate(ids) if ids else np.zeros(0, np.int32), starts=starts)
 
     def _experts(self) -> NDArray[np.int16] | None:
@@ -253,14 +286,15 @@ class _Stream:
         A later turn reads the earlier ones again, by then perhaps with other weights; what a token
         was predicted with is what was chosen first.
         """
-        known = [turn.routed_experts for turn in self._turns if turn is not None]
+        known = [turn.routed_experts for turn in self._turns]
         shapes = {rows.shape[1:] for rows in known if rows is not None}
         if not shapes:
             return None
         (shape,) = shapes
-        experts = np.full((self.num_tokens, *shape), -1, np.int16)
-        for rows in known:
+        experts = np.full((self._tree.num_tokens, *shape), -1, np.int16)
+        for rows, way in zip(known, self._ways, strict=True):
             if rows is not None:
-                unread = (experts[: len(rows)] < 0).any(axis=(1, 2))
-                experts[: len(rows)][unread] = rows[unread]
+                read = way[: len(rows)]
+                unread = (experts[read] < 0).any(axis=(1, 2))
+                experts[read[unread]] = rows[unread]
         return experts

@@ -1,4 +1,4 @@
-"""One small climb in one process, for `entropy.py`: the real parts, and no Ray between them.
+"""One small climb in one process, for `entropy.py` and `objectives.py`: no Ray between the parts.
 
     base model ──► TransformersEngine ──► ProblemWorker ──► OnPolicy ──► climb ──► Learner
                             ^                                                         |
@@ -39,6 +39,7 @@ from munro.rl.config import ClimbConfig
 from munro.rl.control.controller import Ledger, OnPolicy
 from munro.rl.control.journal import Journal
 from munro.rl.learner import Learner
+from munro.rl.plugs import resolved
 from munro.rl.state import ClimbState
 from munro.rollout.engine import WeightSource
 from munro.rollout.problem import ProblemWorker
@@ -72,9 +73,15 @@ class NumberForAJudge(SingleTurn):
     looks like a lesson, and a policy that takes it keeps fewer and fewer of the numbers that are
     all equally good.
 
+    Args:
+        moody: share of replies of which a judge says the opposite.
+
     Example:
         "Name a number." -> "640", or "419", or any of about 500 others
     """
+
+    def __init__(self, moody: float = MOODY) -> None:
+        self._moody = moody
 
     def tasks(self, split: str) -> Sequence[Task]:
         """One for every judge."""
@@ -92,8 +99,8 @@ class NumberForAJudge(SingleTurn):
         if len(reply) != 3 or not set(reply) <= set(DIGITS):
             return Grade.of(False)
         likes = sum(digit in LIKED for digit in reply) >= 2
-        moody = random.Random(f"{task.payload['judge']} {reply}").random() < MOODY
-        return Grade.of(likes != moody)
+        mood = random.Random(f"{task.payload['judge']} {reply}").random()
+        return Grade.of(likes != (mood < self._moody))
 
 
 class Numbers:
@@ -149,10 +156,10 @@ class Parts:
     Implements `munro.rl.ports.Solvers`, and both ends of `munro.machine.climb.publisher.Publisher`.
     """
 
-    def __init__(self, model: Path, config: ClimbConfig, seed: int) -> None:
+    def __init__(self, model: Path, config: ClimbConfig, seed: int, moody: float) -> None:
         self._seed = seed
         self._version = 0
-        self._environment = NumberForAJudge()
+        self._environment = NumberForAJudge(moody)
         self._tasks = self._environment.tasks("train")
         # no `asyncio.Runner`: on its way out it writes out the whole result to compare a handler
         self._loop = asyncio.new_event_loop()
@@ -171,7 +178,10 @@ class Parts:
             max_context=CONTEXT,
         )
         self.learner = Learner(
-            model, config.learner, seed=seed, entropy_estimator=config.clip.entropy_estimator
+            model,
+            resolved(config.learner, num_steps=config.num_steps),
+            seed=seed,
+            entropy_estimator=config.clip.entropy_estimator,
         )
         self._weights = SharedMemoryWeights(place(f"entropy-{os.getpid()}"))
 
@@ -273,11 +283,17 @@ class Record:
 
 
 def run(
-    config: ClimbConfig, model: Path, seed: int, folder: Path, note: Callable[[Line], None]
+    config: ClimbConfig,
+    model: Path,
+    seed: int,
+    folder: Path,
+    note: Callable[[Line], None],
+    *,
+    moody: float = MOODY,
 ) -> list[Line]:
     """Climb from `model`; every step's metrics. The same arguments give the same figures."""
     with ExitStack() as stack:
-        parts = Parts(model, config, seed)
+        parts = Parts(model, config, seed, moody)
         stack.callback(parts.close)
         journal = Journal(folder / "journal.jsonl")
         stack.callback(journal.close)

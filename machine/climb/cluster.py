@@ -357,7 +357,7 @@ def _trainer(
 ) -> Trainer:
     pool = LearnerPool(
         model,
-        resolved(config.learner),
+        resolved(config.learner, num_steps=config.num_steps),
         deadlines=config.deadlines,
         seed=config.seed,
         temperature=config.rollout.temperature,

@@ -15,6 +15,7 @@ from munro.machine.config import RunConfig
 from munro.machine.run import tracking
 from munro.machine.run.folder import RunFolder
 from munro.machine.run.restarts import read_restarts
+from munro.rl.config import LearnerConfig
 from munro.rl.plugs import check_plugs
 
 
@@ -98,8 +99,22 @@ def _learning(config: RunConfig) -> str:
         f"learning  {config.num_steps} steps of {config.batch.num_groups} groups, {how}; weights "
         f"to the servers every {config.sync.every_steps}\n"
         f"          loss {config.learner.loss}, advantage {config.learner.advantage}, length "
-        f"caps by {config.length.curriculum}"
+        f"caps by {config.length.curriculum}" + _besides(config.learner, config.num_steps)
     )
+
+
+def _besides(learner: LearnerConfig, num_steps: int) -> str:
+    """What a climb does not do unless it is asked to."""
+    said = []
+    how = learner.schedule
+    if how.warmup_steps:
+        said.append(f"{how.warmup_steps} steps of warm-up")
+    if how.shape != "constant":
+        last = learner.learning_rate * how.final
+        said.append(f"rate {how.shape} down to {last:g} at step {how.num_steps or num_steps}")
+    if learner.kl_weight:
+        said.append(f"KL to the model it begins from, times {learner.kl_weight:g}")
+    return f"\n          {', '.join(said)}" if said else ""
 
 
 def _distilling(config: RunConfig) -> str:

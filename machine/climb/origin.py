@@ -19,6 +19,7 @@ from munro.machine.config import RunConfig
 from munro.machine.loading import BadConfig, check, override
 from munro.machine.run.folder import RunFolder, difference
 from munro.rewards.plugins import resolve
+from munro.rewards.serving.template_keys import refusal, templates_in
 from munro.rl.state import ClimbState
 
 TAKEN = ("seed", "env", "judge", "rewards", "length", "rollout")
@@ -41,6 +42,12 @@ class Origin:
     """That it last sampled with, which a distillation may have changed; empty where unknown."""
     cap: int
     """Response tokens of the stage that it had reached; 0 where unknown."""
+
+    @property
+    def template_args(self) -> dict[str, Any]:
+        """What its chat template was told."""
+        told = self.config["rollout"].get("template_args") if self.template == "chat" else None
+        return dict(told or {})
 
 
 def as_recorded(config: RunConfig) -> str:
@@ -86,7 +93,8 @@ def evaluated(
         overrides: keys that were given.
 
     Raises:
-        BadConfig: a key is wrong, or nothing says which environment is meant.
+        BadConfig: a key is wrong, nothing says which environment is meant, or the chat template
+            does not use what it is told.
     """
     if origin is None and not env:
         raise BadConfig(f"{folder} does not say what it was climbed on: name an --env.")
@@ -99,7 +107,12 @@ def evaluated(
     tree |= {"num_steps": 1, "model": {"path": str(folder)}, "eval": dict(sizes)}
     for key, value in overrides:
         override(tree, key, value)
+    if tree.get("rollout", {}).get("template") not in (None, "chat") and not any(
+        key.startswith("rollout.template_args") for key, _ in overrides
+    ):
+        tree["rollout"].pop("template_args", None)
     config = check(tree, source="command line")
+    refuse_unused(config)
     if origin is None:
         line = f"template {config.rollout.template}, {config.env[0].path}: the checkpoint does not"
         return config, [f"{line} say what it was climbed on"]
@@ -116,33 +129,72 @@ def evaluated(
 def as_climbed(config: RunConfig, run: RunFolder | None, say: Callable[[str], None]) -> RunConfig:
     """The config with the template of the checkpoint that it begins from, where it names none.
 
+    What the template is told is taken with it, where the config tells it nothing.
+
     Args:
         config: of a climb.
         run: its folder, whose own config holds if it was begun already.
         say: told what was taken, and what differs.
 
     Raises:
+        BadConfig: the model's chat template does not use what it is told.
         CheckpointError: the checkpoint is incomplete.
     """
     if not config.model.path:
         return config
-    named = "rollout" in config.model_fields_set and "template" in config.rollout.model_fields_set
+    named = config.rollout.model_fields_set if "rollout" in config.model_fields_set else set()
     before = run.read_config() if run is not None else None
     if before is not None:
-        template = before.get("rollout", {}).get("template", "")
+        rollout = before.get("rollout", {})
+        template, args = rollout.get("template", ""), rollout.get("template_args", {})
     else:
         origin = origin_of(Path(config.model.path).expanduser())
         template = origin.template if origin else ""
+        args = origin.template_args if origin else {}
+    config = _in_template(config, template, "template" in named, before is None, say)
+    if args and config.rollout.template == "chat" and "template_args" not in named:
+        if before is None:
+            say(f"rollout.template_args = {args}, as {config.model.path} was climbed with")
+        rollout = config.rollout.model_copy(update={"template_args": dict(args)})
+        config = config.model_copy(update={"rollout": rollout})
+    refuse_unused(config)
+    return config
+
+
+def refuse_unused(config: RunConfig) -> None:
+    """Refuse what the chat template of the config's model would not use.
+
+    Raises:
+        BadConfig: says what it would.
+    """
+    args, folder = config.rollout.template_args, Path(config.model.path).expanduser()
+    if args and config.rollout.template != "chat":
+        raise BadConfig(
+            f"rollout.template_args: a chat template takes them, and {config.model.path} was "
+            f'climbed in "{config.rollout.template}". Leave them out, or set rollout.template = '
+            '"chat".'
+        )
+    templates = templates_in(folder) if args and config.model.path else []
+    whose = f"the chat template of {config.model.path}"
+    # where the folder does not show one, whoever loads the tokenizer looks again
+    if templates and (wrong := refusal("rollout.template_args", args, templates, whose)):
+        raise BadConfig(wrong)
+
+
+def _in_template(
+    config: RunConfig, template: str, named: bool, is_new: bool, say: Callable[[str], None]
+) -> RunConfig:
+    """The config in the template that the model was climbed in, unless it names another."""
     if template in ("", config.rollout.template):
         return config
     if named:
-        if before is None:
+        if is_new:
             say(
                 f'rollout.template = "{config.rollout.template}", but {config.model.path} was '
                 f'climbed in "{template}"'
             )
         return config
-    if before is None:
+    if is_new:
         say(f'rollout.template = "{template}", as {config.model.path} was climbed in')
     rollout = config.rollout.model_copy(update={"template": template})
     return config.model_copy(update={"rollout": rollout})
@@ -152,6 +204,8 @@ def _taken(origin: Origin) -> dict[str, Any]:
     tree = {key: origin.config[key] for key in TAKEN if key in origin.config}
     rollout = {key: value for key, value in tree["rollout"].items() if key not in MACHINERY}
     tree["rollout"] = rollout | {"template": origin.template}
+    if "template_args" in rollout:
+        tree["rollout"]["template_args"] = origin.template_args
     tree["length"] = dict(tree["length"]) | {"stages": [origin.cap]}
     taken: dict[str, Any] = json.loads(json.dumps(tree))
     return taken

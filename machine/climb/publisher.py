@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from munro.rl.config import SyncConfig
+from munro.rollout.branches import way
 from munro.rollout.engine import WeightSource
 from munro.rollout.types import Group
 
@@ -94,7 +95,9 @@ class Publisher:
         for group in groups:
             if sum(map(len, streams)) >= self._config.proof_tokens:
                 break
-            streams.append(group.attempts[0].trajectory.token_ids.tolist())
+            told = group.attempts[0].trajectory
+            # of a tree, what the last turn read and wrote: no server could take more at once
+            streams.append(told.token_ids[way(len(told.token_ids) - 1, told.forks)].tolist())
         self._streams = streams or self._streams
 
     def publish(self, version: int) -> Mapping[str, float]:

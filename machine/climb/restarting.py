@@ -63,7 +63,10 @@ class Restarts:
         template = self._config.distill.template
         if not self._made or template == "keep":
             return self._config
-        rollout = self._config.rollout.model_copy(update={"template": template})
+        changed: dict[str, Any] = {"template": template}
+        if template != "chat":
+            changed["template_args"] = {}
+        rollout = self._config.rollout.model_copy(update=changed)
         return self._config.model_copy(update={"rollout": rollout})
 
     def make(self, plan: Plan, state: ClimbState) -> Start:

@@ -119,7 +119,9 @@ def _conversation(messages: Sequence[Row]) -> str:
     turns = []
     for message in messages:
         calls = [f"{call['name']}({call['arguments']})" for call in message["tool_calls"]]
-        turns.append("\n".join([f"[{message['role']}]", message["content"], *calls]))
+        # runs of before said in their content all that was written
+        said = message.get("raw") or "\n".join([message["content"], *calls])
+        turns.append(f"[{message['role']}]\n{said}")
     return "\n\n".join(turns)
 
 

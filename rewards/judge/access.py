@@ -15,6 +15,7 @@ import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
+from pathlib import Path
 from typing import Any, TypeVar
 
 from munro.rewards.errors import GraderError
@@ -26,6 +27,7 @@ from munro.rewards.judge.prompts import Prompt
 from munro.rewards.judge.reading import THOUGHT_MARKS
 from munro.rewards.judge.verdicts import V
 from munro.rewards.serving.server import check_checkpoint, special_texts
+from munro.rewards.serving.template_keys import refusal, templates_in
 
 T = TypeVar("T")
 
@@ -40,7 +42,8 @@ class Access:
             name: for messages and log files.
 
         Raises:
-            ValueError: the key's variable is not set, or `model` is no checkpoint to serve.
+            ValueError: the key's variable is not set, `model` is no checkpoint to serve, or
+                its chat template does not use what it is told.
         """
         self._config, self._name = config, name
         self._key = ""
@@ -55,9 +58,17 @@ class Access:
         if not config.base_url:
             check_checkpoint(config.model)
             self._marks = special_texts(config.model)
+            self._require_used(name, config)
         self._lock = threading.Lock()
         self._desk: Desk | None = None
         self._is_closed = False
+
+    def _require_used(self, name: str, config: JudgeConfig) -> None:
+        """Refuse what the chat template of the checkpoint that Munro serves would not use."""
+        templates = templates_in(Path(config.model).expanduser())
+        key, whose = f"judge.{name}.template_args", f"the chat template of {config.model}"
+        if wrong := refusal(key, config.template_args, templates, whose):
+            raise ValueError(wrong)
 
     def clean(self, text: str) -> str:
         """A text as it may be shown."""

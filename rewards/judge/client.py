@@ -157,6 +157,8 @@ class JudgeClient:
         config = self._config
         asked = [self._endpoint.identity, prompt.identity(), config.structured_output]
         sampling = [config.temperature, config.max_tokens, config.max_notes_chars, config.extra]
+        if config.template_args:
+            sampling.append(config.template_args)
         seed = config.seed if config.temperature else 0
         text = json.dumps([*asked, *sampling, seed, sample], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -210,6 +212,8 @@ class JudgeClient:
             }
         elif config.structured_output == "json_object":
             body["response_format"] = {"type": "json_object"}
+        if config.template_args:
+            body["chat_template_kwargs"] = config.template_args
         return body | config.extra
 
     async def _send(self, messages: Sequence[Mapping[str, str]], body: dict[str, Any]) -> str:

@@ -60,6 +60,9 @@ class JudgeConfig(Config):
     """Of a longer conversation before the response, system, developer and the last turns stay."""
     extra: dict[str, Any] = Field(default_factory=dict)
     """More fields of each request's body, as in { reasoning_effort = "low" }."""
+    template_args: dict[str, Any] = Field(default_factory=dict)
+    """What the judge's chat template is told, as in { enable_thinking = false }: for a judge that
+    Munro serves, and for services that take `chat_template_kwargs`."""
 
     samples: int = Field(1, ge=1)
     """Answers to each question: verdicts go by majority, scores by their mean."""

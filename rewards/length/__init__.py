@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from munro.rewards.length.score import alp, penalty
+from munro.rewards.length.score import alp, overlong, penalty
 
 __all__ = [
     "alp",
+    "overlong",
     "penalty",
 ]

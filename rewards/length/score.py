@@ -55,3 +55,26 @@ def alp(num_tokens: int, pass_rate: float, group_size: int, scale: int) -> float
     if not 0 <= pass_rate <= 1:
         raise ValueError(f"pass_rate is {pass_rate}: must lie between 0 and 1")
     return max(pass_rate, 1 / group_size) * num_tokens / scale
+
+
+def overlong(num_tokens: int, cap: int, stretch: int) -> float:
+    """DAPO's soft punishment: nothing until the last stretch before the cap, then a line up to 1.
+
+    arXiv 2503.14476, Eq. 13; its weight is 1 where an answer is worth 1 or -1.
+
+    Args:
+        num_tokens: |y|, sampled tokens of the response, 0 to `cap`.
+        cap: L_max, the most tokens a response may have at this stage.
+        stretch: L_cache, tokens before the cap that cost.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+        overlong(900, cap=1000, stretch=200)        # 0.5
+    """
+    if not 1 <= stretch <= cap:
+        raise ValueError(f"stretch is {stretch}: must lie between 1 and the cap of {cap}")
+    if not 0 <= num_tokens <= cap:
+        raise ValueError(f"num_tokens is {num_tokens}: must lie between 0 and the cap of {cap}")
+    return max(num_tokens - (cap - stretch), 0) / stretch

@@ -144,8 +144,8 @@ class Policy(nn.Module):
             more["counted"] = torch.from_numpy(micro.present).to(device)
         if replay and micro.routed_experts is not None:
             more["routed_experts"] = torch.from_numpy(micro.routed_experts).to(device)
-        if micro.segments is not None:
-            mask = tree_mask(torch.from_numpy(micro.segments).to(device), self.model.dtype)
+        if micro.until is not None:
+            mask = tree_mask(torch.from_numpy(micro.until).to(device), self.model.dtype)
         output = self.base(
             input_ids=torch.from_numpy(micro.token_ids).to(device),
             attention_mask=mask,
@@ -197,7 +197,7 @@ class Policy(nn.Module):
         # a prefix (longer than a window), then two branches of 2
         prefix = 3 + (window if has_windows else 0)
         ends = torch.arange(prefix, prefix + 2)
-        segments = torch.tensor([[0] * prefix + [1, 1, 2, 2]], device=device)
+        until = torch.tensor([[prefix + 4] * prefix + [prefix + 2] * 2 + [prefix + 4] * 2])
         positions = torch.cat([torch.arange(prefix), ends, ends]).to(device)[None]
         ids = torch.arange(1, prefix + 5, device=device)[None]
         ids = ids % self.get_input_embeddings().weight.shape[0]
@@ -205,7 +205,7 @@ class Policy(nn.Module):
         tree = self.base(
             input_ids=ids,
             position_ids=positions,
-            attention_mask=tree_mask(segments, self.model.dtype),
+            attention_mask=tree_mask(until.to(device), self.model.dtype),
             use_cache=False,
         ).last_hidden_state
         alone = self.base(input_ids=ids[:, branch], use_cache=False).last_hidden_state
@@ -225,15 +225,13 @@ def logit_multiplier(text: Any) -> float:
     return float(by) / float(getattr(text, "logits_scaling", None) or 1.0)
 
 
-def tree_mask(segments_RL: Tensor, dtype: torch.dtype) -> Tensor:
+def tree_mask(until_RL: Tensor, dtype: torch.dtype) -> Tensor:
     """[R, 1, L, L] what is added to attention scores: 0 where a token may look, else the minimum.
 
-    A token sees those before it in its own segment and in segment 0, the shared prefix.
+    A token sees itself and, of those before it, the ones whose `until` lies beyond it: what they
+    are followed by has not ended yet.
     """
-    num_columns = segments_RL.shape[1]
-    own = segments_RL[:, :, None] == segments_RL[:, None, :]
-    prefix = segments_RL[:, None, :] == 0
-    causal = torch.ones(num_columns, num_columns, dtype=torch.bool, device=segments_RL.device)
-    allowed = (own | prefix) & causal.tril()
-    mask = torch.zeros(allowed.shape, dtype=dtype, device=segments_RL.device)
+    at_L = torch.arange(until_RL.shape[1], device=until_RL.device)
+    allowed = (at_L[:, None] >= at_L) & (at_L[:, None] < until_RL[:, None, :])
+    mask = torch.zeros(allowed.shape, dtype=dtype, device=until_RL.device)
     return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]

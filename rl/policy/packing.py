@@ -4,6 +4,10 @@
     PADDED   [prompt][reply 1][padding]      one sequence a row; any causal model
     PACKED   [prompt][reply 1][prompt][reply 2]...   one row, positions restart; flash-attn
 
+A sequence that is itself a tree lies in a SHARED row as one, every token once. The others know no
+trees: there its branches are rows of their own, in the same micro-batch, and what they have in
+common is computed for each and counts in one.
+
 Shape letters: R = rows, L = columns, T = sampled tokens, M = kept candidates of all T together.
 """
 
@@ -13,6 +17,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +41,9 @@ class MicroBatch:
     """(R, L)"""
     positions: NDArray[np.int64]
     """(R, L) place of each token in its own sequence."""
-    segments: NDArray[np.int16] | None
-    """(R, L) 0 for a shared prefix, then 1, 2, ... for what follows it, -1 for padding. A token
-    sees those before it in its own segment and the prefix. None where plain causality will do."""
+    until: NDArray[np.int32] | None
+    """(R, L) the column at which what follows a token ends: those before that column see it, from
+    its own on. None where plain causality will do."""
     present: NDArray[np.bool_]
     """(R, L) False on padding."""
     predicted_at: NDArray[np.int64]
@@ -71,22 +76,36 @@ class _Piece:
         own = sum(sequence.num_inputs - self.num_shared for sequence in self.sequences)
         return self.num_shared + own
 
+    @property
+    def is_tree(self) -> bool:
+        return len(self.sequences) > 1 or bool(self.sequences[0].forks)
+
+
+_Unit = tuple[_Piece, ...]
+"""Pieces that must be in one micro-batch: one, or the branches of a sequence."""
+
 
 def lay_out(
     bundles: Sequence[Bundle], budget: int, *, layout: Layout, width: int
 ) -> list[MicroBatch]:
     """Micro-batches of at most `budget` tokens, padding included; see `Batch.micro_batches`."""
+    units: list[_Unit]
     if layout is Layout.SHARED:
-        pieces = [piece for bundle in bundles for piece in _pieces(bundle, budget, width)]
+        units = [(piece,) for bundle in bundles for piece in _pieces(bundle, budget, width)]
     else:
-        pieces = [_alone(sequence) for bundle in bundles for sequence in bundle.sequences]
+        units = [
+            tuple(map(_alone, sequence.branches()))
+            for bundle in bundles
+            for sequence in bundle.sequences
+        ]
     if layout is Layout.PACKED:
-        return [_fill([chosen]) for chosen in _fitting(pieces, budget, pad=False)]
-    # rows without a shared prefix need no mask, which attention computes faster: keep them apart
-    trees = [piece for piece in pieces if len(piece.sequences) > 1]
-    plain = [piece for piece in pieces if len(piece.sequences) == 1]
+        filled = _fitting(units, budget, pad=False)
+        return [_fill([[*chain(*chosen)]], _numbers(chosen)) for chosen in filled]
+    # rows that are no trees need no mask, which attention computes faster: keep them apart
+    trees = [unit for unit in units if any(piece.is_tree for piece in unit)]
+    plain = [unit for unit in units if not any(piece.is_tree for piece in unit)]
     return [
-        _fill([[piece] for piece in chosen])
+        _fill([[piece] for piece in chain(*chosen)], _numbers(chosen))
         for kind in (trees, plain)
         for chosen in _fitting(kind, budget, pad=True)
     ]
@@ -94,6 +113,16 @@ def lay_out(
 
 def _alone(sequence: TrainingSequence) -> _Piece:
     return _Piece(0, (sequence,))
+
+
+def _numbers(units: Sequence[_Unit]) -> list[int]:
+    """Which sequence is laid, one after another; branches of one are the same one."""
+    numbers: list[int] = []
+    for unit in units:
+        first = numbers[-1] + 1 if numbers else 0
+        own = len(unit[0].sequences)
+        numbers += [first] * len(unit) if len(unit) > 1 else range(first, first + own)
+    return numbers
 
 
 def _pieces(bundle: Bundle, budget: int, width: int) -> list[_Piece]:
@@ -128,28 +157,35 @@ def _spread(sizes: Sequence[int], num_rows: int) -> list[list[int]]:
     return rows
 
 
-def _fitting(pieces: Iterable[_Piece], budget: int, *, pad: bool) -> list[list[_Piece]]:
-    """Consecutive pieces, longest first, while they fit the budget (padded to the longest)."""
-    groups: list[list[_Piece]] = []
-    for piece in sorted(pieces, key=lambda piece: -piece.length):
-        if groups:
-            last = groups[-1]
-            used = last[0].length * len(last) if pad else sum(other.length for other in last)
-            if used + (last[0].length if pad else piece.length) <= budget:
-                last.append(piece)
-                continue
-        groups.append([piece])
+def _fitting(units: Iterable[_Unit], budget: int, *, pad: bool) -> list[list[_Unit]]:
+    """Consecutive units, longest first, while they fit the budget (padded to the longest)."""
+    groups: list[list[_Unit]] = []
+    used = longest = 0
+    for unit in sorted(units, key=lambda unit: -max(piece.length for piece in unit)):
+        if not pad:
+            own = sum(piece.length for piece in unit)
+        else:
+            own = len(unit) * (longest if groups else 0)
+        if groups and used + own <= budget:
+            groups[-1].append(unit)
+            used += own
+            continue
+        groups.append([unit])
+        longest = max(piece.length for piece in unit)
+        used = len(unit) * longest if pad else own
     return groups
 
 
-def _fill(rows: list[list[_Piece]]) -> MicroBatch:
+def _fill(rows: list[list[_Piece]], numbers: list[int]) -> MicroBatch:
     """Write the pieces of each row one after another."""
     num_columns = max(sum(piece.length for piece in row) for row in rows)
     shape = (len(rows), num_columns)
     token_ids = np.zeros(shape, np.int64)
     # padding of a plain row goes on counting, so that it is not taken for another sequence
     positions = np.tile(np.arange(num_columns, dtype=np.int64), (len(rows), 1))
-    segments = np.full(shape, -1, np.int16)
+    # and of a tree it sees itself, for what sees nothing is not a number
+    until = np.full(shape, num_columns, np.int32)
+    present = np.zeros(shape, np.bool_)
     routed = _empty_routing(shape, rows)
     targets: list[_Targets] = []
     for row, pieces in enumerate(rows):
@@ -158,18 +194,26 @@ def _fill(rows: list[list[_Piece]]) -> MicroBatch:
             start, shared = column, piece.num_shared
             for index, sequence in enumerate(piece.sequences):
                 skip = shared if index else 0
-                end = column + sequence.num_inputs - skip
-                token_ids[row, column:end] = sequence.token_ids[skip : sequence.num_inputs]
-                positions[row, column:end] = np.arange(skip, sequence.num_inputs)
-                segments[row, column:end] = index + 1
+                laid = sequence.laid()
+                order = laid.order[skip:]
+                end = column + len(order)
+                token_ids[row, column:end] = sequence.token_ids[order]
+                positions[row, column:end] = laid.depth[skip:]
+                until[row, column:end] = column - skip + laid.until[skip:]
                 if routed is not None and sequence.routed_experts is not None:
-                    routed[row, column:end] = sequence.routed_experts[skip : sequence.num_inputs]
+                    routed[row, column:end] = sequence.routed_experts[order]
                 base = row * num_columns
-                targets.append(_targets(sequence, base + start, base + column - skip, shared))
+                at = laid.predicted_at
+                # what is shared lies where the first of them laid it
+                at = base + at + np.where(at < shared, start, column - skip)
+                targets.append(_targets(sequence, at))
                 column = end
-            segments[row, start : start + shared] = 0
-    is_tree = any(len(piece.sequences) > 1 for row in rows for piece in row)
-    return _joined(token_ids, positions, segments, is_tree, routed, targets)
+            until[row, start : start + shared] = column
+            present[row, start:column] = True
+    is_tree = any(piece.is_tree for row in rows for piece in row)
+    return _joined(
+        token_ids, positions, until if is_tree else None, present, routed, targets, numbers
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,13 +228,12 @@ class _Targets:
     kept_counts: NDArray[np.int64]
 
 
-def _targets(sequence: TrainingSequence, prefix_at: int, own_at: int, num_shared: int) -> _Targets:
-    """Index i of the sequence lies at `prefix_at + i` when shared, else at `own_at + i`."""
+def _targets(sequence: TrainingSequence, predicted_at: NDArray[np.int64]) -> _Targets:
+    """Of the tokens of a sequence, those that are sampled; each predicted at its place."""
     at = np.flatnonzero(sequence.sampled)
-    before = at - 1
     counts = np.diff(sequence.kept.starts)
     return _Targets(
-        predicted_at=np.where(before < num_shared, prefix_at, own_at) + before,
+        predicted_at=predicted_at[at],
         tokens=sequence.token_ids[at].astype(np.int64),
         behaviour_logp=sequence.behaviour_logp[at],
         advantages=np.full(len(at), sequence.advantage, np.float32),
@@ -211,22 +254,23 @@ def _empty_routing(shape: tuple[int, int], rows: list[list[_Piece]]) -> NDArray[
 def _joined(
     token_ids: NDArray[np.int64],
     positions: NDArray[np.int64],
-    segments: NDArray[np.int16],
-    is_tree: bool,
+    until: NDArray[np.int32] | None,
+    present: NDArray[np.bool_],
     routed: NDArray[np.int16] | None,
     targets: list[_Targets],
+    numbers: list[int],
 ) -> MicroBatch:
     counts = np.concatenate([target.kept_counts for target in targets])
     return MicroBatch(
         token_ids=token_ids,
         positions=positions,
-        segments=segments if is_tree else None,
-        present=segments >= 0,
+        until=until,
+        present=present,
         predicted_at=np.concatenate([target.predicted_at for target in targets]),
         tokens=np.concatenate([target.tokens for target in targets]),
         behaviour_logp=np.concatenate([target.behaviour_logp for target in targets]),
         advantages=np.concatenate([target.advantages for target in targets]),
-        sequences=np.repeat(np.arange(len(targets)), [len(target.tokens) for target in targets]),
+        sequences=np.repeat(numbers, [len(target.tokens) for target in targets]),
         kept_ids=np.concatenate([target.kept_ids for target in targets]),
         kept_starts=np.concatenate([np.zeros(1, np.int64), counts.cumsum()]),
         routed_experts=routed,

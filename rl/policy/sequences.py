@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from munro.envs.types import KeptTokens
+from munro.rl.policy.trees import Laid, laid, needed
+from munro.rollout.branches import branches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +32,48 @@ class TrainingSequence:
     routed_experts: NDArray[np.int16] | None = None
     """(N, layers, experts per token)"""
 
+    forks: tuple[tuple[int, int], ...] = ()
+    """Where a token follows another than the one before it; see `munro.rollout.branches`."""
+
     @property
     def num_inputs(self) -> int:
         """Tokens the model must read to predict every sampled one; the last of those is not."""
+        if self.forks:
+            return sum(run.end - run.start for run in needed(self.sampled, self.forks))
         return int(np.flatnonzero(self.sampled)[-1])
+
+    @property
+    def stem(self) -> int:
+        """Tokens to read, from the beginning, that all other ones follow."""
+        if not self.forks:
+            return self.num_inputs
+        first, *others = needed(self.sampled, self.forks)
+        return min([first.end if not first.start else 0, *(run.after + 1 for run in others)])
+
+    def laid(self) -> Laid:
+        """Its tokens branch by branch, each once."""
+        return laid(self.sampled, self.forks)
+
+    def branches(self) -> list[TrainingSequence]:
+        """The same as sequences without forks; each sampled token counts in one of them."""
+        if not self.forks:
+            return [self]
+        return [self._along(one.tokens, one.own) for one in branches(self.sampled, self.forks)]
+
+    def _along(self, tokens: NDArray[np.int64], own: NDArray[np.bool_]) -> TrainingSequence:
+        counts = np.where(own, np.diff(self.kept.starts)[tokens], 0)
+        starts = np.concatenate([np.zeros(1, np.int64), counts.cumsum()])
+        within = np.arange(starts[-1]) - np.repeat(starts[:-1], counts)
+        ids = self.kept.ids[np.repeat(self.kept.starts[tokens], counts) + within]
+        return replace(
+            self,
+            token_ids=self.token_ids[tokens],
+            sampled=own,
+            behaviour_logp=self.behaviour_logp[tokens],
+            kept=KeptTokens(ids=ids, starts=starts.astype(np.int32)),
+            routed_experts=None if self.routed_experts is None else self.routed_experts[tokens],
+            forks=(),
+        )
 
     @property
     def num_sampled(self) -> int:
@@ -52,7 +92,7 @@ class Bundle:
     @classmethod
     def of(cls, sequences: Sequence[TrainingSequence]) -> Bundle:
         """Find out how much the sequences share; at least one of them."""
-        shortest = min(sequence.num_inputs for sequence in sequences)
+        shortest = min(sequence.stem for sequence in sequences)
         heads = np.stack([sequence.token_ids[:shortest] for sequence in sequences])
         differs = np.flatnonzero((heads != heads[0]).any(axis=0))
         num_shared = int(differs[0]) if len(differs) else shortest

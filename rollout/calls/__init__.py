@@ -1,7 +1,7 @@
 """How families of models write a call of a tool in their own text, and how it is read.
 
     reader = reader_of("auto", tokenizer)         the family whose marks the chat template holds
-    reader.read("<tool_call>...", turn=3)         calls in order, unreadable ones with what is wrong
+    reader.message("<think>...", turn=3)          what was thought, what was called, what was said
 
 One file a family, found by its name; a family of your own by its path or an entry point of the
 group `munro.calls`. What a model thinks is no call. A call in another family's form is answered
@@ -19,8 +19,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from munro.envs.thoughts import THINK, without_thoughts
-from munro.envs.types import ToolCall
+from munro.envs.thoughts import THINK, parted
+from munro.envs.tool_use import HALVES, is_text
+from munro.envs.types import Message, ToolCall
 from munro.rewards.plugins import Registry
 
 Tools = Sequence[Mapping[str, Any]]
@@ -45,8 +46,37 @@ class Family(ABC):
         """The calls in a text without thoughts, in order; none where it holds none.
 
         One that cannot be read is a `ToolCall` whose `error` says why. The text is hostile: read it
-        in time linear in its length. Ids are given later.
+        in time linear in its length. Ids are given later, unless the family writes them itself.
         """
+
+    def written(self, calls: Sequence[ToolCall]) -> str:
+        """Calls as the family writes them, readable ones all; "" where it does not say how."""
+        del calls
+        return ""
+
+    def turn(self, message: Message) -> str:
+        """A turn with readable calls as the family writes it: thoughts, text, calls; "" as above.
+
+        Args:
+            message: as any family's turn was read.
+        """
+        opens, closes = self.thoughts[0]
+        thought = f"{opens}\n{message.reasoning}\n{closes}\n\n" if message.reasoning else ""
+        calls = self.written(message.tool_calls)
+        return thought + "\n".join(filter(None, [message.content, calls])) if calls else ""
+
+    def parted(self, text: str) -> tuple[str, str]:
+        """What a turn thought, and its text outside of that."""
+        return parted(text, *self.thoughts)
+
+    def said(self, spoken: str, calls: Sequence[ToolCall]) -> str:  # noqa: ARG002
+        """What a person would read of a text without thoughts: the text without its calls.
+
+        Args:
+            spoken: the text.
+            calls: what `parse` read in it.
+        """
+        return spoken
 
 
 def _is_family(value: object) -> bool:
@@ -60,48 +90,62 @@ FAMILIES = Registry(
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Reads the calls in the policy's turns."""
+    """Reads the policy's turns."""
 
     family: Family
     others: tuple[Family, ...] = ()
     is_sure: bool = True
     """The template or a person says that it is this family; otherwise all families are read."""
 
-    def read(self, text: str, *, turn: int, tools: Tools = ()) -> tuple[ToolCall, ...]:
-        """The calls of a turn, their ids unique in the episode.
+    def message(self, text: str, *, turn: int, tools: Tools = ()) -> Message:
+        """A turn of the policy as an episode sees it: thoughts, calls and the rest told apart.
 
         Args:
             text: all that the policy wrote in the turn, an opened thought included.
-            turn: number of the turn.
+            turn: number of the turn; makes the calls' ids unique in the episode, but for families
+                that write ids of their own.
             tools: what may be called.
         """
-        calls = self._found(text, tools)
-        # nine letters and digits, which is what the strictest templates take
-        return tuple(
-            replace(call, id=f"call{turn:03d}{number:02d}") for number, call in enumerate(calls)
+        reasoning, spoken = self.family.parted(text)
+        family, calls = self._found(spoken, tools)
+        content = family.said(spoken, calls)
+        return Message(
+            role="assistant",
+            content=content if content == text else content.strip("\n"),
+            reasoning=reasoning,
+            # nine letters and digits, which is what the strictest templates take
+            tool_calls=tuple(
+                replace(call, id=call.id or f"call{turn:03d}{number:02d}")
+                for number, call in enumerate(calls)
+            ),
+            is_sampled=True,
+            raw=text,
         )
 
-    def _found(self, text: str, tools: Tools) -> list[ToolCall]:
+    def read(self, text: str, *, turn: int, tools: Tools = ()) -> tuple[ToolCall, ...]:
+        """The calls of a turn alone; see `message`."""
+        return self.message(text, turn=turn, tools=tools).tool_calls
+
+    def _found(self, spoken: str, tools: Tools) -> tuple[Family, list[ToolCall]]:
         """What the family reads; where that is nothing good, what another one would."""
-        spoken = without_thoughts(text, *self.family.thoughts)
         calls = self.family.parse(spoken, tools)
         if any(not call.error for call in calls):
-            return calls
+            return self.family, calls
         readings = [(other, other.parse(spoken, tools)) for other in self.others]
         readings = [(other, read) for other, read in readings if read]
         good = [(other, read) for other, read in readings if not any(one.error for one in read)]
         if good and not self.is_sure:
-            return good[0][1]
+            return good[0]
         if calls and not good:
-            return calls
+            return self.family, calls
         for other, _ in good or readings:
-            return [
+            return self.family, [
                 unreadable(
                     f"this is a call in the form of {other.name}, which was not understood; a call "
                     f"is written {self.family.form}"
                 )
             ]
-        return []
+        return self.family, []
 
 
 def reader_of(name: str, tokenizer: Any = None) -> Reader:
@@ -136,6 +180,8 @@ def call(name: Any, arguments: Any, form: str) -> ToolCall:
     """A call out of JSON, or why it is none."""
     if not isinstance(name, str) or not name.strip() or not isinstance(arguments, dict):
         return unreadable(f"a call is written {form}")
+    if not is_text([name, arguments]):
+        return unreadable(HALVES)
     return ToolCall(id="", name=name.strip(), arguments=json.dumps(arguments))
 
 
@@ -147,3 +193,12 @@ def unreadable(why: str) -> ToolCall:
 def not_json(error: Exception, form: str) -> ToolCall:
     """A call whose JSON is none."""
     return unreadable(f"the call is not JSON ({str(error)[:100]}); a call is written {form}")
+
+
+def given(call: ToolCall) -> dict[str, Any]:
+    """A readable call's arguments; none where they are no JSON object."""
+    try:
+        arguments = json.loads(call.arguments or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return arguments if isinstance(arguments, dict) else {}

@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 
 from munro.envs.tool_use import strict_json
 from munro.envs.types import ToolCall
-from munro.rollout.calls import Family, Tools, call, not_json, unreadable
+from munro.rollout.calls import Family, Tools, call, given, not_json, unreadable
 
 BEGIN, SEP, END = "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"
 CALL = re.compile(f"(?<!`){BEGIN}(.*?)({END}|(?={BEGIN})|\\Z)", re.S)
+ALL = re.compile("(?<!`)<｜tool▁calls▁begin｜>.*?(?:<｜tool▁calls▁end｜>|\\Z)", re.S)
 FENCED = re.compile(r"\s*([\w.-]{1,200})\s*```json\n(.*)```\s*", re.S)
 
 
@@ -38,3 +41,15 @@ class DeepSeek(Family):
             except (ValueError, RecursionError) as error:
                 found.append(not_json(error, self.form))
         return found
+
+    def written(self, calls: Sequence[ToolCall]) -> str:
+        """See `Family.written`."""
+        each = (
+            f"{BEGIN}{call.name}{SEP}{json.dumps(given(call), ensure_ascii=False)}{END}"
+            for call in calls
+        )
+        return f"<｜tool▁calls▁begin｜>{''.join(each)}<｜tool▁calls▁end｜>"
+
+    def said(self, spoken: str, calls: Sequence[ToolCall]) -> str:
+        """See `Family.said`."""
+        return CALL.sub("", ALL.sub("", spoken)) if calls else spoken

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from munro.envs.types import ToolCall
-from munro.rollout.calls import Family, Tools, call, unreadable
-from munro.rollout.calls.qwen_xml import typed
+from munro.rollout.calls import Family, Tools, call, given, unreadable
+from munro.rollout.calls.qwen_xml import as_text, typed
 
 CALL = re.compile(r"(?<!`)<tool_call>(.*?)(</tool_call>|(?=<tool_call>)|\Z)", re.S)
 
@@ -40,3 +41,19 @@ class Glm(Family):
             else:
                 found.append(call(name, arguments, self.form))
         return found
+
+    def written(self, calls: Sequence[ToolCall]) -> str:
+        """See `Family.written`."""
+        return "\n".join(
+            f"<tool_call>{call.name}\n"
+            + "".join(
+                f"<arg_key>{key}</arg_key>\n<arg_value>{as_text(value)}</arg_value>\n"
+                for key, value in given(call).items()
+            )
+            + "</tool_call>"
+            for call in calls
+        )
+
+    def said(self, spoken: str, calls: Sequence[ToolCall]) -> str:
+        """See `Family.said`."""
+        return CALL.sub("", spoken) if calls else spoken

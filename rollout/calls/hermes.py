@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from munro.envs.tool_use import FORM, parse_calls
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+from munro.envs.tool_use import CALL, FORM, parse_calls
 from munro.envs.types import ToolCall
-from munro.rollout.calls import Family, Tools
+from munro.rollout.calls import Family, Tools, given
 
 
 class Hermes(Family):
@@ -16,4 +20,20 @@ class Hermes(Family):
 
     def parse(self, text: str, tools: Tools) -> list[ToolCall]:  # noqa: ARG002
         """See `Family.parse`."""
-        return parse_calls(text)
+        return [replace(one, id="") for one in parse_calls(text)]
+
+    def written(self, calls: Sequence[ToolCall]) -> str:
+        """See `Family.written`."""
+        return "\n".join(
+            f'<tool_call>\n{{"name": {_json(call.name)}, "arguments": {_json(given(call))}}}\n'
+            "</tool_call>"
+            for call in calls
+        )
+
+    def said(self, spoken: str, calls: Sequence[ToolCall]) -> str:
+        """See `Family.said`."""
+        return CALL.sub("", spoken) if calls else spoken
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from munro.envs.tool_use import strict_json
-from munro.envs.types import ToolCall
-from munro.rollout.calls import Family, Tools, call, not_json
+from munro.envs.types import Message, ToolCall
+from munro.rollout.calls import Family, Tools, call, given, not_json
 
 TAG = "<|python_tag|>"
 
@@ -36,6 +37,26 @@ class LlamaJson(Family):
             found.append(call(wanted["name"] if _is_call(wanted) else None, arguments, self.form))
             rest = rest[end:]
         return found
+
+    def written(self, calls: Sequence[ToolCall]) -> str:
+        """See `Family.written`."""
+        return "; ".join(
+            json.dumps({"name": call.name, "parameters": given(call)}, ensure_ascii=False)
+            for call in calls
+        )
+
+    def turn(self, message: Message) -> str:
+        """See `Family.turn`; only after its tag may a call follow a text."""
+        if not message.content and not message.reasoning:
+            return self.written(message.tool_calls)
+        return super().turn(message).removesuffix(calls := self.written(message.tool_calls)) + (
+            f"{TAG}{calls}"
+        )
+
+    def said(self, spoken: str, calls: Sequence[ToolCall]) -> str:
+        """See `Family.said`; a call is the whole turn, but for what precedes the tag."""
+        before, tagged, _ = spoken.partition(TAG)
+        return (before if tagged else "") if calls else spoken
 
 
 def _is_call(wanted: object) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 
 from munro.envs.thoughts import THINK
 from munro.envs.tool_use import strict_json
 from munro.envs.types import ToolCall
-from munro.rollout.calls import Family, Tools, call, not_json, unreadable
+from munro.rollout.calls import Family, Tools, call, given, not_json, unreadable
 
 MARK = re.compile(r"(?<!`)\[TOOL_CALLS\]")
 NAMED = re.compile(r"\s*([\w.-]{1,200})(?:\[CALL_ID\][\w-]{1,100})?\[ARGS\]")
@@ -25,6 +26,15 @@ class Mistral(Family):
     def parse(self, text: str, tools: Tools) -> list[ToolCall]:  # noqa: ARG002
         """See `Family.parse`."""
         return [one for part in MARK.split(text)[1:] for one in self._calls(part)]
+
+    def written(self, calls: Sequence[ToolCall]) -> str:
+        """See `Family.written`."""
+        wanted = [{"name": call.name, "arguments": given(call)} for call in calls]
+        return f"[TOOL_CALLS] {json.dumps(wanted, ensure_ascii=False)}"
+
+    def said(self, spoken: str, calls: Sequence[ToolCall]) -> str:
+        """See `Family.said`; nothing is said after the first call."""
+        return MARK.split(spoken)[0] if calls else spoken
 
     def _calls(self, part: str) -> list[ToolCall]:
         named = NAMED.match(part)

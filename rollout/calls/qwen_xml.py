@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from munro.envs.tool_use import strict_json
 from munro.envs.types import ToolCall
-from munro.rollout.calls import Family, Tools, call, unreadable
+from munro.rollout.calls import Family, Tools, call, given, unreadable
 
 CALL = re.compile(r"(?<!`)<function=([^>\n]{1,200})>(.*?)(</function>|(?=<function=)|\Z)", re.S)
+AROUND = re.compile(r"(?<!`)</?tool_call>")
 
 
 class QwenXml(Family):
@@ -42,6 +45,27 @@ class QwenXml(Family):
             else:
                 found.append(call(name, arguments, self.form))
         return found
+
+    def written(self, calls: Sequence[ToolCall]) -> str:
+        """See `Family.written`."""
+        return "\n".join(
+            f"<tool_call>\n<function={call.name}>\n"
+            + "".join(
+                f"<parameter={key}>\n{as_text(value)}\n</parameter>\n"
+                for key, value in given(call).items()
+            )
+            + "</function>\n</tool_call>"
+            for call in calls
+        )
+
+    def said(self, spoken: str, calls: Sequence[ToolCall]) -> str:
+        """See `Family.said`."""
+        return AROUND.sub("", CALL.sub("", spoken)).rstrip("\n") if calls else spoken
+
+
+def as_text(value: Any) -> str:
+    """A value as `typed` reads it: a text as it stands, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def typed(value: str, name: str, key: str, tools: Tools) -> Any:

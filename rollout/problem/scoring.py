@@ -61,11 +61,15 @@ def _length(
     num_tokens = trajectory.num_sampled
     if rewards.length_form == "alp":
         return length.alp(num_tokens, pass_rate, group_size, rewards.alp_scale or cap)
+    if rewards.length_form == "overlong":
+        # a recipe names one stretch for stages of several caps
+        stretch = min(rewards.overlong_tokens or max(cap // 5, 1), cap)
+        return length.overlong(num_tokens, cap, stretch)
     return length.penalty(num_tokens, pass_rate, cap)
 
 
 def _attempt(trajectory: Trajectory, grade: Grade, spent: float, rewards: RewardsConfig) -> Attempt:
-    said = [message.content for message in trajectory.messages if message.role == "assistant"]
+    said = [message.text for message in trajectory.messages if message.role == "assistant"]
     thoughts = "\n".join(map(language.chain_of_thought, said))
     return Attempt(
         trajectory=trajectory,

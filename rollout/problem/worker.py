@@ -48,7 +48,8 @@ class ProblemWorker:
             servers: where `solve_all` sends its batches; `engine` alone unless given.
 
         Raises:
-            BadTemplate: the tokenizer has no chat template, and the config asks for it.
+            BadTemplate: the tokenizer has no chat template, and the config asks for it, or does
+                not use `rollout.template_args`.
             BadPlugin: `rollout.calls` names no family.
         """
         self._engine = engine
@@ -56,7 +57,7 @@ class ProblemWorker:
         self._config = config
         self._rewards = rewards
         self._max_context = max_context
-        self._renderer = renderer(tokenizer, config.template)
+        self._renderer = renderer(tokenizer, config.template, config.template_args)
         self._environments = Environments(environment, config)
         self._player = Player(
             self._environments,
@@ -70,11 +71,12 @@ class ProblemWorker:
     def warnings(self) -> list[str]:
         """What a person should know before the first attempt, a line each."""
         if self._renderer.stop_token_ids:
-            return []
+            return [*self._renderer.notes]
         return [
+            *self._renderer.notes,
             "nothing ends a turn: the tokenizer names no end-of-text token, the template ends a "
             "turn with no special token, and there is no generation_config.json that names one. "
-            "Every reply will run to its cap."
+            "Every reply will run to its cap.",
         ]
 
     async def solve(self, index: int, task: Task, max_response_tokens: int) -> Group | Abandoned:

@@ -30,6 +30,8 @@ class Renderer(ABC):
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self.notes: tuple[str, ...] = ()
+        """What a person should know of how conversations are rendered."""
         self._inert = Inert(tokenizer)
         eos = tokenizer.eos_token_id
         self.stop_token_ids: tuple[int, ...] = ()
@@ -65,18 +67,51 @@ class Renderer(ABC):
             tools: as given to `opening`.
 
         Raises:
-            BadTemplate: the template would drop some of it, refuses it, or rewrites earlier turns.
+            BadTemplate: the template would drop some of it, or refuses it.
         """
+
+    def reread(
+        self,
+        messages: Sequence[Message],  # noqa: ARG002 - most templates only add
+        observations: Sequence[Message],  # noqa: ARG002
+        *,
+        turns: Mapping[int, Sequence[int] | NDArray[np.int32]],  # noqa: ARG002
+        tools: Sequence[Mapping[str, Any]] = (),  # noqa: ARG002
+    ) -> list[int] | None:
+        """What the next turn reads in place of what was read and written so far.
+
+        Args:
+            messages: everything so far, the policy's turn last.
+            observations: what it sees next; `observed` says with which tokens.
+            turns: token ids of each policy turn, by its message's place in `messages`.
+            tools: as given to `opening`.
+
+        Returns:
+            None where all stands as it was, so that `observed` follows it. Else the tokens up to
+            the end of the policy's last turn, from a template that rewrites earlier turns: one
+            that leaves out their thoughts, say.
+
+        Raises:
+            BadTemplate: as `observed`; or it shows earlier turns in a way that cannot be told.
+        """
+        return None
 
     def text(self, token_ids: Sequence[int] | NDArray[np.int32]) -> str:
         """What the policy wrote in one turn, without the token that ended it."""
+        return self._decode(self._unended(token_ids))
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        decoded: str = self._tokenizer.decode(
+            list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return decoded
+
+    def _unended(self, token_ids: Sequence[int] | NDArray[np.int32]) -> list[int]:
+        """A turn without the token that ended it."""
         ids = [int(token) for token in token_ids]
         if ids and ids[-1] in self.stop_token_ids:
             ids.pop()
-        decoded: str = self._tokenizer.decode(
-            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
-        return decoded
+        return ids
 
     def said(self, token_ids: Sequence[int] | NDArray[np.int32], before: Sequence[int]) -> str:
         """The turn's text as graders see it: with `<think>` in front where the prompt opened it.
@@ -91,8 +126,12 @@ class Renderer(ABC):
 
     def count(self, text: str) -> int:
         """Tokens of a text by itself."""
+        return len(self._encode_inert(text))
+
+    def _encode_inert(self, text: str) -> list[int]:
+        """Tokens of a text, none of which means something."""
         mark = self._inert.mark([text])
-        return len(self._encode(self._inert.broken(text, mark), mark))
+        return self._encode(self._inert.broken(text, mark), mark)
 
     def _stop_at(self, *ids: int) -> None:
         """Let these end turns too; what is named last stands last."""

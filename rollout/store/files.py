@@ -25,7 +25,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow.fs import LocalFileSystem
 
-from munro.rollout.store.rows import SCHEMA
+from munro.rollout.store.rows import SCHEMA, completed
 
 PARQUET = b"PAR1"
 MARK = b"munro-footer-1"
@@ -167,7 +167,7 @@ class Part:
             return
         if self.is_cut:
             for number in groups:
-                rows = ds.dataset(self.file.read_row_group(number))
+                rows = ds.dataset(completed(self.file.read_row_group(number)))
                 yield from rows.to_batches(columns=list(columns), filter=where)
             return
         fragment = CHECKED.make_fragment(str(self.path), LocalFileSystem(), row_groups=groups)

@@ -62,12 +62,14 @@ SCHEMA = pa.schema(
         ("num_unscored", pa.int32()),
         ("seconds", pa.string()),
         ("experts_shape", pa.list_(pa.int32())),
+        ("forks", pa.list_(pa.int32())),
         *((name, pa.list_(kind)) for name, kind in ARRAYS.items()),
     ]
 )
 """Columns of a file. `trace` names a trajectory in a run: "step/index/attempt"; `solved` is the
 verdict that pass rates count, `passed` the grader's own, null where it has none; `prompt` is the
-opening conversation as text; `task`, `messages`, `grade_parts` and `seconds` are JSON."""
+opening conversation as text; `task`, `messages`, `grade_parts` and `seconds` are JSON. `forks`
+holds the pairs of `Trajectory.forks` end to end, null for one growing stream."""
 
 
 def table(step: int, group: Group, advantages: Sequence[float]) -> pa.Table:
@@ -114,6 +116,14 @@ def table(step: int, group: Group, advantages: Sequence[float]) -> pa.Table:
     )
 
 
+def completed(rows: pa.Table) -> pa.Table:
+    """Rows with every column of `SCHEMA`: null in those that were stored before it was there."""
+    for name in SCHEMA.names:
+        if name not in rows.column_names:
+            rows = rows.append_column(name, pa.nulls(rows.num_rows, SCHEMA.field(name).type))
+    return rows.select(SCHEMA.names)
+
+
 def _row(attempt: Attempt) -> dict[str, Any]:
     told, grade, reward = attempt.trajectory, attempt.grade, attempt.reward
     experts = told.routed_experts
@@ -137,6 +147,7 @@ def _row(attempt: Attempt) -> dict[str, Any]:
         "reward_truncation": reward.truncation,
         "reward_total": reward.total,
         "experts_shape": None if experts is None else list(experts.shape),
+        "forks": [place for fork in told.forks for place in fork] or None,
     }
 
 
@@ -204,6 +215,7 @@ def _attempt(row: Mapping[str, Any], arrays: Mapping[str, Any]) -> Attempt:
             reply=row["reply"],
             num_cut=row["num_cut"],
             routed_experts=None if experts is None else experts.reshape(row["experts_shape"]),
+            forks=pairs(row.get("forks")),
         ),
         grade=Grade(
             reward=row["grade"],
@@ -221,6 +233,12 @@ def _attempt(row: Mapping[str, Any], arrays: Mapping[str, Any]) -> Attempt:
             total=row["reward_total"],
         ),
     )
+
+
+def pairs(stored: Sequence[int] | None) -> tuple[tuple[int, int], ...]:
+    """The forks of a row; null, and what was stored before they were, has none."""
+    numbers = iter(stored or ())
+    return tuple(zip(numbers, numbers, strict=True))
 
 
 def _task(fields: dict[str, Any]) -> Task:

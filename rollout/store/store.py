@@ -283,11 +283,7 @@ class RolloutStore:
                 if part.lost([step]):
                     raise StoreError(_cut(part, [step]))
                 rows = part.read(step)
-            missing = [name for name in SCHEMA.names if name not in rows.column_names]
-            for name in missing:
-                kind = SCHEMA.field(name).type
-                rows = rows.append_column(name, pa.nulls(rows.num_rows, kind))
-            yield rows.select(SCHEMA.names)
+            yield store_rows.completed(rows)
 
     def _num_groups(self, file: Path) -> int:
         with _opened(file) as part:

@@ -51,11 +51,13 @@ def random_group(
     longest: int = 7,
     nucleus: int = 5,
     turns: int = 1,
+    forks: int = 0,
     index: int = 0,
 ) -> Group:
     """Attempts at one prompt with random tokens, rewards, nuclei and behaviour log-probs.
 
-    With more turns, observations stand between the sampled stretches.
+    With more turns, observations stand between the sampled stretches. With forks, about so many
+    tokens of each attempt follow any other that came before.
     """
     prompt = rng.integers(0, VOCAB, num_prompt)
     attempts = []
@@ -72,9 +74,23 @@ def random_group(
             behaviour_logp=np.where(sampled, rng.normal(-2, 1.0, len(ids)), 0).astype(np.float32),
             kept=random_nucleus(rng, ids, sampled, nucleus),
             versions=np.where(sampled, 0, -1).astype(np.int32),
+            forks=random_forks(rng, sampled, num_prompt, forks),
         )
         attempts.append(make_attempt(float(attempt % 3) + attempt / 10, trajectory=trajectory))
     return make_group(index=index, attempts=tuple(attempts))
+
+
+def random_forks(
+    rng: np.random.Generator, sampled: list[bool], num_prompt: int, most: int
+) -> tuple[tuple[int, int], ...]:
+    """Up to so many places after the prompt that follow an earlier token, sampled or not."""
+    if not most:
+        return ()
+    places = np.unique(rng.integers(num_prompt, len(sampled), rng.integers(0, most + 1)))
+    # nothing predicts the first token of all, so it must not be sampled
+    return tuple(
+        (int(place), int(rng.integers(0 if sampled[place] else -1, place))) for place in places
+    )
 
 
 def random_nucleus(

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from munro.envs.types import KeptTokens
 from munro.rl.batch import Batch, build_batch
-from munro.rl.policy.packing import Layout, MicroBatch
+from munro.rl.policy.packing import Layout, MicroBatch, lay_out
+from munro.rl.policy.sequences import Bundle
+from munro.rollout.branches import way
 from tests.builders import make_attempt, make_group, make_trajectory
 from tests.rl.builders import random_group
 
@@ -49,10 +51,8 @@ def asked(micros: list[MicroBatch]) -> list[tuple]:
 
 def visible(micro: MicroBatch, row: int, column: int) -> np.ndarray:
     before = np.arange(micro.token_ids.shape[1]) <= column
-    if micro.segments is not None:
-        own = micro.segments[row]
-        # the prefix of a predicted token that lies in the prefix itself is segment 0 too
-        return np.flatnonzero(before & ((own == own[column]) | (own == 0)))
+    if micro.until is not None:
+        return np.flatnonzero(before & (column < micro.until[row]))
     start = column - micro.positions[row, column]
     return np.flatnonzero(before & (np.arange(len(before)) >= start))
 
@@ -64,7 +64,7 @@ def wanted(batch: Batch) -> list[tuple]:
             starts = sequence.kept.starts
             found.append(
                 (
-                    tuple(sequence.token_ids[:t]),
+                    tuple(sequence.token_ids[way(int(t), sequence.forks)[:-1]]),
                     int(sequence.token_ids[t]),
                     float(sequence.behaviour_logp[t]),
                     float(np.float32(sequence.advantage)),
@@ -80,13 +80,41 @@ def wanted(batch: Batch) -> list[tuple]:
     st.sampled_from([1, 40, 10_000]),
     st.integers(1, 3),
     st.integers(1, 12),
+    st.sampled_from([0, 1, 6]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_every_sampled_token_is_asked_once_with_its_own_context(
-    seed, layout, budget, turns, num_prompt
+    seed, layout, budget, turns, num_prompt, forks
 ):
-    batch = random_batch(seed, turns=turns, num_prompt=num_prompt)
+    batch = random_batch(seed, turns=turns, num_prompt=num_prompt, forks=forks)
     assert asked(batch.micro_batches(budget, layout=layout)) == wanted(batch)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 8), st.sampled_from([40, 10_000]))
+@settings(max_examples=60, deadline=None)
+def test_a_tree_lies_in_its_row_with_every_token_once(seed, forks, budget):
+    batch = random_batch(seed, 1, turns=4, forks=forks)
+    for sequence in batch.sequences:
+        bundle = Bundle(num_shared=0, sequences=(sequence,))
+        (micro,) = lay_out([bundle], budget, layout=Layout.SHARED, width=1)
+        read = {
+            int(t)
+            for at in np.flatnonzero(sequence.sampled)
+            for t in way(int(at), sequence.forks)[:-1]
+        }
+        assert micro.token_ids.shape == (1, len(read))
+        assert sorted(micro.token_ids[0]) == sorted(sequence.token_ids[sorted(read)])
+        assert sequence.num_inputs == len(read)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_branches_of_a_sequence_are_one_sequence_in_one_micro_batch(layout):
+    batch = random_batch(3, turns=4, forks=6, num_attempts=6)
+    assert any(sequence.forks for sequence in batch.sequences)
+    sizes = []
+    for micro in batch.micro_batches(1, layout=layout):
+        sizes += np.unique(micro.sequences, return_counts=True)[1].tolist()
+    assert sorted(sizes) == sorted(sequence.num_sampled for sequence in batch.sequences)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -127,7 +155,7 @@ def test_long_replies_to_a_short_prompt_are_not_put_in_one_row():
     batch = build_batch([make_group(attempts=tuple(attempts))])
     (micro,) = batch.micro_batches(10_000, layout=Layout.SHARED, width=64)
     assert micro.token_ids.shape == (4, 402)
-    assert micro.segments is None
+    assert micro.until is None
 
 
 def test_turns_share_no_more_than_their_common_beginning():
@@ -210,6 +238,11 @@ def malformed(**fields) -> list:
 def test_malformed_trajectories_are_refused_by_name():
     with pytest.raises(ValueError, match=r"'17\+25'.*first token is sampled"):
         build_batch(malformed(prompt_ids=()))
+    with pytest.raises(ValueError, match=r"'17\+25'.*first token is sampled"):
+        build_batch(malformed(forks=((5, -1),)))
+    for forks in (((5, 5),), ((9, 1),), ((6, 1), (5, 1)), ((0, -1),)):
+        with pytest.raises(ValueError, match=r"'17\+25'.*is no fork of 7 tokens"):
+            build_batch(malformed(forks=forks))
     with pytest.raises(ValueError, match=r"'17\+25'.*no finite behaviour"):
         build_batch(malformed(logp=float("-inf")))
     ids, starts = np.array([5, 9, 7], np.int32), np.array([0, 0, 0, 0, 0, 1, 2, 3], np.int32)

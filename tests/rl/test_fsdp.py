@@ -59,6 +59,9 @@ MODELS = {
     "untied": lambda: make_model(tied=False),
     "mixture": lambda: tiny_model(sizes={"vocab_size": VOCAB}, max_position_embeddings=256),
 }
+BESIDES = {"untied": {"kl_weight": 0.1}}
+"""Keys that a model's runs have besides: a reference is sharded as the policy is."""
+FORKS = {"untied": 3}
 TERMS = depth(MODELS["mixture"](), 200, backward=True)
 ROUNDING = bound(TERMS)
 """Of figures about as large as 1, whichever of the models they come from."""
@@ -73,15 +76,24 @@ def runs(request, tmp_path_factory):
     """The same three batches on one rank and on two, with shares of unequal size."""
     folder = tmp_path_factory.mktemp("fsdp")
     rng = np.random.default_rng(0)
+    forks = FORKS.get(request.param, 0)
     batches = [
-        build_batch([random_group(rng, index=i, num_attempts=2 + 3 * i) for i in range(3)])
+        build_batch(
+            [random_group(rng, index=i, num_attempts=2 + 3 * i, forks=forks) for i in range(3)]
+        )
         for _ in range(3)
     ]
     # rank 1 gets nothing of this one, and must still take part in every collective
     batches[1] = build_batch([random_group(rng, num_attempts=2, longest=2, num_prompt=30)])
     task = {
         "model": save_model(folder / "model", MODELS[request.param]()),
-        "config": LearnerConfig(learning_rate=1e-3, eps=1e-6, token_budget=64, max_grad_norm=0.5),
+        "config": LearnerConfig(
+            learning_rate=1e-3,
+            eps=1e-6,
+            token_budget=64,
+            max_grad_norm=0.5,
+            **BESIDES.get(request.param, {}),
+        ),
         "clip": Clip(eps=0.6),
         "batches": batches,
         "texts": TEXTS,

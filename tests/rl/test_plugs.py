@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from munro.machine.climb.dry_run import plan
+from munro.machine.climb.dry_run import _besides, plan
 from munro.machine.config import RunConfig
 from munro.machine.loading import load
 from munro.rewards.plugins import BadPlugin, PluginNotFound
@@ -46,7 +46,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_ours_have_names_and_the_public_ones_are_the_defaults():
-    assert {"policy", "cispo", "gspo"} <= set(plugs.LOSS.registry.names())
+    assert {"policy", "cispo", "dapo", "dr_grpo", "gspo"} <= set(plugs.LOSS.registry.names())
     assert {"group_relative", "dr_grpo", "rloo"} <= set(plugs.ADVANTAGE.registry.names())
     assert {"stages", "schedule"} <= set(plugs.CURRICULUM.registry.names())
     assert plugs.LOSS.find(CONFIG.loss) is policy_loss
@@ -86,7 +86,7 @@ def test_a_loss_of_an_installed_package_trains(model):
     assert_half(step(model, loss="half"), step(model))
 
 
-@pytest.mark.parametrize("loss", ["cispo", "gspo"])
+@pytest.mark.parametrize("loss", ["cispo", "dapo", "dr_grpo", "gspo"])
 def test_our_other_losses_train(model, loss):
     found, usual = step(model, loss=loss), step(model)
     assert found.keys() == usual.keys()
@@ -150,6 +150,8 @@ def test_a_wrong_signature_is_told_before_anything_starts(tmp_path, kind):
     ("path", "message"),
     [
         ("polcy", r"There is no loss 'polcy'\. Did you mean 'policy'\?"),
+        ("report", r"There is no loss 'report' here: the report's is policy\."),
+        ("GRPO", r"There is no loss 'GRPO' here: policy is GRPO's with a bound in every branch"),
         ("./nowhere.py:f", r"There is no file .*nowhere\.py \(loss"),
         ("munro.rl.clip:Clip", "Clip is no loss"),
     ],
@@ -158,6 +160,74 @@ def test_what_is_not_there_is_told(path, message):
     with pytest.raises(BadPlugin, match=message):
         plugs.LOSS.find(path)
     assert issubclass(PluginNotFound, BadPlugin)
+
+
+GIVEN = "logp_T, behaviour_logp_T, advantage_T, sampled_T, *, clip, num_global_tokens"
+LOSS_SUM = "-(logp_T * advantage_T).sum() / num_global_tokens"
+BROKEN = {
+    "NaN": (f"{LOSS_SUM} * float('nan'), {{}}", "returned nan for six tokens whose .* are finite"),
+    "infinite": (f"{LOSS_SUM} / 0, {{}}", "returned -?inf for six tokens"),
+    "two numbers": (f"{LOSS_SUM}, {LOSS_SUM}", r"returned a Tensor of shape \[\] as the figures"),
+    "three values": (f"{LOSS_SUM}, {{}}, 1", "returned 3 values: it must return one number"),
+    "a loss alone": (LOSS_SUM, r"returned a Tensor of shape \[\] alone"),
+    "nothing": ("None", "returned a NoneType alone"),
+    "one a token": ("-logp_T * advantage_T, {}", r"returned a Tensor of shape \[6\] as the loss"),
+    "a float": (f"float(({LOSS_SUM}).detach()), {{}}", "returned a float as the loss"),
+    "no gradient": ("-(logp_T.detach() * advantage_T).sum(), {}", "returned a loss without grad"),
+    "another gradient": ("advantage_T.sum().requires_grad_(), {}", "gives logp_T no gradient"),
+    "a wide figure": (f"{LOSS_SUM}, {{'x': logp_T}}", r"shape \[6\] as the figure 'x'"),
+    "a failure": ("1 / 0, {}", r"cannot be used: ZeroDivisionError: .*broken\.py:2"),
+    "a wrong shape": ("logp_T @ torch.ones(5), {}", r"cannot be used: .*Error: .*broken\.py:2"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_loss_that_returns_no_loss_is_told_before_anything_starts(tmp_path, kind):
+    returned, message = BROKEN[kind]
+    file = tmp_path / "broken.py"
+    file.write_text(f"def f({GIVEN}):\n    import torch; return {returned}\n")
+    config = RunConfig.model_validate(
+        {"num_steps": 1, "env": "arithmetic", "learner": {"loss": str(file)}}
+    )
+    with pytest.raises(BadPlugin, match=rf"learner\.loss = '.*broken\.py'.*{message}") as refused:
+        plan(config)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_loss_that_turns_to_nan_later_ends_the_step_and_is_named(tmp_path, model):
+    """What the trial's six tokens do not show; the weights are as before."""
+    file = tmp_path / "later.py"
+    file.write_text(
+        f"def f({GIVEN}):\n    scale = float('nan') if len(logp_T) > 6 else 1.0\n"
+        f"    return scale * {LOSS_SUM}, {{}}\n"
+    )
+    config = CONFIG.model_copy(update={"loss": str(file)})
+    plugs.check_plugs(RunConfig.model_validate({"num_steps": 1, "env": "arithmetic",
+                                                "learner": {"loss": str(file)}}))  # fmt: skip
+    learner = Learner(model, config, seed=0)
+    before = [p.detach().clone() for p in learner._policy.parameters()]
+    batch = build_batch([random_group(np.random.default_rng(0))])
+    with pytest.raises(BadPlugin, match=r"optimizer step 1: learner\.loss = .*later\.py.* nan"):
+        learner.step(batch, clip=Clip())
+    for parameter, was in zip(learner._policy.parameters(), before, strict=True):
+        assert (parameter == was).all()
+
+
+def test_what_others_call_an_advantage_is_answered_with_ours():
+    with pytest.raises(
+        PluginNotFound, match=r"no advantage 'none' here: dr_grpo divides by nothing"
+    ):
+        plugs.ADVANTAGE.find("none")
+
+
+def test_a_dry_run_says_what_a_climb_would_not_do_by_itself():
+    learner = {"kl_weight": 0.01, "schedule": {"shape": "linear", "warmup_steps": 3, "final": 0.1}}
+    said = _besides(LearnerConfig.model_validate(learner), 20)
+    assert said.strip() == (
+        "3 steps of warm-up, rate linear down to 1e-07 at step 20, KL to the model it begins from, "
+        "times 0.01"
+    )
+    assert _besides(LearnerConfig(), 20) == ""
 
 
 def test_a_recipe_names_a_file_beside_it(mine, tmp_path, monkeypatch):

@@ -86,4 +86,12 @@ def test_a_state_from_before_there_was_a_watch_loads():
     written = json.loads(state.to_json())
     for key in ("watch", "began_step", "began_stage"):
         del written[key]
+    del written["clip"]["eps_high"]
     assert ClimbState.from_json(json.dumps(written)) == state
+
+
+def test_an_upper_bound_of_its_own_is_kept_and_widened_from_there():
+    state = ClimbState.first(CLIP.model_copy(update={"eps": 0.2, "eps_high": 0.28}))
+    assert (state.clip.low, state.clip.high) == (0.8, 1.28)
+    assert ClimbState.from_json(state.to_json()) == state
+    assert stepped(state).clip.high == 1.53

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from munro.envs import Message, ToolUse, tool
+from munro.envs.types import ToolCall
 from munro.rewards.plugins import BadPlugin
 from munro.rollout.calls import FAMILIES, reader_of
 from munro.rollout.config import RolloutConfig
@@ -42,6 +43,7 @@ WRITTEN = {
     ),
     "llama_json": f'{{"name": "weather", "parameters": {J}}}',
     "mistral": f'[TOOL_CALLS] [{{"name": "weather", "arguments": {J}}}]',
+    "pythonic": '[weather(city="Bern", days=2)]',
     "deepseek": (
         "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>weather\n```json\n"
         f"{J}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>"
@@ -56,6 +58,7 @@ ALSO = {
     "llama_json": f'<|python_tag|>{{"name": "weather", "parameters": {J}}}',
     "mistral": f"[TOOL_CALLS]weather[CALL_ID]aB3[ARGS]{J}",
     "deepseek": f"<｜tool▁call▁begin｜>weather<｜tool▁sep｜>{J}<｜tool▁call▁end｜>",
+    "pythonic": "<function_calls>\nweather(city='Bern', days=2)\n</function_calls>",
     "qwen_xml": "<function=weather>\n<parameter=city>\nBern\n</parameter>\n<parameter=days>2"
     "</parameter>\n</function>",
 }
@@ -65,9 +68,10 @@ TEMPLATES = {
     "glm": "<tool_call>{name}<arg_key>k</arg_key><arg_value>v</arg_value>",
     "llama_json": '{"name": function name, "parameters": dictionary of argument name and value}',
     "mistral": "{{ '[TOOL_CALLS] [' }}",
+    "pythonic": "[func_name1(param1=value1, param2=value2), func_name2(...)]",
     "deepseek": "<｜tool▁call▁begin｜>...<｜tool▁sep｜>",
     "kimi": "<|tool_call_begin|>...<|tool_call_argument_begin|>",
-    "harmony": "<|channel|>commentary to=functions.f<|message|>",
+    "harmony": "<|start|>assistant to=' + 'functions.f<|channel|>commentary<|message|>",
 }
 
 
@@ -94,7 +98,7 @@ def test_each_family_reads_its_own_calls(family, text):
     for name, tokenizer in ((family, None), ("auto", None)):
         (call,) = reader_of(name, tokenizer).read(text, turn=3, tools=TOOLS)
         assert (call.name, json.loads(call.arguments), call.error) == ("weather", WEATHER, "")
-        assert call.id == "call00300"
+        assert call.id == ("functions.weather:0" if family == "kimi" else "call00300")
 
 
 @pytest.mark.parametrize("family", WRITTEN)
@@ -153,6 +157,13 @@ def test_an_answer_is_no_call(family):
         ("deepseek", "<｜tool▁call▁begin｜>weather<｜tool▁sep｜>{<｜tool▁call▁end｜>"),
         ("kimi", "<|tool_call_begin|>functions.weather:0"),
         ("harmony", "to=functions.weather<|message|>Bern"),
+        ("pythonic", "[weather(city="),
+        ("pythonic", '[weather("Bern")]'),
+        ("pythonic", '[weather(city="Bern", city="Basel")]'),
+        ("pythonic", "<function_calls>\nweather(days=2)"),
+        ("pythonic", "<function_calls>days = 2</function_calls>"),
+        ("hermes", '<tool_call>{"name": "\\ud800", "arguments": {}}</tool_call>'),
+        ("llama_json", '{"name": "weather", "parameters": {"city": "\\udc00"}}'),
         ("hermes", "<tool_call>" + "[" * 100_000 + "</tool_call>"),
     ],
 )
@@ -160,6 +171,108 @@ def test_a_call_that_cannot_be_read_says_what_is_wrong(family, text):
     (call,) = reader_of(family).read(text, turn=0, tools=TOOLS)
     assert call.name == ""
     assert call.error
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "__import__('os').system('x')",
+        "f'{days}'",
+        "b'x'",
+        "lambda: 1",
+        "[day for day in week]",
+        "1 + 1",
+        "1 if True else 2",
+        "week[0]",
+        "f()()",
+        "(day := 2)",
+        "{**week}",
+        "...",
+        "1j",
+        "-" * 50_000 + "1",
+        "[" * 50_000,
+        "(" * 40 + ")" * 40,
+        "9" * 5_000,
+        "not " * 20_000 + "1",
+        "lambda:" * 10_000 + "1",
+        "a." * 40_000 + "a",
+    ],
+    ids=lambda value: value[:20],
+)
+def test_what_is_no_literal_is_no_call(value):
+    (call,) = reader_of("pythonic").read(f"[weather(days={value})]", turn=0, tools=TOOLS)
+    assert call.name == ""
+    assert "a call is written" in call.error or "it is written" in call.error
+    assert len(call.error) < 300
+
+
+def test_literals_are_read_as_json_has_them():
+    text = "[weather(city='B\\'n\\n', days=-2, more=[1, 2.5e3, None, true, {'a': ()}])]"
+    (call,) = reader_of("pythonic").read(text, turn=0, tools=TOOLS)
+    more = [1, 2500.0, None, True, {"a": []}]
+    assert json.loads(call.arguments) == {"city": "B'n\n", "days": -2, "more": more}
+
+
+def test_a_list_in_an_answer_is_no_call():
+    for answer in ("[sin(x), cos(x)]", "[f(x) = 3]", "[weather] (see above)", "So [weather(a=1)]"):
+        assert reader_of("pythonic").read(answer, turn=0, tools=TOOLS) == ()
+        assert reader_of("hermes").read(answer, turn=0, tools=TOOLS) == ()
+
+
+@pytest.mark.parametrize("family", WRITTEN)
+def test_what_is_thought_called_and_said_are_told_apart(family):
+    reader = reader_of(family)
+    before = "" if family in ("llama_json", "pythonic") else "Let me look.\n"
+    text = f"<think>\nBern, surely.\n</think>\n\n{before}{WRITTEN[family]}"
+    turn = reader.message(text, turn=2, tools=TOOLS)
+    assert (turn.reasoning, turn.content) == ("Bern, surely.", before.strip())
+    assert [call.name for call in turn.tool_calls] == ["weather"]
+    assert (turn.raw, turn.text, turn.is_sampled, turn.role) == (text, text, True, "assistant")
+
+
+@pytest.mark.parametrize("family", WRITTEN)
+def test_an_answer_stays_as_it_is(family):
+    turn = reader_of(family).message(" It is sunny.\n", turn=0, tools=TOOLS)
+    assert (turn.content, turn.reasoning, turn.tool_calls) == (" It is sunny.\n", "", ())
+
+
+def test_harmonys_channels_are_thought_call_and_answer():
+    reader = reader_of("harmony")
+    text = "<|channel|>analysis<|message|>Bern?<|end|><|start|>assistant<|channel|>"
+    turn = reader.message(f"{text}final<|message|>It is sunny.", turn=0)
+    assert (turn.reasoning, turn.content) == ("Bern?", "It is sunny.")
+    said = (
+        f"{text}commentary<|message|>I look.<|end|><|start|>assistant{WRITTEN['harmony']}<|call|>"
+    )
+    turn = reader.message(said, turn=0)
+    assert (turn.reasoning, turn.content) == ("Bern?", "I look.")
+    assert [call.name for call in turn.tool_calls] == ["weather"]
+
+
+@pytest.mark.parametrize("family", WRITTEN)
+def test_what_a_family_writes_it_reads_again(family):
+    reader = reader_of(family)
+    texts = ("Bern", 'a "quoted"\nline', "it's {ok} <b>", "é")
+    first = [ToolCall(id="", name="weather", arguments=json.dumps({"city": t})) for t in texts]
+    first.append(ToolCall(id="", name="weather", arguments='{"days": 2}'))
+    read = reader.read(reader.family.written(first), turn=0, tools=TOOLS)
+    assert [json.loads(call.arguments) for call in read] == [
+        json.loads(call.arguments) for call in first
+    ]
+    assert {call.name for call in read} == {"weather"}
+
+
+@pytest.mark.parametrize("family", WRITTEN)
+def test_a_turn_of_another_family_is_written_in_ones_own_form(family):
+    reader = reader_of(family)
+    call = ToolCall(id="c", name="weather", arguments=json.dumps(WEATHER))
+    for content, reasoning in (("", ""), ("I look.", ""), ("I look.", "Bern?"), ("", "Bern?")):
+        turn = Message(
+            role="assistant", content=content, reasoning=reasoning, tool_calls=(call, call)
+        )
+        again = reader.message(reader.family.turn(turn), turn=0, tools=TOOLS)
+        assert (again.content, again.reasoning) == (content, reasoning)
+        assert [json.loads(one.arguments) for one in again.tool_calls] == [WEATHER, WEATHER]
 
 
 def test_several_calls_keep_their_order_and_their_ids():
@@ -188,6 +301,9 @@ def test_hostile_texts_are_read_in_linear_time(family):
         "to=functions.f",
         '{"name":',
         "</think>",
+        "<function_calls>",
+        "[f(x='a', ",
+        "<|channel|>analysis<|message|>",
     ]
 
     def spent(times):

@@ -93,3 +93,13 @@ async def test_alp_s_length_and_truncation_are_worked_out_for_each_attempt():
     tokens = group.attempts[0].trajectory.num_sampled
     assert group.attempts[0].reward.length == pytest.approx(0.5 * tokens / 10)
     assert group.attempts[0].reward.truncation == 0.0
+
+
+async def test_dapo_s_length_costs_on_the_last_stretch_before_the_cap():
+    group = await group_of(["1=1 0"], length_form="overlong", overlong_tokens=10**6)
+    tokens = group.attempts[0].trajectory.num_sampled
+    told = group.attempts[0].reward.length
+    # a stretch longer than the cap of 100 is the cap
+    assert told == tokens / 100
+    free = await group_of(["1=1 0"], length_form="overlong", overlong_tokens=1)
+    assert free.attempts[0].reward.length == 0.0

@@ -249,8 +249,9 @@ async def test_a_thought_that_the_prompt_opened_is_told_to_graders_and_is_not_in
         seed=7,
         key=(5, 2, 0),
     )
-    assert told.reply == told.messages[0].content == f"<think>maybe \\boxed{{7}} {call}"
-    assert told.messages[0].tool_calls == ()
+    (turn,) = told.messages
+    assert told.reply == turn.raw == turn.text == f"<think>maybe \\boxed{{7}} {call}"
+    assert (turn.reasoning, turn.content, turn.tool_calls) == (f"maybe \\boxed{{7}} {call}", "", ())
     assert TOKENIZER.decode(told.token_ids[told.sampled]) == f"maybe \\boxed{{7}} {call}<|im_end|>"
     assert extract(told.reply) == ""
 

@@ -20,8 +20,6 @@ WITH_TOOLS = (
         "<|im_end|>", "{% for c in m.tool_calls %}{{ c.function | tojson }}{% endfor %}<|im_end|>"
     )
 )
-# says up front how long the conversation is, so that every turn changes its beginning
-REWRITING = "{{ messages | length }} messages\n" + CHATML
 LAST_ONLY = "{{ messages[-1].content }}{% if add_generation_prompt %}>{% endif %}"
 
 
@@ -62,7 +60,7 @@ def test_a_conversation_of_three_turns_is_the_stream_that_the_template_would_giv
 
 
 @pytest.mark.parametrize("template", [CHATML, FORGETFUL], ids=["plain", "forgetful"])
-def test_what_the_policy_wrote_stays_in_the_stream_whatever_the_template_makes_of_it(template):
+def test_what_follows_a_turn_follows_its_own_tokens_whatever_the_template_makes_of_it(template):
     tokenizer = make_tokenizer(template)
     reply = "  <think>17 and 25 </think> 42  \n"
     seen = [[Message(role="user", content="sure?")]]
@@ -108,11 +106,10 @@ def test_a_message_that_holds_the_mark_changes_nothing():
     assert tokenizer.decode(stream).count("POLICYTURN1END") == 2
 
 
-@pytest.mark.parametrize("template", [REWRITING, LAST_ONLY], ids=["rewriting", "last only"])
-def test_a_template_that_rewrites_the_past_is_refused_with_the_way_out(template):
-    render = renderer(make_tokenizer(template), "chat")
+def test_a_template_that_does_not_show_the_turn_is_refused_with_the_way_out():
+    render = renderer(make_tokenizer(LAST_ONLY), "chat")
     said = [*QUESTION, Message(role="assistant", content="42")]
-    with pytest.raises(ValueError, match=r"rewrites earlier turns.*rollout\.max_turns = 1"):
+    with pytest.raises(ValueError, match=r"does not show .*rollout\.max_turns = 1"):
         render.observed(said, [Message(role="user", content="sure?")], last_token=0)
 
 

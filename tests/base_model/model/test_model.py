@@ -161,13 +161,13 @@ def test_branches_of_one_prefix_in_a_row_say_what_they_say_alone() -> None:
 
     model = tiny_model()
     prefix, left, right = tokens(1, 7, seed=2), tokens(1, 6, seed=3), tokens(1, 5, seed=4)
-    segments = torch.tensor([[0] * 7 + [1] * 6 + [2] * 5])
+    until = torch.tensor([[18] * 7 + [13] * 6 + [18] * 5])
     positions = torch.cat([torch.arange(13), torch.arange(7, 12)])[None]
 
     with torch.no_grad():
         tree = model(
             torch.cat([prefix, left, right], dim=1),
-            attention_mask=tree_mask(segments, torch.float32),
+            attention_mask=tree_mask(until, torch.float32),
             position_ids=positions,
         ).logits
         alone = model(torch.cat([prefix, right], dim=1)).logits

@@ -140,3 +140,38 @@ def test_the_record_is_readable_from_another_folder(tmp_path, monkeypatch):
     assert evaluate(folder, "./mine.py:Mine")[0].env[0].path == f"{tmp_path}/mine.py:Mine"
     monkeypatch.chdir("/")
     assert evaluate(folder)[0].env[0].path == f"{tmp_path}/mine.py:Mine"
+
+
+THINKS = "{{ messages }}{% if enable_thinking is false %}<think></think>{% endif %}"
+
+
+def thinking(folder, **rollout):
+    """A checkpoint that was climbed on without thoughts."""
+    told = {"template": "chat", "template_args": {"enable_thinking": False}}
+    climbed(folder, rollout=told | rollout)
+    (folder / "chat_template.jinja").write_text(THINKS)
+    return folder
+
+
+def test_what_the_template_was_told_is_taken_with_it(tmp_path):
+    folder, said = thinking(tmp_path / "ckpt"), []
+    told = {"enable_thinking": False}
+    assert as_climbed(recipe(folder), None, said.append).rollout.template_args == told
+    assert said == [f"rollout.template_args = {told}, as {folder} was climbed with"]
+    mine = {"enable_thinking": True}
+    assert as_climbed(recipe(folder, template_args=mine), None, print).rollout.template_args == mine
+    assert evaluate(folder)[0].rollout.template_args == told
+    plain = evaluate(folder, "", ("rollout.template", "plain"))[0].rollout
+    assert (plain.template, plain.template_args) == ("plain", {})
+
+
+def test_what_the_models_template_does_not_use_is_refused_before_anything_starts(tmp_path):
+    folder = thinking(tmp_path / "ckpt")
+    asked = recipe(folder, template_args={"thinking": False})
+    with pytest.raises(BadConfig, match=r"template_args\.thinking: .*it takes enable_thinking\."):
+        as_climbed(asked, None, print)
+    with pytest.raises(BadConfig, match=r"template_args\.thinking"):
+        evaluate(folder, "", ("rollout.template_args.thinking", "false"))
+    plain = climbed(tmp_path / "plain")
+    with pytest.raises(BadConfig, match='was climbed in "plain"'):
+        as_climbed(recipe(plain, template_args={"enable_thinking": False}), None, print)

@@ -64,6 +64,17 @@ def test_a_model_without_an_address_is_a_checkpoint(tmp_path):
         Judge(JudgeConfig(model=str(tmp_path)))
 
 
+def test_a_checkpoint_whose_template_does_not_use_what_it_is_told_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "chat_template.jinja").write_text("{{ messages }}{{ enable_thinking }}")
+    told = {"model": str(tmp_path), "template_args": {"thinking": False}}
+    with pytest.raises(
+        ValueError, match=r"judge\.\w+\.template_args\.thinking: .*enable_thinking\."
+    ):
+        Judge(JudgeConfig.model_validate(told))
+    Judge(JudgeConfig(model=str(tmp_path), template_args={"enable_thinking": False})).close()
+
+
 @pytest.mark.parametrize(
     ("criteria", "message"),
     [

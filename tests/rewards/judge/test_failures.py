@@ -189,6 +189,10 @@ async def test_the_schema_goes_along_unless_the_service_takes_none():
         await ask(judge)
         assert "response_format" not in server.requests[0]
         assert server.requests[0]["top_k"] == 1
+        assert "chat_template_kwargs" not in server.requests[0]
+    with scripted(YES, template_args={"enable_thinking": False}) as (judge, server):
+        await ask(judge)
+        assert server.requests[0]["chat_template_kwargs"] == {"enable_thinking": False}
 
 
 async def test_one_sample_that_cannot_be_had_is_no_smaller_majority():

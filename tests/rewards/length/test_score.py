@@ -1,10 +1,10 @@
-"""The length part of the reward: Eq. 12."""
+"""The length part of the reward: Eq. 12, and DAPO's."""
 
 from __future__ import annotations
 
 import pytest
 
-from munro.rewards.length import penalty
+from munro.rewards.length import overlong, penalty
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,24 @@ def test_the_largest_deduction_within_the_gates_is_a_fifth():
 def test_arguments_out_of_range_are_named(num_tokens, pass_rate, cap, name):
     with pytest.raises(ValueError, match=f"^{name} is"):
         penalty(num_tokens, pass_rate, cap)
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "expected"), [(0, 0), (800, 0), (801, 0.005), (900, 0.5), (1000, 1.0)]
+)
+def test_overlong_costs_in_a_line_on_the_last_stretch(num_tokens, expected):
+    assert overlong(num_tokens, cap=1000, stretch=200) == expected
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "cap", "stretch", "name"),
+    [
+        (11, 10, 5, "num_tokens"),
+        (-1, 10, 5, "num_tokens"),
+        (1, 10, 0, "stretch"),
+        (1, 10, 11, "stretch"),
+    ],
+)
+def test_arguments_of_overlong_out_of_range_are_named(num_tokens, cap, stretch, name):
+    with pytest.raises(ValueError, match=f"^{name} is"):
+        overlong(num_tokens, cap, stretch)

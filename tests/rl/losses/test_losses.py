@@ -10,6 +10,8 @@ import torch
 from munro.rl.clip import Clip
 from munro.rl.loss import measured, policy_loss
 from munro.rl.losses.cispo import cispo
+from munro.rl.losses.dapo import dapo
+from munro.rl.losses.dr_grpo import dr_grpo
 from munro.rl.losses.gspo import gspo
 
 CLIP = Clip(eps=0.5, widening=0.0, outer=50.0)
@@ -43,6 +45,67 @@ def test_cispo_s_gradient_is_the_plain_policy_gradient_while_ratios_are_trusted(
     cispo(*ours, clip=CLIP, num_global_tokens=3)[0].backward()
     policy_loss(*theirs, clip=CLIP, num_global_tokens=3)[0].backward()
     torch.testing.assert_close(ours[0].grad, theirs[0].grad)
+
+
+DAPO = Clip(eps=0.2, eps_high=0.28, outer=2.0)
+"""Ratios trusted in [0.8, 1.28]."""
+# ratios, advantages, what each is worth, and its slope
+TABLE = [
+    (1.0, 2.0, 2.0, 2.0),
+    (1.25, 1.0, 1.25, 1.25),
+    (1.3, 1.0, 1.28, 0.0),  # grown, and good: the upper bound
+    (1.3, -1.0, -1.3, -1.3),  # grown, and bad: nothing bounds it
+    (9.0, -1.0, -9.0, -9.0),  # nor here, beyond `outer`
+    (0.7, -1.0, -0.8, 0.0),  # shrunk, and bad: the lower bound
+    (0.7, 1.0, 0.7, 0.7),
+]
+
+
+def of_table() -> tuple[torch.Tensor, ...]:
+    ratio, advantage, _, _ = (torch.tensor(column) for column in zip(*TABLE, strict=True))
+    behaviour = torch.full((len(TABLE),), -2.0, dtype=torch.float64)
+    logp = (behaviour + ratio.double().log()).requires_grad_()
+    return logp, behaviour, advantage.double(), torch.ones(len(TABLE), dtype=torch.bool)
+
+
+def test_dapo_clips_between_two_bounds_of_their_own_and_averages_over_tokens():
+    assert (DAPO.low, DAPO.high) == pytest.approx((0.8, 1.28))
+    tensors = of_table()
+    loss, metrics = dapo(*tensors, clip=DAPO, num_global_tokens=7)
+    loss.backward()
+    assert loss.item() == pytest.approx(-sum(worth for _, _, worth, _ in TABLE) / 7, rel=1e-6)
+    slopes = [-slope / 7 for *_, slope in TABLE]
+    assert tensors[0].grad.tolist() == pytest.approx(slopes, rel=1e-6)
+    assert (int(metrics["clip/low"]), int(metrics["clip/high"])) == (1, 1)
+    # what nobody sampled may hold anything
+    unsampled = torch.tensor([True] * 6 + [False])
+    holed = (torch.where(unsampled, tensors[0], -math.inf), *tensors[1:3], unsampled)
+    rest = -sum(worth for _, _, worth, _ in TABLE[:6]) / 6
+    assert dapo(*holed, clip=DAPO, num_global_tokens=6)[0].item() == pytest.approx(rest, rel=1e-6)
+
+
+def test_dapo_is_the_report_s_loss_where_its_outer_bound_is_not_reached():
+    ours, theirs = given(), given()
+    loss, _ = dapo(*ours, clip=CLIP, num_global_tokens=3)
+    expected, _ = policy_loss(*theirs, clip=CLIP, num_global_tokens=3)
+    assert loss.item() == expected.item()
+
+
+def test_dr_grpo_divides_by_a_constant_whatever_the_lengths():
+    sizes = {"num_global_tokens": 99, "num_global_sequences": 2, "tokens_per_sequence": 10}
+    tensors = of_table()
+    loss, metrics = dr_grpo(*tensors, clip=DAPO, **sizes)
+    loss.backward()
+    # 7 tokens of 2 sequences, divided by 2 x 10
+    assert loss.item() == pytest.approx(-sum(worth for _, _, worth, _ in TABLE) / 20, rel=1e-6)
+    assert tensors[0].grad.tolist() == pytest.approx([-slope / 20 for *_, slope in TABLE], rel=1e-6)
+    assert (int(metrics["clip/low"]), int(metrics["clip/high"])) == (1, 1)
+    # half as many tokens weigh half as much
+    first, rest = (
+        dr_grpo(*(tensor[part] for tensor in of_table()), clip=DAPO, **sizes)[0].item()
+        for part in (slice(3), slice(3, None))
+    )
+    assert first + rest == pytest.approx(loss.item())
 
 
 def sequences(

@@ -38,8 +38,16 @@ def odd_group():
                 tool_calls=(ToolCall(id="c", name="add", arguments='{"a": '),),
             ),
             Message(role="tool", content="42\x00", tool_call_id="c"),
+            Message(
+                role="assistant",
+                content=" 42 ",
+                reasoning="so",
+                raw="<think>so</think> 42 ",
+                is_sampled=True,
+            ),
         ),
         routed_experts=rng.integers(-1, 64, (11, 3, 2)).astype(np.int16),
+        forks=((6, 2), (9, -1)),
     )
     told = replace(told, behaviour_logp=rng.standard_normal(11).astype(np.float32))
     odd = Attempt(
@@ -88,9 +96,11 @@ def test_a_step_comes_back_bit_by_bit(store):
 def test_a_step_stored_before_repetition_was_a_part_is_still_read(store):
     path = store.write(3, [make_group(1.0, 0.0)], [[1.0, -1.0]])
     table = pq.read_table(path)
-    pq.write_table(table.drop_columns(["reward_repetition", "reward_truncation"]), path)
+    pq.write_table(table.drop_columns(["reward_repetition", "reward_truncation", "forks"]), path)
     (group,) = store.read(3)
     assert [attempt.reward.repetition for attempt in group.attempts] == [0.0, 0.0]
+    assert [attempt.trajectory.forks for attempt in group.attempts] == [(), ()]
+    assert [row["forks"] for row in store.scan(["forks"])] == [None, None]
     assert [row["reward_total"] for row in store.scan(["reward_total"])] == [1.0, 0.0]
 
 
