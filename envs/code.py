@@ -25,8 +25,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, get_args
 
 from munro.envs.base import SingleTurn
-from munro.envs.columns import Row, text_of, unbroken
-from munro.envs.rows import Rows, RowTasks, open_rows, place_of
+from munro.envs.data.columns import Row, text_of, unbroken
+from munro.envs.data.rows import Rows, RowTasks, open_rows, place_of
 from munro.envs.types import Task
 from munro.rewards import code, service
 from munro.rewards.code.languages import language_of

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from munro.envs.code import Code
-from munro.envs.rows import Rows
+from munro.envs.data.rows import Rows
 from munro.rewards import code
 
 PROMPT = "{problem}\n\nAnswer with one fenced block of {language}: the whole function."

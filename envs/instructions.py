@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from munro.envs.base import SingleTurn
+from munro.envs.data.rows import place_of
 from munro.envs.instruction_gold import TOPICS, WORDS, Draft, draw
-from munro.envs.rows import place_of
 from munro.envs.types import Task
 from munro.rewards.instructions import checkers
 from munro.rewards.types import Grade

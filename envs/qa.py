@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from munro.envs.base import SingleTurn
-from munro.envs.columns import Row, is_conversation, messages_of, text_of, value_of
-from munro.envs.rows import Rows, RowTasks, open_rows, place_of
+from munro.envs.data.columns import Row, is_conversation, messages_of, text_of, value_of
+from munro.envs.data.rows import Rows, RowTasks, open_rows, place_of
 from munro.envs.types import Message, Task
 from munro.rewards import service
 from munro.rewards.types import Grade

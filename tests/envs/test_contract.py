@@ -39,11 +39,7 @@ def arguments(tmp_path: Path) -> dict[str, dict[str, object]]:
     programs = tmp_path / "programs.jsonl"
     programs.write_text("\n".join(map(json.dumps, PROGRAMS)))
     return {
-        "arithmetic": {},
         "code": {"path": str(programs)},
-        "expressions": {},
-        "human_eval": {},
-        "instructions": {},
         "prompts": {
             "prompts": [
                 {
@@ -60,7 +56,9 @@ def arguments(tmp_path: Path) -> dict[str, dict[str, object]]:
 
 
 def config_of(name: str, arguments: dict[str, dict[str, object]]) -> EnvConfig:
-    return EnvConfig.model_validate({"path": name, "args": arguments[name]} | GRADED.get(name, {}))
+    return EnvConfig.model_validate(
+        {"path": name, "args": arguments.get(name, {})} | GRADED.get(name, {})
+    )
 
 
 @pytest.mark.parametrize("name", [name for name, _ in available()])

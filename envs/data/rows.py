@@ -13,7 +13,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from munro.envs.columns import Row, top
+from munro.envs.data.columns import Row, top
 from munro.envs.types import Task
 from munro.rewards.plugins import nearest
 
