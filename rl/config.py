@@ -58,8 +58,14 @@ class LearnerConfig(Config):
     kl_weight: float = Field(0.0, ge=0)
     """Weight of the distance to the model that the climb began from, or was last distilled to; at 0
     that is not held in memory, and nothing is computed with it."""
+    optimizer: Literal["adamw", "adamw8bit", "muon"] = "adamw"
+    """Of hidden matrices: AdamW, the same with its moments in 8 bits (bitsandbytes), or Muon.
+    Embeddings, the output matrix and norms are AdamW's whatever it says."""
+    offload: bool = False
+    """Keep the optimizer's moments in the host's memory between steps, and bring them to the GPU a
+    few parameters at a time: the same weights bit for bit, 8 bytes a parameter less on the GPU."""
     betas: tuple[float, float] = (0.95, 0.95)
-    """AdamW's."""
+    """AdamW's; Muon's momentum is the first."""
     eps: float = Field(1e-15, gt=0)
     """AdamW's."""
     weight_decay: float = Field(0.0, ge=0)

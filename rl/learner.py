@@ -1,6 +1,6 @@
 """The model being trained, its optimizer, and one step of it. Plain: no Ray here.
 
-Batch ──► micro-batches ──► log-probs ──► loss ──► gradients ──► clip ──► AdamW
+Batch ──► micro-batches ──► log-probs ──► loss ──► gradients ──► clip ──► optimizer
                                                                             │
 inference servers ◄── publish ── weights ◄──────────────────────────────────┘
 """
@@ -29,6 +29,7 @@ from munro.rl.metrics import idle, report
 from munro.rl.passes import Passes
 from munro.rl.plugs import Loss
 from munro.rl.policy.loading import layout_for, load_policy
+from munro.rl.policy.optimizers import make_optimizer
 from munro.rl.policy.reference import reference_of
 from munro.rl.rate import rate_of
 from munro.rollout.engine import WeightSource
@@ -62,6 +63,7 @@ class Learner:
         CheckpointError: the folder lacks something.
         UnsupportedModel: the model's logits are made in a way the learner does not know.
         BadPlugin: the config's loss cannot be used.
+        NoOptimizer: the config's optimizer cannot be used.
 
     Example:
         learner = Learner("runs/base", LearnerConfig(learning_rate=1e-4), seed=0, temperature=1.0)
@@ -93,14 +95,7 @@ class Learner:
             loss=Loss.of(config.loss),
             reference=reference_of(self._path, config, self._world),
         )
-        self._optimizer = torch.optim.AdamW(
-            self._policy.parameters(),
-            lr=config.learning_rate,
-            betas=config.betas,
-            eps=config.eps,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
+        self._optimizer = make_optimizer(self._policy, config)
         self._rate = rate_of(config)
         self._peaks = [float(group["lr"]) for group in self._optimizer.param_groups]
         self._num_steps = 0
