@@ -115,6 +115,10 @@ class SyncConfig(Config):
     max_staleness: int = Field(8, ge=0)
     """Groups older than this many weight updates are dropped; 0 takes turns and is deterministic:
     one wave of groups serves all steps up to the next weight update."""
+    transfer: Literal["auto", "file", "ipc", "nccl"] = "auto"
+    """How weights reach the servers: "file" (in shared memory, or `weights_folder`), or from GPU to
+    GPU by vLLM's own engines: "ipc" on the GPU that `ray.colocate` shares, "nccl" by a broadcast.
+    auto is "ipc" on a shared GPU and "file" elsewhere."""
     weights_folder: str = ""
     """Where servers find new weights. Empty is shared memory, on the learner's node alone; servers
     on other nodes need a folder of a file system that all nodes share."""

@@ -48,6 +48,10 @@ class WeightTransfer(Protocol):
         """Put (name, tensor) pairs where servers can read them."""
         ...
 
+    def settle(self) -> None:
+        """All servers have read them."""
+        ...
+
 
 class Learner:
     """One rank of the learner; with one rank, all of it.
@@ -158,6 +162,11 @@ class Learner:
         for _ in weights:
             pass
         return None
+
+    def release(self) -> None:
+        """Give back what passes have left in the GPU's allocator: a server there may want it."""
+        if self._world.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def save(self, folder: str | Path, provenance: Mapping[str, Any]) -> None:
         """Write a checkpoint that transformers loads and `load` resumes from. Every rank calls it.
