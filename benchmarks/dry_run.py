@@ -1,11 +1,11 @@
 """What `--dry-run` says a climb will need, against what it then needs.
 
-    python benchmarks/dry_run.py quickstart --steps 10
+    python benchmarks/dry_run.py quickstart --steps 160
     python benchmarks/smollm2.py models/smollm2 && python benchmarks/dry_run.py smollm2 --steps 6
 
 Three columns of memory: reckoned from the model's files and the config alone (`--dry-run`), seen in
 a climb of a minute (`--dry-run --probe`), and seen in the climb itself. Memory is each process's
-VmHWM, the peak of its resident set, the largest process of a kind. A step's time is the median.
+VmHWM, the peak of its resident set, the largest process of a kind. A step's time is the mean.
 Exits with 1 where memory is off by more than 15% or the time by more than 30%.
 """
 
@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from statistics import median
+from statistics import fmean
 from tempfile import TemporaryDirectory
 
 from munro.base_model.small.quickstart import build_base
@@ -25,7 +25,7 @@ from munro.envs.arithmetic import is_held_out
 from munro.envs.problem_set import ProblemSet
 from munro.machine.climb.memory import gpus_here, model_of, needs_of, prompt_tokens
 from munro.machine.climb.origin import as_climbed
-from munro.machine.climb.probe import MUNRO, probe
+from munro.machine.climb.probe import MUNRO, probe, usual
 from munro.machine.climb.watching import more, peaks
 from munro.machine.config import RunConfig
 from munro.machine.loading import load, overrides_of
@@ -49,8 +49,10 @@ def reckoned(config: RunConfig, model: Path) -> dict[str, float]:
     return {need.name: need.host_bytes for need in needs}
 
 
-def climbed(file: str, steps: int, folder: Path, more_keys: list[str]) -> tuple[dict, float]:
-    """Peaks by kind, and the median seconds of the steps after the first."""
+def climbed(
+    file: str, steps: int, every: int, folder: Path, more_keys: list[str]
+) -> tuple[dict[str, int], float]:
+    """Peaks by kind, and the mean seconds of the steps after the first weight update."""
     command = [sys.executable, "-c", MUNRO, "climb", file, "--folder", str(folder)]
     command += ["--name", "real", "--num_steps", str(steps), *more_keys]
     with (folder / "out.txt").open("w") as out:
@@ -61,9 +63,9 @@ def climbed(file: str, steps: int, folder: Path, more_keys: list[str]) -> tuple[
             time.sleep(0.25)
     if process.returncode:
         raise SystemExit((folder / "out.txt").read_text()[-2000:])
-    rows = MetricsLog(folder / "real" / "metrics.jsonl").read()[2:]
+    rows = usual(MetricsLog(folder / "real" / "metrics.jsonl").read()[1:], every)
     # an evaluation is not part of a step's time as the probe says it
-    return seen, median(row["time/step"] - row.get("time/eval", 0.0) for row in rows)
+    return seen, fmean(row["time/step"] - row.get("time/eval", 0.0) for row in rows)
 
 
 def off(estimate: float, real: float) -> str:
@@ -102,10 +104,11 @@ def main() -> None:
     config = load(given.recipe, overrides_of(rest))
     config = as_climbed(config, None, print)
     model = model_folder(config)
+    every = config.sync.every_steps
     before = reckoned(config, model)
     seen = probe(config, model, given.seconds)
     with TemporaryDirectory(prefix="munro-dry-run-") as folder:
-        real, step_s = climbed(given.recipe, given.steps, Path(folder), rest)
+        real, step_s = climbed(given.recipe, given.steps, every, Path(folder), rest)
     said, good = table(before, seen.peaks, real, (seen.step_s, step_s))
     print(f"{given.recipe}, {given.steps} steps, probe of {seen.steps}\n\n{said}")
     sys.exit(0 if good else 1)

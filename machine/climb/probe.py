@@ -1,7 +1,8 @@
 """A short climb of its own, watched: what a step takes here, in seconds, tokens and memory.
 
 It is the very climb that was asked for, in a folder of its own that is thrown away: without
-evaluations and checkpoints, for two steps at least and then for about as long as it was given.
+evaluations and checkpoints, for two steps at least (and from one weight update to the next), then
+for about as long as it was given.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -26,7 +27,7 @@ from munro.machine.run.folder import RunFolder
 from munro.machine.run.metrics import MetricsLog
 
 LEAST = 2
-"""Steps: the first waits for its first groups longer than any other does."""
+"""Steps."""
 MOST = 5
 """Times the given seconds, after which a probe that has not got so far is given up."""
 PULSE_S = 0.5
@@ -52,8 +53,9 @@ def probe(config: RunConfig, model: Path, seconds: float) -> Probe:
     """Climb for about that long.
 
     Raises:
-        BadConfig: it did not come to `LEAST` steps; says why.
+        BadConfig: it did not come to as many steps as it takes; says why.
     """
+    least = max(LEAST, config.sync.every_steps)
     with TemporaryDirectory(prefix="munro-probe-") as scratch:
         folder = Path(scratch)
         recipe = RunFolder(folder / "recipe")
@@ -74,8 +76,7 @@ def probe(config: RunConfig, model: Path, seconds: float) -> Probe:
                 rows = _rows(folder)
                 began = began or (time.monotonic() if rows else 0.0)
                 spent = time.monotonic() - began if began else 0.0
-                done = len(rows) - 1
-                if (done >= LEAST and spent > seconds) or spent > MOST * seconds:
+                if (len(rows) > least and spent > seconds) or spent > MOST * seconds:
                     break
                 time.sleep(PULSE_S)
             rows = _rows(folder)
@@ -83,7 +84,7 @@ def probe(config: RunConfig, model: Path, seconds: float) -> Probe:
         finally:
             _end(process)
         said = process.stderr.read() if failed and process.stderr else ""
-    if len(rows) - 1 < LEAST:
+    if len(rows) <= least:
         lines = said.strip().splitlines()
         why = (
             lines[-1].removeprefix("munro: ")
@@ -91,7 +92,7 @@ def probe(config: RunConfig, model: Path, seconds: float) -> Probe:
             else (f"it took {max(0, len(rows) - 1)} steps in {MOST * seconds:g} s")
         )
         raise BadConfig(f"the probe came to no figures: {why}")
-    return _figures(rows[2:] if len(rows) > 1 + LEAST else rows[-1:], len(rows) - 1, seen)
+    return _figures(usual(rows[1:], config.sync.every_steps), len(rows) - 1, seen)
 
 
 def shortened(config: RunConfig, model: Path, folder: Path) -> RunConfig:
@@ -114,15 +115,25 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
     return MetricsLog(folder / "runs" / "probe" / "metrics.jsonl").read()
 
 
+def usual(rows: Sequence[Mapping[str, Any]], every: int) -> Sequence[Mapping[str, Any]]:
+    """Those of a climb's lines, from step 1 on, that stand for its steps in the long run.
+
+    One wave of groups may serve several steps: so whole turns from one weight update to the next,
+    and without the first, which waits longest, where there are others.
+    """
+    turns = len(rows) // every
+    return rows[every if turns > 1 else 0 : turns * every]
+
+
 def _figures(rows: Sequence[Mapping[str, Any]], steps: int, seen: Mapping[str, int]) -> Probe:
-    def usual(name: str) -> float:
-        return median(float(row.get(name) or 0.0) for row in rows)
+    def mean(name: str) -> float:
+        return fmean(float(row.get(name) or 0.0) for row in rows)
 
     return Probe(
         steps=steps,
-        step_s=usual("time/step"),
-        rollout_tokens=usual("rollout/tokens"),
-        learner_tokens=usual("learner/tokens"),
+        step_s=mean("time/step"),
+        rollout_tokens=mean("rollout/tokens"),
+        learner_tokens=mean("learner/tokens"),
         peaks=dict(seen),
     )
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from munro.machine.climb.dry_run import plan
-from munro.machine.climb.probe import probe
+from munro.machine.climb.probe import probe, usual
 from munro.machine.climb.watching import more, peaks
 from munro.machine.loading import BadConfig, load
 from tests.machine.climbing import munro, write_recipe
@@ -66,3 +66,10 @@ def test_a_probe_that_fails_says_why(tmp_path):
     config = config.model_copy(update={"batch": config.batch.model_copy(update={"patience": 1})})
     with pytest.raises(BadConfig, match="the probe came to no figures: no task passed the gates"):
         probe(config, Path(config.model.path), 2)
+
+
+def test_whole_turns_stand_for_the_steps_of_a_climb():
+    steps = [{"step": number} for number in range(1, 12)]
+    assert [row["step"] for row in usual(steps, 4)] == [5, 6, 7, 8]
+    assert [row["step"] for row in usual(steps[:7], 4)] == [1, 2, 3, 4]
+    assert [row["step"] for row in usual(steps[:3], 1)] == [2, 3]
