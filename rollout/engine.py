@@ -125,6 +125,18 @@ class Engine(Protocol):
         """
         ...
 
+    async def version(self) -> int:
+        """Version being served; also the health probe."""
+        ...
+
+    async def close(self) -> None:
+        """Free everything; leave no process behind."""
+        ...
+
+
+class SleepingEngine(Engine, Protocol):
+    """One that can leave its GPU to a learner for a while."""
+
     async def sleep(self, *, level: int) -> None:
         """Give the GPU's memory up, once running requests are done; on a CPU nothing is given up.
 
@@ -138,12 +150,4 @@ class Engine(Protocol):
 
     async def wake(self) -> None:
         """Take the memory back, with the weights that it fell asleep with at level 1."""
-        ...
-
-    async def version(self) -> int:
-        """Version being served; also the health probe."""
-        ...
-
-    async def close(self) -> None:
-        """Free everything; leave no process behind."""
         ...

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from munro.rewards.errors import PolicyError
 from munro.rollout.config import RolloutConfig
-from munro.rollout.engine import ALONE, Completion, Engine, Request, Sharing, WeightSource
+from munro.rollout.engine import ALONE, Completion, Request, Sharing, SleepingEngine, WeightSource
 from munro.rollout.waits import waiting
 from munro.rollout.weights import latest
 
 
 def build_engine(
     model: str, config: RolloutConfig, *, seed: int, max_context: int, sharing: Sharing = ALONE
-) -> Engine:
+) -> SleepingEngine:
     """The engine that `rollout.engine` names; blocks while it starts.
 
     Raises:
@@ -55,7 +55,7 @@ class InferenceServer:
 
     def __init__(
         self,
-        build: Callable[[], Engine],
+        build: Callable[[], SleepingEngine],
         weights: str | Path | None,
         *,
         catch_up: bool = False,
@@ -65,11 +65,11 @@ class InferenceServer:
         self._weights = weights
         self._catch_up = catch_up
         self._deadline_s = deadline_s
-        self._engine: Engine | None = None
+        self._engine: SleepingEngine | None = None
         self._building = asyncio.Lock()
         self._updating = asyncio.Lock()
         self._newest: WeightSource | None = None
-        self._loaded: tuple[Engine, int] | None = None
+        self._loaded: tuple[SleepingEngine, int] | None = None
         self._is_asleep = self._is_stale = False
 
     async def generate(self, requests: Sequence[Request]) -> list[Completion]:
@@ -103,7 +103,7 @@ class InferenceServer:
             self._is_stale = False
 
     async def sleep(self, *, level: int) -> None:
-        """See `Engine.sleep`."""
+        """See `SleepingEngine.sleep`."""
         async with self._updating:
             engine = await self._ready()
             with waiting("its engine to fall asleep", self._deadline_s):
@@ -111,7 +111,7 @@ class InferenceServer:
             self._is_asleep = True
 
     async def wake(self) -> None:
-        """See `Engine.wake`; one that was built meanwhile is awake."""
+        """See `SleepingEngine.wake`; one that was built meanwhile is awake."""
         async with self._updating:
             engine = await self._ready()
             with waiting("its engine to wake", self._deadline_s):
@@ -133,7 +133,7 @@ class InferenceServer:
         if self._engine is not None:
             await self._discard(self._engine)
 
-    async def _ready(self) -> Engine:
+    async def _ready(self) -> SleepingEngine:
         async with self._building:
             if self._engine is None:
                 # this blocks the event loop, which has nothing else to do without an engine
@@ -147,7 +147,7 @@ class InferenceServer:
                 self._engine, self._catch_up = engine, True
             return self._engine
 
-    async def _newest_ready(self) -> Engine:
+    async def _newest_ready(self) -> SleepingEngine:
         engine = await self._ready()
         if self._is_stale:
             raise PolicyError(
@@ -156,13 +156,13 @@ class InferenceServer:
             )
         return engine
 
-    async def _load_newest(self, engine: Engine) -> None:
+    async def _load_newest(self, engine: SleepingEngine) -> None:
         self._is_stale = self._catch_up and self._weights is None
         source = latest(self._weights) if self._catch_up and self._weights is not None else None
         if source is not None:
             await engine.update_weights(source, drain=True)
 
-    async def _discard(self, engine: Engine) -> None:
+    async def _discard(self, engine: SleepingEngine) -> None:
         if self._engine is engine:
             self._engine = None
         # it is being given up because it fails: that closing fails too is no news

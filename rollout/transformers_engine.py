@@ -145,11 +145,11 @@ class TransformersEngine:
         *,
         level: int,  # noqa: ARG002 - the weights stay in the host's memory whatever it is
     ) -> None:
-        """See `munro.rollout.engine.Engine.sleep`."""
+        """See `munro.rollout.engine.SleepingEngine.sleep`."""
         await self._run(lambda: self._move("cpu"))
 
     async def wake(self) -> None:
-        """See `munro.rollout.engine.Engine.wake`."""
+        """See `munro.rollout.engine.SleepingEngine.wake`."""
         await self._run(lambda: self._move(self._device))
 
     def _move(self, to: str | torch.device) -> None:

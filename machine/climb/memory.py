@@ -281,7 +281,7 @@ def room_of(config: RunConfig, model: Model, needs: Sequence[Need]) -> Room | No
 
 def machine_bytes() -> int:
     """Memory of this machine, or of the container that this process is in."""
-    limits = [psutil.virtual_memory().total]
+    limits = [int(psutil.virtual_memory().total)]
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
             text = Path(file).read_text().strip()

@@ -59,7 +59,6 @@ def probe(config: RunConfig, model: Path, seconds: float) -> Probe:
     with TemporaryDirectory(prefix="munro-probe-") as scratch:
         folder = Path(scratch)
         recipe = RunFolder(folder / "recipe")
-        recipe.path.mkdir()
         recipe.write_config(raw(shortened(config, model, folder)))
         process = subprocess.Popen(
             [sys.executable, "-c", MUNRO, "climb", str(recipe.config_file)],

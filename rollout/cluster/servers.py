@@ -78,11 +78,11 @@ class ServerHandle:
         await self._call("update_weights", source, drain=drain)
 
     async def sleep(self, *, level: int) -> None:
-        """See `Engine.sleep`."""
+        """See `SleepingEngine.sleep`."""
         await self._call("sleep", level=level)
 
     async def wake(self) -> None:
-        """See `Engine.wake`."""
+        """See `SleepingEngine.wake`."""
         await self._call("wake")
 
     async def version(self) -> int:
@@ -183,7 +183,7 @@ class Servers:
         return replace(source, meeting={**source.meeting, "rank_offset": first})
 
     def sleep(self, deadline_s: float, *, level: int) -> None:
-        """Have all of them give their GPUs' memory up; see `Engine.sleep`.
+        """Have all of them give their GPUs' memory up; see `SleepingEngine.sleep`.
 
         Raises:
             Stalled: one did not in time.
@@ -193,7 +193,7 @@ class Servers:
             self.asleep = True
 
     def wake(self, deadline_s: float) -> None:
-        """Have those that sleep take it back; see `Engine.wake`.
+        """Have those that sleep take it back; see `SleepingEngine.wake`.
 
         Raises:
             Stalled: one did not in time.

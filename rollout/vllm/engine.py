@@ -177,7 +177,7 @@ class VllmEngine:
             self._met = source.meeting
 
     async def sleep(self, *, level: int) -> None:
-        """See `munro.rollout.engine.Engine.sleep`."""
+        """See `munro.rollout.engine.SleepingEngine.sleep`."""
         await self._open()
         async with self._admission:
             await self._alive(self._idle.wait())
@@ -186,7 +186,7 @@ class VllmEngine:
                 self._is_asleep = True
 
     async def wake(self) -> None:
-        """See `munro.rollout.engine.Engine.wake`."""
+        """See `munro.rollout.engine.SleepingEngine.wake`."""
         await self._open()
         async with self._admission:
             if self._is_asleep:

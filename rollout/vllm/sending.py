@@ -59,7 +59,7 @@ class VllmTransfer:
         self._engine: Any = None
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
-        self._meeting: dict[str, Any] = {}
+        self._meeting: dict[str, Any] | None = None
 
     def publish(self, named_tensors: Iterable[tuple[str, Tensor]], version: int) -> WeightSource:
         """Begin to send; the servers are then to be told what this returns.
@@ -75,7 +75,8 @@ class VllmTransfer:
         self._client.done.clear()
         self._thread = threading.Thread(target=self._send, daemon=True, name="send_weights")
         self._thread.start()
-        self._meeting = self._meeting or self._noted(self._client.meetings)
+        if self._meeting is None:
+            self._meeting = self._noted(self._client.meetings)
         # a broadcast begins once the servers are there, and they must know what will come
         broadcast = self._kind == "nccl"
         update = described(tensors) if broadcast else self._noted(self._client.updates)
