@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from munro.machine.climb.cluster.fleet import Turns, Workers
+from munro.machine.climb.needs import gpus_wanted, shortage, transfer_of
 from munro.machine.loading import BadConfig, from_overrides
+from munro.machine.pipeline.resources import gpus_of
 from tests.machine.climbing import munro, rows, write_recipe
 
 SMALL = [("num_steps", "3"), ("env", "arithmetic"), ("sync.max_staleness", "0")]
@@ -86,6 +90,24 @@ def test_what_one_gpu_cannot_do_is_refused_in_a_sentence(more, said):
     with pytest.raises(BadConfig) as refused:
         config_of(*more)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(("colocate", "num_gpus"), [("true", 1), ("false", 2)])
+def test_one_gpu_is_all_that_is_asked_for(colocate, num_gpus):
+    config = config_of(("ray.colocate", colocate))
+    phase = SimpleNamespace(kind="climb", orders={"recipe": config.model_dump(mode="json")})
+    assert gpus_wanted(config) == gpus_of(phase) == num_gpus
+    there = [{"CPU": 4.0, "GPU": 1.0}]
+    assert bool(shortage(config, there, learner=True)) is (num_gpus > 1)
+
+
+def test_the_way_of_weights_follows_the_place():
+    shared, apart = config_of(), config_of(("ray.colocate", "false"))
+    assert transfer_of(shared, on_gpu=True) == "ipc"
+    assert transfer_of(shared, on_gpu=False) == "file"
+    assert transfer_of(apart, on_gpu=True) == "file"
+    assert transfer_of(config_of(("sync.transfer", "file")), on_gpu=True) == "file"
+    assert transfer_of(config_of(("rollout.engine", "transformers")), on_gpu=True) == "file"
 
 
 @pytest.mark.ray
