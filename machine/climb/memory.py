@@ -151,7 +151,12 @@ def resident_bytes(config: RunConfig, model: Path) -> int:
 
 
 def needs_of(
-    config: RunConfig, model: Model, *, prompt: int, gpu_bytes: Sequence[int] = ()
+    config: RunConfig,
+    model: Model,
+    *,
+    prompt: int,
+    gpu_bytes: Sequence[int] = (),
+    rough: bool = False,
 ) -> list[Need]:
     """What every process will need.
 
@@ -160,11 +165,12 @@ def needs_of(
         model: that it climbs from.
         prompt: tokens of a task's prompt.
         gpu_bytes: of each GPU here; none where everything runs on the CPU.
+        rough: what is kept for the backward pass is to be told at once, and may be too much.
     """
     on_gpu = bool(gpu_bytes)
     rollout = config.rollout
     base = {name: {"libraries": size * MIB} for name, size in LIBRARIES.items()}
-    held = _learner(config, model, prompt=prompt, on_gpu=on_gpu)
+    held = _learner(config, model, prompt=prompt, on_gpu=on_gpu, rough=rough)
     served = _server(config, model, min(gpu_bytes, default=0))
     needs = [
         Need(name="driver", host=base["driver"], gpu={}),
@@ -194,21 +200,23 @@ def needs_of(
     return needs
 
 
-def _learner(config: RunConfig, model: Model, *, prompt: int, on_gpu: bool) -> dict[str, float]:
-    from munro.rl.policy.footprint import kept_bytes
+def _learner(
+    config: RunConfig, model: Model, *, prompt: int, on_gpu: bool, rough: bool
+) -> dict[str, float]:
+    from munro.rl.policy.footprint import kept_bytes, roughly_kept_bytes
 
     learner = config.learner
     each = model.parameters / learner.ranks
     longest = prompt + config.length.stages[0]
     whole = config.batch.num_groups * config.rollout.group_size * longest
     tokens = max(min(learner.token_budget, whole // learner.ranks), longest)
-    kept = kept_bytes(
-        model.path,
-        num_tokens=tokens,
-        row=longest,
-        checkpointing=learner.activation_checkpointing,
-        on_gpu=on_gpu,
-    )
+    again = learner.activation_checkpointing
+    if rough:
+        kept = roughly_kept_bytes(model.path, num_tokens=tokens, checkpointing=again)
+    else:
+        kept = kept_bytes(
+            model.path, num_tokens=tokens, row=longest, checkpointing=again, on_gpu=on_gpu
+        )
     scored = min(tokens * config.length.stages[0] // longest, learner.logits_chunk)
     away = on_gpu and learner.offload
     return {
@@ -374,17 +382,27 @@ def told(need: Need) -> str:
     return line
 
 
-def require_room(config: RunConfig, path: Path, prompt: int) -> tuple[list[Need], Any]:
+def require_room(
+    config: RunConfig, path: Path, prompt: int, *, rough: bool = False
+) -> tuple[list[Need], Room | None]:
     """What every process needs, and the room for keys and values.
+
+    Args:
+        config: resolved.
+        path: of the model.
+        prompt: tokens of a task's prompt.
+        rough: figures may be too high, as long as all fits even so.
 
     Raises:
         BadConfig: it cannot fit on this machine. A cluster's nodes are not looked at.
     """
     gpus, model = gpus_here(), model_of(path)
-    needs = needs_of(config, model, prompt=prompt, gpu_bytes=gpus)
+    needs = needs_of(config, model, prompt=prompt, gpu_bytes=gpus, rough=rough)
     room = room_of(config, model, needs)
     published = shared_memory(config, model, on_gpu=bool(gpus))
     what = lacking(needs, room, published, memory=machine_bytes(), gpus=gpus)
+    if what and rough:
+        return require_room(config, path, prompt)
     if what and not config.ray.address:
         raise BadConfig(what)
     return needs, room

@@ -78,7 +78,7 @@ def _to_the_end(
         check_optimizer(config.learner)
         task = ProblemSet(config.env, config.seed).task(0)
         model = model_folder(config, console)
-        require_room(config, model, prompt_tokens(model, task))
+        require_room(config, model, prompt_tokens(model, task), rough=True)
         start = begin(run, config, {"model": str(model)}, force=force, unattended=unattended)
         attempt = Attempt(
             run=run,

@@ -16,7 +16,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from munro.rl.policy.loading import attention_of
 
 UNKNOWN = 16
-"""Widths a token and layer keeps where the model cannot be run without numbers."""
+"""Widths that a token keeps in a layer, where the model cannot be run without numbers."""
 
 
 def kept_bytes(model: Path, *, num_tokens: int, row: int, checkpointing: bool, on_gpu: bool) -> int:
@@ -31,20 +31,32 @@ def kept_bytes(model: Path, *, num_tokens: int, row: int, checkpointing: bool, o
         checkpointing: activations are computed again.
         on_gpu: products are in bfloat16, whose copies of the weights are kept too.
     """
+    config, rows = _config_of(model), max(1, num_tokens // row)
+    try:
+        return _saved(config, rows, row, checkpointing=checkpointing, on_gpu=on_gpu)
+    except Exception:  # noqa: BLE001 - a model may look at numbers, which are not there
+        return _by_widths(config, rows * row, checkpointing=checkpointing)
+
+
+def roughly_kept_bytes(model: Path, *, num_tokens: int, checkpointing: bool) -> int:
+    """The same by the model's widths alone, at once; more than it is for most."""
+    return _by_widths(_config_of(model), num_tokens, checkpointing=checkpointing)
+
+
+def _config_of(model: Path) -> Any:
     from transformers import AutoConfig
 
     import munro.base_model.model.model  # noqa: F401 - makes our own architecture known
 
-    config = AutoConfig.from_pretrained(model)
-    rows = max(1, num_tokens // row)
-    try:
-        return _saved(config, rows, row, checkpointing=checkpointing, on_gpu=on_gpu)
-    except Exception:  # noqa: BLE001 - a model may look at numbers, which are not there
-        text = config.get_text_config()
-        width = int(text.hidden_size)
-        if not checkpointing:
-            width = UNKNOWN * (width + int(getattr(text, "intermediate_size", 0) or 0) // 2)
-        return 4 * width * int(text.num_hidden_layers) * rows * row
+    return AutoConfig.from_pretrained(model)
+
+
+def _by_widths(config: Any, num_tokens: int, *, checkpointing: bool) -> int:
+    text = config.get_text_config()
+    width = int(getattr(text, "hidden_size", 0) or 0)
+    if not checkpointing:
+        width = UNKNOWN * (width + int(getattr(text, "intermediate_size", 0) or 0) // 2)
+    return 4 * width * int(getattr(text, "num_hidden_layers", 0) or 0) * num_tokens
 
 
 def _saved(config: Any, rows: int, row: int, *, checkpointing: bool, on_gpu: bool) -> int:

@@ -174,3 +174,26 @@ def test_with_too_few_gpus_a_dry_run_refuses(tmp_path, monkeypatch):
         dry_run.plan(load(recipe, [("rollout.engine", "vllm")]))
     said = dry_run.plan(load(recipe, [("rollout.engine", "vllm"), ("ray.colocate", "true")]))
     assert "GPUs      1 needed, 1 found here" in said
+
+
+def test_a_climb_looks_closer_only_where_a_rough_figure_does_not_fit(tmp_path, monkeypatch):
+    recipe = str(write_recipe(tmp_path))
+    config = load(recipe, [("learner.token_budget", "20000"), ("batch.num_groups", "300")])
+    asked = []
+    exact = memory.needs_of
+    monkeypatch.setattr(
+        memory, "needs_of", lambda *given, **how: asked.append(how["rough"]) or exact(*given, **how)
+    )
+    model = Path(config.model.path)
+    memory.require_room(config, model, 5, rough=True)
+    assert asked == [True]
+    rough, _ = memory.require_room(config, model, 5, rough=True)
+    found, _ = memory.require_room(config, model, 5)
+    between = (memory.total_host(rough, 0) + memory.total_host(found, 0)) / 2
+    monkeypatch.setattr(memory, "machine_bytes", lambda: int(between))
+    asked.clear()
+    memory.require_room(config, model, 5, rough=True)
+    assert asked == [True, False]
+    monkeypatch.setattr(memory, "machine_bytes", lambda: 1 << 30)
+    with pytest.raises(BadConfig, match="the climb needs about"):
+        memory.require_room(config, model, 5, rough=True)
