@@ -31,8 +31,9 @@ CONTEXTS = 2 * GIB
 """What CUDA, cuBLAS and two processes' allocators take of a GPU beside tensors: an assumption."""
 PUBLISHED = 3
 """Versions of the weights in shared memory: the newest two, and one that is being written."""
-LIBRARIES = {"driver": 700, "server": 900, "engine": 1000, "worker": 800, "learner": 800}
-"""MiB that a process has before it holds a model, on a CPU."""
+LIBRARIES = {"driver": 610, "server": 690, "engine": 880, "worker": 535, "learner": 490}
+"""MiB of a process without what its model takes: seen at quickstarts with torch 2.13 for CPUs and
+vLLM 0.32. Other builds differ; a probe sees how much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
