@@ -142,9 +142,9 @@ def test_muon_moves_hidden_matrices_and_adamw_the_rest(folder):
         # AdamW does not do; and about as far as AdamW moves
         moved, adamw_moved = (after[name] - before[name] for after in (ours, theirs))
         sizes, usual = torch.linalg.svdvals(moved), torch.linalg.svdvals(adamw_moved)
-        assert sizes[0] < 1.3 * sizes[8], name
-        assert usual[0] > 1.5 * usual[8], name
-        assert 0.1 * 1e-2 < moved.square().mean().sqrt() < 1e-2, name
+        assert sizes[0] < 1.7 * sizes[8], name
+        assert sizes[0] / sizes[8] < 0.75 * usual[0] / usual[8], name
+        assert 0.05 * 1e-2 < moved.square().mean().sqrt() < 1e-2, name
 
 
 def test_a_rate_that_is_set_on_the_whole_is_every_part_s(folder):
