@@ -60,38 +60,42 @@ def probe(config: RunConfig, model: Path, seconds: float) -> Probe:
         folder = Path(scratch)
         recipe = RunFolder(folder / "recipe")
         recipe.write_config(raw(shortened(config, model, folder)))
-        process = subprocess.Popen(
-            [sys.executable, "-c", MUNRO, "climb", str(recipe.config_file)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        seen: dict[str, int] = {}
-        began = 0.0
-        try:
-            while process.poll() is None:
-                seen = more(seen, peaks(process.pid))
-                rows = _rows(folder)
-                began = began or (time.monotonic() if rows else 0.0)
-                spent = time.monotonic() - began if began else 0.0
-                if (len(rows) > least and spent > seconds) or spent > MOST * seconds:
-                    break
-                time.sleep(PULSE_S)
-            rows = _rows(folder)
-            failed = process.poll() not in (None, 0)
-        finally:
-            _end(process)
-        said = process.stderr.read() if failed and process.stderr else ""
+        with (folder / "said.txt").open("w") as told:
+            process = subprocess.Popen(
+                [sys.executable, "-c", MUNRO, "climb", str(recipe.config_file)],
+                stdout=subprocess.DEVNULL,
+                stderr=told,
+                start_new_session=True,
+            )
+            try:
+                seen = _watched(process, folder, least, seconds)
+                failed = process.poll() not in (None, 0)
+            finally:
+                _end(process)
+        rows = _rows(folder)
+        said = (folder / "said.txt").read_text().strip().splitlines() if failed else []
     if len(rows) <= least:
-        lines = said.strip().splitlines()
-        why = (
-            lines[-1].removeprefix("munro: ")
-            if lines
-            else (f"it took {max(0, len(rows) - 1)} steps in {MOST * seconds:g} s")
-        )
+        too_few = f"it took {max(0, len(rows) - 1)} steps in {MOST * seconds:g} s"
+        why = said[-1].removeprefix("munro: ") if said else too_few
         raise BadConfig(f"the probe came to no figures: {why}")
     return _figures(usual(rows[1:], config.sync.every_steps), len(rows) - 1, seen)
+
+
+def _watched(
+    process: subprocess.Popen[bytes], folder: Path, least: int, seconds: float
+) -> dict[str, int]:
+    """Until it has taken long enough, or has ended: the peaks of its processes."""
+    seen: dict[str, int] = {}
+    began = 0.0
+    while process.poll() is None:
+        seen = more(seen, peaks(process.pid))
+        rows = _rows(folder)
+        began = began or (time.monotonic() if rows else 0.0)
+        spent = time.monotonic() - began if began else 0.0
+        if (len(rows) > least and spent > seconds) or spent > MOST * seconds:
+            break
+        time.sleep(PULSE_S)
+    return seen
 
 
 def shortened(config: RunConfig, model: Path, folder: Path) -> RunConfig:
@@ -102,7 +106,7 @@ def shortened(config: RunConfig, model: Path, folder: Path) -> RunConfig:
         "folder": str(folder / "runs"),
         "num_steps": 1000 * every,
         "tracking": (),
-        "model": config.model.model_copy(update={"path": str(model)}),
+        "model": type(config.model)(path=str(model)),
         "eval": config.eval.model_copy(update={"every_steps": 0}),
         "checkpoint": config.checkpoint.model_copy(update={"every_steps": 1000 * every}),
         "distill": config.distill.model_copy(update={"every": 0, "on": ()}),
@@ -137,7 +141,7 @@ def _figures(rows: Sequence[Mapping[str, Any]], steps: int, seen: Mapping[str, i
     )
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     """Let it end everything that it has started, and insist after a while."""
     # the first asks it to stop after its step, the second to stop at once
     for number, within_s in ((signal.SIGINT, 1), (signal.SIGINT, 60), (signal.SIGKILL, 10)):
