@@ -148,7 +148,8 @@ def resident_bytes(config: RunConfig, model: Path) -> int:
     Its weights and moments, and in bfloat16 what is on its way to the server.
     """
     moments = 0.0 if config.learner.offload else moment_bytes(config)
-    return int(num_parameters(model) * (4 + moments + 2)) + CONTEXTS
+    reference = 4 if config.learner.kl_weight else 0
+    return int(num_parameters(model) * (4 + reference + moments + 2)) + CONTEXTS
 
 
 def needs_of(
@@ -225,6 +226,8 @@ def _learner(
         "gradients": 4 * each,
         "moments": 0.0 if away else moment_bytes(config) * each,
         "activations": float(kept),
+        # what it is kept near to
+        "reference": 4 * each if learner.kl_weight else 0.0,
         # kept for the backward pass, and their gradient
         "logits": 2 * 4.0 * scored * model.vocabulary if config.rollout.top_p == 1 else 0.0,
     }

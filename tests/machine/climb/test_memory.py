@@ -95,6 +95,7 @@ def test_a_step_of_the_learner_is_weights_gradients_moments_and_what_is_kept(fol
         4 * number,
         8 * number,
     )
+    assert needs(folder, ("learner.kl_weight", "0.1"))["learner"].host["reference"] == 4 * number
     assert needs(folder, ("learner.optimizer", "muon"))["learner"].host["moments"] == 4 * number
     halves = needs(folder, ("learner.ranks", "2"))["learner"]
     assert (halves.copies, halves.host["weights"]) == (2, 2 * number)
