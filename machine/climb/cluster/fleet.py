@@ -31,6 +31,7 @@ from munro.rewards.service.setup import anywhere
 from munro.rl.batch import Batch, StepReport
 from munro.rl.clip import Clip
 from munro.rl.cluster import LearnerPool
+from munro.rl.learner import WeightTransfer
 from munro.rl.plugs import resolved
 from munro.rollout import waits
 from munro.rollout.cluster import Servers, Solvers
@@ -69,14 +70,13 @@ class Turns:
 class Trainer:
     """The learner's ranks with their way to publish; a death is a `LearnerLost`."""
 
-    def __init__(self, pool: LearnerPool, *, turns: Turns | None, settles: bool) -> None:
+    def __init__(self, pool: LearnerPool, *, turns: Turns | None) -> None:
         """
         Args:
             pool: all ranks.
             turns: with servers on the same GPU.
-            settles: publications hold memory until the servers have read them.
         """
-        self._pool, self._turns, self._settles = pool, turns, settles
+        self._pool, self._turns = pool, turns
 
     def step(self, batch: Batch, *, clip: Clip) -> StepReport:
         """One optimizer step."""
@@ -96,8 +96,8 @@ class Trainer:
     def score(self, streams: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
         """Log-probability of each token given those before it: the proof, after an update."""
         with _lost("scoring"):
-            if self._settles:
-                self._pool.settle()
+            # the servers have read what was published: the proof comes after
+            self._pool.settle()
             return self._pool.score(streams)
 
     def save(self, folder: str, provenance: Mapping[str, object]) -> None:
@@ -225,7 +225,8 @@ def start_fleet(
             trainer = None
             if learner:
                 with _lost("loading its model"):
-                    trainer = _trainer(config, setting, places, turns)
+                    way = _way(config, setting, weights)
+                    trainer = _trainer(config, model, way, places, turns)
                 running.append(trainer)
             solvers.wait_ready(config.deadlines.start_s)
             servers.wait_ready(config.deadlines.start_s)
@@ -281,19 +282,23 @@ def _placed(setting: Setting, config: RunConfig, places: Places, *, learner: boo
     return replace(setting, sharing=sharing, server_placement=places.shared, gpu_share=SHARED_HALF)
 
 
-def _trainer(config: RunConfig, setting: Setting, places: Places, turns: Turns | None) -> Trainer:
-    transfer: Any
-    if setting.sharing.transfer == "file":
-        transfer = SharedMemoryWeights(setting.weights)
-    else:
-        from munro.rollout.vllm.sending import VllmTransfer
+def _way(config: RunConfig, setting: Setting, weights: SharedMemoryWeights) -> WeightTransfer:
+    """How the learner's weights reach the servers: in files, or from GPU to GPU."""
+    kind = setting.sharing.transfer
+    if kind == "file":
+        return weights
+    from munro.rollout.vllm.sending import VllmTransfer
 
-        num_workers = config.rollout.servers * config.rollout.tensor_parallel
-        transfer = VllmTransfer(setting.sharing.transfer, num_workers=num_workers)
+    return VllmTransfer(kind, num_workers=config.rollout.servers * config.rollout.tensor_parallel)
+
+
+def _trainer(
+    config: RunConfig, model: Path, transfer: WeightTransfer, places: Places, turns: Turns | None
+) -> Trainer:
     placement = places.shared or places.all
     whole = 1 if ray.cluster_resources().get("GPU") else 0
     pool = LearnerPool(
-        setting.model,
+        model,
         resolved(config.learner, num_steps=config.num_steps),
         deadlines=config.deadlines,
         seed=config.seed,
@@ -303,7 +308,7 @@ def _trainer(config: RunConfig, setting: Setting, places: Places, turns: Turns |
         num_gpus=whole * (SHARED_HALF if turns else 1),
         options={"scheduling_strategy": placement} if placement else None,
     )
-    return Trainer(pool, turns=turns, settles=setting.sharing.transfer != "file")
+    return Trainer(pool, turns=turns)
 
 
 def _setting(config: RunConfig, model: Path, folder: Path) -> Setting:
