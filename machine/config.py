@@ -54,6 +54,9 @@ class RayConfig(Config):
     """Of a running cluster, for example "ray://head:10001" or "auto"; empty starts one here."""
     cpus: int = Field(0, ge=0)
     """CPUs of the Ray node started here; 0 for all cores."""
+    colocate: bool = False
+    """One GPU for the inference server and the learner: the server gives its memory up while the
+    learner steps. On-policy only (`sync.max_staleness = 0`), with one server and one rank."""
     reserve: bool = False
     """Reserve what servers, workers and learner need in one placement group before any of them
     starts, so that climbs side by side on a cluster never hold half of what they need."""
@@ -112,4 +115,48 @@ class RunConfig(ClimbConfig):
                 "sync.in_flight swaps weights under running requests, which max_staleness = 0 "
                 "rules out. Unset in_flight, or raise max_staleness."
             )
+        _require_one_gpu_will_do(self)
+        _require_a_way_for_weights(self)
         return self
+
+
+def _require_one_gpu_will_do(config: RunConfig) -> None:
+    if not config.ray.colocate:
+        return
+    if config.sync.max_staleness:
+        raise ValueError(
+            "ray.colocate = true has the server sleep while the learner steps, and "
+            f"sync.max_staleness = {config.sync.max_staleness} has it sample meanwhile. Set "
+            "sync.max_staleness = 0, or give each a GPU of its own."
+        )
+    for key, number in (
+        ("rollout.servers", config.rollout.servers),
+        ("rollout.tensor_parallel", config.rollout.tensor_parallel),
+        ("learner.ranks", config.learner.ranks),
+    ):
+        if number != 1:
+            raise ValueError(
+                f"ray.colocate = true is one server and one learner on one GPU, and {key} = "
+                f"{number}. Set it to 1, or unset ray.colocate."
+            )
+
+
+def _require_a_way_for_weights(config: RunConfig) -> None:
+    way = config.sync.transfer
+    if way in ("auto", "file"):
+        return
+    if config.rollout.engine != "vllm":
+        raise ValueError(
+            f'sync.transfer = "{way}" is vLLM\'s own, and rollout.engine = '
+            f'"{config.rollout.engine}". Set sync.transfer = "file".'
+        )
+    if way == "ipc" and not config.ray.colocate:
+        raise ValueError(
+            'sync.transfer = "ipc" is within one GPU, which ray.colocate = true gives to server '
+            'and learner. Set that, or sync.transfer = "nccl" or "file".'
+        )
+    if way == "nccl" and config.ray.colocate:
+        raise ValueError(
+            'sync.transfer = "nccl" is between GPUs, and ray.colocate = true is one. Set '
+            'sync.transfer = "ipc" or "file".'
+        )

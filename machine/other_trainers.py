@@ -221,11 +221,22 @@ COUNTERPARTS = (
     ),
     Counterpart(
         "more than one of learner.ranks shards the model by itself",
-        {"TRL": "fsdp fsdp_config deepspeed", "OpenRLHF": "zero_stage adam_offload"},
+        {"TRL": "fsdp fsdp_config deepspeed", "OpenRLHF": "zero_stage"},
+    ),
+    Counterpart(
+        "set learner.offload", {"OpenRLHF": "adam_offload", "verl": "fsdp_config.optimizer_offload"}
+    ),
+    Counterpart(
+        "set learner.optimizer to adamw, adamw8bit or muon",
+        {"TRL": "optim", "prime-rl": "optim.type"},
+    ),
+    Counterpart(
+        "set ray.colocate for one server and one learner on one GPU",
+        {"TRL": "vllm_mode vllm_enable_sleep_mode", "OpenRLHF": "colocate_all_models"},
     ),
     Counterpart(
         "set rollout.engine to vllm or transformers",
-        {"TRL": "use_vllm vllm_mode", "verl": "rollout.name rollout.mode"},
+        {"TRL": "use_vllm", "verl": "rollout.name rollout.mode"},
     ),
     Counterpart(
         "set rollout.servers", {"OpenRLHF": "vllm_num_engines", "slime": "rollout_num_engines"}
@@ -387,7 +398,7 @@ COUNTERPARTS = (
         {
             "verl": "n_gpus_per_node nnodes",
             "prime-rl": "num_train_gpus num_infer_gpus",
-            "OpenRLHF": "actor_num_nodes actor_num_gpus_per_node colocate_all_models",
+            "OpenRLHF": "actor_num_nodes actor_num_gpus_per_node",
             "slime": "rollout_num_gpus",
         },
     ),

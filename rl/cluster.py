@@ -34,9 +34,23 @@ class _Rank:
             probe.bind(("", 0))
             return ray.util.get_node_ip_address(), int(probe.getsockname()[1])
 
-    def start(self, environment: Mapping[str, str], arguments: Mapping[str, Any]) -> None:
+    def start(
+        self,
+        environment: Mapping[str, str],
+        arguments: Mapping[str, Any],
+        transfer: WeightTransfer | None,
+    ) -> None:
         os.environ.update(environment)
-        self._learner = Learner(**arguments)
+        self._learner, self._transfer = Learner(**arguments), transfer
+
+    def publish(self, version: int) -> WeightSource | None:
+        """The transfer lives here as long as the learner: it may hold connections, or tensors."""
+        assert self._transfer is not None
+        return self._learner.publish(self._transfer, version)
+
+    def settle(self) -> None:
+        assert self._transfer is not None
+        self._transfer.settle()
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         return getattr(self._learner, method)(*args, **kwargs)
@@ -52,6 +66,7 @@ class LearnerPool:
         seed: of dropout.
         temperature: the rollouts' sampling temperature.
         entropy_estimator: which estimate `StepReport.entropy` carries.
+        transfer: how weights reach the servers; None for a pool that publishes none.
         num_cpus: cores that Ray sets aside for a rank.
         num_gpus: GPUs that Ray sets aside for a rank.
         options: further Ray actor options (`runtime_env`, `max_restarts`, ...).
@@ -71,6 +86,7 @@ class LearnerPool:
         seed: int,
         temperature: float = 1.0,
         entropy_estimator: Literal["plain", "clipped"] = "plain",
+        transfer: WeightTransfer | None = None,
         num_cpus: float = 0,
         num_gpus: float = 0,
         options: Mapping[str, Any] | None = None,
@@ -89,7 +105,7 @@ class LearnerPool:
             "entropy_estimator": entropy_estimator,
         }
         starting = [
-            actor.start.remote(_environment(rank, config.ranks, host, port), arguments)
+            actor.start.remote(_environment(rank, config.ranks, host, port), arguments, transfer)
             for rank, actor in enumerate(self._ranks)
         ]
         self._wait(starting, "the learner to load its model", deadlines.start_s)
@@ -111,16 +127,21 @@ class LearnerPool:
         )
         return scores
 
-    def publish(self, transfer: WeightTransfer, version: int) -> WeightSource:
+    def publish(self, version: int) -> WeightSource:
         """Put the weights where servers on rank 0's node can read them."""
-        source: WeightSource = self._all(
-            "publish",
-            transfer,
-            version,
-            what=f"the learner to publish version {version}",
-            within_s=self._deadlines.sync_s,
-        )
+        calls = [rank.publish.remote(version) for rank in self._ranks]
+        what = f"the learner to publish version {version}"
+        source: WeightSource = self._wait(calls, what, self._deadlines.sync_s)[0]
         return source
+
+    def settle(self) -> None:
+        """All servers have the weights that were published last."""
+        calls = [self._ranks[0].settle.remote()]
+        self._wait(calls, "the learner to be done with an update", self._deadlines.sync_s)
+
+    def release(self) -> None:
+        """Give back the GPU memory that is not held; see `Learner.release`."""
+        self._all("release", what="the learner to free memory", within_s=self._deadlines.step_s)
 
     def save(self, folder: str | Path, provenance: Mapping[str, Any]) -> None:
         """Write a checkpoint; see `Learner.save`."""

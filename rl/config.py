@@ -58,8 +58,14 @@ class LearnerConfig(Config):
     kl_weight: float = Field(0.0, ge=0)
     """Weight of the distance to the model that the climb began from, or was last distilled to; at 0
     that is not held in memory, and nothing is computed with it."""
+    optimizer: Literal["adamw", "adamw8bit", "muon"] = "adamw"
+    """Of hidden matrices: AdamW, the same with its moments in 8 bits (bitsandbytes), or Muon.
+    Embeddings, the output matrix and norms are AdamW's whatever it says."""
+    offload: bool = False
+    """Keep the optimizer's moments in the host's memory between steps, and bring them to the GPU a
+    few parameters at a time: the same weights bit for bit, 8 bytes a parameter less on the GPU."""
     betas: tuple[float, float] = (0.95, 0.95)
-    """AdamW's."""
+    """AdamW's; Muon's momentum is the first."""
     eps: float = Field(1e-15, gt=0)
     """AdamW's."""
     weight_decay: float = Field(0.0, ge=0)
@@ -109,6 +115,10 @@ class SyncConfig(Config):
     max_staleness: int = Field(8, ge=0)
     """Groups older than this many weight updates are dropped; 0 takes turns and is deterministic:
     one wave of groups serves all steps up to the next weight update."""
+    transfer: Literal["auto", "file", "ipc", "nccl"] = "auto"
+    """How weights reach the servers: "file" (in shared memory, or `weights_folder`), or from GPU to
+    GPU by vLLM's own engines: "ipc" on the GPU that `ray.colocate` shares, "nccl" by a broadcast.
+    auto is "ipc" on a shared GPU and "file" elsewhere."""
     weights_folder: str = ""
     """Where servers find new weights. Empty is shared memory, on the learner's node alone; servers
     on other nodes need a folder of a file system that all nodes share."""

@@ -1,6 +1,6 @@
 """The model being trained, its optimizer, and one step of it. Plain: no Ray here.
 
-Batch ──► micro-batches ──► log-probs ──► loss ──► gradients ──► clip ──► AdamW
+Batch ──► micro-batches ──► log-probs ──► loss ──► gradients ──► clip ──► optimizer
                                                                             │
 inference servers ◄── publish ── weights ◄──────────────────────────────────┘
 """
@@ -29,6 +29,7 @@ from munro.rl.metrics import idle, report
 from munro.rl.passes import Passes
 from munro.rl.plugs import Loss
 from munro.rl.policy.loading import layout_for, load_policy
+from munro.rl.policy.optimizers import make_optimizer
 from munro.rl.policy.reference import reference_of
 from munro.rl.rate import rate_of
 from munro.rollout.engine import WeightSource
@@ -47,6 +48,10 @@ class WeightTransfer(Protocol):
         """Put (name, tensor) pairs where servers can read them."""
         ...
 
+    def settle(self) -> None:
+        """All servers have read them."""
+        ...
+
 
 class Learner:
     """One rank of the learner; with one rank, all of it.
@@ -62,6 +67,7 @@ class Learner:
         CheckpointError: the folder lacks something.
         UnsupportedModel: the model's logits are made in a way the learner does not know.
         BadPlugin: the config's loss cannot be used.
+        NoOptimizer: the config's optimizer cannot be used.
 
     Example:
         learner = Learner("runs/base", LearnerConfig(learning_rate=1e-4), seed=0, temperature=1.0)
@@ -93,14 +99,7 @@ class Learner:
             loss=Loss.of(config.loss),
             reference=reference_of(self._path, config, self._world),
         )
-        self._optimizer = torch.optim.AdamW(
-            self._policy.parameters(),
-            lr=config.learning_rate,
-            betas=config.betas,
-            eps=config.eps,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
+        self._optimizer = make_optimizer(self._policy, config)
         self._rate = rate_of(config)
         self._peaks = [float(group["lr"]) for group in self._optimizer.param_groups]
         self._num_steps = 0
@@ -163,6 +162,11 @@ class Learner:
         for _ in weights:
             pass
         return None
+
+    def release(self) -> None:
+        """Give back what passes have left in the GPU's allocator: a server there may want it."""
+        if self._world.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def save(self, folder: str | Path, provenance: Mapping[str, Any]) -> None:
         """Write a checkpoint that transformers loads and `load` resumes from. Every rank calls it.

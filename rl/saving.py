@@ -23,6 +23,7 @@ from munro.base_model.training.sharding import (
     optimizer_state,
     restore_optimizer,
 )
+from munro.rl.policy.optimizers import Offloaded, require_same
 
 
 def published(model: Any, world: World) -> Iterator[tuple[str, Tensor]]:
@@ -80,5 +81,8 @@ def load(folder: str | Path, model: Any, optimizer: torch.optim.Optimizer) -> in
                 raise ValueError(f"{folder} holds another model: {name!r} is not like ours")
             parameter.copy_(like(named[name], parameter))
     state = checkpoint.trainer_state()
+    require_same(model, optimizer, state["optimizer"])
     restore_optimizer(model, optimizer, state["optimizer"])
+    if isinstance(optimizer, Offloaded):
+        optimizer.put_away()
     return int(state["num_steps"])

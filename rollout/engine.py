@@ -10,9 +10,9 @@ Two engines keep it: `rollout/vllm/engine.py` and `rollout/transformers_engine.p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,15 +64,41 @@ class Completion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightSource:
-    """Where a version's weights can be read: a safetensors file in shared memory or on disk."""
+    """Where a version's weights can be read: a safetensors file in shared memory or on disk.
+
+    Or, where they go from GPU to GPU by one of vLLM's own engines, what that has to be told.
+    """
 
     path: str
+    """Of the file; empty where there is none."""
     version: int
+    meeting: Mapping[str, Any] = field(default_factory=dict)
+    """How the engine finds the learner; told once, before the first update that carries it."""
+    update: Mapping[str, Any] = field(default_factory=dict)
+    """What vLLM's engine is told of this update."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharing:
+    """How an engine stands to the learner."""
+
+    transfer: Literal["file", "ipc", "nccl"] = "file"
+    """How new weights come."""
+    sleeps: bool = False
+    """It gives its GPU's memory up while the learner steps."""
+    learner_bytes: int = 0
+    """Of its GPU's memory that the learner holds also while the engine is awake."""
+
+
+ALONE = Sharing()
+"""On a GPU of its own, or a CPU; weights come in files."""
 
 
 class Engine(Protocol):
-    """One inference server's model. Raises `munro.rewards.errors.PolicyError` when it cannot serve.
-    One inference server's model. Raises `munro.rewards.errors.PolicyError` when it cannot serve."""
+    """One inference server's model.
+
+    Raises `munro.rewards.errors.PolicyError` when it cannot serve.
+    """
 
     async def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """Complete all requests; they join whatever else is running (continuous batching).
@@ -105,4 +131,23 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Free everything; leave no process behind."""
+        ...
+
+
+class SleepingEngine(Engine, Protocol):
+    """One that can leave its GPU to a learner for a while."""
+
+    async def sleep(self, *, level: int) -> None:
+        """Give the GPU's memory up, once running requests are done; on a CPU nothing is given up.
+
+        It serves nothing until `wake`, or `update_weights`, which wakes it.
+
+        Args:
+            level: 1 keeps the weights in the host's memory for `wake`; 2 forgets them, and only
+                new ones wake it.
+        """
+        ...
+
+    async def wake(self) -> None:
+        """Take the memory back, with the weights that it fell asleep with at level 1."""
         ...

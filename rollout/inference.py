@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 from munro.rewards.errors import PolicyError
 from munro.rollout.config import RolloutConfig
-from munro.rollout.engine import Completion, Engine, Request, WeightSource
+from munro.rollout.engine import ALONE, Completion, Request, Sharing, SleepingEngine, WeightSource
 from munro.rollout.waits import waiting
 from munro.rollout.weights import latest
 
 
-def build_engine(model: str, config: RolloutConfig, *, seed: int, max_context: int) -> Engine:
+def build_engine(
+    model: str, config: RolloutConfig, *, seed: int, max_context: int, sharing: Sharing = ALONE
+) -> SleepingEngine:
     """The engine that `rollout.engine` names; blocks while it starts.
 
     Raises:
@@ -31,7 +33,7 @@ def build_engine(model: str, config: RolloutConfig, *, seed: int, max_context: i
     if config.engine == "vllm":
         from munro.rollout.vllm.engine import VllmEngine
 
-        return VllmEngine(model, config, seed=seed, max_context=max_context)
+        return VllmEngine(model, config, seed=seed, max_context=max_context, sharing=sharing)
     from munro.rollout.transformers_engine import TransformersEngine
 
     return TransformersEngine(model, config, seed=seed, max_context=max_context)
@@ -42,7 +44,8 @@ class InferenceServer:
 
     Args:
         build: starts an engine; called again after the engine died.
-        weights: folder in which new weights are published.
+        weights: folder in which new weights are published; None where they do not come in files,
+            so that a server which replaces a dead one serves nothing before the next update.
         catch_up: load the newest published weights at the first start too: for a server that
             replaces a dead one. A run's first servers must not, lest they find the weights that an
             earlier, interrupted run left there.
@@ -52,8 +55,8 @@ class InferenceServer:
 
     def __init__(
         self,
-        build: Callable[[], Engine],
-        weights: str | Path,
+        build: Callable[[], SleepingEngine],
+        weights: str | Path | None,
         *,
         catch_up: bool = False,
         deadline_s: float = 600.0,
@@ -62,21 +65,22 @@ class InferenceServer:
         self._weights = weights
         self._catch_up = catch_up
         self._deadline_s = deadline_s
-        self._engine: Engine | None = None
+        self._engine: SleepingEngine | None = None
         self._building = asyncio.Lock()
         self._updating = asyncio.Lock()
         self._newest: WeightSource | None = None
-        self._loaded: tuple[Engine, int] | None = None
+        self._loaded: tuple[SleepingEngine, int] | None = None
+        self._is_asleep = self._is_stale = False
 
     async def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """See `Engine.generate`."""
-        engine = await self._ready()
+        engine = await self._newest_ready()
         with waiting(f"{len(requests)} completions of its engine", self._deadline_s):
             return await engine.generate(requests)
 
     async def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """See `Engine.score`."""
-        engine = await self._ready()
+        engine = await self._newest_ready()
         with waiting("scores of its engine", self._deadline_s):
             return await engine.score(token_ids)
 
@@ -91,11 +95,28 @@ class InferenceServer:
             engine, newest = await self._ready(), self._newest
             assert newest is not None
             loaded_by, version = self._loaded or (None, -1)
-            if loaded_by is engine and version >= source.version:
+            if loaded_by is engine and version >= source.version and not self._is_asleep:
                 return
             with waiting(f"its engine to load version {newest.version}", self._deadline_s):
                 await engine.update_weights(newest, drain=drain)
-            self._loaded = engine, newest.version
+            self._loaded, self._is_asleep = (engine, newest.version), False
+            self._is_stale = False
+
+    async def sleep(self, *, level: int) -> None:
+        """See `SleepingEngine.sleep`."""
+        async with self._updating:
+            engine = await self._ready()
+            with waiting("its engine to fall asleep", self._deadline_s):
+                await engine.sleep(level=level)
+            self._is_asleep = True
+
+    async def wake(self) -> None:
+        """See `SleepingEngine.wake`; one that was built meanwhile is awake."""
+        async with self._updating:
+            engine = await self._ready()
+            with waiting("its engine to wake", self._deadline_s):
+                await engine.wake()
+            self._is_asleep = False
 
     async def version(self) -> int:
         """See `Engine.version`; an engine that does not answer is replaced by the next call."""
@@ -112,7 +133,7 @@ class InferenceServer:
         if self._engine is not None:
             await self._discard(self._engine)
 
-    async def _ready(self) -> Engine:
+    async def _ready(self) -> SleepingEngine:
         async with self._building:
             if self._engine is None:
                 # this blocks the event loop, which has nothing else to do without an engine
@@ -126,12 +147,22 @@ class InferenceServer:
                 self._engine, self._catch_up = engine, True
             return self._engine
 
-    async def _load_newest(self, engine: Engine) -> None:
-        source = latest(self._weights) if self._catch_up else None
+    async def _newest_ready(self) -> SleepingEngine:
+        engine = await self._ready()
+        if self._is_stale:
+            raise PolicyError(
+                "this server was started again, and has no weights before the next update: "
+                'sync.transfer = "file" would have left it some'
+            )
+        return engine
+
+    async def _load_newest(self, engine: SleepingEngine) -> None:
+        self._is_stale = self._catch_up and self._weights is None
+        source = latest(self._weights) if self._catch_up and self._weights is not None else None
         if source is not None:
             await engine.update_weights(source, drain=True)
 
-    async def _discard(self, engine: Engine) -> None:
+    async def _discard(self, engine: SleepingEngine) -> None:
         if self._engine is engine:
             self._engine = None
         # it is being given up because it fails: that closing fails too is no news

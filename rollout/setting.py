@@ -10,6 +10,7 @@ from munro.envs.config import EnvConfig
 from munro.rewards.config import RewardsConfig
 from munro.rewards.judge.config import JudgeConfig
 from munro.rollout.config import RolloutConfig
+from munro.rollout.engine import ALONE, Sharing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,5 +38,11 @@ class Setting:
     grades."""
     placement: Any = "SPREAD"
     """Ray's scheduling strategy of the actors: spread over the cluster, or a placement group."""
+    server_placement: Any = None
+    """That of the servers, where it is another."""
+    gpu_share: float = 1.0
+    """Of each of its GPUs, what a server takes; the learner beside it has the rest."""
+    sharing: Sharing = ALONE
+    """How the servers' engines stand to the learner."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Environment variables of the actors' processes."""

@@ -65,7 +65,8 @@ class TransformersEngine:
             self._model = load(model, dtype=getattr(torch, name))
         except BadWeights as error:
             raise PolicyError(f"model {model}: {error}") from error
-        self._model.eval().to("cuda" if on_gpu else "cpu")
+        self._device = torch.device("cuda" if on_gpu else "cpu")
+        self._model.eval().to(self._device)
         self._max_context = max_context or self._own_limit(model)
         self._takes = inspect.signature(type(self._model).forward).parameters.keys()
         self._max_batch = config.max_batch
@@ -134,10 +135,27 @@ class TransformersEngine:
                     f"{sorted(found['missing_keys'])[:3]}, unknown "
                     f"{sorted(found['unexpected_keys'])[:3]}"
                 )
-            self._model = model.eval().to(self._model.device)
+            self._model = model.eval().to(self._device)
             self._version = source.version
 
         await self._run(load)
+
+    async def sleep(
+        self,
+        *,
+        level: int,  # noqa: ARG002 - the weights stay in the host's memory whatever it is
+    ) -> None:
+        """See `munro.rollout.engine.SleepingEngine.sleep`."""
+        await self._run(lambda: self._move("cpu"))
+
+    async def wake(self) -> None:
+        """See `munro.rollout.engine.SleepingEngine.wake`."""
+        await self._run(lambda: self._move(self._device))
+
+    def _move(self, to: str | torch.device) -> None:
+        self._model.to(to)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
 
     async def version(self) -> int:
         """See `munro.rollout.engine.Engine.version`."""

@@ -3,8 +3,8 @@
     learner ──► publish ──► /dev/shm/…/weights-000007.safetensors ──► WeightSource ──► engines
                        └──► latest.json, for an engine that starts later
 
-One way is written: a file in shared memory. It serves GPUs of the same node too, through host
-memory; a broadcast between GPUs would be another `WeightTransfer`.
+The way that works everywhere: a file in shared memory. It serves GPUs of the same node too, through
+host memory. From GPU to GPU weights go by `munro.rollout.vllm.sending`, another `WeightTransfer`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,10 @@ class WeightTransfer(Protocol):
 
     def publish(self, named_tensors: Iterable[tuple[str, Tensor]], version: int) -> WeightSource:
         """Make these weights readable as `version`; returns once they are."""
+        ...
+
+    def settle(self) -> None:
+        """All engines have read what was published last: let go of what only they needed."""
         ...
 
     def close(self) -> None:
@@ -110,6 +114,9 @@ class SharedMemoryWeights:
         room = f"{_in_gb(disk.free)} of {_in_gb(disk.total)} free"
         cause = str(error).splitlines()[0] if str(error) else type(error).__name__
         return f"{what} {self._folder}: {cause} ({room}). {mend}."
+
+    def settle(self) -> None:
+        """Nothing to do: files stay for an engine that comes later."""
 
     def close(self) -> None:
         """Remove the folder with all it holds."""

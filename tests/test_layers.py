@@ -33,7 +33,7 @@ ALSO = {
 ONLY_IN = {
     "vllm": ("rollout/vllm/",),
     "triton": ("/fused.py",),
-    "ray": ("/cluster.py", "rollout/cluster/"),
+    "ray": ("/cluster.py", "rollout/cluster/", "machine/climb/cluster/"),
 }
 WHERE_A_MODEL_SCORES = {"rewards/preference/scorers.py"}  # torch inside functions only
 WITHOUT_TORCH = ("envs/", "rewards/", "/types.py", "/config.py")

@@ -165,7 +165,8 @@ def at_first(tensor: Tensor) -> Tensor | None:
     assert placement.dim == 0
     # like torch.chunk's: the last shards may be smaller, or empty
     rows = -(-tensor.shape[0] // mesh.size())
-    own = tensor.to_local()
+    # what was put away in the host's memory is gathered where its mesh is
+    own = tensor.to_local().to(mesh.device_type)
     if len(own) < rows:
         own = torch.cat([own, own.new_zeros(rows - len(own), *own.shape[1:])])
     parts = [torch.empty_like(own) for _ in range(mesh.size())] if first else None
@@ -195,11 +196,15 @@ def optimizer_state(
     model: nn.Module, optimizer: torch.optim.Optimizer, *, copy: bool = False
 ) -> dict[str, Any]:
     """State of every parameter by its name, on the first rank: it loads on any number of ranks."""
-    return {
-        name: gathered(optimizer.state[parameter], copy=copy)
-        for name, parameter in model.named_parameters()
-        if parameter in optimizer.state
-    }
+    found: dict[str, Any] = {}
+    for name, parameter in model.named_parameters():
+        if parameter not in optimizer.state:
+            continue
+        state = optimizer.state[parameter]
+        tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+        plain = {key: value for key, value in state.items() if key not in tensors}
+        found[name] = {**gathered(tensors, copy=copy), **plain}
+    return found
 
 
 def restore_optimizer(
@@ -216,6 +221,11 @@ def restore_optimizer(
     for name, values in state.items():
         parameter = parameters[name]
         optimizer.state[parameter] = {
-            key: value.clone() if key == "step" else like(value.clone(), parameter)
-            for key, value in values.items()
+            key: _restored(key, value, parameter) for key, value in values.items()
         }
+
+
+def _restored(key: str, value: Any, parameter: Tensor) -> Any:
+    if not isinstance(value, Tensor):
+        return value  # bitsandbytes counts its steps in a number
+    return value.clone() if key == "step" else like(value.clone(), parameter)

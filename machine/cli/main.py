@@ -36,16 +36,28 @@ def munro() -> None:
 @first("file")
 @click.option("--model", default="", help="Checkpoint folder to start from.")
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would run, run nothing.")
+@click.option(
+    "--probe",
+    is_flag=False,
+    flag_value=60.0,
+    default=0.0,
+    metavar="[SECONDS]",
+    help="With --dry-run: climb for a minute, or so many seconds, to see what a step takes.",
+)
 @click.option("--force", is_flag=True, help="Resume although the config changed.")
 @click.pass_context
-def climb(context: click.Context, file: str, model: str, dry_run: bool, force: bool) -> None:
+def climb(
+    context: click.Context, file: str, model: str, dry_run: bool, probe: float, force: bool
+) -> None:
     """Start a climb, or resume it where it stopped."""
+    if probe and not dry_run:
+        raise click.UsageError("--probe goes with --dry-run.")
     overrides = overrides_of(context.args) + ([("model.path", model)] if model else [])
     config = load(file, overrides)
     if dry_run:
         from munro.machine.climb.dry_run import plan
 
-        click.echo(plan(config))
+        click.echo(plan(config, probe_s=probe))
         return
     from munro.machine.climb.process import run_climb
 

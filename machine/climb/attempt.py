@@ -102,6 +102,7 @@ class Attempt:
             fleet.vocabulary,
             self.console.phase,
             self.console.note,
+            longest=fleet.longest,
         )
         ledger = Ledger(config, state.cursor, journal, fleet.solvers.task_id, step=state.step)
         keeper = Keeper(

@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from munro.base_model.checkpoint import Checkpoint
-from munro.base_model.small.quickstart import base_folder
+from munro.base_model.small.quickstart import base_folder, build_base
 from munro.base_model.training.pretrain import FINISHED
 from munro.envs.arithmetic import is_held_out
 from munro.envs.problem_set import ProblemSet
+from munro.envs.types import Task
+from munro.machine.climb.memory import (
+    GB,
+    gpus_here,
+    machine_bytes,
+    model_of,
+    prompt_tokens,
+    require_room,
+    shared_memory,
+    told,
+    total_host,
+)
+from munro.machine.climb.needs import gpus_wanted, shortage
 from munro.machine.climb.origin import as_climbed
+from munro.machine.climb.probe import probe
 from munro.machine.climb.start import changes, has_nothing_left, last_step, refuse_changes
 from munro.machine.config import RunConfig
+from munro.machine.loading import BadConfig
 from munro.machine.run import tracking
 from munro.machine.run.folder import RunFolder
 from munro.machine.run.restarts import read_restarts
 from munro.rl.config import LearnerConfig
 from munro.rl.plugs import check_plugs
+from munro.rl.policy.optimizers import check_optimizer
 
 
-def plan(config: RunConfig) -> str:
-    """What `munro climb` would do, as lines for a person.
+def plan(config: RunConfig, *, probe_s: float = 0.0) -> str:
+    """What `munro climb` would do and need, as lines for a person.
+
+    Args:
+        config: resolved.
+        probe_s: climb about that long to see what a step takes; 0 starts nothing.
 
     Raises:
+        BadConfig: it cannot fit on this machine, or the probe came to no figures.
+        NoOptimizer: an optimizer cannot be used.
         BadPlugin: a loss, an advantage or a curriculum cannot be used.
         BadEnvironment: an environment cannot be loaded or has no tasks.
         CheckpointError: the model's folder is missing, or a file in it is not whole.
@@ -30,6 +53,7 @@ def plan(config: RunConfig) -> str:
     """
     tracking.check(config.tracking)
     check_plugs(config)
+    check_optimizer(config.learner)
     path, said = Path(config.folder) / config.name, []
     known = RunFolder.existing(path) if (path / "run.json").is_file() else None
     config = as_climbed(config, known, lambda line: said.append(f"note      {line}"))
@@ -44,6 +68,8 @@ def plan(config: RunConfig) -> str:
         _learning(config),
         _distilling(config),
         _processes(config),
+        *_memory(config, task),
+        *(_probed(config, probe_s) if probe_s else []),
         *said,
     ]
     return "\n".join(lines)
@@ -134,3 +160,57 @@ def _processes(config: RunConfig) -> str:
         f"worker(s), {config.learner.ranks} learner rank(s) on "
         f"{config.ray.address or 'a Ray node started here'}"
     )
+
+
+def _memory(config: RunConfig, task: Task) -> list[str]:
+    """What every process needs, and what there is; refused where it cannot fit."""
+    folder, gpus = _folder(config), gpus_here()
+    here = {"CPU": config.ray.cpus or os.cpu_count() or 1, "GPU": len(gpus)}
+    if not config.ray.address and (lacks := shortage(config, [here], learner=True)):
+        raise BadConfig(lacks)
+    if folder is None:
+        return ["memory    known once the embedded base is trained"]
+    prompt = prompt_tokens(folder, task)
+    needs, room = require_room(config, folder, prompt)
+    memory = machine_bytes()
+    published = shared_memory(config, model_of(folder), on_gpu=bool(gpus))
+    lines = [f"memory    {told(needs[0])}", *(f"          {told(need)}" for need in needs[1:])]
+    lines.append(
+        f"          in all {total_host(needs, published) / GB:.1f} GB, weights on their way "
+        f"included, of this machine's {memory / GB:.1f}; peaks, by reckoning"
+    )
+    if gpus or config.ray.address:
+        lines.append(f"GPUs      {gpus_wanted(config)} needed, {len(gpus)} found here")
+    else:
+        lines.append("GPUs      none found here: all of it runs on the CPU")
+    if room is not None:
+        lines.append(
+            f"room      a server holds the keys and values of {room.tokens:,} tokens: "
+            f"{room.sequences} sequences of {room.longest:,} at once"
+        )
+    return lines
+
+
+def _folder(config: RunConfig) -> Path | None:
+    """Of the model's files; None for a base that has not been trained yet."""
+    if config.model.path:
+        return Path(config.model.path).expanduser().absolute()
+    base = base_folder(config.base, is_held_out=is_held_out, cache_dir=None) / FINISHED
+    return base if Checkpoint(base).exists else None
+
+
+def _probed(config: RunConfig, seconds: float) -> list[str]:
+    folder = _folder(config) or build_base(config.base, is_held_out=is_held_out).path
+    seen = probe(config, folder, seconds)
+    peaks = ", ".join(
+        f"{kind} {size / GB:.1f} GB"
+        for kind, size in sorted(seen.peaks.items(), key=lambda one: -one[1])
+        if kind != "other"
+    )
+    hours = config.num_steps * seen.step_s / 3600
+    return [
+        f"probe     {seen.steps} steps: {seen.step_s:.1f} s each, {seen.rollout_tokens:,.0f} "
+        f"tokens sampled and {seen.learner_tokens:,.0f} trained on; {config.num_steps} would take "
+        f"{hours:.1f} h, if replies stay as long",
+        f"          largest of a kind: {peaks}",
+    ]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from uuid import uuid4
 
 from munro.machine.config import RunConfig
@@ -33,13 +34,19 @@ def shortage(config: RunConfig, nodes: Sequence[Mapping[str, float]], *, learner
             f"rollout.tensor_parallel = {rollout.tensor_parallel} asks for that many GPUs on one "
             f"node, and Ray finds {has}, {max(gpus, default=0)} at most on one. Lower it."
         )
-    wanted = rollout.servers * rollout.tensor_parallel + ranks
+    if config.sync.transfer in ("ipc", "nccl") and not any(gpus):
+        return (
+            f'sync.transfer = "{config.sync.transfer}" takes weights from GPU to GPU, and Ray '
+            f'finds {has}. Set sync.transfer = "file".'
+        )
+    wanted = gpus_wanted(config, learner=learner)
     if any(gpus) and wanted > sum(gpus):
         asked = f"{_counted(rollout.servers, 'server')} of {rollout.tensor_parallel}"
         asked += f" and {_counted(ranks, 'learner rank')} of 1" if learner else ""
         return (
             f"the recipe asks for {_counted(wanted, 'GPU')} ({asked}), and Ray finds {has}. Lower "
-            "rollout.servers, rollout.tensor_parallel or learner.ranks, or give it more."
+            "rollout.servers, rollout.tensor_parallel or learner.ranks, or give it more"
+            + ("; or have server and learner share one: ray.colocate = true." if learner else ".")
         )
     cpus, each = sum(int(node.get("CPU", 0)) for node in nodes), rollout.servers + rollout.workers
     if config.ray.reserve and each + ranks > cpus:
@@ -49,6 +56,22 @@ def shortage(config: RunConfig, nodes: Sequence[Mapping[str, float]], *, learner
             "ray.reserve = false."
         )
     return ""
+
+
+def gpus_wanted(config: RunConfig, *, learner: bool = True) -> int:
+    """GPUs that a climb takes where there are any."""
+    if config.ray.colocate and learner:
+        return 1
+    servers = config.rollout.servers * config.rollout.tensor_parallel
+    return servers + (config.learner.ranks if learner else 0)
+
+
+def transfer_of(config: RunConfig, *, on_gpu: bool) -> Literal["file", "ipc", "nccl"]:
+    """How weights go, where the config leaves it open."""
+    if config.sync.transfer != "auto":
+        return config.sync.transfer
+    shared = on_gpu and config.ray.colocate and config.rollout.engine == "vllm"
+    return "ipc" if shared else "file"
 
 
 def _counted(number: int, what: str) -> str:

@@ -66,15 +66,19 @@ def _to_the_end(
     from munro.envs.problem_set import ProblemSet
     from munro.machine.climb.attempt import Attempt
     from munro.machine.climb.base import model_folder
+    from munro.machine.climb.memory import prompt_tokens, require_room
     from munro.machine.climb.restarting import Restarts
     from munro.machine.report.report import write_report
     from munro.rl.plugs import check_plugs
+    from munro.rl.policy.optimizers import check_optimizer
 
     with Interrupt(console.note) as interrupt:
         # what is wrong with what is plugged in is told before anything is trained or started
         check_plugs(config)
-        ProblemSet(config.env, config.seed).task(0)
+        check_optimizer(config.learner)
+        task = ProblemSet(config.env, config.seed).task(0)
         model = model_folder(config, console)
+        require_room(config, model, prompt_tokens(model, task), rough=True)
         start = begin(run, config, {"model": str(model)}, force=force, unattended=unattended)
         attempt = Attempt(
             run=run,

@@ -70,6 +70,7 @@ class Publisher:
         vocabulary: int,
         note: Callable[[str], None],
         tell: Callable[[str], None],
+        longest: int | None = None,
     ) -> None:
         """
         Args:
@@ -80,13 +81,16 @@ class Publisher:
             vocabulary: of the model.
             note: told what goes on.
             tell: told of servers that are set aside, or back.
+            longest: tokens that a server can score, where it has a limit.
         """
         self._sender, self._receivers = sender, receivers
         self._config, self._deadline_s = config, deadline_s
         self._note, self._tell = note, tell
         self._aside: set[str] = set()
+        self._longest = longest
         # before anything was sampled, any tokens will do
-        first = np.random.default_rng(0).integers(0, vocabulary, size=config.proof_tokens)
+        size = config.proof_tokens if longest is None else min(config.proof_tokens, longest)
+        first = np.random.default_rng(0).integers(0, vocabulary, size=size)
         self._streams: list[list[int]] = [first.tolist()]
 
     def remember(self, groups: Sequence[Group]) -> None:
@@ -96,8 +100,10 @@ class Publisher:
             if sum(map(len, streams)) >= self._config.proof_tokens:
                 break
             told = group.attempts[0].trajectory
-            # of a tree, what the last turn read and wrote: no server could take more at once
-            streams.append(told.token_ids[way(len(told.token_ids) - 1, told.forks)].tolist())
+            # of a tree, what the last turn read and wrote: no server could take more at once; nor
+            # could it score all of one that the context has cut off
+            read = told.token_ids[way(len(told.token_ids) - 1, told.forks)]
+            streams.append(read[: self._longest].tolist())
         self._streams = streams or self._streams
 
     def publish(self, version: int) -> Mapping[str, float]:

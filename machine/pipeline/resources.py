@@ -64,6 +64,8 @@ def gpus_of(phase: Phase) -> int:
     recipe = phase.orders.get("recipe", {})
     if phase.kind == "pretrain" or "rollout" not in recipe:
         return 1
+    if phase.kind == "climb" and recipe.get("ray", {}).get("colocate"):
+        return 1
     servers = int(recipe["rollout"]["servers"]) * int(recipe["rollout"]["tensor_parallel"])
     return servers + (int(recipe["learner"]["ranks"]) if phase.kind == "climb" else 0)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -39,8 +40,9 @@ class _ServerActor:
                 setting.rollout,
                 seed=setting.seed,
                 max_context=setting.max_context,
+                sharing=setting.sharing,
             ),
-            setting.weights,
+            setting.weights if setting.sharing.transfer == "file" else None,
             catch_up=ray.get_runtime_context().was_current_actor_reconstructed,
             deadline_s=setting.rollout.generate_deadline_s,
         )
@@ -74,6 +76,14 @@ class ServerHandle:
     async def update_weights(self, source: WeightSource, *, drain: bool) -> None:
         """See `Engine.update_weights`."""
         await self._call("update_weights", source, drain=drain)
+
+    async def sleep(self, *, level: int) -> None:
+        """See `SleepingEngine.sleep`."""
+        await self._call("sleep", level=level)
+
+    async def wake(self) -> None:
+        """See `SleepingEngine.wake`."""
+        await self._call("wake")
 
     async def version(self) -> int:
         """See `Engine.version`."""
@@ -109,7 +119,14 @@ class Servers:
         """Servers that did not take these weights, or did not prove it, in time, and what they
         were waited for: they are asked for nothing until they take an update in time again."""
         self._least = min(least or setting.rollout.servers, setting.rollout.servers)
-        num_gpus = setting.rollout.tensor_parallel if ray.cluster_resources().get("GPU") else 0
+        self.asleep = False
+        """They gave their GPUs' memory up: nothing can be sampled."""
+        self._workers = setting.rollout.tensor_parallel
+        num_gpus = 0.0
+        if ray.cluster_resources().get("GPU"):
+            num_gpus = setting.rollout.tensor_parallel * setting.gpu_share
+        if setting.server_placement is not None:
+            setting = replace(setting, placement=setting.server_placement)
         # workers look servers up by name: a handle among an actor's arguments could not be had
         # again when the actor restarts
         several = uuid4().hex
@@ -145,11 +162,45 @@ class Servers:
             Stalled: fewer got there than must.
         """
         what = f"weights of version {source.version} to be loaded"
-        load = calling("update_weights", source, drain=drain)
+        sources = {
+            id(actor): self._met_by(place, source)
+            for place, actor in enumerate(self.actors.values())
+        }
+
+        def load(actor: Any) -> Any:
+            return actor.call.remote("update_weights", sources[id(actor)], drain=drain)
+
         _, self.aside = mostly(
             what, self.actors, load, deadline_s, least=self._least, slow=self.aside
         )
-        self.version = source.version
+        self.version, self.asleep = source.version, False
+
+    def _met_by(self, place: int, source: WeightSource) -> WeightSource:
+        """What the server at that place is told: each has a rank where it meets the learner."""
+        if "rank_offset" not in source.meeting:
+            return source
+        first = source.meeting["rank_offset"] + place * self._workers
+        return replace(source, meeting={**source.meeting, "rank_offset": first})
+
+    def sleep(self, deadline_s: float, *, level: int) -> None:
+        """Have all of them give their GPUs' memory up; see `SleepingEngine.sleep`.
+
+        Raises:
+            Stalled: one did not in time.
+        """
+        if not self.asleep:
+            everywhere("sleep", self.actors, calling("sleep", level=level), deadline_s)
+            self.asleep = True
+
+    def wake(self, deadline_s: float) -> None:
+        """Have those that sleep take it back; see `SleepingEngine.wake`.
+
+        Raises:
+            Stalled: one did not in time.
+        """
+        if self.asleep:
+            everywhere("wake", self.actors, calling("wake"), deadline_s)
+            self.asleep = False
 
     def score_each(
         self, streams: Sequence[Sequence[int]], deadline_s: float

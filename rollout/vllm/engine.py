@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from munro.envs.types import KeptTokens
 from munro.rewards.errors import PolicyError
 from munro.rollout.config import RolloutConfig
-from munro.rollout.engine import Completion, Request, WeightSource
+from munro.rollout.engine import ALONE, Completion, Request, Sharing, WeightSource
 from munro.rollout.vllm.last_words import LastWords
 from munro.rollout.vllm.launch import start
 
@@ -51,6 +51,7 @@ class VllmEngine:
         *,
         seed: int,
         max_context: int,
+        sharing: Sharing = ALONE,
         repack: bool = True,
     ) -> None:
         """Start the engine process; takes seconds, and blocks.
@@ -60,6 +61,7 @@ class VllmEngine:
             config: sampling and machine.
             seed: of anything not seeded by a request.
             max_context: longest token stream; 0 takes the model's own limit.
+            sharing: how it stands to the learner.
             repack: False leaves out the repacking after an update that the CPU needs, to prove
                 that the check of the sync sees it.
 
@@ -69,7 +71,12 @@ class VllmEngine:
         self._words = LastWords()
         try:
             self._llm: AsyncLLM = start(
-                model, config, seed=seed, max_context=max_context, words=self._words
+                model,
+                config,
+                seed=seed,
+                max_context=max_context,
+                sharing=sharing,
+                words=self._words,
             )
         except BaseException:
             self._words.forget()
@@ -85,6 +92,8 @@ class VllmEngine:
         self._idle = asyncio.Event()
         self._idle.set()
         self._version = 0
+        self._is_asleep = False
+        self._met: Mapping[str, Any] = {}
         self._opening = asyncio.Lock()
         self._is_open = self._is_closed = False
         self._broken = ""
@@ -101,6 +110,7 @@ class VllmEngine:
             ValueError: a request that no engine could serve.
         """
         await self._open()
+        self._require_awake()
         params = [self._sampling(request) for request in requests]
         async with self._admission:
             running = await self._start([request.prompt_ids for request in requests], params)
@@ -113,6 +123,7 @@ class VllmEngine:
     async def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """See `munro.rollout.engine.Engine.score`. At most `max_context - 1` tokens."""
         await self._open()
+        self._require_awake()
         self._check_length(token_ids)
         async with self._admission:
             running = [await self._add(token_ids, _one_token(prompt_logprobs=0))]
@@ -132,22 +143,59 @@ class VllmEngine:
         from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
 
         await self._open()
-        if not Path(source.path).is_file():
+        if not source.update and not Path(source.path).is_file():
             raise PolicyError(f"weights of version {source.version}: no file at {source.path}")
         async with self._admission:
             if drain:
                 await self._alive(self._idle.wait())
-            update = {"path": source.path, "repack": self.repack}
+            update = dict(source.update) or {"path": source.path, "repack": self.repack}
             try:
                 await self._alive(self._core.pause_scheduler_async("keep", True))
+                await self._meet(source)
+                if self._is_asleep:
+                    # keys and values need their room only once the weights have come
+                    await self._alive(self._llm.wake_up(["weights"]))
                 await self._alive(self._llm.start_weight_update())
                 await self._alive(self._llm.update_weights(WeightTransferUpdateRequest(update)))
                 await self._alive(self._llm.finish_weight_update(str(source.version)))
+                if self._is_asleep:
+                    await self._alive(self._llm.wake_up(["kv_cache"]))
+                    self._is_asleep = False
             except (PolicyError, asyncio.CancelledError) as error:
                 self._broken = f"the update to version {source.version} stopped half-way: {error}"
                 raise
             self._version = source.version
             await self._alive(self._core.resume_scheduler_async())
+
+    async def _meet(self, source: WeightSource) -> None:
+        """Have vLLM's transfer engine find the learner, once."""
+        from vllm.distributed.weight_transfer.base import WeightTransferInitRequest
+
+        if source.meeting and source.meeting != self._met:
+            request = WeightTransferInitRequest(dict(source.meeting))
+            await self._alive(self._llm.init_weight_transfer_engine(request))
+            self._met = source.meeting
+
+    async def sleep(self, *, level: int) -> None:
+        """See `munro.rollout.engine.SleepingEngine.sleep`."""
+        await self._open()
+        async with self._admission:
+            await self._alive(self._idle.wait())
+            if not self._is_asleep:
+                await self._alive(self._llm.sleep(level, "keep"))
+                self._is_asleep = True
+
+    async def wake(self) -> None:
+        """See `munro.rollout.engine.SleepingEngine.wake`."""
+        await self._open()
+        async with self._admission:
+            if self._is_asleep:
+                await self._alive(self._llm.wake_up())
+                self._is_asleep = False
+
+    def _require_awake(self) -> None:
+        if self._is_asleep:
+            raise PolicyError("the inference engine sleeps, for the learner has its GPU's memory")
 
     async def version(self) -> int:
         """See `munro.rollout.engine.Engine.version`: asks the engine process itself."""

@@ -15,6 +15,7 @@ from munro.base_model.weights import BadWeights, prove
 from munro.rewards.errors import PolicyError
 from munro.rewards.serving.architectures import register_architectures
 from munro.rollout.config import RolloutConfig
+from munro.rollout.engine import ALONE, Sharing
 from munro.rollout.openmp import preload
 from munro.rollout.vllm.last_words import VARIABLE, LastWords
 
@@ -26,9 +27,18 @@ PREFILL_TOKENS = 2048
 
 GIB = 1 << 30
 
+BACKENDS = {"file": "munro_file", "ipc": "ipc", "nccl": "nccl"}
+"""vLLM's name of the engine that takes new weights in, by ours of the way they come."""
+
 
 def start(
-    model: str, config: RolloutConfig, *, seed: int, max_context: int, words: LastWords
+    model: str,
+    config: RolloutConfig,
+    *,
+    seed: int,
+    max_context: int,
+    sharing: Sharing = ALONE,
+    words: LastWords,
 ) -> AsyncLLM:
     """Start the engine process and wait until it serves.
 
@@ -37,6 +47,7 @@ def start(
         config: sampling and machine.
         seed: of anything not seeded by a request.
         max_context: longest token stream; 0 takes the model's own limit.
+        sharing: how it stands to the learner.
         words: where its processes write why they failed.
 
     Raises:
@@ -50,11 +61,16 @@ def start(
             prove(Path(model))
     except BadWeights as error:
         raise PolicyError(f"model {model}: {error}") from error
-    with environment(on_gpu=on_gpu):
+    with environment(on_gpu=on_gpu, transfer=sharing.transfer):
         os.environ[VARIABLE] = str(words.path)
         try:
             arguments = engine_arguments(
-                model, config, seed=seed, max_context=max_context, on_gpu=on_gpu
+                model,
+                config,
+                seed=seed,
+                max_context=max_context,
+                on_gpu=on_gpu,
+                sharing=sharing,
             )
             # what its modules log while they are imported, before vLLM sets its own level
             logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])
@@ -77,7 +93,13 @@ def start(
 
 
 def engine_arguments(
-    model: str, config: RolloutConfig, *, seed: int, max_context: int, on_gpu: bool
+    model: str,
+    config: RolloutConfig,
+    *,
+    seed: int,
+    max_context: int,
+    on_gpu: bool,
+    sharing: Sharing = ALONE,
 ) -> dict[str, Any]:
     """Keyword arguments of vLLM's `AsyncEngineArgs`."""
     arguments: dict[str, Any] = {
@@ -95,12 +117,13 @@ def engine_arguments(
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
         "enable_log_requests": False,
-        "weight_transfer_config": {"backend": "munro_file"},
+        "weight_transfer_config": {"backend": BACKENDS[sharing.transfer]},
         "worker_extension_cls": "munro.rollout.vllm.weights.Extension",
     }
     if on_gpu:
         return arguments | {
-            "gpu_memory_utilization": config.gpu_memory,
+            "gpu_memory_utilization": memory_share(config, sharing.learner_bytes),
+            "enable_sleep_mode": sharing.sleeps,
             "tensor_parallel_size": config.tensor_parallel,
             "enable_return_routed_experts": is_mixture_of_experts(model),
         }
@@ -120,6 +143,24 @@ def engine_arguments(
         "worker_cls": "munro.rollout.vllm.worker.Worker",
         "distributed_executor_backend": "uni",
     }
+
+
+def memory_share(config: RolloutConfig, learner_bytes: int) -> float:
+    """Of the GPU that this process sees first, what vLLM may take beside the learner.
+
+    Raises:
+        ValueError: the learner leaves nothing.
+    """
+    if not learner_bytes:
+        return config.gpu_memory
+    total = torch.cuda.get_device_properties(0).total_memory
+    share = min(config.gpu_memory, 1 - learner_bytes / total)
+    if share <= 0:
+        raise ValueError(
+            f"the learner needs {learner_bytes / GIB:.1f} of its GPU's {total / GIB:.1f} GiB also "
+            "while vLLM is awake: set learner.offload = true, or unset ray.colocate"
+        )
+    return share
 
 
 def precision(config: RolloutConfig, *, on_gpu: bool) -> str:
@@ -142,7 +183,7 @@ def is_mixture_of_experts(model: str) -> bool:
 
 
 @contextmanager
-def environment(*, on_gpu: bool) -> Iterator[None]:
+def environment(*, on_gpu: bool, transfer: str = "file") -> Iterator[None]:
     """The variables that vLLM and its engine process read while they start.
 
     vLLM sets some of its own as well (a preloaded OpenMP library among them); all are put back, so
@@ -159,6 +200,9 @@ def environment(*, on_gpu: bool) -> Iterator[None]:
         "PYTHONWARNINGS": "ignore",
     }.items():
         os.environ.setdefault(name, value)
+    if transfer == "ipc":
+        # handles of the learner's memory reach the engine's process pickled, from this one alone
+        os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"
     if not on_gpu:
         os.environ.update(cpu_variables())
     try:

@@ -159,3 +159,22 @@ def test_only_the_first_rank_ever_holds_a_whole_weight_or_moment(runs):
         first, other = (answer["widest"][doing] for answer in two)
         assert first >= largest, doing
         assert other <= shard < largest, doing
+
+
+def test_moments_that_are_put_away_change_no_bit_on_two_ranks(runs, tmp_path):
+    folder, _, here = runs
+    task = pickle.loads((folder / "task.pkl").read_bytes())
+    config = task["config"].model_copy(update={"offload": True})
+    (tmp_path / "task.pkl").write_bytes(pickle.dumps(task | {"config": config}))
+    away = run_ranks(tmp_path, 2)
+    for ours, theirs in zip(away, here, strict=True):
+        assert ours["reports"] == theirs["reports"]
+        assert ours["again"] == theirs["again"]
+    one, other = (torch.load(place / "published-2.pt") for place in (tmp_path, folder))
+    assert all(torch.equal(one[name], other[name]) for name in other)
+    saved = [
+        torch.load(place / "saved-2" / "trainer_state.pt", weights_only=True)["optimizer"]
+        for place in (tmp_path, folder)
+    ]
+    for name, moments in saved[1].items():
+        assert all(torch.equal(saved[0][name][key], moments[key]) for key in moments)

@@ -30,7 +30,8 @@ def test_two_actors_are_one_learner(local_ray, tmp_path: Path):
     batch = build_batch([random_group(rng, index=i) for i in range(3)])
     alone = Learner(model, CONFIG, seed=0)
     two = CONFIG.model_copy(update={"ranks": 2})
-    pool = LearnerPool(model, two, deadlines=DeadlinesConfig(), seed=0)
+    shared = SharedMemoryWeights(tmp_path / "shared")
+    pool = LearnerPool(model, two, deadlines=DeadlinesConfig(), seed=0, transfer=shared)
     try:
         terms = depth(alone._policy.model, 200, backward=True)
         ours, theirs = (learner.step(batch, clip=Clip()) for learner in (pool, alone))
@@ -39,7 +40,7 @@ def test_two_actors_are_one_learner(local_ray, tmp_path: Path):
             assert ours.metrics[name] == near(figure, terms, scale=max(1.0, abs(figure)))
         assert pool.score([TEXT])[0] == pytest.approx(alone.score([TEXT])[0], abs=1e-3)
 
-        source = pool.publish(SharedMemoryWeights(tmp_path / "shared"), 1)
+        source = pool.publish(1)
         assert (Path(source.path).is_file(), source.version) == (True, 1)
 
         pool.save(tmp_path / "saved", {"step": 1})

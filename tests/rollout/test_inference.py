@@ -8,6 +8,7 @@ import json
 import pytest
 
 from munro.rewards.errors import PolicyError
+from munro.rollout.cluster.servers import Servers
 from munro.rollout.engine import Request, WeightSource
 from munro.rollout.inference import InferenceServer
 from tests.rollout.builders import ScriptedEngine
@@ -167,3 +168,47 @@ async def test_a_server_that_fell_behind_loads_the_newest_and_passes_over_the_re
     await asyncio.gather(*updates)
     assert engine.taken == [1, 4]
     assert await one.version() == 4
+
+
+async def test_without_files_a_replacement_serves_nothing_before_the_next_update(built):
+    one = server(built, None, catch_up=True)
+    asked = Request(key=(0,), prompt_ids=[1], max_tokens=1, seed=0)
+    assert await one.version() == 0
+    for call in (one.generate([asked]), one.score([1])):
+        with pytest.raises(PolicyError, match="started again, and has no weights before the next"):
+            await call
+    await one.update_weights(WeightSource(path="", version=7, update={"names": []}), drain=True)
+    (done,) = await one.generate([asked])
+    assert done.versions.tolist() == [7]
+    # a first server has the weights that the run begins with
+    assert len(await server(built, None).generate([asked])) == 1
+
+
+async def test_a_server_that_sleeps_takes_the_same_weights_once_more():
+    engine = SlowEngine()
+    engine.gate.set()
+    slept = []
+
+    async def sleep(*, level):
+        slept.append(level)
+
+    engine.sleep = sleep
+    one = InferenceServer(lambda: engine, None)
+    source = WeightSource(path="w", version=1)
+    await one.update_weights(source, drain=True)
+    await one.update_weights(source, drain=True)
+    assert engine.taken == [1]
+    await one.sleep(level=2)
+    await one.update_weights(source, drain=True)
+    await one.update_weights(source, drain=True)
+    assert (slept, engine.taken) == ([2], [1, 1])
+
+
+def test_each_server_has_a_rank_of_its_own_where_all_meet():
+    servers = object.__new__(Servers)
+    servers._workers = 2
+    met = WeightSource(path="", version=1, meeting={"rank_offset": 1, "master_port": 4})
+    offsets = [servers._met_by(place, met).meeting["rank_offset"] for place in range(3)]
+    assert offsets == [1, 3, 5]
+    file = WeightSource(path="w", version=1)
+    assert servers._met_by(1, file) is file

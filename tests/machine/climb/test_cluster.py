@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from munro.machine.climb.cluster import _model_config
+from munro.machine.climb.memory import model_config
 from munro.machine.loading import BadConfig
 from tests.base_model.tiny_munro import tiny_config
 
 ASK = (
-    "import sys; from munro.machine.climb.cluster import _model_config as of; "
+    "import sys; from munro.machine.climb.memory import model_config as of; "
     "print(of(sys.argv[1]).model_type)"
 )
 
@@ -26,5 +26,5 @@ def test_a_checkpoint_of_our_own_family_is_known_where_nothing_else_imported_it(
 def test_a_folder_that_holds_no_model_is_named_in_one_line(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "no-such-architecture"}')
     with pytest.raises(BadConfig, match="no model that transformers can load: ") as refused:
-        _model_config(tmp_path)
+        model_config(tmp_path)
     assert "\n" not in str(refused.value)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from munro.envs.types import KeptTokens
 from munro.machine.climb.publisher import Publisher, SyncBroken
 from munro.machine.loading import BadConfig, from_overrides
 from munro.rl.config import SyncConfig
 from munro.rollout.engine import WeightSource
+from tests.builders import make_attempt, make_group, make_trajectory
 
 
 class Sender:
@@ -69,3 +71,25 @@ def test_a_quorum_of_more_servers_than_there_are_is_refused():
     asked = [("num_steps", "1"), ("env", "arithmetic"), ("sync.min_servers", "2")]
     with pytest.raises(BadConfig, match=r"sync.min_servers = 2 is more than rollout.servers = 1"):
         from_overrides(asked)
+
+
+def test_no_proof_is_longer_than_what_a_server_can_score():
+    told, asked = [], []
+    receivers = Receivers({})
+    scored = receivers.score_each
+    receivers.score_each = lambda streams, d: asked.extend(map(len, streams)) or scored(streams, d)
+    one = Publisher(
+        Sender(), receivers, SyncConfig(), 7, 50, note=lambda _: None, tell=told.append, longest=15
+    )
+    one.publish(1)
+    ids = np.arange(16, dtype=np.int32)
+    cut_off = make_trajectory(
+        token_ids=ids,
+        sampled=ids > 3,
+        behaviour_logp=np.zeros(16, np.float32),
+        kept=KeptTokens.nothing(16),
+        versions=np.zeros(16, np.int32),
+    )
+    one.remember([make_group(attempts=(make_attempt(1.0, trajectory=cut_off),))])
+    one.publish(2)
+    assert asked == [15, 15]

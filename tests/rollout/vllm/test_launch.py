@@ -30,7 +30,7 @@ from munro.rollout.vllm.engine import VllmEngine
 
 if __name__ == "__main__":
     config = RolloutConfig(max_batch=4, cpu_kv_cache_gb=0.1)
-    engine = VllmEngine(sys.argv[1], config, seed=0, max_context=64, words=words)
+    engine = VllmEngine(sys.argv[1], config, seed=0, max_context=64)
     sys.stdout.write("up\\n")
     sys.stdout.flush()
     time.sleep(600)

@@ -1,4 +1,4 @@
-"""All processes of one climb, started and ended together. Ray's door in this room.
+"""All processes of one climb, started and ended together.
 
 driver (this process) ──► Solvers (problem workers) ──► Servers (inference)
                      └──► Trainer (learner ranks) ── weights in shared memory ──► Servers
@@ -7,9 +7,6 @@ driver (this process) ──► Solvers (problem workers) ──► Servers (inf
 from __future__ import annotations
 
 import os
-import signal
-import tempfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,36 +18,30 @@ import psutil
 import ray
 from numpy.typing import NDArray
 from ray.exceptions import RayActorError, RayTaskError
-from ray.util.placement_group import placement_group, remove_placement_group
-from ray.util.scheduling_strategies import (
-    NodeAffinitySchedulingStrategy,
-    PlacementGroupSchedulingStrategy,
-)
-from transformers import AutoConfig
 
 from munro.envs.loader import resolve_config
-from munro.machine.climb.needs import Place, marked, not_shared, shortage, unseen
+from munro.machine.climb.cluster.node import Places, ray_node, require_shared, reserved
+from munro.machine.climb.memory import model_config, resident_bytes
+from munro.machine.climb.needs import transfer_of
 from munro.machine.config import EvalConfig, RunConfig
 from munro.machine.loading import BadConfig
 from munro.rewards.service.cluster import Graders
 from munro.rewards.service.meter import merged
 from munro.rewards.service.setup import anywhere
-from munro.rewards.serving.architectures import register_architectures
 from munro.rl.batch import Batch, StepReport
 from munro.rl.clip import Clip
 from munro.rl.cluster import LearnerPool
+from munro.rl.learner import WeightTransfer
 from munro.rl.plugs import resolved
 from munro.rollout import waits
 from munro.rollout.cluster import Servers, Solvers
-from munro.rollout.engine import WeightSource
+from munro.rollout.engine import Sharing, WeightSource
 from munro.rollout.setting import Setting
 from munro.rollout.types import Abandoned, Attempt, Group
 from munro.rollout.weights import SharedMemoryWeights, place, sweep
 
-LONGEST_SOCKET = 107
-"""Bytes of a Unix socket's name."""
-RAY_SOCKET = len("/ray/session_2026-01-31_23-59-59_999999_4194304/sockets/plasma_store.1234567")
-"""What Ray appends to its folder, at most."""
+SHARED_HALF = 0.5
+"""Of a GPU, as Ray counts: what server and learner each take of one that they share."""
 
 
 class LearnerLost(Exception):
@@ -59,25 +50,54 @@ class LearnerLost(Exception):
     is_sentence = True
 
 
+class Turns:
+    """Who has the GPU that a server and the learner share."""
+
+    def __init__(self, servers: Servers, config: RunConfig) -> None:
+        self._servers, self._deadline_s = servers, config.deadlines.sync_s
+        # where every step is followed by new weights, the old ones need not be kept
+        self._level = 2 if config.sync.every_steps == 1 else 1
+
+    def learner(self) -> None:
+        """The servers sleep until they get new weights, or are asked for something."""
+        self._servers.sleep(self._deadline_s, level=self._level)
+
+    def servers(self) -> None:
+        """They are asked for something."""
+        self._servers.wake(self._deadline_s)
+
+
 class Trainer:
     """The learner's ranks with their way to publish; a death is a `LearnerLost`."""
 
-    def __init__(self, pool: LearnerPool, weights: SharedMemoryWeights) -> None:
-        self._pool, self._weights = pool, weights
+    def __init__(self, pool: LearnerPool, *, turns: Turns | None) -> None:
+        """
+        Args:
+            pool: all ranks.
+            turns: with servers on the same GPU.
+        """
+        self._pool, self._turns = pool, turns
 
     def step(self, batch: Batch, *, clip: Clip) -> StepReport:
         """One optimizer step."""
+        if self._turns:
+            self._turns.learner()
         with _lost("an optimizer step"):
-            return self._pool.step(batch, clip=clip)
+            report = self._pool.step(batch, clip=clip)
+            if self._turns:
+                self._pool.release()
+            return report
 
     def publish(self, version: int) -> WeightSource:
         """Write the current weights where servers can read them."""
         with _lost("publishing its weights"):
-            return self._pool.publish(self._weights, version)
+            return self._pool.publish(version)
 
     def score(self, streams: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
-        """Log-probability of each token given those before it."""
+        """Log-probability of each token given those before it: the proof, after an update."""
         with _lost("scoring"):
+            # the servers have read what was published: the proof comes after
+            self._pool.settle()
             return self._pool.score(streams)
 
     def save(self, folder: str, provenance: Mapping[str, object]) -> None:
@@ -98,8 +118,15 @@ class Trainer:
 class Workers:
     """Problem workers, as the loop and the evaluations call them."""
 
-    def __init__(self, solvers: Solvers, deadline_s: float, graders: Graders | None) -> None:
+    def __init__(
+        self,
+        solvers: Solvers,
+        deadline_s: float,
+        graders: Graders | None,
+        turns: Turns | None = None,
+    ) -> None:
         self._solvers, self._deadline_s, self._graders = solvers, deadline_s, graders
+        self._turns = turns
 
     def submit(self, index: int, max_response_tokens: int) -> None:
         """Hand out a task."""
@@ -113,6 +140,8 @@ class Workers:
         self, tasks: Sequence[tuple[int, int]], deadline_s: float
     ) -> list[Group | Abandoned]:
         """Solve a wave in lockstep."""
+        if self._turns:
+            self._turns.servers()
         return self._solvers.solve_all(tasks, deadline_s)
 
     def task_id(self, index: int) -> str:
@@ -126,6 +155,8 @@ class Workers:
 
     def evaluate(self, config: EvalConfig, max_response_tokens: int) -> list[list[Attempt]]:
         """Held-out attempts."""
+        if self._turns:
+            self._turns.servers()
         return self._solvers.evaluate(
             config.num_tasks, config.runs, max_response_tokens, self._deadline_s
         )
@@ -139,6 +170,8 @@ class Fleet:
     solvers: Workers
     learner: Trainer | None
     vocabulary: int
+    longest: int | None
+    """Tokens that a server can score at once: the context, but for the one that comes after."""
     warnings: tuple[str, ...] = ()
     """What a person should know, a line each."""
 
@@ -167,13 +200,20 @@ def start_fleet(
     model = Path(model).absolute()
     setting = _setting(config, model, folder)
     weights = SharedMemoryWeights(setting.weights)
-    with _ray(config), _published(folder), _reserved(config, learner=learner) as placement:
-        _require_shared(config, setting)
-        setting = replace(setting, placement=placement or setting.placement)
+    with ray_node(config), _published(folder), reserved(config, learner=learner) as places:
+        require_shared(config, setting)
+        setting = _placed(setting, config, places, learner=learner)
         running: list[Any] = []
         try:
-            servers = Servers(setting, least=config.sync.min_servers)
+            # a broadcast is for all, or it does not end
+            all_of_them = setting.sharing.transfer == "nccl"
+            servers = Servers(setting, least=0 if all_of_them else config.sync.min_servers)
             running.append(servers)
+            turns = Turns(servers, config) if config.ray.colocate and learner else None
+            if turns:
+                # vLLM measures what is free as it starts: the learner comes once it has let go
+                servers.wait_ready(config.deadlines.start_s)
+                turns.learner()
             graders = None
             if config.rewards.service.actors:
                 graders = Graders(config.rewards, config.judge)
@@ -185,15 +225,17 @@ def start_fleet(
             trainer = None
             if learner:
                 with _lost("loading its model"):
-                    trainer = _trainer(config, model, weights, placement)
+                    way = _way(config, setting, weights)
+                    trainer = _trainer(config, model, way, places, turns)
                 running.append(trainer)
             solvers.wait_ready(config.deadlines.start_s)
             servers.wait_ready(config.deadlines.start_s)
             yield Fleet(
                 servers=servers,
-                solvers=Workers(solvers, config.deadlines.groups_s, graders),
+                solvers=Workers(solvers, config.deadlines.groups_s, graders, turns),
                 learner=trainer,
-                vocabulary=int(_model_config(model).get_text_config().vocab_size),
+                longest=setting.max_context - 1 if setting.max_context else None,
+                vocabulary=int(model_config(model).get_text_config().vocab_size),
                 warnings=tuple(solvers.warnings),
             )
         finally:
@@ -223,138 +265,38 @@ def _published(folder: Path) -> Iterator[None]:
         stop()
 
 
-@contextmanager
-def _ray(config: RunConfig) -> Iterator[None]:
-    """A Ray node of our own on this machine, or the cluster that the config names.
-
-    Raises:
-        BadConfig: this process, a notebook's say, has a Ray of its own.
-    """
-    if ray.is_initialized():
-        raise BadConfig(
-            "Ray runs in this process already: end it with ray.shutdown(), for a climb starts and "
-            "ends its own (set ray.address for a cluster that is up)."
-        )
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    common = {"log_to_driver": False, "include_dashboard": False, "logging_level": "ERROR"}
-    with _hearing_signals_first():
-        if config.ray.address:
-            del common["include_dashboard"]
-            try:
-                ray.init(address=config.ray.address, **common)
-            except ConnectionError as error:
-                raise BadConfig(
-                    f'ray.address = "{config.ray.address}": no Ray cluster answers there ({error})'
-                ) from error
-        else:
-            ray.init(num_cpus=config.ray.cpus or None, **common, **_short_folder())
-    try:
-        yield
-    finally:
-        ray.shutdown()
+def _placed(setting: Setting, config: RunConfig, places: Places, *, learner: bool) -> Setting:
+    """The setting, once it is known where and beside whom servers run."""
+    on_gpu = bool(ray.cluster_resources().get("GPU"))
+    setting = replace(setting, placement=places.all or setting.placement)
+    if not learner:
+        return setting
+    together = config.ray.colocate
+    sharing = Sharing(
+        transfer=transfer_of(config, on_gpu=on_gpu),
+        sleeps=together,
+        learner_bytes=resident_bytes(config, Path(setting.model)) if together and on_gpu else 0,
+    )
+    if not together:
+        return replace(setting, sharing=sharing)
+    return replace(setting, sharing=sharing, server_placement=places.shared, gpu_share=SHARED_HALF)
 
 
-@contextmanager
-def _reserved(
-    config: RunConfig, *, learner: bool
-) -> Iterator[PlacementGroupSchedulingStrategy | None]:
-    """One placement group for all processes, where the config asks for it; freed at the end.
+def _way(config: RunConfig, setting: Setting, weights: SharedMemoryWeights) -> WeightTransfer:
+    """How the learner's weights reach the servers: in files, or from GPU to GPU."""
+    kind = setting.sharing.transfer
+    if kind == "file":
+        return weights
+    from munro.rollout.vllm.sending import VllmTransfer
 
-    Raises:
-        BadConfig: the cluster has not got that much, or not within `deadlines.start_s`.
-    """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if lacking := shortage(config, nodes, learner=learner):
-        raise BadConfig(lacking)
-    if not config.ray.reserve:
-        yield None
-        return
-    gpu = 1 if ray.cluster_resources().get("GPU") else 0
-    server = {"CPU": 1, "GPU": gpu * config.rollout.tensor_parallel}
-    bundles = [server] * config.rollout.servers + [{"CPU": 1, "GPU": 0}] * config.rollout.workers
-    bundles += [{"CPU": 1, "GPU": gpu}] * (config.learner.ranks if learner else 0)
-    wanted = {kind: sum(bundle[kind] for bundle in bundles) for kind in ("CPU", "GPU")}
-    group = placement_group([{k: n for k, n in bundle.items() if n} for bundle in bundles])
-    try:
-        if not group.wait(config.deadlines.start_s):
-            has = {kind: int(ray.cluster_resources().get(kind, 0)) for kind in wanted}
-            raise BadConfig(
-                f"the cluster could not set aside {wanted['CPU']} CPUs and {wanted['GPU']} GPUs "
-                f"within {config.deadlines.start_s:g} s (it has {has['CPU']} and {has['GPU']} in "
-                "all, others may hold them): raise deadlines.start_s, ask for fewer servers, "
-                "workers or ranks, or set ray.reserve = false."
-            )
-        yield PlacementGroupSchedulingStrategy(group)
-    finally:
-        remove_placement_group(group)
-
-
-def _require_shared(config: RunConfig, setting: Setting) -> None:
-    """Every node of a cluster sees what its processes will read.
-
-    Raises:
-        BadConfig: one does not; names the node, the path and the key.
-    """
-    if not config.ray.address:
-        return
-    folders = {
-        "the run's folder": (Path(setting.run), "folder"),
-        "the folder of new weights": (Path(setting.weights), "sync.weights_folder"),
-    }
-    ask, deadline_s = ray.remote(num_cpus=0)(unseen), config.deadlines.start_s
-    with marked(folders) as places:
-        config_file = str(Path(setting.model) / "config.json")
-        places.append(Place(path=config_file, what="the model", mend="model.path"))
-        asked = {
-            node["NodeManagerHostname"]: ask.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ).remote(places)
-            for node in ray.nodes()
-            if node["Alive"]
-        }
-        for host, answer in asked.items():
-            with waits.waiting(f"the node {host} to look for its paths", deadline_s) as wait:
-                for place in ray.get(answer, timeout=wait.remaining)[:1]:
-                    raise BadConfig(not_shared(host, place))
-
-
-@contextmanager
-def _hearing_signals_first() -> Iterator[None]:
-    """Ray puts handlers of its own in the place of ours, which print a stack of C++ and end us."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-
-
-def _short_folder() -> dict[str, str]:
-    """Where Ray keeps its sockets, if the folder that it would take is too long for them."""
-    usual = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
-    if len(os.fsencode(usual)) + RAY_SOCKET <= LONGEST_SOCKET:
-        return {}
-    short = Path("/tmp") / f"munro-ray-{os.getuid()}"
-    try:
-        short.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise BadConfig(
-            f"{usual} is too long a name for the folder of Ray's sockets (a socket's has at most "
-            f"{LONGEST_SOCKET} bytes), and {short} cannot be made ({error.strerror}): set "
-            "RAY_TMPDIR to a shorter one."
-        ) from error
-    # vLLM's sockets would lie in the same place
-    os.environ.setdefault("VLLM_RPC_BASE_PATH", str(short))
-    return {"_temp_dir": str(short)}
+    return VllmTransfer(kind, num_workers=config.rollout.servers * config.rollout.tensor_parallel)
 
 
 def _trainer(
-    config: RunConfig, model: Path, weights: SharedMemoryWeights, placement: Any
+    config: RunConfig, model: Path, transfer: WeightTransfer, places: Places, turns: Turns | None
 ) -> Trainer:
+    placement = places.shared or places.all
+    whole = 1 if ray.cluster_resources().get("GPU") else 0
     pool = LearnerPool(
         model,
         resolved(config.learner, num_steps=config.num_steps),
@@ -362,23 +304,15 @@ def _trainer(
         seed=config.seed,
         temperature=config.rollout.temperature,
         entropy_estimator=config.clip.entropy_estimator,
-        num_gpus=1 if ray.cluster_resources().get("GPU") else 0,
+        transfer=transfer,
+        num_gpus=whole * (SHARED_HALF if turns else 1),
         options={"scheduling_strategy": placement} if placement else None,
     )
-    return Trainer(pool, weights)
-
-
-def _model_config(model: Path) -> Any:
-    register_architectures()
-    try:
-        return AutoConfig.from_pretrained(model)
-    except (OSError, ValueError) as error:
-        what = str(error).splitlines()[0]
-        raise BadConfig(f"{model} is no model that transformers can load: {what}") from error
+    return Trainer(pool, turns=turns)
 
 
 def _setting(config: RunConfig, model: Path, folder: Path) -> Setting:
-    most = getattr(_model_config(model).get_text_config(), "max_position_embeddings", 0)
+    most = getattr(model_config(model).get_text_config(), "max_position_embeddings", 0)
     wanted = config.rollout.max_context
     if wanted and most and wanted > most:
         raise BadConfig(

@@ -1,0 +1,95 @@
+"""What a backward pass will need to have kept, found out without weights, memory or arithmetic.
+
+The model is made of tensors that have a shape and nothing in it; its forward pass then says what it
+would save for the backward pass, by PyTorch's own account of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from munro.rl.policy.loading import attention_of
+
+UNKNOWN = 16
+"""Widths that a token keeps in a layer, where the model cannot be run without numbers."""
+
+
+def kept_bytes(model: Path, *, num_tokens: int, row: int, checkpointing: bool, on_gpu: bool) -> int:
+    """Bytes that a micro-batch's forward pass keeps for its backward pass, logits aside.
+
+    Roughly, by its widths, for a model that looks at numbers as it computes, as some mixtures do.
+
+    Args:
+        model: folder of a checkpoint, of which the config is read.
+        num_tokens: of the micro-batch.
+        row: tokens of each of its rows.
+        checkpointing: activations are computed again.
+        on_gpu: products are in bfloat16, whose copies of the weights are kept too.
+    """
+    config, rows = _config_of(model), max(1, num_tokens // row)
+    try:
+        return _saved(config, rows, row, checkpointing=checkpointing, on_gpu=on_gpu)
+    except Exception:  # noqa: BLE001 - a model may look at numbers, which are not there
+        return _by_widths(config, rows * row, checkpointing=checkpointing)
+
+
+def roughly_kept_bytes(model: Path, *, num_tokens: int, checkpointing: bool) -> int:
+    """The same by the model's widths alone, at once; more than it is for most."""
+    return _by_widths(_config_of(model), num_tokens, checkpointing=checkpointing)
+
+
+def _config_of(model: Path) -> Any:
+    from transformers import AutoConfig
+
+    import munro.base_model.model.model  # noqa: F401 - makes our own architecture known
+
+    return AutoConfig.from_pretrained(model)
+
+
+def _by_widths(config: Any, num_tokens: int, *, checkpointing: bool) -> int:
+    text = config.get_text_config()
+    width = int(getattr(text, "hidden_size", 0) or 0)
+    if not checkpointing:
+        width = UNKNOWN * (width + int(getattr(text, "intermediate_size", 0) or 0) // 2)
+    return 4 * width * int(getattr(text, "num_hidden_layers", 0) or 0) * num_tokens
+
+
+def _saved(config: Any, rows: int, row: int, *, checkpointing: bool, on_gpu: bool) -> int:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from transformers import AutoModelForCausalLM
+
+    found: dict[int, tuple[int, Any]] = {}
+    kind = AutoModelForCausalLM._model_mapping.get(type(config), object)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        model = AutoModelForCausalLM.from_config(
+            config,
+            dtype=torch.float32,
+            attn_implementation=attention_of(kind, torch.device("cpu")),
+        ).train()
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+        weights = {weight.untyped_storage()._cdata for weight in model.parameters()}
+
+        def note(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage._cdata not in weights:
+                found[storage._cdata] = storage.nbytes(), storage
+            return tensor
+
+        positions = torch.arange(row)[None].expand(rows, row)
+        with (
+            saved_tensors_hooks(note, lambda tensor: tensor),
+            torch.autocast("cpu", torch.bfloat16, enabled=on_gpu),
+        ):
+            model.base_model(
+                input_ids=torch.zeros(rows, row, dtype=torch.int64),
+                attention_mask=torch.zeros(rows, 1, row, row),
+                position_ids=positions,
+                use_cache=False,
+            )
+    return sum(size for size, _ in found.values())

@@ -1,0 +1,200 @@
+"""What a climb will need, reckoned from files and config, and refused where it cannot fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.autograd.graph import saved_tensors_hooks
+
+from munro.machine.climb import dry_run, memory
+from munro.machine.climb.memory import (
+    GIB,
+    Room,
+    lacking,
+    model_of,
+    needs_of,
+    num_parameters,
+    resident_bytes,
+    room_of,
+)
+from munro.machine.loading import BadConfig, from_overrides, load
+from munro.rl.policy.footprint import kept_bytes
+from tests.base_model.tiny_munro import tiny_model
+from tests.machine.climbing import write_recipe
+from tests.rl.builders import make_model, save_model
+
+SMALL = [("num_steps", "3"), ("env", "arithmetic")]
+
+
+def config_of(*more):
+    return from_overrides([*SMALL, *more])
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return Path(save_model(tmp_path / "model", make_model(hidden_size=64, intermediate_size=96)))
+
+
+def needs(folder, *more, prompt: int = 20, gpus=()):
+    found = needs_of(config_of(*more), model_of(folder), prompt=prompt, gpu_bytes=gpus)
+    return {need.name: need for need in found}
+
+
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+def test_parameters_are_counted_by_the_headers(tmp_path, tied):
+    model = make_model(tied=tied)
+    folder = Path(save_model(tmp_path / "model", model))
+    # transformers counts a tied matrix once, too
+    assert num_parameters(folder) == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("make", "near"),
+    # which expert a token goes to is a number: what is kept of them is known by their widths only
+    [(make_model, 0.15), (tiny_model, 0.7)],
+    ids=["llama", "mixture"],
+)
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_what_a_backward_pass_keeps_is_known_without_a_number(tmp_path, make, near, checkpointing):
+    model = make().train()
+    folder = Path(save_model(tmp_path / "model", model))
+    if checkpointing:
+        model.gradient_checkpointing_enable()
+    own = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def note(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    rows, row = 6, 32
+    with saved_tensors_hooks(note, lambda tensor: tensor):
+        output = model.base_model(
+            input_ids=torch.randint(0, model.config.vocab_size, (rows, row)),
+            attention_mask=torch.zeros(rows, 1, row, row),
+            position_ids=torch.arange(row)[None].expand(rows, row),
+            use_cache=False,
+        )
+    real = sum(storage.nbytes() for storage in kept.values())
+    assert output.last_hidden_state.requires_grad
+    said = kept_bytes(
+        folder, num_tokens=rows * row, row=row, checkpointing=checkpointing, on_gpu=False
+    )
+    assert said == pytest.approx(real, rel=near)
+
+
+def test_a_step_of_the_learner_is_weights_gradients_moments_and_what_is_kept(folder):
+    plain = needs(folder)["learner"].host
+    number = num_parameters(folder)
+    assert (plain["weights"], plain["gradients"], plain["moments"]) == (
+        4 * number,
+        4 * number,
+        8 * number,
+    )
+    assert needs(folder, ("learner.kl_weight", "0.1"))["learner"].host["reference"] == 4 * number
+    assert needs(folder, ("learner.optimizer", "muon"))["learner"].host["moments"] == 4 * number
+    halves = needs(folder, ("learner.ranks", "2"))["learner"]
+    assert (halves.copies, halves.host["weights"]) == (2, 2 * number)
+    long = needs(folder, ("learner.token_budget", "20000"))["learner"].host["activations"]
+    assert long > 1.9 * plain["activations"]
+    spared = needs(folder, ("learner.activation_checkpointing", "true"))["learner"].host
+    assert spared["activations"] < plain["activations"] / 3
+
+
+def test_on_a_gpu_moments_can_be_elsewhere_and_the_server_takes_what_is_left(folder):
+    gpus = (10 * GIB, 10 * GIB)
+    apart = needs(folder, gpus=gpus)
+    assert set(apart["learner"].host) == {"libraries"}
+    away = needs(folder, ("learner.offload", "true"), gpus=gpus)
+    assert (apart["learner"].gpu["moments"], away["learner"].gpu["moments"]) == (
+        8 * num_parameters(folder),
+        0,
+    )
+    one = ("ray.colocate", "true"), ("sync.max_staleness", "0"), ("checkpoint.every_steps", "5")
+    beside = needs(folder, *one, gpus=gpus[:1])
+    left = 10 * GIB - resident_bytes(config_of(*one), folder)
+    taken = beside["engine"].gpu_bytes + GIB
+    assert taken == pytest.approx(min(left, 0.85 * 10 * GIB))
+
+
+def test_room_is_told_in_tokens_and_in_sequences(folder):
+    # 2 layers of 2 heads of 16, keys and values, in float32
+    config = config_of(("rollout.cpu_kv_cache_gb", "1"), ("rollout.max_batch", "64"))
+    model = model_of(folder)
+    room = room_of(config, model, needs_of(config, model, prompt=20))
+    assert room == Room(tokens=GIB // (4 * 2 * 2 * 2 * 16), longest=256, sequences=64)
+
+
+def test_what_cannot_fit_is_told_with_what_can_be_done(folder):
+    found = list(needs(folder).values())
+    room = Room(tokens=1000, longest=500, sequences=2)
+    assert lacking(found, room, 0.0, memory=20 * GIB, gpus=()) == ""
+    host = lacking(found, room, 0.0, memory=GIB, gpus=())
+    assert "the climb needs about" in host
+    assert "this machine has 1.1. Lower learner.token_budget" in host
+    card = lacking(
+        list(needs(folder, gpus=(1 << 20,)).values()), room, 0.0, memory=20 * GIB, gpus=(1 << 20,)
+    )
+    assert "the learner needs about 0.3 GB of a GPU's memory" in card
+    tight = lacking(found, Room(tokens=99, longest=500, sequences=0), 0.0, memory=GIB * 9, gpus=())
+    assert "keys and values of 99 tokens, and one sequence may have 500. Raise rollout.cpu" in tight
+
+
+def test_a_dry_run_says_what_each_process_needs(tmp_path):
+    said = dry_run.plan(load(str(write_recipe(tmp_path)), [("rollout.engine", "vllm")]))
+    for what in ("driver ", "learner ", "server ", "engine ", "in all ", "by reckoning"):
+        assert what in said, what
+    assert "room      a server holds the keys and values of " in said
+    assert " sequences of 64 at once" in said
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ([("rollout.cpu_kv_cache_gb", "500")], "the climb needs about "),
+        ([("rollout.cpu_kv_cache_gb", "0.00001")], "one sequence may have 64. Raise rollout.cpu"),
+    ],
+)
+def test_a_dry_run_refuses_what_cannot_fit(tmp_path, more, said):
+    recipe = str(write_recipe(tmp_path))
+    with pytest.raises(BadConfig) as refused:
+        dry_run.plan(load(recipe, [("rollout.engine", "vllm"), *more]))
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_with_too_few_gpus_a_dry_run_refuses(tmp_path, monkeypatch):
+    for module in (memory, dry_run):
+        monkeypatch.setattr(module, "gpus_here", lambda: [80 * GIB])
+    recipe = str(write_recipe(tmp_path))
+    with pytest.raises(BadConfig, match=r"asks for 2 GPUs .* share one: ray\.colocate = true"):
+        dry_run.plan(load(recipe, [("rollout.engine", "vllm")]))
+    said = dry_run.plan(load(recipe, [("rollout.engine", "vllm"), ("ray.colocate", "true")]))
+    assert "GPUs      1 needed, 1 found here" in said
+
+
+def test_a_climb_looks_closer_only_where_a_rough_figure_does_not_fit(tmp_path, monkeypatch):
+    recipe = str(write_recipe(tmp_path))
+    config = load(recipe, [("learner.token_budget", "20000"), ("batch.num_groups", "300")])
+    asked = []
+    exact = memory.needs_of
+    monkeypatch.setattr(
+        memory, "needs_of", lambda *given, **how: asked.append(how["rough"]) or exact(*given, **how)
+    )
+    model = Path(config.model.path)
+    memory.require_room(config, model, 5, rough=True)
+    assert asked == [True]
+    rough, _ = memory.require_room(config, model, 5, rough=True)
+    found, _ = memory.require_room(config, model, 5)
+    between = (memory.total_host(rough, 0) + memory.total_host(found, 0)) / 2
+    monkeypatch.setattr(memory, "machine_bytes", lambda: int(between))
+    asked.clear()
+    memory.require_room(config, model, 5, rough=True)
+    assert asked == [True, False]
+    monkeypatch.setattr(memory, "machine_bytes", lambda: 1 << 30)
+    with pytest.raises(BadConfig, match="the climb needs about"):
+        memory.require_room(config, model, 5, rough=True)
