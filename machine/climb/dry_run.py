@@ -9,6 +9,7 @@ from munro.base_model.small.quickstart import base_folder
 from munro.base_model.training.pretrain import FINISHED
 from munro.envs.arithmetic import is_held_out
 from munro.envs.problem_set import ProblemSet
+from munro.machine.climb.models import foreseen, here
 from munro.machine.climb.origin import as_climbed
 from munro.machine.climb.start import changes, has_nothing_left, last_step, refuse_changes
 from munro.machine.config import RunConfig
@@ -31,7 +32,8 @@ def plan(config: RunConfig) -> str:
     check_plugs(config)
     path, said = Path(config.folder) / config.name, []
     known = RunFolder.existing(path) if (path / "run.json").is_file() else None
-    config = as_climbed(config, known, lambda line: said.append(f"note      {line}"))
+    folder = here(config.model.path, revision=config.model.revision)
+    config = as_climbed(config, known, lambda line: said.append(f"note      {line}"), folder)
     problems = ProblemSet(config.env, config.seed)
     task = problems.task(0)
     lines = [
@@ -76,7 +78,7 @@ def _from_where(run: RunFolder) -> str:
 
 def _model(config: RunConfig) -> str:
     if config.model.path:
-        return str(Checkpoint(Path(config.model.path).expanduser()).prove().path)
+        return foreseen(config.model.path, revision=config.model.revision)
     folder = base_folder(config.base, is_held_out=is_held_out, cache_dir=None)
     if Checkpoint(folder / FINISHED).exists:
         return f"the embedded base, from {folder}"
@@ -107,7 +109,7 @@ def _distilling(config: RunConfig) -> str:
     when = [f"every {how.every} steps"] if how.every else []
     when += [f"on {cause.replace('_', ' ')}" for cause in how.on]
     if when and how.onto:
-        Checkpoint(Path(how.onto).expanduser()).prove()
+        foreseen(how.onto)
     onto = how.onto or "what the climb begins from"
     return f"distils   {', '.join(when)}, onto {onto}" if when else "distils   never"
 

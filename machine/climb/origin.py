@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.hub import is_hub_name
 from munro.envs.loader import BadEnvironment, resolve_config
 from munro.machine.climb.start import raw
 from munro.machine.config import RunConfig
@@ -113,13 +114,20 @@ def evaluated(
     return config, said
 
 
-def as_climbed(config: RunConfig, run: RunFolder | None, say: Callable[[str], None]) -> RunConfig:
+def as_climbed(
+    config: RunConfig,
+    run: RunFolder | None,
+    say: Callable[[str], None],
+    folder: Path | None = None,
+) -> RunConfig:
     """The config with the template of the checkpoint that it begins from, where it names none.
 
     Args:
         config: of a climb.
         run: its folder, whose own config holds if it was begun already.
         say: told what was taken, and what differs.
+        folder: of the model, where `model.path` is not one itself; of a hub's model that is not
+            here yet nothing is known, and the config is left as it is.
 
     Raises:
         CheckpointError: the checkpoint is incomplete.
@@ -131,7 +139,9 @@ def as_climbed(config: RunConfig, run: RunFolder | None, say: Callable[[str], No
     if before is not None:
         template = before.get("rollout", {}).get("template", "")
     else:
-        origin = origin_of(Path(config.model.path).expanduser())
+        if folder is None and is_hub_name(config.model.path):
+            return config
+        origin = origin_of(folder or Path(config.model.path).expanduser())
         template = origin.template if origin else ""
     if template in ("", config.rollout.template):
         return config
