@@ -111,8 +111,8 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 name = "/".join(filter(None, (asked.get("organization"), asked["name"])))
                 hub.pushed.setdefault(name, {})
                 self._json({"url": f"{hub.url}/{name}", "id": name, "name": name})
-            elif parts[:2] == ["api", "whoami-v2"]:
-                self._json({"name": "me", "type": "user", "orgs": []})
+            elif parts[:2] == ["api", "validate-yaml"]:
+                self._json({"errors": [], "warnings": []})
             elif "resolve" in parts:
                 at = parts.index("resolve")
                 self._file("/".join(parts[:at]), parts[at + 1], "/".join(parts[at + 2 :]))
@@ -128,7 +128,8 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             name, kind = "/".join(parts[:at]), kinds[0] if kinds else "revision"
             if kind == "preupload":
                 files = json.loads(body)["files"]
-                sent = [{"path": file["path"], "uploadMode": "regular"} for file in files]
+                how = {"uploadMode": "regular", "shouldIgnore": False}
+                sent = [{"path": file["path"], **how} for file in files]
                 return self._json({"files": sent})
             if kind == "commit":
                 return self._commit(name, body)
