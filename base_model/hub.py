@@ -12,7 +12,7 @@ fetched that transformers and vLLM read, into the hub's own cache, where other t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -287,15 +287,45 @@ def _first(error: BaseException) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def _without_safetensors(repo: str, commit: str) -> str:
-    """Why a model without model.safetensors will not do, by what it has instead."""
+def described(name: str) -> tuple[Path, list[str]]:
+    """A folder with a model's configs and tokenizer, and the names of all files of the model.
+
+    Weights are not fetched.
+
+    Raises:
+        HubError: the hub has no such model or revision, refuses it, or cannot be reached.
+    """
+    from huggingface_hub import snapshot_download
+
+    if not is_hub_name(name):
+        folder = Path(name).expanduser().absolute()
+        return folder, sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    repo, revision = split(name)
+    with told_in_a_sentence(repo, revision):
+        small = [*READ, WEIGHTS[-1], "adapter_config.json"]
+        place = snapshot_download(
+            repo, revision=revision or None, allow_patterns=small, ignore_patterns=["*/*"]
+        )
+    return Path(place), _files(repo, Path(place).name) or [p.name for p in Path(place).iterdir()]
+
+
+def _files(repo: str, commit: str) -> list[str]:
+    """Names of a model's files; none where the hub does not say."""
     from huggingface_hub import HfApi
 
     try:
         with told_in_a_sentence(repo, commit):
-            files = HfApi().list_repo_files(repo, revision=commit)
+            return list(HfApi().list_repo_files(repo, revision=commit))
     except HubError:
-        files = []
+        return []
+
+
+def _without_safetensors(repo: str, commit: str) -> str:
+    return without_safetensors(_files(repo, commit))
+
+
+def without_safetensors(files: Sequence[str]) -> str:
+    """Why a model without model.safetensors will not do, by what it has instead."""
     for pattern, kind in OTHER_WEIGHTS.items():
         if held := [file for file in files if fnmatch(file, pattern)]:
             return (
