@@ -12,6 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from munro.base_model.checkpoint import Checkpoint
 from munro.base_model.hub import HubError, cached, glance, is_hub_name, locate
+from munro.base_model.training.inputs import missing
+from munro.base_model.training.phases import START, _located
+from tests.base_model.phased import recipe, write_texts
 from tests.hub import FakeHub, serving, use
 from tests.rl.builders import make_model, save_model
 
@@ -182,3 +185,24 @@ def test_a_glance_says_the_size_and_fetches_nothing(hub: FakeHub):
     assert "own/tiny, of the hub at commit" in glance("own/tiny")
     assert not hub.fetched
     assert cached("own/tiny") is None
+
+
+def test_a_pre_training_starts_from_a_name_and_stays_with_its_commit(hub: FakeHub, tmp_path: Path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    before = _located("own/tiny", folder)
+    hub.add("own/tiny", newer(tmp_path))
+    assert _located("own/tiny", folder) == before
+    assert (folder / START).read_text().startswith(f"own/tiny@{before.name} sha256:")
+
+
+def test_a_pre_training_says_what_it_lacks_of_the_hub(hub: FakeHub, tmp_path: Path):
+    plan = recipe(tmp_path / "texts")
+    write_texts(tmp_path / "texts")
+    for name, said in (
+        ("own/tiny", []),
+        ("own/none", ["model.start = own/none: there is no such"]),
+    ):
+        start = plan.model.model_copy(update={"start": name})
+        found = missing(plan.model_copy(update={"model": start}))
+        assert [line[: len(said[0])] for line in found] == said
