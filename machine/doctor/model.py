@@ -223,7 +223,7 @@ def _tokenizer(folder: Path, shape: Shape) -> Iterator[Finding]:
     rows, tokens = shape.num_embeddings, len(tokenizer)
     found = f"{tokens:,} tokens"
     if rows > tokens:
-        found += f", the embedding padded to {rows:,} rows: what is padding is never sampled"
+        found += f", the embedding padded to {rows:,} rows, which is well"
     if rows < tokens:
         yield Finding(
             name="tokenizer",
