@@ -153,6 +153,18 @@ def _located(repo: str, folder: Path) -> Located:
     return Located(folder=folder, repo=repo, commit=folder.name, digest=digest_of_model(folder))
 
 
+def identity(folder: Path) -> str:
+    """`Located.recorded` of a folder in the hub's cache; empty for any other folder.
+
+    For who was given the folder alone and keeps where weights come from.
+    """
+    owner_and_name = folder.parent.parent.name.split("--")
+    is_cache = folder.parent.name == "snapshots" and owner_and_name[0] == "models"
+    if not is_cache or not COMMIT.fullmatch(folder.name):
+        return ""
+    return _located("/".join(owner_and_name[1:]), folder).recorded
+
+
 def digest_of_model(folder: Path) -> str:
     """Hash of the files that make a model, told by their names; of large files, see `digest_of`."""
     found = sha256()

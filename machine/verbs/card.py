@@ -20,6 +20,8 @@ RAW = {
     "r1_zero": "a raw-text prompt that asks for thoughts in <think> and an answer in <answer>",
     "plain": "the task's text alone",
 }
+SILENT: Mapping[str, Any] = {"base_url": "", "api_key_env": "", "extra": {}, "address": ""}
+"""Keys, wherever they stand, that say where services are and how they are spoken to."""
 NEWLINES = re.compile(r"\s+")
 MARKDOWN = re.compile(r"([\\`*_\[\]<>|#])")
 
@@ -29,14 +31,13 @@ class Facts:
     """What is known of a checkpoint.
 
     Example:
-        Facts(repo="me/stem", run="stem", step=500, base="Qwen/Qwen3-0.6B@c1899d...", seed=1)
+        Facts(repo="me/stem", run="stem", step=500, base="Qwen/Qwen3-0.6B@c1899d...")
     """
 
     repo: str
     """Where it goes, "owner/name"."""
     run: str
     step: int
-    seed: int
     base: str
     """Name and commit on the hub, or the last part of a folder's path."""
     base_repo: str = ""
@@ -52,6 +53,8 @@ class Facts:
     """Held-out rate of what the climb began from."""
     versions: Mapping[str, str] = field(default_factory=dict)
     model_type: str = ""
+    distilled: Sequence[str] = ()
+    """Runs whose traces it learned, where it is a distillation."""
 
 
 def gather(
@@ -68,9 +71,7 @@ def gather(
     step = int(provenance.get("step", 0))
     config = _config(provenance, run)
     info = run.read_info() if run is not None else None
-    models = provenance.get("models") or (info.provenance if info else {})
-    began = str(models.get("model") or provenance.get("began_from") or "")
-    base, base_repo = named(str(models.get("model.path", "")), began)
+    base, base_repo = _base(provenance, info.provenance if info else {})
     lines = [line for line in (run.metrics.read() if run else ()) if line["step"] <= step]
     rates = [line for line in lines if "eval/pass_rate" in line]
     restarts = [one for one in (info.restarts if info else ()) if int(one["step"]) < step]
@@ -80,7 +81,6 @@ def gather(
         repo=repo,
         run=str(provenance.get("run") or (run.name if run else "")),
         step=step,
-        seed=int(config.get("seed", 0)),
         base=base,
         base_repo=base_repo,
         config=config,
@@ -91,7 +91,20 @@ def gather(
         before=_estimate(rates[0]) if rates and rates[0]["step"] == 0 else None,
         versions=info.versions if info else {},
         model_type=str(shape.get("model_type", "")),
+        distilled=[
+            str(one["name"]) for one in (provenance.get("distillation") or {}).get("runs", ())
+        ],
     )
+
+
+def _base(provenance: Mapping[str, Any], of_run: Mapping[str, str]) -> tuple[str, str]:
+    """(what a stranger is told the base was, its name on the hub)."""
+    made = provenance.get("distillation") or provenance
+    if "onto" in made:  # a distillation, or a preference model
+        return named(str(made.get("hub", "")), str(made["onto"]))
+    models = provenance.get("models") or of_run
+    began = str(models.get("model") or provenance.get("began_from") or "")
+    return named(str(models.get("model.path", "")), began)
 
 
 def named(recorded: str, folder: str) -> tuple[str, str]:
@@ -103,7 +116,7 @@ def named(recorded: str, folder: str) -> tuple[str, str]:
     if recorded:
         name = recorded.partition(" ")[0]
         return name, name.partition("@")[0]
-    return Path(folder).name or "unknown", ""
+    return Path(folder).name, ""
 
 
 def render(facts: Facts) -> str:
@@ -136,25 +149,22 @@ def _body(facts: Facts) -> Iterator[str]:
     config = facts.config
     yield f"# {plain(facts.repo.rpartition('/')[2])}"
     yield ""
-    origin = f"[{plain(facts.base)}](https://huggingface.co/{facts.base_repo})"
-    yield (
-        f"Trained from {origin if facts.base_repo else plain(facts.base)} by reinforcement "
-        "learning with verifiable rewards, with [Munro](https://pypi.org/project/munro/)."
-    )
+    yield _how(facts)
     yield ""
     yield "| | |"
     yield "|---|---|"
     rows = {
         "base": facts.base,
         "environments": ", ".join(_envs(config)),
-        "optimizer steps": str(facts.step),
-        "seed": str(facts.seed),
-        "restarts by self-distillation": _restarts(facts.restarts),
+        "optimizer steps": str(facts.step or ""),
+        "seed": str(config.get("seed", "")),
+        "restarts by self-distillation": _restarts(facts.restarts) if facts.step else "",
         "held-out pass rate": _rate(facts),
         "before": str(facts.before) if facts.before else "",
         "prompt": RAW.get(facts.template, "the tokenizer's chat template"),
         **_settings(config),
         "run": facts.run,
+        "distilled from": ", ".join(facts.distilled),
         "made with": ", ".join(f"{name} {of}" for name, of in facts.versions.items()),
     }
     for name, value in rows.items():
@@ -164,6 +174,20 @@ def _body(facts: Facts) -> Iterator[str]:
     yield "Everything above is what the run recorded; what it did not record is not said."
     yield ""
     yield from _loading(facts)
+
+
+def _how(facts: Facts) -> str:
+    """One sentence on what was done to what."""
+    origin = plain(facts.base)
+    if facts.base_repo:
+        origin = f"[{origin}](https://huggingface.co/{facts.base_repo})"
+    if facts.distilled:
+        how = "by fine-tuning on passed attempts of reinforcement learning runs, "
+    elif facts.step:
+        how = "by reinforcement learning with verifiable rewards, "
+    else:
+        how = ""
+    return f"Made {f'from {origin} ' if origin else ''}{how}with Munro."
 
 
 def _loading(facts: Facts) -> Iterator[str]:
@@ -278,21 +302,25 @@ def plain(text: str) -> str:
 
 def for_strangers(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """A provenance without paths of the machine that wrote it, addresses, or names of keys."""
-    shown = {key: _without_paths(value) for key, value in provenance.items() if key != "config"}
-    try:
-        config = json.loads(provenance["config"])
-    except (KeyError, TypeError, ValueError):
-        return shown
-    for judge in (config.get("judge") or {}).values():
-        judge |= {"base_url": "", "api_key_env": "", "extra": {}}
-    return {**shown, "config": json.dumps(_without_paths(config))}
+    shown: dict[str, Any] = _for_strangers(provenance)
+    return shown
 
 
-def _without_paths(value: Any) -> Any:
+def _for_strangers(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _without_paths(inner) for key, inner in value.items()}
+        return {
+            key: SILENT[key] if key in SILENT else _for_strangers(inner)
+            for key, inner in value.items()
+        }
     if isinstance(value, list | tuple):
-        return [_without_paths(inner) for inner in value]
-    if isinstance(value, str) and value.startswith(("/", "~/")):
+        return [_for_strangers(inner) for inner in value]
+    if not isinstance(value, str):
+        return value
+    if value.startswith(("/", "~/")):
         return Path(value).name
+    if value.startswith("{"):  # a climb's config and state are kept as JSON
+        try:
+            return json.dumps(_for_strangers(json.loads(value)))
+        except ValueError:
+            return value
     return value

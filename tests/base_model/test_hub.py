@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from munro.base_model.checkpoint import Checkpoint
-from munro.base_model.hub import HubError, cached, glance, is_hub_name, locate
+from munro.base_model.hub import HubError, cached, glance, identity, is_hub_name, locate
 from munro.base_model.training.inputs import missing
 from munro.base_model.training.phases import START, _located
 from tests.base_model.phased import recipe, write_texts
@@ -206,3 +206,9 @@ def test_a_pre_training_says_what_it_lacks_of_the_hub(hub: FakeHub, tmp_path: Pa
         start = plan.model.model_copy(update={"start": name})
         found = missing(plan.model_copy(update={"model": start}))
         assert [line[: len(said[0])] for line in found] == said
+
+
+def test_a_folder_of_the_cache_knows_what_it_is(hub: FakeHub, tmp_path: Path):
+    found = locate("own/tiny")
+    assert identity(found.folder) == found.recorded
+    assert identity(tmp_path / "made") == ""

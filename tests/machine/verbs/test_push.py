@@ -202,3 +202,49 @@ def test_a_hub_that_is_out_of_reach_is_told_in_a_sentence(
     use(monkeypatch, FakeHub(url="http://127.0.0.1:9"), tmp_path / "cache", offline=True)
     assert munro(monkeypatch, "push", str(run.path), "me/stem") == 2
     assert "munro: model me/stem: " in capsys.readouterr().err
+
+
+def test_a_distillation_names_its_runs_and_its_base(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    whole = Checkpoint(run.checkpoint(4)).provenance()
+    provenance = {
+        "distillation": {
+            "onto": "/home/someone/.cache/x", "hub": RECORDED,
+            "runs": [{"name": "stem", "run": "/home/someone/runs/stem"}],
+        },
+        "base": whole,
+    }  # fmt: skip
+    Checkpoint.write(
+        tmp_path / "merged",
+        model=make_model(),
+        tokenizer=AutoTokenizer.from_pretrained(tmp_path / "plain"),
+        provenance=provenance,
+    )
+    out = tmp_path / "out"
+    assert munro(monkeypatch, "push", str(tmp_path / "merged"), "me/all", "--to", str(out)) == 0
+    card = (out / "README.md").read_text()
+    assert f"| base | own/base@{COMMIT} |" in card
+    assert "by fine-tuning on passed attempts" in card
+    assert "| distilled from | stem |" in card
+    assert "| optimizer steps" not in card
+    assert "| seed" not in card
+    shown = card + (out / "provenance.json").read_text()
+    assert not [secret for secret in SECRETS if secret in shown]
+
+
+def test_a_checkpoint_that_says_little_gets_a_card_that_says_no_more(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    Checkpoint.write(
+        tmp_path / "other",
+        model=make_model(),
+        tokenizer=AutoTokenizer.from_pretrained(tmp_path / "plain"),
+        provenance={"recipe": {"name": "tiny"}, "phase": "mid"},
+    )
+    out = tmp_path / "out"
+    assert munro(monkeypatch, "push", str(tmp_path / "other"), "me/other", "--to", str(out)) == 0
+    card = (out / "README.md").read_text()
+    assert "Made with Munro." in card
+    assert "| base |" not in card
+    assert "model-index" not in card
