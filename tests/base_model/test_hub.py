@@ -212,3 +212,16 @@ def test_a_folder_of_the_cache_knows_what_it_is(hub: FakeHub, tmp_path: Path):
     found = locate("own/tiny")
     assert identity(found.folder) == found.recorded
     assert identity(tmp_path / "made") == ""
+
+
+def test_a_cache_that_was_put_there_by_hand_serves_offline(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    commit, place = "c" * 40, tmp_path / "by-hand" / "hub" / "models--own--laid"
+    shutil.copytree(tmp_path / "made", place / "snapshots" / commit)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(commit)
+    use(monkeypatch, hub, tmp_path / "by-hand", offline=True)
+    found = locate("own/laid")
+    assert (found.folder, found.commit) == (place / "snapshots" / commit, commit)
+    assert locate("own/laid", recorded=found.recorded) == found

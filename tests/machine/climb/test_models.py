@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from munro.base_model.hub import HubError
 from munro.machine.cli.main import main
@@ -18,9 +20,11 @@ from munro.machine.config import RunConfig
 from munro.machine.errors import BadConfig
 from munro.machine.run.folder import RunFolder
 from tests.hub import FakeHub, serving, use
+from tests.machine.builders import make_run
 from tests.rl.builders import make_model, save_model
 
 BASE, JUDGE = "own/base", "own/judge"
+ONTO = ("--onto", "own/none", "--out", "made")
 
 
 @pytest.fixture
@@ -178,7 +182,17 @@ def test_a_dry_run_looks_and_fetches_nothing(hub: FakeHub):
         (("climb", "quickstart", "--model.revision", "v1"), "model.revision = 'v1' is of a model"),
         (("eval", "--model", "own/none"), "munro: model own/none:"),
         (("eval", "--model", BASE, "--model.revision", "v9"), "no revision 'v9'"),
-        (("preference", "score", "own/none", "{lines}"), "munro: model own/none:"),
+        (("preference", "score", "own/none", "{sets}"), "munro: model own/none:"),
+        (("preference", "train", "{pairs}", *ONTO), "munro: model own/none:"),
+        (("distill", "{run}", *ONTO), "munro: model own/none:"),
+        (("distill", "{run}", *ONTO, "--dry-run"), "munro: model own/none:"),
+        (("consolidate", "{run}", *ONTO), "munro: model own/none:"),
+        (("rebase", "{run}", "--onto", "own/none"), "munro: model own/none:"),
+        (("grade", "{lines}", "--kind", "preference", "--model", "own/none"), "model own/none:"),
+        (
+            ("grade", "{lines}", "--kind", "judge", "--judge.model", "own/none"),
+            "munro: model own/none:",
+        ),
     ],
 )
 def test_what_cannot_be_had_ends_the_command_with_one_line(
@@ -190,10 +204,18 @@ def test_what_cannot_be_had_ends_the_command_with_one_line(
     why: str,
 ):
     hub.gated.add("own/gated")
-    lines = tmp_path / "lines.jsonl"
-    lines.write_text('{"context": "a", "candidates": ["b", "c"]}\n')
+    places = {"run": make_run(tmp_path / "runs" / "stem").path}
+    for name, row in (
+        ("lines", {"response": "d"}),
+        ("sets", {"context": "a", "candidates": ["b", "c"]}),
+        ("pairs", {"context": "a", "chosen": "b", "rejected": "c"}),
+    ):
+        places[name] = tmp_path / f"{name}.jsonl"
+        places[name].write_text(json.dumps(row) + "\n")
+    config = {"num_steps": 90, "env": "arithmetic", "model": {"path": "own/none"}}
+    (places["run"] / "config.toml").write_text(tomli_w.dumps(config))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["munro", *(word.format(lines=lines) for word in arguments)])
+    monkeypatch.setattr(sys, "argv", ["munro", *(word.format(**places) for word in arguments)])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
