@@ -260,7 +260,11 @@ def told_in_a_sentence(repo: str, revision: str = "") -> Iterator[None]:
     except errors.LocalEntryNotFoundError as error:
         raise HubError(what, _unreachable(error)) from error
     except errors.HfHubHTTPError as error:
-        raise HubError(what, f"the hub refuses it ({_status(error)}): {_first(error)}") from error
+        why = f"the hub refuses it ({_status(error)}): {_first(error)}"
+        if _status(error) == "HTTP 401":
+            why = "the hub does not know your login (HTTP 401): log in anew (hf auth login), or set"
+            why += " the variable HF_TOKEN to a token that holds"
+        raise HubError(what, why) from error
     except (OSError, ValueError) as error:
         raise HubError(what, f"cannot be fetched: {_first(error)}") from error
     except Exception as error:

@@ -25,6 +25,8 @@ class FakeHub:
     refs: dict[str, dict[str, str]] = field(default_factory=dict)
     """Name, to branch, to commit."""
     gated: set[str] = field(default_factory=set)
+    unknown_login: set[str] = field(default_factory=set)
+    """Names that are answered as to who has a token that does not hold any more."""
     asked: list[str] = field(default_factory=list)
     pushed: dict[str, dict[str, bytes]] = field(default_factory=dict)
     """Name, to file, to what was uploaded."""
@@ -154,6 +156,10 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
         def _commit_of(self, name: str, revision: str) -> tuple[str, Path] | None:
             if name in hub.gated:
                 return self._refuse(403, "GatedRepo")
+            if name in hub.unknown_login:
+                told = "Invalid credentials in Authorization header"
+                self._send(401, b"{}", **{"X-Error-Message": told})
+                return None
             if name not in hub.commits:
                 return self._refuse(404, "RepoNotFound")
             commit = hub.refs[name].get(revision, revision)

@@ -42,6 +42,12 @@ class Models:
         return self.found[POLICY].folder if POLICY in self.found else None
 
     @property
+    def told(self) -> list[str]:
+        """A line for a person on each model that came from the hub."""
+        of_hub = [(key, one) for key, one in self.found.items() if one.repo]
+        return [f"{key}: {one.repo} at commit {one.commit[:12]}" for key, one in of_hub]
+
+    @property
     def provenance(self) -> dict[str, str]:
         """By key, name, commit and digest of each that came from the hub."""
         return {key: one.recorded for key, one in self.found.items() if one.recorded}

@@ -89,6 +89,8 @@ def _to_the_end(
     with Interrupt(console.note) as interrupt:
         # what is wrong with what is plugged in is told before anything is trained or started
         check_plugs(config)
+        for line in models.told:
+            console.note(line)
         loads = in_place(config, models)
         ProblemSet(loads.env, config.seed).task(0)
         model = model_folder(loads, console)

@@ -114,10 +114,12 @@ def test_what_could_be_a_name_on_the_hub(name: str, could_be: bool):
         ("own/tiny@v9", "model own/tiny: it has no revision 'v9'"),
         ("own/tiny@" + "0" * 40, "it has no revision '0000"),
         ("own/gated", "those who have accepted its terms: do so at https://huggingface.co/own/gat"),
+        ("own/login", "the hub does not know your login (HTTP 401): log in anew (hf auth login)"),
     ],
 )
 def test_what_cannot_be_had_is_told_in_a_sentence(hub: FakeHub, name: str, why: str):
     hub.gated.add("own/gated")
+    hub.unknown_login.add("own/login")
     for asked in (locate, glance):
         with pytest.raises(HubError) as told:
             asked(name)

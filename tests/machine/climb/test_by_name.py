@@ -37,6 +37,7 @@ def begun(folder: Path, hub: FakeHub) -> str:
     variables = environment(hub, folder / "cache")
     done = munro("climb", str(recipe), "--model", NAME, "--num_steps", "2", env=variables)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert f"model.path: {NAME} at commit {commit[:12]}" in done.stdout
     return commit
 
 
