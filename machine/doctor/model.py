@@ -184,7 +184,7 @@ def _engines(raw: Mapping[str, Any]) -> Iterator[Finding]:
             cost="rollouts are several times slower: pip install 'munro[cpu]' or 'munro[gpu]'",
         )
         return
-    from munro.rollout.vllm.architectures import FALLBACK, known_to_vllm
+    from munro.rollout.vllm.architectures import FALLBACK, WITHOUT_UPDATES, known_to_vllm
 
     try:
         known = known_to_vllm()
@@ -197,7 +197,14 @@ def _engines(raw: Mapping[str, Any]) -> Iterator[Finding]:
             cost='rollouts are several times slower: set rollout.engine = "transformers"',
         )
         return
-    if architecture in known:
+    if architecture in known & WITHOUT_UPDATES:
+        yield Finding(
+            name="engines",
+            found="transformers; vLLM samples it, but takes no new weights of it",
+            level="missing",
+            cost='rollouts are several times slower: set rollout.engine = "transformers"',
+        )
+    elif architecture in known:
         yield Finding(name="engines", found="vLLM and transformers")
     else:
         yield Finding(

@@ -12,6 +12,10 @@ from munro.rollout.vllm.launch import environment
 FALLBACK = "TransformersForCausalLM"
 """vLLM's own way to serve a model that it does not know, through transformers' code."""
 
+WITHOUT_UPDATES = frozenset({"GptOssForCausalLM"})
+"""Served, but not updated: tried on the CPU, where an update is refused because vLLM's loading layer
+by layer does not see what these models' loaders copy themselves."""
+
 
 def known_to_vllm() -> frozenset[str]:
     """Names of the architectures that the installed vLLM serves, ours among them; takes seconds.

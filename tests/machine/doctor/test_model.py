@@ -63,6 +63,14 @@ def test_a_model_that_can_be_trained_is_told_with_its_sizes(tmp_path: Path):
     assert f"{2 * 2 * 2 * 8 * 2 / 1024:.1f} KiB for each token" in told["memory"].found
 
 
+def test_a_model_that_vllm_cannot_update_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(architectures, "WITHOUT_UPDATES", frozenset({"LlamaForCausalLM"}))
+    save_model(tmp_path / "model")
+    told = found(tmp_path / "model")["engines"]
+    assert "takes no new weights of it" in told.found
+    assert 'rollout.engine = "transformers"' in told.cost
+
+
 def test_a_padded_vocabulary_is_well_and_one_too_small_is_not(tmp_path: Path):
     save_model(tmp_path / "padded", make_model(vocab_size=128))
     assert "padded to 128 rows" in found(tmp_path / "padded")["tokenizer"].found
