@@ -13,8 +13,8 @@ FALLBACK = "TransformersForCausalLM"
 """vLLM's own way to serve a model that it does not know, through transformers' code."""
 
 WITHOUT_UPDATES = frozenset({"GptOssForCausalLM"})
-"""Served, but not updated: tried on the CPU, where an update is refused because vLLM's loading layer
-by layer does not see what these models' loaders copy themselves."""
+"""Served, but not updated: tried on the CPU, where an update is refused, for vLLM's loading layer
+by layer does not see what the loaders of these models copy themselves."""
 
 
 def known_to_vllm() -> frozenset[str]:

@@ -25,8 +25,8 @@ from tests.rl.policy.test_architectures import as_batch, asked
 
 NOT_ON_CPU = {"gpt-oss"}
 """Families whose weights vLLM's CPU build serves and cannot update: its way of loading a model layer
-by layer again does not see what this model's loader copies itself (sinks and experts), so that
-an update is refused ("the file lacks weights of ...")."""
+by layer does not see what this model's loader copies itself (sinks and experts), so that an update
+is refused ("the file lacks weights of ...")."""
 QUICK = ("Qwen3",)
 CONFIG = LearnerConfig(learning_rate=3e-3, threads=2, token_budget=512)
 # far above rounding (1e-6 here), far below what one step of that size moves
@@ -73,7 +73,7 @@ async def test_an_update_that_vllm_would_half_apply_is_refused(tmp_path: Path):
         assert await difference(learner, engine, [text]) < PROOF
         source = learner.publish(SharedMemoryWeights(tmp_path / "weights"), 1)
         assert source is not None
-        with pytest.raises(PolicyError, match="the file lacks weights of .*experts"):
+        with pytest.raises(PolicyError, match=r"the file lacks weights of .*experts"):
             await engine.update_weights(source, drain=True)
     finally:
         await engine.close()
