@@ -24,6 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from munro.base_model.checkpoint import Checkpoint, digest_of
+from munro.base_model.hub import identity
 from munro.base_model.training.pretrain import METRICS, OnMetrics
 from munro.distill.config import DistillConfig
 from munro.distill.lessons import TraceLessons
@@ -129,6 +130,7 @@ def _provenance(
         "distillation": {
             "key": key,
             "onto": str(base.path),
+            "hub": identity(base.path),
             "runs": [asdict(taken) for taken in account.runs],
             "cut": list(account.cut),
             "traces": account.traces,

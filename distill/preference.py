@@ -22,6 +22,7 @@ import torch
 
 from munro.base_model.checkpoint import Checkpoint
 from munro.base_model.config import PretrainConfig
+from munro.base_model.hub import identity
 from munro.base_model.training.pretrain import METRICS, OnMetrics, pretrain
 from munro.distill.comparison_lessons import ComparisonLessons, split_by_context
 from munro.distill.config import PreferenceConfig
@@ -95,6 +96,7 @@ def train_preference(
         provenance={
             "preference": config.model_dump(mode="json"),
             "onto": str(onto),
+            "hub": identity(base.path),
             "base": base.provenance(),
             "comparisons": {"source": source, "number": len(comparisons), "key": key},
         },

@@ -18,7 +18,11 @@ class ModelConfig(Config):
     """The policy to start from."""
 
     path: str = ""
-    """Folder of a transformers checkpoint; empty builds the embedded base of `[base]`."""
+    """Folder of a transformers checkpoint, or its name on the Hugging Face hub, as in
+    "Qwen/Qwen3-0.6B"; empty builds the embedded base of `[base]`. A folder of that name wins."""
+    revision: str = ""
+    """Branch, tag or commit of a name on the hub; empty for its main branch. A run keeps to the
+    commit that it began from, wherever the branch has moved since."""
 
 
 class EvalConfig(Config):
@@ -44,7 +48,8 @@ class RestartConfig(DistillConfig):
     """What else sets one off: a collapse (`[collapse]`), a longer cap on responses, or a new base
     (`munro rebase`), which otherwise waits for the next distillation."""
     onto: str = ""
-    """Folder of the base; empty takes the model that the climb began from."""
+    """The base: a folder, or its name on the hub; empty takes the model that the climb began
+    from."""
 
 
 class RayConfig(Config):
@@ -92,6 +97,11 @@ class RunConfig(ClimbConfig):
 
     @model_validator(mode="after")
     def _keys_agree(self) -> Self:
+        if self.model.revision and not self.model.path:
+            raise ValueError(
+                f"model.revision = {self.model.revision!r} is of a model on the hub: name it in "
+                "model.path."
+            )
         if not self.env:
             raise ValueError('env is empty: name at least one, for example env = "arithmetic".')
         if self.rollout.max_context and self.length.stages[0] >= self.rollout.max_context:

@@ -44,7 +44,7 @@ def climb(
 
     Args:
         recipe: a TOML file, or the name of a recipe that comes with Munro.
-        model: checkpoint folder to start from; the recipe's otherwise.
+        model: checkpoint folder or name on the hub to start from; the recipe's otherwise.
         force: resume although the config changed.
         overrides: keys of the recipe: `num_steps=10`, `learner={"learning_rate": 1e-4}`, which
             leaves the learner's other keys alone, or `**{"learner.learning_rate": 1e-4}`.

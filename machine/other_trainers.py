@@ -319,7 +319,7 @@ COUNTERPARTS = (
         },
     ),
     Counterpart(
-        "set model.path, a checkpoint folder",
+        "set model.path, a folder or the model's name on the hub",
         {
             "TRL": "model_name_or_path",
             "verl": "actor_rollout_ref.model.path",

@@ -100,6 +100,9 @@ class Kind:
     """What its figures may be, where its options do not matter to that."""
     file_args: tuple[str, ...] = ()
     """Options that name files, dotted inside tables: made absolute for other processes."""
+    model_args: tuple[str, ...] = ()
+    """Options that name a model, by folder or by its name on the hub, dotted inside tables: made
+    a folder before a climb begins. One inside a table that has a `base_url` is a service's."""
     is_light: bool = False
     """Only a little arithmetic: a climb grades it where it stands, without queue or process."""
     in_process: bool = False

@@ -23,8 +23,10 @@ QUICK = {
     *("init", "doctor", "status", "report", "goodput"),
 }
 """Commands that a test has the time for; of others, those that are asked for a dry run or help."""
-OWN = re.compile(r"(^|/)(runs|machines|checkpoints|data|mine|my_\w+|ckpt|BASE)\b|\w\.jsonl$")
-"""What a reader has, and a checkout has not."""
+OWN = re.compile(
+    r"(^|/)(runs|machines|checkpoints|data|mine|my_\w+|ckpt|BASE)\b|\w\.jsonl$|^(Qwen|me)/[\w.-]+$"
+)
+"""What a reader has, and a checkout has not; models of the hub among it."""
 LARGE = {
     f"configs/{name}.toml" for name in ("machine", "ladder", "mix", "pretrain", "stem", "data")
 }

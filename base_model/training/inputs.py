@@ -8,6 +8,7 @@ from munro.base_model.checkpoint import Checkpoint
 from munro.base_model.data.read.pieces import expanded
 from munro.base_model.data.read.plain_texts import TEXTS
 from munro.base_model.data.texts_config import name_of
+from munro.base_model.hub import HubError, glance, is_hub_name
 from munro.base_model.training.recipe import PretrainRecipe
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
@@ -27,7 +28,12 @@ def missing(recipe: PretrainRecipe) -> list[str]:
                 f"data.sources: {name_of(source)} is to be read from {source.path}, "
                 "which is not there"
             )
-    if recipe.model.start:
+    if is_hub_name(recipe.model.start):
+        try:
+            glance(recipe.model.start)
+        except HubError as error:
+            found.append(f"model.start = {recipe.model.start}: {error.cause}")
+    elif recipe.model.start:
         lacks = Checkpoint(Path(recipe.model.start).expanduser()).missing()
         if lacks:
             found.append(f"model.start = {recipe.model.start}: {', '.join(lacks)} missing")

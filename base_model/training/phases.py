@@ -4,6 +4,7 @@
              weights, moments ──►
 
     FOLDER/recipe.json        the resolved recipe
+    FOLDER/start.txt          which commit a model of the hub was that the first phase starts from
     FOLDER/data/              tokenizer and shards
     FOLDER/goodput.jsonl      where the wall-clock went, over all phases and processes
     FOLDER/1-pretrain/        metrics.jsonl, spikes.jsonl, evaluation.json, model/
@@ -22,6 +23,7 @@ from typing import Any
 from munro.base_model.checkpoint import TRAINER_STATE, Checkpoint
 from munro.base_model.data.shards.texts import LadderText, prepare
 from munro.base_model.data.texts_config import name_of
+from munro.base_model.hub import is_hub_name, locate
 from munro.base_model.training.evaluation import read_reference
 from munro.base_model.training.goodput import LEDGER, Ledger
 from munro.base_model.training.launch import launch, launched
@@ -32,6 +34,8 @@ from munro.base_model.training.sharding import Alone, World
 from munro.base_model.training.trainer import TrainingError
 
 RECIPE = "recipe.json"
+START = "start.txt"
+"""Name, commit and digest of a model of the hub that the first phase starts from."""
 DATA = "data"
 
 
@@ -70,6 +74,8 @@ def train(
         if not finished(recipe, folder).exists:
             Ledger(folder / LEDGER).begin(began)
             require_enough(recipe, prepare(recipe.data, folder / DATA, note=note))
+            if is_hub_name(recipe.model.start):  # found before anything is launched
+                _located(recipe.model.start, folder)
     ranks.largest(0)  # the others wait for the data
     for name, phase in recipe.phase.items():
         if Checkpoint(phase_folder(recipe, folder, name) / FINISHED).exists:
@@ -201,8 +207,17 @@ def _start(recipe: PretrainRecipe, folder: Path, name: str) -> Checkpoint | None
     if before:
         return Checkpoint(phase_folder(recipe, folder, before[-1]) / FINISHED).require()
     if recipe.model.start:
-        return Checkpoint(Path(recipe.model.start).expanduser()).require()
+        return Checkpoint(_located(recipe.model.start, folder)).require()
     return None
+
+
+def _located(name: str, folder: Path) -> Path:
+    """The folder of the model to start from; of one on the hub the same commit every time."""
+    file = folder / START
+    found = locate(name, recorded=file.read_text(encoding="utf-8") if file.is_file() else "")
+    if found.recorded and not file.is_file():
+        write_whole(file, found.recorded)
+    return found.folder
 
 
 def _drop_moments(recipe: PretrainRecipe, folder: Path, name: str) -> None:

@@ -40,8 +40,8 @@ class ArchitectureConfig(Config):
     options: Mapping[str, Any] = {}
     """Fields of `munro.base_model.model.MunroConfig` that are no sizes, such as dropout."""
     start: str = ""
-    """Folder of a checkpoint whose weights the first phase begins with, instead of untrained
-    ones; its sizes must be these."""
+    """A checkpoint whose weights the first phase begins with, instead of untrained ones: a folder,
+    or its name on the hub. Its sizes must be these."""
 
     @model_validator(mode="after")
     def _makes_a_model(self) -> Self:

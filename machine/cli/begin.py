@@ -19,10 +19,15 @@ def init(name: str) -> None:
 
 
 @click.command()
-def doctor() -> None:
-    """Say what this machine has, and what each missing piece costs."""
-    from munro.machine.doctor.report import findings, table
+@click.option("--model", default="", help="Look at this model instead: a folder or a hub name.")
+def doctor(model: str) -> None:
+    """Say what this machine has, and what each missing piece costs.
 
-    found = findings()
+    With --model: whether Munro can sample and train that model, in which template, which form of
+    tool calls it writes, and the memory that it wants. Its weights are not fetched for that.
+    """
+    from munro.machine.doctor.report import findings, findings_of_model, table
+
+    found = findings_of_model(model) if model else findings()
     click.echo(table(found))
     sys.exit(1 if any(one.level == "broken" for one in found) else 0)

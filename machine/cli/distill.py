@@ -11,7 +11,9 @@ from munro.machine.cli.arguments import OVERRIDABLE, first
 
 @click.command(context_settings=OVERRIDABLE)
 @first("run")
-@click.option("--onto", required=True, help="Checkpoint folder of the base, which has not climbed.")
+@click.option(
+    "--onto", required=True, help="The base, which has not climbed: a folder or a hub name."
+)
 @click.option("--out", required=True, help="Checkpoint folder to write.")
 @click.option("--config", "file", default="", help="Recipe whose [distill] holds, not the run's.")
 @click.option("--first-step", type=int, help="First step of the climb to take traces of.")
@@ -51,7 +53,9 @@ def distill(
 
 @click.command(context_settings=OVERRIDABLE)
 @click.argument("runs", nargs=-1, required=True)
-@click.option("--onto", required=True, help="Checkpoint folder of the base, which has not climbed.")
+@click.option(
+    "--onto", required=True, help="The base, which has not climbed: a folder or a hub name."
+)
 @click.option("--out", required=True, help="Checkpoint folder to write.")
 @click.option(
     "--weights", default="", help="RUN=SHARE,RUN=SHARE by folder name; alike if left out."

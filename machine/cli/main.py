@@ -19,6 +19,7 @@ from munro.machine.cli.grade import grade
 from munro.machine.cli.ladder import gain, ladder
 from munro.machine.cli.listing import Listing
 from munro.machine.cli.mix import mix
+from munro.machine.cli.models import push
 from munro.machine.cli.pipeline import run_whole
 from munro.machine.cli.pretrain import goodput, pretrain
 from munro.machine.cli.restart import rebase
@@ -34,7 +35,7 @@ def munro() -> None:
 
 @munro.command(context_settings=OVERRIDABLE)
 @first("file")
-@click.option("--model", default="", help="Checkpoint folder to start from.")
+@click.option("--model", default="", help="Model to start from: a folder, or its name on the hub.")
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would run, run nothing.")
 @click.option(
     "--probe",
@@ -87,7 +88,7 @@ def replay(run: str, step: int) -> None:
 
 
 @munro.command(name="eval", context_settings=OVERRIDABLE)
-@click.option("--model", required=True, help="Checkpoint folder.")
+@click.option("--model", required=True, help="A checkpoint folder, or a name on the hub.")
 @click.option("--env", default="", help="Registry name, module:Class, or file.py:Class.")
 @click.option("--tasks", default=200, show_default=True, help="Held-out tasks.")
 @click.option("--runs", default=4, show_default=True, help="Attempts at each task.")
@@ -136,7 +137,7 @@ def preference() -> None:
 
 @preference.command(name="train", context_settings=OVERRIDABLE)
 @first("file")
-@click.option("--onto", required=True, help="Checkpoint folder to start from.")
+@click.option("--onto", required=True, help="Model to start from: a folder or a hub name.")
 @click.option("--out", required=True, help="Checkpoint folder to write.")
 @click.pass_context
 def preference_train(context: click.Context, file: str, onto: str, out: str) -> None:
@@ -209,6 +210,7 @@ munro.add_command(init)
 munro.add_command(ladder)
 munro.add_command(mix)
 munro.add_command(pretrain)
+munro.add_command(push)
 munro.add_command(rebase)
 munro.add_command(run_whole)
 munro.add_command(tokenizer)

@@ -9,7 +9,7 @@ import click
 
 @click.command()
 @click.argument("run")
-@click.option("--onto", required=True, help="Checkpoint folder of the new base.")
+@click.option("--onto", required=True, help="The new base: a folder or a hub name.")
 def rebase(run: str, onto: str) -> None:
     """Give the climb in RUN a new base: it distils its traces onto it, and goes on from there.
 

@@ -10,6 +10,7 @@ import click
 
 from munro.machine.climb.base import model_folder
 from munro.machine.climb.cluster import start_fleet
+from munro.machine.climb.models import in_place, settle
 from munro.machine.climb.origin import as_climbed
 from munro.machine.climb.process import summary_of
 from munro.machine.climb.start import Start, raw, restarted, saved_start
@@ -36,19 +37,22 @@ def run_rollout(config: RunConfig, steps: int) -> int:
     """Sample and grade `steps` steps' worth of groups into the run folder NAME-rollout."""
     run = RunFolder(Path(config.folder) / f"{config.name}-rollout")
     said: list[str] = []
-    config = as_climbed(config, None, said.append)
+    models = settle(config)
+    config = as_climbed(config, None, said.append, models.policy)
     with run.held(), Console(summary_of(config, run.name), steps) as console:
         for line in said:
             console.note(line)
         if run.read_info() is not None:
             raise RunError(f"{run.path} is there already: give another --name.")
-        model = model_folder(config, console)
-        run.begin(raw(config), seed=config.seed, provenance={"model": str(model)})
+        loads = in_place(config, models)
+        model = model_folder(loads, console)
+        provenance = {"model": str(model), **models.provenance}
+        run.begin(raw(config), seed=config.seed, provenance=provenance)
         journal = Journal(run.path / "journal.jsonl")
         store = RolloutStore(run.rollouts)
         state = ClimbState.first(config.clip)
         console.phase("starting servers and workers")
-        with start_fleet(config, model, run.path, learner=False) as fleet:
+        with start_fleet(loads, model, run.path, learner=False) as fleet:
             ledger = Ledger(config, state.cursor, journal, fleet.solvers.task_id, step=0)
             advantage = advantage_of(config.learner)
             source = OnPolicy(config, ledger, fleet.solvers)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.hub import locate
 from munro.base_model.small.quickstart import base_folder, build_base
 from munro.base_model.training.pretrain import FINISHED
 from munro.envs.arithmetic import is_held_out
@@ -22,6 +23,7 @@ from munro.machine.climb.memory import (
     told,
     total_host,
 )
+from munro.machine.climb.models import foreseen, here
 from munro.machine.climb.needs import gpus_wanted, shortage
 from munro.machine.climb.origin import as_climbed
 from munro.machine.climb.probe import probe
@@ -56,7 +58,8 @@ def plan(config: RunConfig, *, probe_s: float = 0.0) -> str:
     check_optimizer(config.learner)
     path, said = Path(config.folder) / config.name, []
     known = RunFolder.existing(path) if (path / "run.json").is_file() else None
-    config = as_climbed(config, known, lambda line: said.append(f"note      {line}"))
+    folder = here(config.model.path, revision=config.model.revision)
+    config = as_climbed(config, known, lambda line: said.append(f"note      {line}"), folder)
     problems = ProblemSet(config.env, config.seed)
     task = problems.task(0)
     lines = [
@@ -103,7 +106,7 @@ def _from_where(run: RunFolder) -> str:
 
 def _model(config: RunConfig) -> str:
     if config.model.path:
-        return str(Checkpoint(Path(config.model.path).expanduser()).prove().path)
+        return foreseen(config.model.path, revision=config.model.revision)
     folder = base_folder(config.base, is_held_out=is_held_out, cache_dir=None)
     if Checkpoint(folder / FINISHED).exists:
         return f"the embedded base, from {folder}"
@@ -148,7 +151,7 @@ def _distilling(config: RunConfig) -> str:
     when = [f"every {how.every} steps"] if how.every else []
     when += [f"on {cause.replace('_', ' ')}" for cause in how.on]
     if when and how.onto:
-        Checkpoint(Path(how.onto).expanduser()).prove()
+        foreseen(how.onto)
     onto = how.onto or "what the climb begins from"
     return f"distils   {', '.join(when)}, onto {onto}" if when else "distils   never"
 
@@ -165,11 +168,12 @@ def _processes(config: RunConfig) -> str:
 def _memory(config: RunConfig, task: Task) -> list[str]:
     """What every process needs, and what there is; refused where it cannot fit."""
     folder, gpus = _folder(config), gpus_here()
-    here = {"CPU": config.ray.cpus or os.cpu_count() or 1, "GPU": len(gpus)}
-    if not config.ray.address and (lacks := shortage(config, [here], learner=True)):
+    node = {"CPU": config.ray.cpus or os.cpu_count() or 1, "GPU": len(gpus)}
+    if not config.ray.address and (lacks := shortage(config, [node], learner=True)):
         raise BadConfig(lacks)
     if folder is None:
-        return ["memory    known once the embedded base is trained"]
+        unknown = "the model is fetched" if config.model.path else "the embedded base is trained"
+        return [f"memory    known once {unknown}"]
     prompt = prompt_tokens(folder, task)
     needs, room = require_room(config, folder, prompt)
     memory = machine_bytes()
@@ -192,16 +196,23 @@ def _memory(config: RunConfig, task: Task) -> list[str]:
 
 
 def _folder(config: RunConfig) -> Path | None:
-    """Of the model's files; None for a base that has not been trained yet."""
+    """Of the model's files; None for one that is not here yet."""
     if config.model.path:
-        return Path(config.model.path).expanduser().absolute()
+        found = here(config.model.path, revision=config.model.revision)
+        return found and found.absolute()
     base = base_folder(config.base, is_held_out=is_held_out, cache_dir=None) / FINISHED
     return base if Checkpoint(base).exists else None
 
 
+def _fetched(config: RunConfig) -> Path:
+    """Of the model's files, which are made or fetched where they are not here."""
+    if config.model.path:
+        return locate(config.model.path, revision=config.model.revision).folder.absolute()
+    return build_base(config.base, is_held_out=is_held_out).path
+
+
 def _probed(config: RunConfig, seconds: float) -> list[str]:
-    folder = _folder(config) or build_base(config.base, is_held_out=is_held_out).path
-    seen = probe(config, folder, seconds)
+    seen = probe(config, _fetched(config), seconds)
     peaks = ", ".join(
         f"{kind} {size / GB:.1f} GB"
         for kind, size in sorted(seen.peaks.items(), key=lambda one: -one[1])

@@ -50,12 +50,22 @@ def run_eval(
     if k > runs:
         raise BadConfig(f"--k {k} needs at least as many attempts at each task, not --runs {runs}")
     from munro.base_model.checkpoint import Checkpoint
+    from munro.base_model.hub import locate
+    from munro.machine.climb.base import require_template
     from munro.machine.climb.cluster import start_fleet
+    from munro.machine.climb.models import in_place, settle
     from munro.machine.climb.origin import evaluated, origin_of
 
-    folder = Checkpoint(Path(model).expanduser().absolute()).require().path
+    revision = dict(overrides).get("model.revision", "")
+    overrides = [(key, value) for key, value in overrides if key != "model.revision"]
+    located = locate(model, revision=revision)
+    folder = Checkpoint(located.folder).require().path
     sizes = {"num_tasks": tasks, "runs": runs}
     config, said = evaluated(origin_of(folder), folder, env, sizes, overrides)
+    require_template(Checkpoint(folder), config)
+    config = in_place(config, settle(config))
+    if located.repo:
+        said = [f"{located.repo} at commit {located.commit}", *said]
     # loading and drawing say what is wrong with an environment before an engine has started
     problems = ProblemSet(config.env, config.seed)
     num_trained = problems.num_trained_on(problems.held_out(config.eval.num_tasks))

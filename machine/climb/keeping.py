@@ -14,7 +14,7 @@ from munro.machine.climb.interrupt import Interrupt
 from munro.machine.climb.origin import as_recorded
 from munro.machine.climb.publisher import Publisher
 from munro.machine.climb.restarting import Restarts
-from munro.machine.climb.start import raw
+from munro.machine.climb.start import raw, recorded
 from munro.machine.config import RunConfig
 from munro.machine.run import tracking
 from munro.machine.run.console import Console
@@ -129,6 +129,7 @@ class Keeper:
             "run": self._run.name,
             "step": state.step,
             "began_from": self._model,
+            "models": dict(recorded(self._run)),
             "climb_state": state.to_json(),
             "config": as_recorded(self._config),
             "template": self._restarts.climbs_with().rollout.template,

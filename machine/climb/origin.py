@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.hub import is_hub_name
 from munro.envs.loader import BadEnvironment, resolve_config
 from munro.machine.climb.start import raw
 from munro.machine.config import RunConfig
@@ -126,7 +127,12 @@ def evaluated(
     return config, said
 
 
-def as_climbed(config: RunConfig, run: RunFolder | None, say: Callable[[str], None]) -> RunConfig:
+def as_climbed(
+    config: RunConfig,
+    run: RunFolder | None,
+    say: Callable[[str], None],
+    folder: Path | None = None,
+) -> RunConfig:
     """The config with the template of the checkpoint that it begins from, where it names none.
 
     What the template is told is taken with it, where the config tells it nothing.
@@ -135,6 +141,8 @@ def as_climbed(config: RunConfig, run: RunFolder | None, say: Callable[[str], No
         config: of a climb.
         run: its folder, whose own config holds if it was begun already.
         say: told what was taken, and what differs.
+        folder: of the model, where `model.path` is not one itself; of a hub's model that is not
+            here yet nothing is known, and the config is left as it is.
 
     Raises:
         BadConfig: the model's chat template does not use what it is told.
@@ -148,7 +156,9 @@ def as_climbed(config: RunConfig, run: RunFolder | None, say: Callable[[str], No
         rollout = before.get("rollout", {})
         template, args = rollout.get("template", ""), rollout.get("template_args", {})
     else:
-        origin = origin_of(Path(config.model.path).expanduser())
+        if folder is None and is_hub_name(config.model.path):
+            return config
+        origin = origin_of(folder or Path(config.model.path).expanduser())
         template = origin.template if origin else ""
         args = origin.template_args if origin else {}
     config = _in_template(config, template, "template" in named, before is None, say)

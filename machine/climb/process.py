@@ -5,8 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from munro.machine.climb.interrupt import Interrupt
+from munro.machine.climb.models import Models, in_place, settle
 from munro.machine.climb.origin import as_climbed
-from munro.machine.climb.start import begin, has_nothing_left, is_finished, refuse_changes
+from munro.machine.climb.start import (
+    begin,
+    has_nothing_left,
+    is_finished,
+    recorded,
+    refuse_changes,
+)
 from munro.machine.config import RunConfig
 from munro.machine.run import tracking
 from munro.machine.run.console import Console, Summary
@@ -28,7 +35,9 @@ def run_climb(config: RunConfig, *, force: bool = False, unattended: bool = Fals
     tracking.check(config.tracking)
     run = RunFolder(Path(config.folder) / config.name)
     said: list[str] = []
-    config = as_climbed(config, run, said.append)
+    # a new run takes its template from its model; one that goes on has it, and may be finished
+    models = settle(config) if run.read_config() is None else None
+    config = as_climbed(config, run, said.append, models.policy if models else None)
     with run.held(), Console(summary_of(config, config.name), config.num_steps) as console:
         for line in said:
             console.note(line)
@@ -45,7 +54,8 @@ def run_climb(config: RunConfig, *, force: bool = False, unattended: bool = Fals
                 "do: raise num_steps to climb on, or give another --name."
             )
             return 0
-        return _to_the_end(run, config, console, force=force, unattended=unattended)
+        models = models or settle(config, recorded(run))
+        return _to_the_end(run, config, models, console, force=force, unattended=unattended)
 
 
 def summary_of(config: RunConfig, name: str) -> Summary:
@@ -60,7 +70,13 @@ def summary_of(config: RunConfig, name: str) -> Summary:
 
 
 def _to_the_end(
-    run: RunFolder, config: RunConfig, console: Console, *, force: bool, unattended: bool
+    run: RunFolder,
+    config: RunConfig,
+    models: Models,
+    console: Console,
+    *,
+    force: bool,
+    unattended: bool,
 ) -> int:
     # torch and Ray take seconds to import: a run that is finished is told so without them
     from munro.envs.problem_set import ProblemSet
@@ -76,17 +92,21 @@ def _to_the_end(
         # what is wrong with what is plugged in is told before anything is trained or started
         check_plugs(config)
         check_optimizer(config.learner)
-        task = ProblemSet(config.env, config.seed).task(0)
-        model = model_folder(config, console)
-        require_room(config, model, prompt_tokens(model, task), rough=True)
-        start = begin(run, config, {"model": str(model)}, force=force, unattended=unattended)
+        for line in models.told:
+            console.note(line)
+        loads = in_place(config, models)
+        task = ProblemSet(loads.env, config.seed).task(0)
+        model = model_folder(loads, console)
+        require_room(loads, model, prompt_tokens(model, task), rough=True)
+        provenance = {"model": str(model), **models.provenance}
+        start = begin(run, config, provenance, force=force, unattended=unattended)
         attempt = Attempt(
             run=run,
             config=config,
             console=console,
             interrupt=interrupt,
             model=model,
-            restarts=Restarts(run, config, console, interrupt, model),
+            restarts=Restarts(run, loads, console, interrupt, model),
         )
         try:
             state = attempt.until_done(start)

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.hub import folder_of
 from munro.machine.climb.start import has_nothing_left
 from munro.machine.config import RunConfig
 from munro.machine.loading import BadConfig, check
@@ -36,7 +37,7 @@ def run_rebase(path: str, onto: str) -> int:
             f"--num_steps, with --force), or make a checkpoint of its traces: munro distill "
             f"{run.path} --onto {onto} --out CHECKPOINT"
         )
-    base = Checkpoint(Path(onto).expanduser().resolve()).require().path
+    base = Checkpoint(folder_of(onto).resolve()).require().path
     refuse_foreign(Path(info.provenance["model"] if info else ""), base, config)
     stamp = f"{datetime.now(UTC).isoformat(timespec='seconds')}-{uuid.uuid4().hex[:8]}"
     write_request(run, Request(base=str(base), id=stamp))

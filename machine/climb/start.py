@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.hub import split
 from munro.machine.config import RunConfig
 from munro.machine.loading import BadConfig
 from munro.machine.run.folder import RunFolder, RunInfo, Status, difference
@@ -71,6 +72,12 @@ def raw(config: RunConfig) -> dict[str, Any]:
     return config.model_dump(mode="json")
 
 
+def recorded(run: RunFolder) -> Mapping[str, str]:
+    """A run's provenance: which commit each model of the hub was; empty for a run not begun."""
+    info = run.read_info()
+    return info.provenance if info is not None else {}
+
+
 def refuse_changes(run: RunFolder, config: RunConfig, *, force: bool) -> None:
     """A run goes on with the config it was started with, unless a person insists.
 
@@ -104,9 +111,18 @@ def _beginning_of(run: RunFolder, config: RunConfig, found: Sequence[str]) -> li
     if not before:
         return [line for line in found if line.startswith(("model.", "base."))]
     was, now = (Path(path).expanduser().absolute() for path in (before, config.model.path))
+    lines = [line for line in found if line.startswith("model.")]
+    of_hub = recorded(run).get("model.path", "")
+    if of_hub and config.model.path:
+        # a folder of the very commit, or its name with that commit, is the same in other words
+        repo, commit = of_hub.partition(" ")[0].split("@")
+        name, behind = split(config.model.path)
+        same = name == repo and commit == (behind or config.model.revision)
+        is_here = str(now) == recorded(run).get("model")
+        return [] if same or is_here else lines
     if config.model.path and (now == was or not was.is_dir()):
         return []
-    return [line for line in found if line.startswith("model.")]
+    return lines
 
 
 def begin(
@@ -140,6 +156,10 @@ def begin(
     info = run.read_info()
     if info is not None and start.checkpoint is None and start.model is None:
         run.write_info(replace(info, provenance=dict(provenance), seed=config.seed))
+    elif info is not None:
+        # judges and graders may be other ones now; what the weights began from stays true
+        kept = {key: of for key, of in info.provenance.items() if key in ("model", "model.path")}
+        run.write_info(replace(info, provenance={**provenance, **kept}))
     return start
 
 

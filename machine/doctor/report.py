@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from munro.machine.doctor import compute, libraries, places, python, sandboxes
+from munro.machine.doctor import compute, libraries, model, places, python, sandboxes
 from munro.machine.doctor.types import Finding
 
 MARKS = {"ok": "ok", "missing": "--", "broken": "!!"}
@@ -16,6 +16,15 @@ FAMILIES = (python, compute, libraries, sandboxes, places)
 def findings() -> list[Finding]:
     """What every family found, in the order of the screen."""
     return [finding for family in FAMILIES for finding in family.check()]
+
+
+def findings_of_model(name: str) -> list[Finding]:
+    """What can be done with a model, told without its weights.
+
+    Raises:
+        HubError, CheckpointError: there is no such model.
+    """
+    return list(model.check(name))
 
 
 def table(found: Sequence[Finding]) -> str:

@@ -50,7 +50,8 @@ class ClimbPhase(Config):
 
     kind: Literal["climb"]
     model: str = ""
-    """Phase or folder to start from; empty leaves it to the recipe."""
+    """Phase, folder or model of the hub ("owner/name") to start from; empty leaves it to the
+    recipe."""
     file: str = ""
     """A recipe, beside this file; empty for `[climb]` and `set` alone."""
     set: dict[str, Any] = Field(default_factory=dict)
@@ -62,7 +63,7 @@ class ConsolidatePhase(Config):
 
     kind: Literal["consolidate"]
     onto: str
-    """Phase or folder of the base."""
+    """Phase, folder or model of the hub that is the base."""
     weights: dict[str, float] = Field(min_length=1)
     """Climbs (phases, or folders of runs) and their shares."""
     set: dict[str, Any] = Field(default_factory=dict)
@@ -74,7 +75,7 @@ class EvaluatePhase(Config):
 
     kind: Literal["evaluate"]
     models: tuple[str, ...] = Field(min_length=1)
-    """Phases or folders."""
+    """Phases, folders or models of the hub."""
     tasks_of: tuple[str, ...] = Field(min_length=1)
     """Climbs whose environments the tasks come from."""
     tasks: int = Field(200, ge=1)

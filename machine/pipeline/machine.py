@@ -19,9 +19,11 @@ from typing import Any
 
 import click
 
+from munro.base_model.hub import locate
 from munro.machine.climb.interrupt import Interrupt
 from munro.machine.loading import BadConfig
 from munro.machine.pipeline.config import MachineConfig
+from munro.machine.pipeline.models import look_up, recorded
 from munro.machine.pipeline.plan import (
     ORDERS,
     Phase,
@@ -92,6 +94,10 @@ def run_machine(path: str, *, force: bool = False) -> int:
     """
     config, phases = load_machine(path)
     with held_folder(config.path, "give this machine another name"):
+        takes = [phase.takes for phase in phases if phase.standing is not Standing.DONE]
+        names = [name for roles in takes for of in roles.values() for name in of]
+        look_up(config.path, set(names) - set(config.phases))
+        config, phases = load_machine(path)  # which knows the commits of those models now
         _settle_changes(phases, force=force)
         with Interrupt(click.echo) as interrupt:
             return _Machine(config, {phase.name: phase for phase in phases}).run(interrupt)
@@ -192,7 +198,8 @@ class _Machine:
     def _path(self, role: str, name: str) -> Path:
         """Where what a phase takes lies."""
         if name not in self.phases:
-            return Path(name).expanduser().resolve()
+            before = recorded(self.config.path).get(name, "")
+            return locate(name, recorded=before).folder.resolve()
         phase = self.phases[name]
         return (phase.folder if role == "runs" else checkpoint_of(phase)).resolve()
 

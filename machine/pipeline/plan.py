@@ -29,6 +29,7 @@ from munro.machine.pipeline.config import (
     MachineConfig,
     PretrainPhase,
 )
+from munro.machine.pipeline.models import could_be_of_hub, recorded
 from munro.machine.recipes import recipe_file
 from munro.machine.run.files import RunError
 from munro.machine.run.folder import difference
@@ -138,9 +139,9 @@ class _Resolved:
     def __init__(self, config: MachineConfig, name: str, phase: AnyPhase, where: Path) -> None:
         self._config, self._name, self._phase, self._where = config, name, phase, where
         self.takes = dict(_takes(phase))
-        for names in self.takes.values():
+        for role, names in self.takes.items():
             for taken in names:
-                self._check(taken)
+                self._check(role, taken)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -155,7 +156,7 @@ class _Resolved:
             "kind": self._phase.kind,
             "orders": orders,
             "takes": {
-                role: [done[n].digest if n in done else fingerprint(Path(n)) for n in names]
+                role: [done[n].digest if n in done else self._fingerprint(n) for n in names]
                 for role, names in self.takes.items()
             },
         }
@@ -170,9 +171,17 @@ class _Resolved:
             needs=self.needs,
         )
 
-    def _check(self, taken: str) -> None:
+    def _fingerprint(self, name: str) -> str:
+        """Of what no phase makes; a model of the hub that was never looked up is its name."""
+        if could_be_of_hub(name):
+            return recorded(self._config.path).get(name, name)
+        return fingerprint(Path(name))
+
+    def _check(self, role: str, taken: str) -> None:
         known = self._config.phases.get(taken)
         if known is None:
+            if role != "runs" and could_be_of_hub(taken):
+                return
             if not Path(taken).expanduser().is_dir():
                 raise BadConfig(
                     f"phases.{self._name} takes {taken!r}, which is neither a phase "

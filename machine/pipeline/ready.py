@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.hub import HubError, glance, is_hub_name
 from munro.base_model.training.inputs import missing
 from munro.base_model.training.recipe import PretrainRecipe
 from munro.envs.loader import BadEnvironment
@@ -36,7 +37,12 @@ def _of_climb(recipe: Mapping[str, Any], *, takes_model: bool) -> list[str]:
         ProblemSet(config.env, config.seed).task(0)
     except (BadEnvironment, TrackingUnavailable) as error:
         found.append(str(error))
-    path = config.model.path
-    if path and not takes_model and (lacks := Checkpoint(Path(path).expanduser()).missing()):
+    path = "" if takes_model else config.model.path
+    if is_hub_name(path):
+        try:
+            glance(path, revision=config.model.revision)
+        except HubError as error:
+            found.append(f"model.path = {path}: {error.cause}")
+    elif path and (lacks := Checkpoint(Path(path).expanduser()).missing()):
         found.append(f"model.path = {path}: {', '.join(lacks)} missing")
     return found

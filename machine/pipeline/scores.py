@@ -19,9 +19,11 @@ import click
 from munro.envs.problem_set import ProblemSet
 from munro.machine.climb.cluster import start_fleet
 from munro.machine.climb.evaluate import verdicts
+from munro.machine.climb.models import in_place, settle
 from munro.machine.climb.statistics import pass_at_1
 from munro.machine.config import RunConfig
 from munro.machine.loading import check
+from munro.machine.pipeline.models import recorded, remember
 from munro.machine.run.files import write_atomically
 from munro.rollout.types import Attempt
 
@@ -55,6 +57,9 @@ def score(orders: Mapping[str, Any], models: Mapping[str, str], folder: Path) ->
 
 def _measured(orders: Mapping[str, Any], model: Path, folder: Path) -> dict[str, dict[str, float]]:
     config = _config(orders, model)
+    models = settle(config, recorded(folder))
+    remember(folder, models.found)
+    config = in_place(config, models)
     for left in folder.glob(f"{SCRATCH}*"):  # by a process that was killed
         shutil.rmtree(left)
     with (

@@ -115,9 +115,10 @@ def _make(
     sources: Sequence[Source], onto: str, out: str, config: DistillConfig, *, dry_run: bool
 ) -> int:
     from munro.base_model.checkpoint import Checkpoint
+    from munro.base_model.hub import folder_of
     from munro.distill.distil import distil, look
 
-    base = Path(onto).expanduser()
+    base = folder_of(onto)
     if dry_run:
         Checkpoint(base).prove()
         _show_account(look(sources, base, config))

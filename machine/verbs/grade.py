@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from munro.machine.climb.models import in_place, options_in_place, settle
 from munro.machine.loading import BadConfig, load, value_of
 from munro.machine.verbs.grade_files import Line, Responses, Verdict, Verdicts
 from munro.rewards.config import PoolConfig, RewardsConfig, ServiceConfig
@@ -80,6 +81,7 @@ def run_grade(
         if recipe:
             options = {**find(kind).usual(rewards).options, **options}
         kind = resolve(kind)
+        options = options_in_place(kind, options)
         responses = Responses(Path(file).expanduser(), kind, options)
         with GradingService(_service(rewards.service, kind, sizes)) as service:
             responses.check(service.prepare(kind, options))
@@ -95,7 +97,7 @@ def _rewards(recipe: str) -> RewardsConfig:
     from munro.rewards import judge
 
     config = load(recipe)
-    judge.configure(config.judge)
+    judge.configure(in_place(config, settle(config, only="judge.")).judge)
     return config.rewards
 
 

@@ -32,9 +32,10 @@ def run_train(file: str, onto: str, out: str, overrides: Sequence[tuple[str, str
     config = from_overrides_as(PreferenceConfig, overrides)
     comparisons = read_comparisons(file)
     from munro.base_model.checkpoint import Checkpoint
+    from munro.base_model.hub import folder_of
     from munro.distill.preference import train_preference
 
-    base = Checkpoint(Path(onto).expanduser()).require()
+    base = Checkpoint(folder_of(onto)).require()
     trained = train_preference(
         comparisons,
         onto=base.path,
@@ -58,9 +59,10 @@ def run_score(model: str, file: str) -> int:
         NotAPreferenceModel: the checkpoint cannot score.
     """
     comparisons = read_comparisons(file, judged=False)
+    from munro.base_model.hub import folder_of
     from munro.rewards.preference import PreferenceModel
 
-    scorer = PreferenceModel.load(model)
+    scorer = PreferenceModel.load(folder_of(model))
     for start in range(0, len(comparisons), SETS_AT_ONCE):
         some = comparisons[start : start + SETS_AT_ONCE]
         rewards = scorer.score_many([(one.context, one.candidates) for one in some])

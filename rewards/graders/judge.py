@@ -73,6 +73,7 @@ class JudgeGrader(Grader):
             ),
         },
         file_args=("judge.model",),
+        model_args=("judge.model",),
         in_process=True,
         workers=16,
         tries=1,

@@ -40,6 +40,7 @@ class JudgePreferenceGrader(Grader):
         },
         scale=Scale(parts={"judge_directed": Part()}),
         file_args=("judge.model",),
+        model_args=("judge.model",),
         in_process=True,
         tries=1,
     )

@@ -24,6 +24,7 @@ class PreferenceGrader(Grader):
         },
         scale=Scale(parts={"preference": Part()}),
         file_args=("model",),
+        model_args=("model",),
         in_process=True,
         workers=1,
         tries=1,

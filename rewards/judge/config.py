@@ -40,7 +40,8 @@ class JudgeConfig(Config):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     model: str = Field(min_length=1)
-    """Name of the model at `base_url`; without one, the checkpoint folder that Munro serves."""
+    """Name of the model at `base_url`; without one, the model that Munro serves: a checkpoint
+    folder, or its name on the hub."""
     base_url: str = ""
     """Of an OpenAI-compatible service, as in "https://host/v1"."""
     api_key_env: str = Field("", pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$", max_length=64)

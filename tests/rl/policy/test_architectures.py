@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForCausalLM
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from munro.rl.batch import Batch, build_batch
 from munro.rl.clip import Clip
@@ -24,6 +25,7 @@ from munro.rollout.config import RolloutConfig
 from munro.rollout.engine import Completion, Request
 from munro.rollout.transformers_engine import TransformersEngine
 from tests.builders import make_attempt, make_group, make_trajectory
+from tests.rl.builders import VOCAB, save_model
 from tests.rl.policy.architectures import CONFIGS, saved, tiny
 
 PROMPTS = ([3, 1, 4, 1, 5], [9, 2, 6])
@@ -129,3 +131,24 @@ def test_a_model_that_stays_random_in_training_is_refused():
     )
     with pytest.raises(UnsupportedModel, match="LlamaForCausalLM is random in training"):
         loading.set_dropout(model, 0.0)
+
+
+async def test_a_padded_vocabulary_with_tied_weights_goes_through_the_first_step(tmp_path: Path):
+    torch.manual_seed(0)
+    config = CONFIGS["Qwen3"]()
+    config.vocab_size, config.tie_word_embeddings = VOCAB + 31, True
+    path = save_model(tmp_path, AutoModelForCausalLM.from_config(config).eval())
+    with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
+        assert "lm_head.weight" not in file.keys()  # noqa: SIM118 - the handle is not iterable
+    engine = TransformersEngine(path, RolloutConfig(), seed=0, max_context=64)
+    requests = asked()
+    done = await engine.generate(requests)
+    await engine.close()
+    sampled = {int(token) for one in done for token in one.token_ids}
+    assert max(sampled) >= VOCAB  # a random model does sample what is padding
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    for one in done:
+        shown = tokenizer.decode([token for token in one.token_ids.tolist() if token < VOCAB])
+        assert tokenizer.decode(one.token_ids.tolist()) == shown
+    metrics = Learner(path, CONFIG, seed=0).step(as_batch(requests, done), clip=Clip()).metrics
+    assert metrics["ratio/max"] == pytest.approx(1.0, abs=0.01)
