@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from munro.base_model.adapters.config import LoraConfig
 from munro.rewards.config import Config, RewardsConfig
 from munro.rollout.config import RolloutConfig
 
@@ -68,6 +69,8 @@ class LearnerConfig(Config):
     """CPU threads of a rank; 0 takes all cores, divided among the ranks."""
     advantage_eps: float = Field(1e-6, ge=0)
     """Added to the group's population standard deviation, where the advantage divides by it."""
+    lora: LoraConfig | None = None
+    """Train a low-rank adapter on the model instead of the model: [learner.lora]."""
 
 
 class BatchConfig(Config):
@@ -197,5 +200,14 @@ class ClimbConfig(Config):
                 f"checkpoint.every_steps = {saved} is no multiple of sync.every_steps = {every}: "
                 "with sync.max_staleness = 0 a checkpoint inside a wave would lose the rest of it. "
                 f"Set checkpoint.every_steps = {every * max(1, round(saved / every))}."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _an_adapter_never_changes_under_a_request(self) -> Self:
+        if self.learner.lora and self.sync.in_flight:
+            raise ValueError(
+                "sync.in_flight = true swaps weights under running requests; with [learner.lora] "
+                "they keep their adapter to the end, and no update waits for them. Unset in_flight."
             )
         return self

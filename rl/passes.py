@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,11 +87,7 @@ class Passes:
     def _loss(
         self, micro: MicroBatch, clip: Clip, batch: Batch, load: GlobalLoad
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        with self._autocast():
-            logp_T, routing = self.policy(
-                micro, temperature=self.temperature, replay=self._replays(micro)
-            )
-        logp_T = logp_T.float()
+        logp_T, routing = self._logp(micro, replay=self._replays(micro))
         behaviour_logp_T, advantage_T, sequence_T = (
             torch.from_numpy(array).to(logp_T.device)
             for array in (micro.behaviour_logp, micro.advantages, micro.sequences)
@@ -117,13 +114,29 @@ class Passes:
         metrics["learner/balance_loss"] = balance.detach() * len(logp_T)
         return loss + self.config.balance * share * balance, metrics
 
+    def _logp(self, micro: MicroBatch, *, replay: bool = False) -> tuple[Tensor, Any]:
+        """[T] float32 with its gradient, and how experts were used.
+
+        Where an adapter drops some of what it reads, the numbers are those of the whole adapter,
+        which is what sampled, and the gradient is that of what was left: a ratio that ought to be 1
+        is, and the loss weighs tokens by what they are.
+        """
+        with self._autocast():
+            logp_T, routing = self.policy(micro, temperature=self.temperature, replay=replay)
+        if self.config.lora is None or not self.config.lora.dropout:
+            return logp_T.float(), routing
+        self.policy.eval()
+        with torch.no_grad(), self._autocast():
+            whole_T, _ = self.policy(micro, temperature=self.temperature, replay=replay)
+        self.policy.train()
+        return whole_T.float() + (logp_T - logp_T.detach()).float(), routing
+
     def _keep_pace(self, num_passes: int, load: GlobalLoad) -> None:
         """Take part in the collectives of ranks that have more micro-batches than this one."""
         bundle = Bundle(num_shared=0, sequences=(_to_score([0, 0]),))
         (micro,) = lay_out([bundle], 64, layout=Layout.PADDED, width=1)
         for _ in range(num_passes):
-            with self._autocast():
-                logp, routing = self.policy(micro, temperature=1.0)
+            logp, routing = self._logp(micro)
             if routing is not None and self.config.balance:
                 load.add(torch.zeros_like(routing.counts))
             (logp.sum() * 0.0).backward()
