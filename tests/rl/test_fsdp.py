@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from munro.base_model.adapters.config import LoraConfig
 from munro.rl.batch import build_batch
 from munro.rl.clip import Clip
 from munro.rl.config import LearnerConfig
@@ -58,6 +59,7 @@ MODELS = {
     "tied": lambda: make_model(tied=True),
     "untied": lambda: make_model(tied=False),
     "mixture": lambda: tiny_model(sizes={"vocab_size": VOCAB}, max_position_embeddings=256),
+    "adapter": lambda: make_model(tied=True),
 }
 TERMS = depth(MODELS["mixture"](), 200, backward=True)
 ROUNDING = bound(TERMS)
@@ -67,7 +69,8 @@ OF_THE_CUT = {"learner/computed_tokens", "learner/balance_loss", "learner/expert
 
 
 @pytest.fixture(
-    scope="module", params=["tied", "untied", pytest.param("mixture", marks=pytest.mark.slow)]
+    scope="module",
+    params=["tied", "untied", "adapter", pytest.param("mixture", marks=pytest.mark.slow)],
 )
 def runs(request, tmp_path_factory):
     """The same three batches on one rank and on two, with shares of unequal size."""
@@ -81,7 +84,13 @@ def runs(request, tmp_path_factory):
     batches[1] = build_batch([random_group(rng, num_attempts=2, longest=2, num_prompt=30)])
     task = {
         "model": save_model(folder / "model", MODELS[request.param]()),
-        "config": LearnerConfig(learning_rate=1e-3, eps=1e-6, token_budget=64, max_grad_norm=0.5),
+        "config": LearnerConfig(
+            learning_rate=1e-3,
+            eps=1e-6,
+            token_budget=64,
+            max_grad_norm=0.5,
+            lora=LoraConfig(rank=5) if request.param == "adapter" else None,
+        ),
         "clip": Clip(eps=0.6),
         "batches": batches,
         "texts": TEXTS,
