@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -126,22 +127,15 @@ class Learner:
         self._num_steps += 1
         return report(sums, batch, grad_norm=float(norm), estimator=self._estimator)
 
-    def score(self, token_ids: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+    def score(
+        self, token_ids: Sequence[Sequence[int]], *, base: bool = False
+    ) -> list[NDArray[np.float32]]:
         """Log-probability of each token given those before it, for the proof of a weight update.
 
         Temperature 1, whole vocabulary; entry 0 of each is 0. The contract of `Engine.score`.
         """
         self._policy.eval()
-        return self._passes.scores(token_ids)
-
-    def score_without_adapter(
-        self, token_ids: Sequence[Sequence[int]]
-    ) -> list[NDArray[np.float32]] | None:
-        """As `score`, of the base alone; None where the whole model is trained."""
-        if self._config.lora is None:
-            return None
-        self._policy.eval()
-        with left_out(self._policy.model):
+        with left_out(self._policy.model) if base else nullcontext():
             return self._passes.scores(token_ids)
 
     def publish(self, transfer: WeightTransfer, version: int) -> WeightSource | None:

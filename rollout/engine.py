@@ -64,7 +64,8 @@ class Completion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightSource:
-    """Where a version's weights can be read: a safetensors file in shared memory or on disk."""
+    """Where a version's weights can be read: a safetensors file in shared memory or on disk, or an
+    adapter's folder."""
 
     path: str
     version: int
@@ -86,9 +87,9 @@ class Engine(Protocol):
         """
         ...
 
-    async def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+    async def score(self, token_ids: Sequence[int], *, base: bool = False) -> NDArray[np.float32]:
         """(N,) log-probability of each token given those before it (temperature 1, whole
-        vocabulary); entry 0 is 0."""
+        vocabulary); entry 0 is 0. With `base`, without the adapter that is served."""
         ...
 
     async def update_weights(self, source: WeightSource, *, drain: bool) -> None:
@@ -96,6 +97,9 @@ class Engine(Protocol):
 
         With `drain`, running requests finish first; without, they are paused and go on with the new
         weights, their tokens before and after carrying different versions.
+
+        An engine that serves adapters stops nothing for one: running requests keep theirs, later
+        ones take the new.
         """
         ...
 

@@ -9,6 +9,7 @@ from typing import Any
 from munro.envs.config import EnvConfig
 from munro.rewards.config import RewardsConfig
 from munro.rewards.judge.config import JudgeConfig
+from munro.rollout.adapters import Adapters
 from munro.rollout.config import RolloutConfig
 
 
@@ -37,5 +38,7 @@ class Setting:
     grades."""
     placement: Any = "SPREAD"
     """Ray's scheduling strategy of the actors: spread over the cluster, or a placement group."""
+    adapters: Adapters | None = None
+    """What the learner trains and publishes, where that is no whole model."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Environment variables of the actors' processes."""

@@ -102,6 +102,7 @@ class Attempt:
             fleet.vocabulary,
             self.console.phase,
             self.console.note,
+            adapter=config.learner.lora is not None,
         )
         ledger = Ledger(config, state.cursor, journal, fleet.solvers.task_id, step=state.step)
         keeper = Keeper(

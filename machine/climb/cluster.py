@@ -29,6 +29,7 @@ from ray.util.scheduling_strategies import (
 from transformers import AutoConfig
 
 from munro.envs.loader import resolve_config
+from munro.machine.climb.adapters import served_model, told, transfer
 from munro.machine.climb.needs import Place, marked, not_shared, shortage, unseen
 from munro.machine.config import EvalConfig, RunConfig
 from munro.machine.loading import BadConfig
@@ -75,10 +76,12 @@ class Trainer:
         with _lost("publishing its weights"):
             return self._pool.publish(self._weights, version)
 
-    def score(self, streams: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+    def score(
+        self, streams: Sequence[Sequence[int]], *, base: bool = False
+    ) -> list[NDArray[np.float32]]:
         """Log-probability of each token given those before it."""
         with _lost("scoring"):
-            return self._pool.score(streams)
+            return self._pool.score(streams, base=base)
 
     def save(self, folder: str, provenance: Mapping[str, object]) -> None:
         """Write a checkpoint."""
@@ -162,11 +165,15 @@ def start_fleet(
 
     Raises:
         BadConfig: the model has less context than the config asks for.
+        BadAdapter: the model cannot have the adapter that the config asks for.
+        CheckpointError: the model is an adapter, and it or its base is not whole.
         Stalled: something did not come up in time.
     """
-    model = Path(model).absolute()
-    setting = _setting(config, model, folder)
-    weights = SharedMemoryWeights(setting.weights)
+    trained = Path(model).absolute()
+    model = served_model(config, trained, folder.absolute(), learner=learner)
+    adapters = told(config, model, learner=learner)
+    setting = replace(_setting(config, model, folder), adapters=adapters)
+    weights = transfer(setting.weights, adapters)
     with _ray(config), _published(folder), _reserved(config, learner=learner) as placement:
         _require_shared(config, setting)
         setting = replace(setting, placement=placement or setting.placement)
@@ -185,7 +192,8 @@ def start_fleet(
             trainer = None
             if learner:
                 with _lost("loading its model"):
-                    trainer = _trainer(config, model, weights, placement)
+                    start = trained if adapters else model
+                    trainer = _trainer(config, start, weights, placement)
                 running.append(trainer)
             solvers.wait_ready(config.deadlines.start_s)
             servers.wait_ready(config.deadlines.start_s)

@@ -72,8 +72,8 @@ def test_a_new_adapter_changes_nothing_and_a_step_moves_it_alone(folder: str):
     moments = sum(s["exp_avg"].numel() for s in held.values())
     assert moments == sum(p.numel() for p in attach.weights_of(model_of(learner)).values())
     assert not same(learner.score(TEXTS), whole.score(TEXTS))
-    assert same(learner.score_without_adapter(TEXTS), whole.score(TEXTS))
-    assert whole.score_without_adapter(TEXTS) is None
+    assert same(learner.score(TEXTS, base=True), whole.score(TEXTS))
+    assert same(whole.score(TEXTS, base=True), whole.score(TEXTS))
 
 
 def test_its_gradient_is_that_of_the_merged_weights_by_the_chain_rule(folder: str):
@@ -140,7 +140,7 @@ def test_a_learner_begins_with_the_adapter_of_a_checkpoint(folder: str, tmp_path
     other = make_learner(str(tmp_path / "saved"))
     assert same(learner.score(TEXTS), other.score(TEXTS))
     whole = make_learner(folder, None)
-    assert same(other.score_without_adapter(TEXTS), whole.score(TEXTS))
+    assert same(other.score(TEXTS, base=True), whole.score(TEXTS))
     other.save(tmp_path / "again", {})
     assert Checkpoint(tmp_path / "again").base() == Path(folder)
 
