@@ -134,6 +134,9 @@ class Trainer:
             _require_biases(model, config)
         if config.activation_checkpointing:
             model.gradient_checkpointing_enable()
+            if attach.is_adapted(model):
+                # what a frozen embedding gives asks for no gradient, and the segments had none
+                model.enable_input_require_grads()
         self.model = world.shard(model, reshard=config.shard == "zero3")
         self._optimizer = adamw(self.model, config.optimizer)
         self._load = GlobalLoad()
