@@ -76,6 +76,29 @@ def told(config: RunConfig, model: Path, *, learner: bool) -> Adapters | None:
     )
 
 
+def described(config: RunConfig) -> list[str]:
+    """Lines of a dry run about the adapter; none where whole weights are trained.
+
+    Raises:
+        BadAdapter: the config asks for an adapter that cannot be on this model.
+        CheckpointError: the model is an adapter whose base is gone or another.
+    """
+    lora = config.learner.lora
+    if lora is None:
+        return []
+    said = f"adapter   rank {lora.rank}, alpha {lora.alpha:g}, dropout {lora.dropout:g}"
+    if not config.model.path:
+        return [said]
+    model = Checkpoint(Path(config.model.path).expanduser().absolute())
+    adapters = told(config, model.base(), learner=True)
+    assert adapters is not None
+    going_on = ", the model's own" if model.is_adapter else ""
+    return [
+        f"{said}{going_on}; on {', '.join(adapters.modules)}",
+        f"          engines hold at most {adapters.versions} of them at once",
+    ]
+
+
 def transfer(folder: str, adapters: Adapters | None) -> SharedMemoryWeights:
     """How what the learner publishes reaches the engines."""
     if adapters is None:

@@ -9,6 +9,7 @@ from munro.base_model.small.quickstart import base_folder
 from munro.base_model.training.pretrain import FINISHED
 from munro.envs.arithmetic import is_held_out
 from munro.envs.problem_set import ProblemSet
+from munro.machine.climb.adapters import described
 from munro.machine.climb.origin import as_climbed
 from munro.machine.climb.start import changes, has_nothing_left, last_step, refuse_changes
 from munro.machine.config import RunConfig
@@ -22,6 +23,7 @@ def plan(config: RunConfig) -> str:
     """What `munro climb` would do, as lines for a person.
 
     Raises:
+        BadAdapter: the adapter that is asked for cannot be on this model.
         BadPlugin: a loss, an advantage or a curriculum cannot be used.
         BadEnvironment: an environment cannot be loaded or has no tasks.
         CheckpointError: the model's folder is missing, or a file in it is not whole.
@@ -41,6 +43,7 @@ def plan(config: RunConfig) -> str:
         f"          first: {task.env}/{task.id}",
         _sampling(config),
         _learning(config),
+        *described(config),
         _distilling(config),
         _processes(config),
         *said,

@@ -14,7 +14,7 @@ I = an expert's inner width, M = mixture layers, E = experts, K = experts a toke
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -286,6 +286,11 @@ class Decoder(nn.Module):
 
 class MunroForCausalLM(nn.Module):
     """What vLLM serves."""
+
+    # adapters go on layers under the checkpoint's own names, of which none is packed of several
+    supports_lora: ClassVar[bool] = True
+    packed_modules_mapping: ClassVar[dict[str, list[str]]] = {}
+    embedding_modules: ClassVar[dict[str, str]] = {}
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__()
