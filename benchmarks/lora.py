@@ -4,8 +4,8 @@
     python benchmarks/lora.py                              # the embedded quickstart base
 
 Each side is the learner alone, in a process of its own: it loads the model, takes the same steps on
-the same random groups, publishes its weights and writes a checkpoint. The sides take turns, round by
-round. What an engine costs is the same but for the adapters it holds, and is not measured here.
+the same random groups, publishes its weights and writes a checkpoint. The sides take turns. What an
+engine costs is the same but for the adapters that it holds, and is not measured here.
 """
 
 from __future__ import annotations
@@ -102,9 +102,7 @@ def groups(rng: Any, vocabulary: int, work: dict[str, Any]) -> list[Any]:
                 )
             )
         task = Task(id=str(index), env="random", prompt="", payload={})
-        made.append(
-            Group(index=index, task=task, attempts=tuple(attempts), early_pass_rate=0.5)
-        )
+        made.append(Group(index=index, task=task, attempts=tuple(attempts), early_pass_rate=0.5))
     return made
 
 
