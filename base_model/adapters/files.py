@@ -65,9 +65,10 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        return load_file(folder / WEIGHTS)
+        read: dict[str, Tensor] = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise BadAdapter(f"{WEIGHTS} cannot be read ({error})") from error
+    return read
 
 
 def put_on(model: Any, folder: Path) -> None:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from munro.base_model.adapters import attach, files
+from munro.base_model.adapters.errors import BadAdapter
 from munro.base_model.checkpoint import Checkpoint, CheckpointError
 from munro.base_model.config import PretrainConfig
 from munro.base_model.data.shards.packing import Cursor, Lesson, PackedRows, pack
@@ -308,7 +309,7 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
     if attach.is_adapted(model):
         try:
             attach.set_weights(model, files.read_weights(checkpoint.require().path))
-        except attach.BadAdapter as error:
+        except BadAdapter as error:
             raise CheckpointError(checkpoint.path, error) from error
         return
     saved = checkpoint.model(dtype="auto").state_dict()

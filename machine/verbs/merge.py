@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from munro.base_model.adapters import files
+from munro.base_model.adapters.errors import BadAdapter
 from munro.base_model.checkpoint import Checkpoint, CheckpointError
 from munro.machine.climb.adapters import merged
 
@@ -57,7 +58,7 @@ def _moved(adapter: Checkpoint, base: Path, scratch: Path) -> Checkpoint:
     (scratch / files.BASE).write_text(json.dumps(told), encoding="utf-8")
     try:
         files.require_base(scratch, Checkpoint(base).require().path)
-    except files.BadAdapter as error:
+    except BadAdapter as error:
         raise CheckpointError(adapter.path, error) from error
     return Checkpoint(scratch)
 
