@@ -31,7 +31,7 @@ def served_model(config: RunConfig, model: Path, folder: Path, *, learner: bool)
 
 
 def merged(adapter: Checkpoint, out: Path, *, dtype: str = "auto") -> Checkpoint:
-    """Write the whole model that an adapter and its base make; scores and provenance are its own.
+    """Write the whole model that an adapter and its base make; it knows what it was climbed on.
 
     Args:
         adapter: a checkpoint that is one.
@@ -45,7 +45,7 @@ def merged(adapter: Checkpoint, out: Path, *, dtype: str = "auto") -> Checkpoint
         out,
         model=adapter.require().model(dtype=dtype),
         tokenizer=adapter.tokenizer(),
-        provenance=adapter.provenance(),
+        provenance=adapter.provenance() | {"merged_from": str(adapter.path)},
     )
 
 
