@@ -128,6 +128,19 @@ async def test_a_request_keeps_its_adapter_to_the_end(pair: Pair):
     np.testing.assert_array_equal(kept[0].token_ids, alone[0].token_ids)
 
 
+async def test_who_asks_without_an_adapter_beside_others_that_have_one_gets_none(pair: Pair):
+    await pair.update()
+    with attach.left_out(pair.model):
+        base = pair.scores()
+    running = asyncio.ensure_future(pair.engine.generate(requests(8, max_tokens=100)))
+    await asyncio.sleep(0.05)
+    for _ in range(3):
+        told_base = await pair.engine.score(IDS, base=True)
+        assert np.abs(told_base[1:] - base).mean() < HAIR
+        assert await pair.gap() < HAIR
+    await running
+
+
 async def test_an_update_waits_for_a_place_that_a_request_still_holds(pair: Pair):
     if type(pair.engine).__name__ == "TransformersEngine":
         pytest.skip("it holds one adapter")
