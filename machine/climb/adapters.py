@@ -87,9 +87,9 @@ def described(config: RunConfig) -> list[str]:
     if lora is None:
         return []
     said = f"adapter   rank {lora.rank}, alpha {lora.alpha:g}, dropout {lora.dropout:g}"
-    if not config.model.path:
-        return [said]
     model = Checkpoint(Path(config.model.path).expanduser().absolute())
+    if not config.model.path or not model.path.is_dir():
+        return [said]
     adapters = told(config, model.base(), learner=True)
     assert adapters is not None
     going_on = ", the model's own" if model.is_adapter else ""

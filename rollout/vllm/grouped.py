@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
+from vllm.model_executor.layers.fused_moe.config import FusedMoEConfig
 from vllm.platforms import current_platform
 
 
@@ -68,6 +69,17 @@ class GroupedWrapper(PunicaWrapperCPU):  # type: ignore[misc]
 
 
 def use_grouped() -> None:
-    """Have vLLM take it; before it loads a model."""
+    """Have vLLM take it, and plain kernels for experts; before it loads a model.
+
+    Where adapters are served vLLM takes Triton's kernels for experts, adapted or not, which a CPU
+    cannot run. Experts get no adapter of ours, so those without will do.
+    """
     name = f"{GroupedWrapper.__module__}.{GroupedWrapper.__qualname__}"
     type(current_platform).get_punica_wrapper = classmethod(lambda _: name)
+    settle = FusedMoEConfig.__post_init__
+
+    def plain(config: FusedMoEConfig) -> None:
+        config.is_lora_enabled = False
+        settle(config)
+
+    FusedMoEConfig.__post_init__ = plain
