@@ -30,6 +30,21 @@ def served_model(config: RunConfig, model: Path, folder: Path, *, learner: bool)
     return merged(checkpoint, folder / MERGED).path
 
 
+def with_whole_judges(config: RunConfig, folder: Path) -> RunConfig:
+    """The config with a whole model for every judge that is served here and is an adapter.
+
+    Raises:
+        CheckpointError: the adapter or its base is not whole.
+    """
+    whole = {}
+    for name, judge in config.judge.items():
+        checkpoint = Checkpoint(Path(judge.model).expanduser().absolute())
+        if not judge.base_url and checkpoint.is_adapter:
+            made = merged(checkpoint, folder / f"{MERGED}-{name}")
+            whole[name] = judge.model_copy(update={"model": str(made.path)})
+    return config.model_copy(update={"judge": config.judge | whole}) if whole else config
+
+
 def merged(adapter: Checkpoint, out: Path, *, dtype: str = "auto") -> Checkpoint:
     """Write the whole model that an adapter and its base make; it knows what it was climbed on.
 

@@ -29,7 +29,7 @@ from ray.util.scheduling_strategies import (
 from transformers import AutoConfig
 
 from munro.envs.loader import resolve_config
-from munro.machine.climb.adapters import served_model, told, transfer
+from munro.machine.climb.adapters import served_model, told, transfer, with_whole_judges
 from munro.machine.climb.needs import Place, marked, not_shared, shortage, unseen
 from munro.machine.config import EvalConfig, RunConfig
 from munro.machine.loading import BadConfig
@@ -169,7 +169,7 @@ def start_fleet(
         CheckpointError: the model is an adapter, and it or its base is not whole.
         Stalled: something did not come up in time.
     """
-    trained = Path(model).absolute()
+    config, trained = with_whole_judges(config, folder.absolute()), Path(model).absolute()
     model = served_model(config, trained, folder.absolute(), learner=learner)
     adapters = told(config, model, learner=learner)
     setting = replace(_setting(config, model, folder), adapters=adapters)

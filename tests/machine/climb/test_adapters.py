@@ -11,9 +11,16 @@ from munro.base_model.adapters import attach
 from munro.base_model.adapters.config import LoraConfig
 from munro.base_model.adapters.errors import BadAdapter
 from munro.base_model.checkpoint import Checkpoint, CheckpointError
-from munro.machine.climb.adapters import described, served_model, told, transfer
+from munro.machine.climb.adapters import (
+    described,
+    served_model,
+    told,
+    transfer,
+    with_whole_judges,
+)
 from munro.machine.config import RunConfig
 from munro.machine.loading import BadConfig, from_overrides
+from munro.rewards.serving.server import check_checkpoint
 from munro.rollout.adapters import SharedMemoryAdapters
 from tests.rl.builders import save_model
 from tests.rollout.tiny_adapters import move
@@ -72,6 +79,23 @@ def test_an_adapter_is_served_from_its_base_or_merged_where_all_weights_are_trai
         ours = Checkpoint(whole).model(dtype=torch.float32).state_dict()
         theirs = Checkpoint(adapter).model(dtype=torch.float32).state_dict()
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_judge_that_is_an_adapter_is_served_whole(base: Path, adapter: Path, tmp_path: Path):
+    asked = config(
+        judge__one__model=str(adapter),
+        judge__two__model=str(base),
+        judge__three__model=str(adapter),
+        judge__three__base_url="http://127.0.0.1:1/v1",
+    )
+    served = with_whole_judges(asked, tmp_path / "run").judge
+    assert served["one"].model == str(tmp_path / "run" / "merged-one")
+    assert not Checkpoint(served["one"].model).require().is_adapter
+    assert (served["two"], served["three"]) == (asked.judge["two"], asked.judge["three"])
+    plain = config(judge__two__model=str(base))
+    assert with_whole_judges(plain, tmp_path) is plain
+    with pytest.raises(ValueError, match=r"holds an adapter.*munro merge"):
+        check_checkpoint(str(adapter))
 
 
 def test_a_dry_run_says_what_is_trained_and_what_cannot_be(base, adapter, tmp_path):
