@@ -17,6 +17,7 @@ from munro.rl.batch import Batch, build_batch
 from munro.rl.clip import Clip
 from munro.rl.config import LearnerConfig
 from munro.rl.learner import Learner
+from munro.rl.policy.adapter import how_to_hold
 from munro.rollout.engine import WeightSource
 from tests.rl.builders import make_model, random_group, save_model
 
@@ -286,3 +287,15 @@ def test_a_base_in_its_own_precision_stays_so_and_the_adapter_learns_in_float32(
 def test_four_bits_ask_for_what_they_need(folder: str):
     with pytest.raises(BadAdapter, match="base_bits = 4 needs a GPU"):
         make_learner(folder, LORA.model_copy(update={"base_bits": 4}))
+
+
+@pytest.mark.parametrize(
+    ("lora", "said"),
+    [
+        (LoraConfig(base_dtype="own"), 'base_dtype = "own" holds base and adapter in two precis'),
+        (LoraConfig(base_bits=4), "base_bits = 4 cannot be sharded: set learner.ranks = 1, not 2"),
+    ],
+)
+def test_what_ranks_cannot_shard_together_is_refused(lora: LoraConfig, said: str):
+    with pytest.raises(BadAdapter, match=said):
+        how_to_hold(lora, torch.device("cpu"), ranks=2)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from munro.base_model.checkpoint import Checkpoint
+from munro.rollout.store.store import RolloutStore
 from tests.machine.climbing import kill_hard, munro, rows, start, wait_for_step, write_recipe
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
@@ -155,3 +156,25 @@ def test_a_distillation_onto_its_base_trains_a_new_adapter_and_the_climb_goes_on
     found = {row["step"]: row for row in rows(run) if "sync/adapter" in row}
     assert found[3]["sync/adapter"] > 0
     assert Checkpoint(run / "checkpoints" / "step-000004").base() == folder / "model"
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+def test_off_policy_in_vllm_every_adapter_is_proven_and_no_sample_knows_two(folder: Path):
+    run = climbed(
+        folder, "vllm",
+        "--rollout.engine", "vllm",
+        "--rollout.cpu_kv_cache_gb", "0.1",
+        "--sync.max_staleness", "2",
+        "--num_steps", "5",
+    )  # fmt: skip
+    found = [row for row in rows(run) if "sync/adapter" in row]
+    assert len(found) == 6
+    assert max(row["sync/proof"] for row in found) < 1e-4
+    assert found[-1]["sync/adapter"] > 1e-3
+    store = RolloutStore(run / "rollouts")
+    for step in range(1, 6):
+        for group in store.read(step):
+            for attempt in group.attempts:
+                versions = attempt.trajectory.versions
+                assert len(set(versions[versions >= 0].tolist())) == 1
