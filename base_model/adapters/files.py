@@ -75,12 +75,20 @@ def put_on(model: Any, folder: Path) -> None:
     """Put a folder's adapter on the model of its base.
 
     Raises:
-        BadAdapter: it fits another model.
+        BadAdapter: it fits another model, or is more than two matrices a layer.
     """
     import peft
 
     from munro.base_model.adapters.attach import inject, set_weights
 
+    told = _json(folder / CONFIG)
+    kind = str(told.get("peft_type"))
+    more = [key for key in ("use_dora", "modules_to_save", "lora_bias") if told.get(key)]
+    if kind != "LORA" or more or told.get("bias", "none") != "none":
+        raise BadAdapter(
+            f"it is {' with '.join([kind, *more[:1]])}, of which only plain LoRA is known here: "
+            "merge it by peft itself"
+        )
     inject(model, peft.LoraConfig.from_pretrained(str(folder)))
     set_weights(model, read_weights(folder))
 

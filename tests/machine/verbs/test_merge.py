@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -83,6 +84,19 @@ def test_what_is_no_adapter_or_is_there_already_is_told(base, adapter, tmp_path)
     assert "it exists already" in merge(adapter, base)
     (adapter / "adapter_model.safetensors").unlink()
     assert "adapter_model.safetensors missing" in merge(adapter, tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"use_dora": True}, "it is LORA with use_dora, of which only plain LoRA is known here"),
+        ({"peft_type": "IA3"}, "it is IA3, of which only plain LoRA"),
+    ],
+)
+def test_another_kind_of_adapter_is_told(adapter, tmp_path, changes, said):
+    file = adapter / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    assert said in merge(adapter, tmp_path / "whole")
 
 
 def test_one_that_is_cut_short_is_told(adapter, tmp_path):
