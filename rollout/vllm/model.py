@@ -14,7 +14,7 @@ I = an expert's inner width, M = mixture layers, E = experts, K = experts a toke
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -287,6 +287,12 @@ class Decoder(nn.Module):
 
 class MunroForCausalLM(nn.Module, SupportsLoRA):  # type: ignore[misc]
     """What vLLM serves. Adapters go on layers under the checkpoint's own names."""
+
+    # one matrix in the checkpoint too, so with one adapter and not one for each part
+    packed_modules_mapping: ClassVar[dict[str, list[str]]] = {
+        "qkv_proj": ["qkv_proj"],
+        "gate_up_proj": ["gate_up_proj"],
+    }
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__()
