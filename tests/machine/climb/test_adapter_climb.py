@@ -165,6 +165,7 @@ def test_off_policy_in_vllm_every_adapter_is_proven_and_no_sample_knows_two(fold
         folder, "vllm",
         "--rollout.engine", "vllm",
         "--rollout.cpu_kv_cache_gb", "0.1",
+        "--rollout.max_context", "128",
         "--sync.max_staleness", "2",
         "--num_steps", "5",
     )  # fmt: skip
