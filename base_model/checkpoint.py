@@ -5,6 +5,9 @@
     trainer_state.pt                    optimizer, progress, random states (optional)
     provenance.json                     where the weights come from (optional)
 
+That of an adapter holds, in the place of the first line, what `munro.base_model.adapters.files`
+says, and asks for its base: `model` gives the two as one.
+
 It is written into a hidden sibling folder, flushed to the disk and renamed into place. When it
 replaces another, the old folder steps aside first and goes only once the new one stands; whoever
 opens a checkpoint whose writer died between those two renames puts the old one back.
@@ -17,23 +20,24 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from safetensors import SafetensorError
 
+from munro.base_model.adapters import files as adapter
+from munro.base_model.adapters.errors import BadAdapter
+from munro.base_model.digests import digest_of
 from munro.base_model.weights import BadWeights, load, look, no_progress_bars, prove
 
 if TYPE_CHECKING:  # who only asks whether a checkpoint is there does not wait for torch
     from torch import Tensor
 
+__all__ = ["Checkpoint", "CheckpointError", "digest_of", "newest_inside"]
+
 TRAINER_STATE = "trainer_state.pt"
 PROVENANCE = "provenance.json"
 WEIGHTS = "model.safetensors"
-SAMPLE = 1 << 16
-"""Bytes of a large file that its digest covers, at each of `SAMPLES` places."""
-SAMPLES = 64
 SHARDS = "model.safetensors.index.json"
 
 
@@ -80,7 +84,8 @@ class Checkpoint:
 
         Args:
             path: the folder; one that exists is replaced.
-            model: a `PreTrainedModel`: its config, and its weights unless `state_dict` is given.
+            model: a `PreTrainedModel`: its config, and its weights unless `state_dict` is given; of
+                one with an adapter the adapter alone, whose gathered weights must be given.
             tokenizer: a `PreTrainedTokenizerBase`.
             trainer_state: tensors and plain containers, which load with `weights_only=True`.
             provenance: anything JSON holds.
@@ -91,13 +96,18 @@ class Checkpoint:
         """
         import torch
 
+        from munro.base_model.adapters.attach import is_adapted
+
         path = Path(os.path.abspath(path))
         draft = _sibling(path, "draft")
         try:
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir(parents=True)
-            with no_progress_bars():
-                model.save_pretrained(draft, state_dict=state_dict)
+            if is_adapted(model):
+                adapter.write(draft, model, state_dict or {})
+            else:
+                with no_progress_bars():
+                    model.save_pretrained(draft, state_dict=state_dict)
             tokenizer.save_pretrained(draft)
             if trainer_state is not None:
                 with (draft / TRAINER_STATE).open("wb") as file:
@@ -129,13 +139,32 @@ class Checkpoint:
         """Whether training can go on from it with its optimizer's moments."""
         return (self.path / TRAINER_STATE).is_file()
 
+    @property
+    def is_adapter(self) -> bool:
+        """Whether it holds an adapter, and no whole model."""
+        return adapter.is_adapter(self.path)
+
+    def base(self) -> Path:
+        """The folder of the whole model that an adapter belongs to; its own of a whole model.
+
+        Raises:
+            CheckpointError: the base is gone, or is another than the adapter was trained on.
+        """
+        try:
+            return adapter.base_of(self.path) if self.is_adapter else self.path
+        except BadAdapter as error:
+            raise CheckpointError(self.path, error) from error
+
     def missing(self) -> tuple[str, ...]:
         """Names of what a complete checkpoint has and this folder lacks; empty when complete."""
         _put_back(self.path)
         if not self.path.is_dir():
             return ("the folder itself",)
-        lacking = [name for name in ("config.json",) if not (self.path / name).is_file()]
-        if (self.path / SHARDS).is_file():
+        whole = () if self.is_adapter else ("config.json",)
+        lacking = [name for name in whole if not (self.path / name).is_file()]
+        if self.is_adapter:
+            lacking += [name for name in adapter.FILES if not (self.path / name).is_file()]
+        elif (self.path / SHARDS).is_file():
             shards = json.loads((self.path / SHARDS).read_text(encoding="utf-8"))["weight_map"]
             lacking += sorted({s for s in shards.values() if not (self.path / s).is_file()})
         elif not (self.path / WEIGHTS).is_file():
@@ -165,7 +194,7 @@ class Checkpoint:
             CheckpointError: a file is missing, broken, cut short, a pointer, or quantised.
         """
         try:
-            look(self.require().path)
+            look(self.require().base())
         except BadWeights as error:
             raise CheckpointError(self.path, error) from error
         return self
@@ -177,13 +206,15 @@ class Checkpoint:
             CheckpointError: something is missing, broken, or not finite; names it.
         """
         try:
-            prove(self.require().path)
+            prove(self.require().base())
         except BadWeights as error:
             raise CheckpointError(self.path, error) from error
         return self
 
     def model(self, *, attention: Callable[[type], str] | None = None, **kwargs: Any) -> Any:
         """The model, by `AutoModelForCausalLM.from_pretrained(path, **kwargs)`.
+
+        That of an adapter is its base, loaded so, with the adapter merged into it.
 
         Args:
             attention: from the model's class to transformers' name of an attention.
@@ -193,9 +224,15 @@ class Checkpoint:
             CheckpointError: as `prove`, or transformers does not know the model.
         """
         try:
-            return load(str(self.require().path), attention=attention, **kwargs)
-        except BadWeights as error:
+            model = load(str(self.require().base()), attention=attention, **kwargs)
+            if self.is_adapter:
+                from munro.base_model.adapters.attach import merge
+
+                adapter.put_on(model, self.path)
+                model = merge(model)
+        except (BadWeights, BadAdapter) as error:
             raise CheckpointError(self.path, error) from error
+        return model
 
     def tokenizer(self) -> Any:
         """The tokenizer, by `AutoTokenizer.from_pretrained(path)`."""
@@ -230,7 +267,8 @@ class Checkpoint:
 
 def newest_inside(folder: Path) -> Path | None:
     """The checkpoint written last among those of a run or of a pre-training; None without any."""
-    configs = [file for deep in ("*", "*/*") for file in folder.glob(f"{deep}/config.json")]
+    names = ("config.json", adapter.CONFIG)
+    configs = [f for deep in ("*", "*/*") for name in names for f in folder.glob(f"{deep}/{name}")]
     whole = [
         file
         for file in configs
@@ -238,20 +276,6 @@ def newest_inside(folder: Path) -> Path | None:
     ]
     newest = max(whole, key=lambda file: file.stat().st_mtime_ns, default=None)
     return newest.parent if newest else None
-
-
-def digest_of(file: Path) -> str:
-    """Hash of a file; of a large one, of its size and many places in it."""
-    size = file.stat().st_size
-    digest = sha256(str(size).encode())
-    with file.open("rb") as opened:
-        if size <= SAMPLE * SAMPLES:
-            digest.update(opened.read())
-        else:
-            for number in range(SAMPLES):
-                opened.seek((size - SAMPLE) * number // (SAMPLES - 1))
-                digest.update(opened.read(SAMPLE))
-    return digest.hexdigest()
 
 
 def _sibling(path: Path, role: str) -> Path:

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from munro.base_model.adapters.config import LoraConfig
 from munro.base_model.config import Config, OptimizerConfig, ScheduleConfig
 from munro.base_model.data.config import DecontaminationConfig, MixtureConfig
 
@@ -166,6 +167,9 @@ class SftConfig(Config):
     """Rate at the last step, as a share of the peak."""
     dropout: float = Field(0.15, ge=0, lt=1)
     """On every sub-layer's output, before it is added to the residual stream."""
+    lora: LoraConfig | None = None
+    """Train a low-rank adapter on the base instead of the base: [distill.training.lora]. A climb
+    with [learner.lora] takes that one for its own distillations."""
     balance: float = Field(1e-2, ge=0)
     """Coefficient of the load-balancing loss, where the model has experts."""
     precision: Literal["float32", "bfloat16"] = "float32"

@@ -122,7 +122,7 @@ def _limits(
     base: Checkpoint, comparisons: Sequence[Comparison], config: PreferenceConfig
 ) -> Limits:
     candidates = config.candidates or max(len(one.candidates) for one in comparisons)
-    most = max_length(load_config(base.path))
+    most = max_length(load_config(base.base()))
     limits = Limits.fitting(
         most,
         candidates,

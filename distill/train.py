@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from munro.base_model.adapters.attach import attach
 from munro.base_model.checkpoint import Checkpoint
 from munro.base_model.config import BaseConfig, PretrainConfig, ScheduleConfig
 from munro.base_model.data.shards.opening import open_mixture
@@ -29,7 +30,7 @@ EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_expe
 
 def made_for(base: Checkpoint) -> tuple[int, int]:
     """(tokens of context, tokens of vocabulary) that the base has weights for."""
-    whole = json.loads((base.path / "config.json").read_text(encoding="utf-8"))
+    whole = json.loads((base.base() / "config.json").read_text(encoding="utf-8"))
     text = whole.get("text_config", whole)
     return int(text.get("max_position_embeddings", NO_LIMIT)), int(text["vocab_size"])
 
@@ -140,6 +141,13 @@ def _model(base: Checkpoint, config: SftConfig) -> Any:
             f"training.dropout = {config.dropout} has no place in this base ({error}): set it "
             "to 0 to train without."
         ) from error
+    if config.lora is not None:
+        if base.is_adapter:
+            raise CannotDistill(
+                f"{base.path} is an adapter itself, and training.lora would put another on what it "
+                f"makes: merge it first (munro merge {base.path} OUT), or name its base."
+            )
+        attach(model, config.lora, base=str(base.path.absolute()), seed=config.seed)
     return model
 
 

@@ -199,7 +199,9 @@ def all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
     keys: list[str] = []
     for name, field in model.model_fields.items():
         keys.append(prefix + name)
-        inner = field.annotation
+        parts = get_args(field.annotation)
+        # of a table that may be left out, what it is when it is there
+        inner = parts[0] if len(parts) == 2 and parts[1] is type(None) else field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             keys += all_keys(inner, f"{prefix}{name}.")
     return keys

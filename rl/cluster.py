@@ -120,10 +120,13 @@ class LearnerPool:
         report: StepReport = self._wait(calls, "an optimizer step", self._deadlines.step_s)[0]
         return report
 
-    def score(self, token_ids: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+    def score(
+        self, token_ids: Sequence[Sequence[int]], *, base: bool = False
+    ) -> list[NDArray[np.float32]]:
         """Full-vocabulary log-probabilities at temperature 1; see `Learner.score`."""
+        within_s = self._deadlines.sync_s
         scores: list[NDArray[np.float32]] = self._all(
-            "score", token_ids, what="the learner's scores", within_s=self._deadlines.sync_s
+            "score", token_ids, what="the learner's scores", within_s=within_s, base=base
         )
         return scores
 
@@ -167,9 +170,9 @@ class LearnerPool:
         for rank in self._ranks:
             ray.kill(rank)
 
-    def _all(self, method: str, *args: Any, what: str, within_s: float) -> Any:
+    def _all(self, method: str, *args: Any, what: str, within_s: float, **named: Any) -> Any:
         """Call every rank; return what rank 0 answers."""
-        calls = [rank.call.remote(method, *args) for rank in self._ranks]
+        calls = [rank.call.remote(method, *args, **named) for rank in self._ranks]
         return self._wait(calls, what, within_s)[0]
 
     def _wait(self, calls: list[Any], what: str, within_s: float) -> list[Any]:

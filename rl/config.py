@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from munro.base_model.adapters.config import LoraConfig
 from munro.base_model.config import ScheduleConfig
 from munro.rewards.config import Config, RewardsConfig
 from munro.rollout.config import RolloutConfig
@@ -96,6 +97,8 @@ class LearnerConfig(Config):
     """Added to the group's population standard deviation, where the advantage divides by it."""
     tokens_per_sequence: int = Field(1024, ge=1)
     """What the loss dr_grpo divides a sequence's sum by, however long it is."""
+    lora: LoraConfig | None = None
+    """Train a low-rank adapter on the model instead of the model: [learner.lora]."""
 
 
 class BatchConfig(Config):
@@ -229,5 +232,14 @@ class ClimbConfig(Config):
                 f"checkpoint.every_steps = {saved} is no multiple of sync.every_steps = {every}: "
                 "with sync.max_staleness = 0 a checkpoint inside a wave would lose the rest of it. "
                 f"Set checkpoint.every_steps = {every * max(1, round(saved / every))}."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _an_adapter_never_changes_under_a_request(self) -> Self:
+        if self.learner.lora and self.sync.in_flight:
+            raise ValueError(
+                "sync.in_flight = true swaps weights under running requests; with [learner.lora] "
+                "they keep their adapter to the end, and no update waits for them. Unset in_flight."
             )
         return self

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from munro.base_model.adapters.attach import left_out
 from munro.base_model.training.sharding import whole, world
 from munro.kernels import vector_math
 from munro.rewards.plugins import BadPlugin
@@ -59,13 +61,14 @@ class Learner:
     Args:
         model_path: folder of a transformers causal LM with its tokenizer.
         config: optimizer and micro-batches.
-        seed: of dropout, the only randomness here.
+        seed: of dropout, and of a new adapter's first values.
         temperature: the rollouts' sampling temperature; logits are divided by it.
         entropy_estimator: which estimate `StepReport.entropy` carries.
 
     Raises:
         CheckpointError: the folder lacks something.
         UnsupportedModel: the model's logits are made in a way the learner does not know.
+        BadAdapter: the config asks for an adapter that cannot be put on the model.
         BadPlugin: the config's loss cannot be used.
         NoOptimizer: the config's optimizer cannot be used.
 
@@ -87,7 +90,7 @@ class Learner:
         self._estimator: Literal["plain", "clipped"] = entropy_estimator
         self._world = world()
         _settle(config, self._world.device)
-        policy = load_policy(self._path, config, device=self._world.device)
+        policy = load_policy(self._path, config, device=self._world.device, seed=seed)
         layout = layout_for(policy, share_prompts=config.share_prompts)
         self._policy = self._world.shard(policy)
         self._passes = Passes(
@@ -143,16 +146,19 @@ class Learner:
             group["lr"] = peak * share
         return {"learner/learning_rate": self._config.learning_rate * share}
 
-    def score(self, token_ids: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+    def score(
+        self, token_ids: Sequence[Sequence[int]], *, base: bool = False
+    ) -> list[NDArray[np.float32]]:
         """Log-probability of each token given those before it, for the proof of a weight update.
 
         Temperature 1, whole vocabulary; entry 0 of each is 0. The contract of `Engine.score`.
         """
         self._policy.eval()
-        return self._passes.scores(token_ids)
+        with left_out(self._policy.model) if base else nullcontext():
+            return self._passes.scores(token_ids)
 
     def publish(self, transfer: WeightTransfer, version: int) -> WeightSource | None:
-        """Put the weights where inference servers can read them.
+        """Put the weights, or those of the adapter alone, where inference servers can read them.
 
         Every rank must call it; rank 0 returns the source, the others None.
         """

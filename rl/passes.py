@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,11 +90,7 @@ class Passes:
     def _loss(
         self, micro: MicroBatch, clip: Clip, batch: Batch, load: GlobalLoad
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        with self._autocast():
-            logp_T, routing = self.policy(
-                micro, temperature=self.temperature, replay=self._replays(micro)
-            )
-        logp_T = logp_T.float()
+        logp_T, routing = self._logp(micro, replay=self._replays(micro))
         behaviour_logp_T, advantage_T, sequence_T = (
             torch.from_numpy(array).to(logp_T.device)
             for array in (micro.behaviour_logp, micro.advantages, micro.sequences)
@@ -129,18 +126,34 @@ class Passes:
         with self._autocast():
             return reference(micro, temperature=self.temperature).float()
 
+    def _logp(self, micro: MicroBatch, *, replay: bool = False) -> tuple[Tensor, Any]:
+        """[T] float32 with its gradient, and how experts were used.
+
+        Where an adapter drops some of what it reads, the numbers are those of the whole adapter,
+        which is what sampled, and the gradient is that of what was left: a ratio that ought to be 1
+        is, and the loss weighs tokens by what they are.
+        """
+        with self._autocast():
+            logp_T, routing = self.policy(micro, temperature=self.temperature, replay=replay)
+        if self.config.lora is None or not self.config.lora.dropout:
+            return logp_T.float(), routing
+        self.policy.eval()
+        with torch.no_grad(), self._autocast():
+            whole_T, _ = self.policy(micro, temperature=self.temperature, replay=replay)
+        self.policy.train()
+        return whole_T.float() + (logp_T - logp_T.detach()).float(), routing
+
     def _keep_pace(self, num_passes: int, load: GlobalLoad) -> None:
         """Take part in the collectives of ranks that have more micro-batches than this one."""
         bundle = Bundle(num_shared=0, sequences=(_to_score([0, 0]),))
         (micro,) = lay_out([bundle], 64, layout=Layout.PADDED, width=1)
         for _ in range(num_passes):
-            with self._autocast():
-                logp, routing = self.policy(micro, temperature=1.0)
+            logp, routing = self._logp(micro)
             if self.reference is not None:
                 self._referred(self.reference, micro)
             if routing is not None and self.config.balance:
                 load.add(torch.zeros_like(routing.counts))
-            (logp.sum() * 0.0).backward()
+            (logp.sum() * 0.0).backward()  # type: ignore[no-untyped-call]
 
     def _replays(self, micro: MicroBatch) -> bool:
         can = micro.routed_experts is not None and self.policy.repeats_routing

@@ -64,7 +64,8 @@ class Completion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightSource:
-    """Where a version's weights can be read: a safetensors file in shared memory or on disk.
+    """Where a version's weights can be read: a safetensors file in shared memory or on disk, or an
+    adapter's folder.
 
     Or, where they go from GPU to GPU by one of vLLM's own engines, what that has to be told.
     """
@@ -112,9 +113,9 @@ class Engine(Protocol):
         """
         ...
 
-    async def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+    async def score(self, token_ids: Sequence[int], *, base: bool = False) -> NDArray[np.float32]:
         """(N,) log-probability of each token given those before it (temperature 1, whole
-        vocabulary); entry 0 is 0."""
+        vocabulary); entry 0 is 0. With `base`, without the adapter that is served."""
         ...
 
     async def update_weights(self, source: WeightSource, *, drain: bool) -> None:
@@ -122,6 +123,9 @@ class Engine(Protocol):
 
         With `drain`, running requests finish first; without, they are paused and go on with the new
         weights, their tokens before and after carrying different versions.
+
+        An engine that serves adapters stops nothing for one: running requests keep theirs, later
+        ones take the new.
         """
         ...
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from munro.rewards.errors import PolicyError
+from munro.rollout.adapters import Adapters
 from munro.rollout.config import RolloutConfig
 from munro.rollout.engine import ALONE, Completion, Request, Sharing, SleepingEngine, WeightSource
 from munro.rollout.waits import waiting
@@ -23,9 +24,22 @@ from munro.rollout.weights import latest
 
 
 def build_engine(
-    model: str, config: RolloutConfig, *, seed: int, max_context: int, sharing: Sharing = ALONE
+    model: str,
+    config: RolloutConfig,
+    *,
+    seed: int,
+    max_context: int,
+    sharing: Sharing = ALONE,
+    adapters: Adapters | None = None,
 ) -> SleepingEngine:
     """The engine that `rollout.engine` names; blocks while it starts.
+
+    Args:
+        model: folder of a whole model.
+        config: which engine, and how it samples.
+        seed: of anything not seeded by a request.
+        max_context: longest token stream.
+        adapters: to serve, where updates are adapters and not whole weights.
 
     Raises:
         PolicyError: it does not come up; says why.
@@ -33,7 +47,14 @@ def build_engine(
     if config.engine == "vllm":
         from munro.rollout.vllm.engine import VllmEngine
 
-        return VllmEngine(model, config, seed=seed, max_context=max_context, sharing=sharing)
+        return VllmEngine(
+            model,
+            config,
+            seed=seed,
+            max_context=max_context,
+            sharing=sharing,
+            adapters=adapters,
+        )
     from munro.rollout.transformers_engine import TransformersEngine
 
     return TransformersEngine(model, config, seed=seed, max_context=max_context)
@@ -78,11 +99,11 @@ class InferenceServer:
         with waiting(f"{len(requests)} completions of its engine", self._deadline_s):
             return await engine.generate(requests)
 
-    async def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+    async def score(self, token_ids: Sequence[int], *, base: bool = False) -> NDArray[np.float32]:
         """See `Engine.score`."""
         engine = await self._newest_ready()
         with waiting("scores of its engine", self._deadline_s):
-            return await engine.score(token_ids)
+            return await engine.score(token_ids, base=base)
 
     async def update_weights(self, source: WeightSource, *, drain: bool) -> None:
         """See `Engine.update_weights`.

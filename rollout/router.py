@@ -109,11 +109,11 @@ class Router:
                 self._failed(server, failure)
                 last_failure = f"; this request last failed with: {failure}"
 
-    async def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+    async def score(self, token_ids: Sequence[int], *, base: bool = False) -> NDArray[np.float32]:
         """See `Engine.score`; from the least loaded server."""
         end = asyncio.get_running_loop().time() + self._patience.patience_s
         server = await self._choose(set(), end)
-        return await server.engine.score(token_ids)
+        return await server.engine.score(token_ids, base=base)
 
     async def update_weights(self, source: WeightSource, *, drain: bool) -> None:
         """See `Engine.update_weights`: all servers, and the new version is expected from now on.

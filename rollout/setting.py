@@ -9,6 +9,7 @@ from typing import Any
 from munro.envs.config import EnvConfig
 from munro.rewards.config import RewardsConfig
 from munro.rewards.judge.config import JudgeConfig
+from munro.rollout.adapters import Adapters
 from munro.rollout.config import RolloutConfig
 from munro.rollout.engine import ALONE, Sharing
 
@@ -44,5 +45,7 @@ class Setting:
     """Of each of its GPUs, what a server takes; the learner beside it has the rest."""
     sharing: Sharing = ALONE
     """How the servers' engines stand to the learner."""
+    adapters: Adapters | None = None
+    """What the learner trains and publishes, where that is no whole model."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Environment variables of the actors' processes."""

@@ -10,6 +10,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from munro.base_model.adapters import attach
+from munro.base_model.adapters import files as adapter_files
+from munro.base_model.adapters.errors import BadAdapter
 from munro.base_model.weights import BadWeights, load
 from munro.envs.types import KeptTokens
 from munro.kernels import vector_math
@@ -86,13 +90,14 @@ class TransformersEngine:
             self._check(request)
         return await self._run(lambda: self._generate(requests))
 
-    async def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+    async def score(self, token_ids: Sequence[int], *, base: bool = False) -> NDArray[np.float32]:
         """See `munro.rollout.engine.Engine.score`."""
 
         @torch.inference_mode()
         def score() -> NDArray[np.float32]:
             ids_N = torch.tensor(list(token_ids), device=self._model.device)
-            logits_NV = self._model(ids_N[None, :-1]).logits[0]
+            with attach.left_out(self._model) if base else nullcontext():
+                logits_NV = self._model(ids_N[None, :-1]).logits[0]
             logp_NV = logits_NV.float().log_softmax(-1)
             logp_N = logp_NV.gather(-1, ids_N[1:, None]).squeeze(-1)
             return np.concatenate([np.zeros(1, np.float32), logp_N.cpu().numpy()])
@@ -110,8 +115,11 @@ class TransformersEngine:
         Raises:
             PolicyError: the file is missing, or is not this model's.
         """
-        if not Path(source.path).is_file():
+        if not Path(source.path).exists():
             raise PolicyError(f"weights of version {source.version}: no file at {source.path}")
+        if Path(source.path).is_dir():
+            await self._run(lambda: self._take_adapter(source))
+            return
 
         def load() -> None:
             from safetensors.torch import load_file
@@ -156,6 +164,23 @@ class TransformersEngine:
         self._model.to(to)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def _take_adapter(self, source: WeightSource) -> None:
+        """Put an adapter on the model, or new values into the one that is: no batch runs.
+
+        Raises:
+            PolicyError: it fits another model.
+        """
+        folder = Path(source.path)
+        try:
+            if attach.is_adapted(self._model):
+                attach.set_weights(self._model, adapter_files.read_weights(folder))
+            else:
+                adapter_files.put_on(self._model, folder)
+        except BadAdapter as error:
+            raise PolicyError(f"adapter of version {source.version}: {error}") from error
+        self._model.eval()
+        self._version = source.version
 
     async def version(self) -> int:
         """See `munro.rollout.engine.Engine.version`."""

@@ -80,26 +80,39 @@ class SharedMemoryWeights:
             NotPublished: the folder is full or gone; the earlier version stays published.
         """
         from safetensors import SafetensorError
-        from safetensors.torch import save_file
 
-        path = self._folder / f"weights-{version:06d}.safetensors"
+        path = self._path(version)
         half = path.with_suffix(".half")
         tensors = plain(named_tensors)
         try:
-            save_file(tensors, half)
+            self._write(tensors, half)
+            if path.is_dir():
+                self._remove(path)
             half.replace(path)
         except (OSError, SafetensorError) as error:
             size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
             raise NotPublished(self._why(version, size, error)) from error
         finally:
-            half.unlink(missing_ok=True)
+            self._remove(half)
         source = WeightSource(path=str(path), version=version)
         pointer = self._folder / f"{POINTER}.half"
         pointer.write_text(json.dumps({"path": source.path, "version": version}))
         pointer.replace(self._folder / POINTER)
-        for old in sorted(self._folder.glob("weights-*.safetensors"), key=age)[: -self._keep]:
-            old.unlink(missing_ok=True)
+        published = self._folder.glob(f"*-*{path.suffix}")
+        for old in sorted((one for one in published if age(one) >= 0), key=age)[: -self._keep]:
+            self._remove(old)
         return source
+
+    def _path(self, version: int) -> Path:
+        return self._folder / f"weights-{version:06d}.safetensors"
+
+    def _write(self, tensors: dict[str, Tensor], half: Path) -> None:
+        from safetensors.torch import save_file
+
+        save_file(tensors, half)
+
+    def _remove(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
 
     def _why(self, version: int, size: int, error: Exception) -> str:
         """One sentence about weights of `size` bytes that could not be written."""
@@ -189,5 +202,5 @@ def plain(named_tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
 def age(path: Path) -> int:
     """The version in a file's name."""
     with contextlib.suppress(ValueError):
-        return int(path.stem.removeprefix("weights-"))
+        return int(path.stem.removeprefix("weights-").removeprefix("adapter-"))
     return -1

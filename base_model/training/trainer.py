@@ -21,6 +21,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from munro.base_model.adapters import attach, files
+from munro.base_model.adapters.errors import BadAdapter
 from munro.base_model.checkpoint import Checkpoint, CheckpointError
 from munro.base_model.config import PretrainConfig
 from munro.base_model.data.shards.packing import Cursor, Lesson, PackedRows, pack
@@ -133,6 +135,9 @@ class Trainer:
             _require_biases(model, config)
         if config.activation_checkpointing:
             model.gradient_checkpointing_enable()
+            if attach.is_adapted(model):
+                # what a frozen embedding gives asks for no gradient, and the segments had none
+                model.enable_input_require_grads()
         self.model = world.shard(model, reshard=config.shard == "zero3")
         self._optimizer = adamw(self.model, config.optimizer)
         self._load = GlobalLoad()
@@ -177,7 +182,12 @@ class Trainer:
         return taken
 
     def weights(self) -> dict[str, Tensor]:
-        """Copies of all weights, on the first rank's host alone; every rank must ask."""
+        """Copies of all weights, on the first rank's host alone; every rank must ask.
+
+        Of a model with an adapter the adapter's: the rest does not change.
+        """
+        if attach.is_adapted(self.model):
+            return on_host(attach.weights_of(self.model))
         return on_host(self.model.state_dict(keep_vars=True))
 
     def state(self) -> dict[str, Any]:
@@ -296,6 +306,12 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
     Raises:
         CheckpointError: it is incomplete, or holds another model.
     """
+    if attach.is_adapted(model):
+        try:
+            attach.set_weights(model, files.read_weights(checkpoint.require().path))
+        except BadAdapter as error:
+            raise CheckpointError(checkpoint.path, error) from error
+        return
     saved = checkpoint.model(dtype="auto").state_dict()
     ours = model.state_dict()
     for name in sorted(ours.keys() | saved.keys()):

@@ -18,6 +18,7 @@ from munro.machine.cli.distill import consolidate, distill
 from munro.machine.cli.grade import grade
 from munro.machine.cli.ladder import gain, ladder
 from munro.machine.cli.listing import Listing
+from munro.machine.cli.merge import merge
 from munro.machine.cli.mix import mix
 from munro.machine.cli.models import push
 from munro.machine.cli.pipeline import run_whole
@@ -208,6 +209,7 @@ munro.add_command(goodput)
 munro.add_command(grade)
 munro.add_command(init)
 munro.add_command(ladder)
+munro.add_command(merge)
 munro.add_command(mix)
 munro.add_command(pretrain)
 munro.add_command(push)

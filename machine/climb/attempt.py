@@ -103,6 +103,7 @@ class Attempt:
             self.console.phase,
             self.console.note,
             longest=fleet.longest,
+            adapter=config.learner.lora is not None,
         )
         ledger = Ledger(config, state.cursor, journal, fleet.solvers.task_id, step=state.step)
         keeper = Keeper(

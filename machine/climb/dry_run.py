@@ -12,6 +12,7 @@ from munro.base_model.training.pretrain import FINISHED
 from munro.envs.arithmetic import is_held_out
 from munro.envs.problem_set import ProblemSet
 from munro.envs.types import Task
+from munro.machine.climb.adapters import described
 from munro.machine.climb.memory import (
     GB,
     gpus_here,
@@ -46,6 +47,7 @@ def plan(config: RunConfig, *, probe_s: float = 0.0) -> str:
         probe_s: climb about that long to see what a step takes; 0 starts nothing.
 
     Raises:
+        BadAdapter: the adapter that is asked for cannot be on this model.
         BadConfig: it cannot fit on this machine, or the probe came to no figures.
         NoOptimizer: an optimizer cannot be used.
         BadPlugin: a loss, an advantage or a curriculum cannot be used.
@@ -69,6 +71,7 @@ def plan(config: RunConfig, *, probe_s: float = 0.0) -> str:
         f"          first: {task.env}/{task.id}",
         _sampling(config),
         _learning(config),
+        *described(config),
         _distilling(config),
         _processes(config),
         *_memory(config, task),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from munro.base_model.checkpoint import CheckpointError
+from munro.base_model.checkpoint import Checkpoint, CheckpointError
 from munro.distill.config import DistillConfig
 from munro.distill.distil import Source, distil
 from munro.distill.prepare import Account
@@ -93,7 +93,7 @@ class Restarts:
         )
         distil(
             [source],
-            Path(plan.base),
+            _base(plan, self._config),
             self._run.path / name,
             _recipe(self._config),
             on_progress=self._progress,
@@ -153,7 +153,21 @@ class Restarts:
 def _recipe(config: RunConfig) -> DistillConfig:
     """What `[distill]` says about distilling, without what it says about when."""
     keys = DistillConfig.model_fields
-    return DistillConfig.model_validate({key: getattr(config.distill, key) for key in keys})
+    how = DistillConfig.model_validate({key: getattr(config.distill, key) for key in keys})
+    if config.learner.lora is None:
+        return how
+    training = how.training.model_copy(update={"lora": config.learner.lora})
+    return how.model_copy(update={"training": training})
+
+
+def _base(plan: Plan, config: RunConfig) -> Path:
+    """What is distilled onto: of an adapter its base, where a new adapter is trained.
+
+    Raises:
+        CheckpointError: the adapter's base is gone.
+    """
+    base = Path(plan.base)
+    return base if config.learner.lora is None else Checkpoint(base).base()
 
 
 def _give_back_memory() -> None:

@@ -245,5 +245,10 @@ def require_checkpoint(folder: Path) -> None:
     Raises:
         NotAPreferenceModel: there is no such checkpoint.
     """
+    if not (folder / "config.json").is_file() and (folder / "adapter_config.json").is_file():
+        raise NotAPreferenceModel(
+            f"{folder} holds an adapter: munro merge {folder} OUT makes a whole model of it and "
+            "its base"
+        )
     if not (folder / "config.json").is_file():
         raise NotAPreferenceModel(f"{folder}: there is no checkpoint (config.json missing)")

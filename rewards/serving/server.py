@@ -170,6 +170,11 @@ def check_checkpoint(model: str) -> None:
         ValueError: says what to give instead.
     """
     folder = Path(model).expanduser()
+    if not (folder / "config.json").is_file() and (folder / "adapter_config.json").is_file():
+        raise ValueError(
+            f"judge.model = {model!r} holds an adapter, and a judge is served whole: munro merge "
+            f"{model} OUT makes a whole model of it and its base."
+        )
     if not (folder / "config.json").is_file():
         raise ValueError(
             f"judge.model = {model!r} is no checkpoint folder (no config.json), and there is no "

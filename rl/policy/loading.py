@@ -14,31 +14,54 @@ from munro.base_model.checkpoint import Checkpoint
 from munro.base_model.model.dropout import NoSubLayers, set_sublayer_dropout
 from munro.base_model.weights import load
 from munro.rl.config import LearnerConfig
+from munro.rl.policy import adapter
 from munro.rl.policy.model import Policy, UnsupportedModel
 from munro.rl.policy.packing import Layout
 
 FLASH = "flash_attention_2"
 
 
-def load_policy(path: str, config: LearnerConfig, *, device: torch.device) -> Policy:
+def load_policy(path: str, config: LearnerConfig, *, device: torch.device, seed: int = 0) -> Policy:
     """The model of a folder, with the dropout and the checkpointing that the config asks for.
+
+    With `[learner.lora]` it is frozen and has an adapter on it: a new one, or the folder's own.
+
+    Args:
+        path: folder of a whole model or of an adapter.
+        config: of the learner.
+        device: where it is trained.
+        seed: of a new adapter's first values.
 
     Raises:
         CheckpointError: the folder lacks something.
         UnsupportedModel: the model's logits are made in a way the learner does not know.
+        BadAdapter: no adapter can be put on it.
     """
-    model = load_model(path, device=device)
+    lora, how = config.lora, {}
+    if lora is not None:
+        how = adapter.how_to_hold(lora, device, ranks=config.ranks)
+    model = load_model(adapter.base_folder(path, lora), device=device, **how)
     set_dropout(model, config.dropout)
+    if lora is not None:
+        adapter.put_on(model, path, lora, seed=seed)
     if config.activation_checkpointing:
         model.gradient_checkpointing_enable()
+        if lora is not None:
+            # what a frozen embedding gives asks for no gradient, and the segments would have none
+            model.enable_input_require_grads()
     return Policy(model, tile=config.logits_chunk)
 
 
-def load_model(path: str, *, device: torch.device) -> Any:
+def load_model(path: str, *, device: torch.device, **how: Any) -> Any:
     """The model in float32, with the best attention that it and this machine have.
 
     flash-attn where it is installed and the model is on a GPU, PyTorch's own otherwise; plain
     products where the model knows nothing else.
+
+    Args:
+        path: of a checkpoint.
+        device: where it goes.
+        how: otherwise than in float32; transformers' own arguments.
 
     Raises:
         CheckpointError: `path` is a folder that lacks something.
@@ -48,8 +71,9 @@ def load_model(path: str, *, device: torch.device) -> Any:
         make = Checkpoint(path).model
     else:  # a name that transformers knows
         make = partial(load, path)
-    model = make(dtype=torch.float32, attention=lambda kind: attention_of(kind, device))
-    return model.to(device)
+    how = {"dtype": torch.float32} | how
+    model = make(attention=lambda kind: attention_of(kind, device), **how)
+    return model if "quantization_config" in how else model.to(device)
 
 
 def attention_of(kind: type, device: torch.device) -> str:

@@ -41,6 +41,7 @@ class _ServerActor:
                 seed=setting.seed,
                 max_context=setting.max_context,
                 sharing=setting.sharing,
+                adapters=setting.adapters,
             ),
             setting.weights if setting.sharing.transfer == "file" else None,
             catch_up=ray.get_runtime_context().was_current_actor_reconstructed,
@@ -69,9 +70,9 @@ class ServerHandle:
         """See `Engine.generate`."""
         return list(await self._call("generate", list(requests)))
 
-    async def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+    async def score(self, token_ids: Sequence[int], *, base: bool = False) -> NDArray[np.float32]:
         """See `Engine.score`."""
-        return np.asarray(await self._call("score", list(token_ids)))
+        return np.asarray(await self._call("score", list(token_ids), base=base))
 
     async def update_weights(self, source: WeightSource, *, drain: bool) -> None:
         """See `Engine.update_weights`."""
@@ -203,16 +204,18 @@ class Servers:
             self.asleep = False
 
     def score_each(
-        self, streams: Sequence[Sequence[int]], deadline_s: float
+        self, streams: Sequence[Sequence[int]], deadline_s: float, *, base: bool = False
     ) -> dict[str, list[NDArray[np.float32]]]:
         """Log-probability of each token of each stream, from every server that is not aside.
+
+        With `base`, without the adapter that they serve.
 
         Raises:
             Stalled: fewer answered than must.
         """
         scored: dict[str, list[NDArray[np.float32]]] = {n: [] for n in self._asked()}
         for stream in streams:
-            score = calling("score", list(stream))
+            score = calling("score", list(stream), base=base)
             answers, late = mostly("scores", self._asked(), score, deadline_s, least=self._least)
             self.aside = {**self.aside, **late}
             for name, scores in answers.items():

@@ -13,6 +13,7 @@ import asyncio
 import gc
 import itertools
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,8 +22,10 @@ from numpy.typing import NDArray
 
 from munro.envs.types import KeptTokens
 from munro.rewards.errors import PolicyError
+from munro.rollout.adapters import Adapters
 from munro.rollout.config import RolloutConfig
 from munro.rollout.engine import ALONE, Completion, Request, Sharing, WeightSource
+from munro.rollout.vllm.adapters import Served, ServedAdapters
 from munro.rollout.vllm.last_words import LastWords
 from munro.rollout.vllm.launch import start
 
@@ -53,6 +56,7 @@ class VllmEngine:
         max_context: int,
         sharing: Sharing = ALONE,
         repack: bool = True,
+        adapters: Adapters | None = None,
     ) -> None:
         """Start the engine process; takes seconds, and blocks.
 
@@ -64,6 +68,7 @@ class VllmEngine:
             sharing: how it stands to the learner.
             repack: False leaves out the repacking after an update that the CPU needs, to prove
                 that the check of the sync sees it.
+            adapters: to serve, where updates are adapters and not whole weights.
 
         Raises:
             PolicyError: vLLM is not installed, or the model does not come up.
@@ -77,6 +82,7 @@ class VllmEngine:
                 max_context=max_context,
                 sharing=sharing,
                 words=self._words,
+                adapters=adapters,
             )
         except BaseException:
             self._words.forget()
@@ -94,6 +100,8 @@ class VllmEngine:
         self._version = 0
         self._is_asleep = False
         self._met: Mapping[str, Any] = {}
+        room = adapters.versions if adapters else 0
+        self._adapters = ServedAdapters(self._llm, self._alive, room) if adapters else None
         self._opening = asyncio.Lock()
         self._is_open = self._is_closed = False
         self._broken = ""
@@ -112,22 +120,26 @@ class VllmEngine:
         await self._open()
         self._require_awake()
         params = [self._sampling(request) for request in requests]
-        async with self._admission:
-            running = await self._start([request.prompt_ids for request in requests], params)
-        done = await self._finish(running)
+        with self._policy() as policy:
+            async with self._admission:
+                running = await self._start([r.prompt_ids for r in requests], params, policy)
+            done = await self._finish(running)
+        version = policy.version if self._adapters else None
         return [
-            completion(out, request, num_mixtures=self._num_mixtures)
+            completion(out, request, num_mixtures=self._num_mixtures, version=version)
             for out, request in zip(done, requests, strict=True)
         ]
 
-    async def score(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+    async def score(self, token_ids: Sequence[int], *, base: bool = False) -> NDArray[np.float32]:
         """See `munro.rollout.engine.Engine.score`. At most `max_context - 1` tokens."""
         await self._open()
         self._require_awake()
         self._check_length(token_ids)
-        async with self._admission:
-            running = [await self._add(token_ids, _one_token(prompt_logprobs=0))]
-        (done,) = await self._finish(running)
+        with self._policy() as policy:
+            async with self._admission:
+                asked = Served() if base else policy
+                running = [await self._add(token_ids, _one_token(prompt_logprobs=0), asked)]
+            (done,) = await self._finish(running)
         return np.array([0.0, *done.prompt_logprobs.logprobs], np.float32)
 
     async def update_weights(self, source: WeightSource, *, drain: bool) -> None:
@@ -137,12 +149,15 @@ class VllmEngine:
         weights, so that each later token comes from one policy throughout.
 
         Raises:
-            PolicyError: the file is missing, or could not be loaded; after the latter the engine
-                serves no more.
+            PolicyError: the file is missing, or could not be loaded; after the latter an engine of
+                whole weights serves no more.
         """
         from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
 
         await self._open()
+        if self._adapters is not None:
+            await self._adapters.take(source)
+            return
         if not source.update and not Path(source.path).is_file():
             raise PolicyError(f"weights of version {source.version}: no file at {source.path}")
         async with self._admission:
@@ -200,6 +215,8 @@ class VllmEngine:
     async def version(self) -> int:
         """See `munro.rollout.engine.Engine.version`: asks the engine process itself."""
         await self._open()
+        if self._adapters is not None:
+            return await self._adapters.version()
         return int(await self._alive(self._llm.get_weight_version()))
 
     async def close(self) -> None:
@@ -211,6 +228,10 @@ class VllmEngine:
             await asyncio.sleep(0)  # lets the output task take notice of its cancellation
             del self._llm
             gc.collect()  # its cycles hold semaphores, and complain when the interpreter ends
+
+    def _policy(self) -> AbstractContextManager[Served]:
+        """What the requests of a call are answered by, all of them to their end."""
+        return self._adapters.held() if self._adapters else nullcontext(Served())
 
     @property
     def _core(self) -> AsyncMPClient:
@@ -231,7 +252,7 @@ class VllmEngine:
                 return
             await self._alive(self._llm.update_weight_version(str(self._version)))
             async with self._admission:
-                running = [await self._add([0], _one_token())]
+                running = [await self._add([0], _one_token(), Served())]
             await self._finish(running)
             self._is_open = True
 
@@ -269,7 +290,10 @@ class VllmEngine:
             )
 
     async def _start(
-        self, prompts: Sequence[Sequence[int]], params: Sequence[SamplingParams]
+        self,
+        prompts: Sequence[Sequence[int]],
+        params: Sequence[SamplingParams],
+        policy: Served,
     ) -> list[RequestOutputCollector]:
         """Queue a call's sequences in order; all in one engine step, if nothing else runs."""
         running: list[RequestOutputCollector] = []
@@ -279,7 +303,7 @@ class VllmEngine:
                 if is_alone:
                     await self._alive(self._core.pause_scheduler_async("keep", True))
                 for prompt, how in zip(prompts, params, strict=True):
-                    running.append(await self._add(prompt, how))
+                    running.append(await self._add(prompt, how, policy))
             finally:
                 if is_alone:
                     await self._alive(self._core.resume_scheduler_async())
@@ -288,13 +312,17 @@ class VllmEngine:
             raise
         return running
 
-    async def _add(self, token_ids: Sequence[int], how: SamplingParams) -> RequestOutputCollector:
+    async def _add(
+        self, token_ids: Sequence[int], how: SamplingParams, policy: Served
+    ) -> RequestOutputCollector:
         """Queue one sequence; the caller holds `_admission`, so that the order is the order."""
         from vllm.inputs import tokens_input
 
         prompt = tokens_input([int(token) for token in token_ids])
         name = str(next(self._names))
-        queued = await self._alive(self._llm.add_request(name, prompt, how))
+        queued = await self._alive(
+            self._llm.add_request(name, prompt, how, lora_request=policy.request)
+        )
         self._num_running += 1
         self._idle.clear()
         return queued
@@ -364,7 +392,11 @@ def _one_token(**options: Any) -> SamplingParams:
 
 
 def completion(
-    done: RequestOutput, request: Request, *, num_mixtures: int | None = None
+    done: RequestOutput,
+    request: Request,
+    *,
+    num_mixtures: int | None = None,
+    version: int | None = None,
 ) -> Completion:
     """Read what vLLM returned for `request`.
 
@@ -372,6 +404,7 @@ def completion(
         done: finished.
         request: what was asked.
         num_mixtures: layers of routed experts to keep, the first ones; all by default.
+        version: of the adapter that answered; None where vLLM says which weights did.
 
     Raises:
         PolicyError: it ended otherwise than by a stop token or a limit.
@@ -388,8 +421,9 @@ def completion(
     num_kept = is_kept.sum(axis=1)
     starts = np.zeros(T + 1, np.int32)
     np.cumsum(num_kept, out=starts[1:])
-    versions = np.zeros(T, np.int32)
-    for span in out.weight_versions or ():
+    versions = np.full(T, version or 0, np.int32)
+    spans = (out.weight_versions or ()) if version is None else ()
+    for span in spans:
         versions[span.start : span.end] = int(span.version)
     return Completion(
         token_ids=ids[:, 0].copy(),

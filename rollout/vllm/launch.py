@@ -14,6 +14,7 @@ import torch
 from munro.base_model.weights import BadWeights, prove
 from munro.rewards.errors import PolicyError
 from munro.rewards.serving.architectures import register_architectures
+from munro.rollout.adapters import Adapters
 from munro.rollout.config import RolloutConfig
 from munro.rollout.engine import ALONE, Sharing
 from munro.rollout.openmp import preload
@@ -39,6 +40,7 @@ def start(
     max_context: int,
     sharing: Sharing = ALONE,
     words: LastWords,
+    adapters: Adapters | None = None,
 ) -> AsyncLLM:
     """Start the engine process and wait until it serves.
 
@@ -49,6 +51,7 @@ def start(
         max_context: longest token stream; 0 takes the model's own limit.
         sharing: how it stands to the learner.
         words: where its processes write why they failed.
+        adapters: to be ready for; None where whole weights are updated.
 
     Raises:
         PolicyError: vLLM is not installed, or the model does not come up; says what to do.
@@ -71,7 +74,7 @@ def start(
                 max_context=max_context,
                 on_gpu=on_gpu,
                 sharing=sharing,
-            )
+            ) | adapter_arguments(adapters)
             # what its modules log while they are imported, before vLLM sets its own level
             logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])
             from vllm.engine.arg_utils import AsyncEngineArgs
@@ -161,6 +164,36 @@ def memory_share(config: RolloutConfig, learner_bytes: int) -> float:
             "while vLLM is awake: set learner.offload = true, or unset ray.colocate"
         )
     return share
+
+
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Widths that vLLM has room for; an adapter takes the next one up."""
+
+
+def adapter_arguments(adapters: Adapters | None) -> dict[str, Any]:
+    """What vLLM must know to serve adapters, each under a name of its own.
+
+    Raises:
+        PolicyError: they are too wide for it.
+    """
+    if adapters is None:
+        return {}
+    room = next((width for width in RANKS if width >= adapters.rank), None)
+    if room is None:
+        raise PolicyError(
+            f"learner.lora.rank = {adapters.rank} is more than the {RANKS[-1]} that vLLM serves."
+        )
+    arguments: dict[str, Any] = {
+        "enable_lora": True,
+        "max_lora_rank": room,
+        "max_loras": adapters.versions,
+        "max_cpu_loras": adapters.versions,
+        # without it vLLM adapts the output matrix too, for every logit of every prompt
+        "lora_target_modules": list(adapters.modules),
+    }
+    if adapters.base_bits == 4:
+        arguments["quantization"] = "bitsandbytes"
+    return arguments
 
 
 def precision(config: RolloutConfig, *, on_gpu: bool) -> str:

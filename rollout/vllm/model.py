@@ -14,7 +14,7 @@ I = an expert's inner width, M = mixture layers, E = experts, K = experts a toke
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,7 @@ from vllm.model_executor.layers.vocab_parallel_embedding import (
 )
 from vllm.model_executor.model_loader.weight_utils import default_weight_loader
 from vllm.model_executor.models import ModelRegistry
+from vllm.model_executor.models.interfaces import SupportsLoRA
 from vllm.model_executor.utils import set_weight_attrs
 
 from munro.base_model.model.configuration import MunroConfig
@@ -284,8 +285,14 @@ class Decoder(nn.Module):
         return self.norm(x_ND), torch.stack(chosen, dim=1) if chosen else None
 
 
-class MunroForCausalLM(nn.Module):
-    """What vLLM serves."""
+class MunroForCausalLM(nn.Module, SupportsLoRA):  # type: ignore[misc]
+    """What vLLM serves. Adapters go on layers under the checkpoint's own names."""
+
+    # one matrix in the checkpoint too, so with one adapter and not one for each part
+    packed_modules_mapping: ClassVar[dict[str, list[str]]] = {
+        "qkv_proj": ["qkv_proj"],
+        "gate_up_proj": ["gate_up_proj"],
+    }
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__()

@@ -65,7 +65,7 @@ COMMANDS = {
     "data": ("data", "build"),
 }
 OF = {
-    "climb": {"quickstart", "sums", "gated", "smollm2", "stem"},
+    "climb": {"quickstart", "sums", "gated", "smollm2", "smollm2_lora", "stem"},
     "machine": {"machine", "machine_tiny"},
     "pretrain": {"pretrain", "pretrain_tiny"},
     "ladder": {"ladder", "ladder_tiny"},

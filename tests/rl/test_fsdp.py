@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from munro.base_model.adapters.config import LoraConfig
 from munro.rl.batch import build_batch
 from munro.rl.clip import Clip
 from munro.rl.config import LearnerConfig
@@ -58,6 +59,7 @@ MODELS = {
     "tied": lambda: make_model(tied=True),
     "untied": lambda: make_model(tied=False),
     "mixture": lambda: tiny_model(sizes={"vocab_size": VOCAB}, max_position_embeddings=256),
+    "adapter": lambda: make_model(tied=True),
 }
 BESIDES = {"untied": {"kl_weight": 0.1}}
 """Keys that a model's runs have besides: a reference is sharded as the policy is."""
@@ -70,7 +72,8 @@ OF_THE_CUT = {"learner/computed_tokens", "learner/balance_loss", "learner/expert
 
 
 @pytest.fixture(
-    scope="module", params=["tied", "untied", pytest.param("mixture", marks=pytest.mark.slow)]
+    scope="module",
+    params=["tied", "untied", "adapter", pytest.param("mixture", marks=pytest.mark.slow)],
 )
 def runs(request, tmp_path_factory):
     """The same three batches on one rank and on two, with shares of unequal size."""
@@ -93,6 +96,7 @@ def runs(request, tmp_path_factory):
             token_budget=64,
             max_grad_norm=0.5,
             **BESIDES.get(request.param, {}),
+            lora=LoraConfig(rank=5) if request.param == "adapter" else None,
         ),
         "clip": Clip(eps=0.6),
         "batches": batches,

@@ -89,7 +89,7 @@ class ScriptedEngine:
             stopped=bool(written) and num == len(ids) and ids[-1] in request.stop_token_ids,
         )
 
-    async def score(self, token_ids: Sequence[int]) -> np.ndarray:
+    async def score(self, token_ids: Sequence[int], *, base: bool = False) -> np.ndarray:
         return np.where(np.arange(len(token_ids)) == 0, 0, -0.25).astype(np.float32)
 
     async def update_weights(self, source: WeightSource, *, drain: bool) -> None:

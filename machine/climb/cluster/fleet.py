@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ray.exceptions import RayActorError, RayTaskError
 
 from munro.envs.loader import resolve_config
+from munro.machine.climb.adapters import served_model, told, transfer, with_whole_judges
 from munro.machine.climb.cluster.node import Places, ray_node, require_shared, reserved
 from munro.machine.climb.memory import model_config, resident_bytes
 from munro.machine.climb.needs import transfer_of
@@ -93,12 +94,14 @@ class Trainer:
         with _lost("publishing its weights"):
             return self._pool.publish(version)
 
-    def score(self, streams: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+    def score(
+        self, streams: Sequence[Sequence[int]], *, base: bool = False
+    ) -> list[NDArray[np.float32]]:
         """Log-probability of each token given those before it: the proof, after an update."""
         with _lost("scoring"):
             # the servers have read what was published: the proof comes after
             self._pool.settle()
-            return self._pool.score(streams)
+            return self._pool.score(streams, base=base)
 
     def save(self, folder: str, provenance: Mapping[str, object]) -> None:
         """Write a checkpoint."""
@@ -195,11 +198,15 @@ def start_fleet(
 
     Raises:
         BadConfig: the model has less context than the config asks for.
+        BadAdapter: the model cannot have the adapter that the config asks for.
+        CheckpointError: the model is an adapter, and it or its base is not whole.
         Stalled: something did not come up in time.
     """
-    model = Path(model).absolute()
-    setting = _setting(config, model, folder)
-    weights = SharedMemoryWeights(setting.weights)
+    config, trained = with_whole_judges(config, folder.absolute()), Path(model).absolute()
+    model = served_model(config, trained, folder.absolute(), learner=learner)
+    adapters = told(config, model, learner=learner)
+    setting = replace(_setting(config, model, folder), adapters=adapters)
+    weights = transfer(setting.weights, adapters)
     with ray_node(config), _published(folder), reserved(config, learner=learner) as places:
         require_shared(config, setting)
         setting = _placed(setting, config, places, learner=learner)
@@ -226,7 +233,8 @@ def start_fleet(
             if learner:
                 with _lost("loading its model"):
                     way = _way(config, setting, weights)
-                    trainer = _trainer(config, model, way, places, turns)
+                    start = trained if adapters else model
+                    trainer = _trainer(config, start, way, places, turns)
                 running.append(trainer)
             solvers.wait_ready(config.deadlines.start_s)
             servers.wait_ready(config.deadlines.start_s)

@@ -24,8 +24,8 @@ from tests.rl.policy.families import CONTEXT, FAMILIES, saved
 from tests.rl.policy.test_architectures import as_batch, asked
 
 NOT_ON_CPU = {"gpt-oss"}
-"""Families whose weights vLLM's CPU build serves and cannot update: its way of loading a model layer
-by layer does not see what this model's loader copies itself (sinks and experts), so that an update
+"""Families whose weights vLLM's CPU build serves and cannot update: its way of loading a model
+layer by layer does not see what this model's loader copies itself (sinks and experts), so an update
 is refused ("the file lacks weights of ...")."""
 QUICK = ("Qwen3",)
 CONFIG = LearnerConfig(learning_rate=3e-3, threads=2, token_budget=512)

@@ -1,0 +1,1 @@
+"""Low-rank adapters: onto a frozen model (attach), into a folder and back (files)."""
