@@ -19,7 +19,9 @@ from typing import Any
 
 import psutil
 
+from munro.base_model.checkpoint import Checkpoint
 from munro.envs.types import Task
+from munro.machine.climb.adapters import num_trained
 from munro.machine.climb.needs import transfer_of
 from munro.machine.config import RunConfig
 from munro.machine.loading import BadConfig
@@ -90,9 +92,13 @@ def model_config(model: Path) -> Any:
 def model_of(path: Path) -> Model:
     """Read a checkpoint's config and the headers of its weights.
 
+    Of an adapter, its base's.
+
     Raises:
         BadConfig: as `model_config`.
+        CheckpointError: the adapter's base is gone or another.
     """
+    path = Checkpoint(path).base()
     config = model_config(path)
     text = config.get_text_config()
     heads = int(getattr(text, "num_attention_heads", 0) or 0)
@@ -149,7 +155,10 @@ def resident_bytes(config: RunConfig, model: Path) -> int:
     """
     moments = 0.0 if config.learner.offload else moment_bytes(config)
     reference = 4 if config.learner.kl_weight else 0
-    return int(num_parameters(model) * (4 + reference + moments + 2)) + CONTEXTS
+    whole, trained = num_parameters(model), num_trained(config, model)
+    if trained is not None:
+        return int(whole * (4 + reference) + trained * (4 + moments + 2)) + CONTEXTS
+    return int(whole * (4 + reference + moments + 2)) + CONTEXTS
 
 
 def needs_of(
@@ -208,7 +217,7 @@ def _learner(
     from munro.rl.policy.footprint import kept_bytes, roughly_kept_bytes
 
     learner = config.learner
-    each = model.parameters / learner.ranks
+    each, trained = model.parameters / learner.ranks, sent_numbers(config, model) / learner.ranks
     longest = prompt + config.length.stages[0]
     whole = config.batch.num_groups * config.rollout.group_size * longest
     tokens = max(min(learner.token_budget, whole // learner.ranks), longest)
@@ -223,14 +232,20 @@ def _learner(
     away = on_gpu and learner.offload
     return {
         "weights": 4 * each,
-        "gradients": 4 * each,
-        "moments": 0.0 if away else moment_bytes(config) * each,
+        "gradients": 4 * trained,
+        "moments": 0.0 if away else moment_bytes(config) * trained,
         "activations": float(kept),
         # what it is kept near to
         "reference": 4 * each if learner.kl_weight else 0.0,
         # kept for the backward pass, and their gradient
         "logits": 2 * 4.0 * scored * model.vocabulary if config.rollout.top_p == 1 else 0.0,
     }
+
+
+def sent_numbers(config: RunConfig, model: Model) -> int:
+    """Numbers that are trained and travel to the servers: the model's, or its adapter's."""
+    trained = num_trained(config, model.path)
+    return model.parameters if trained is None else trained
 
 
 def _server(config: RunConfig, model: Model, gpu_bytes: int) -> dict[str, float]:
@@ -246,7 +261,7 @@ def _server(config: RunConfig, model: Model, gpu_bytes: int) -> dict[str, float]
         "weights": 4.0 * model.parameters,
         # the output layer multiplies by a copy of its own
         "packed output matrix": head if model.tied else 0.0,
-        "weights on their way": 4.0 * model.parameters,
+        "weights on their way": 4.0 * sent_numbers(config, model),
         "keys and values": rollout.cpu_kv_cache_gb * GIB,
         "logits": 3 * 4.0 * min(rollout.max_batch, _at_once(config)) * model.vocabulary,
     }
@@ -318,7 +333,7 @@ def shared_memory(config: RunConfig, model: Model, *, on_gpu: bool) -> float:
     """Bytes of the weights that lie in shared memory for the servers."""
     if config.sync.weights_folder or transfer_of(config, on_gpu=on_gpu) != "file":
         return 0.0
-    return PUBLISHED * (2.0 if on_gpu else 4.0) * model.parameters
+    return PUBLISHED * (2.0 if on_gpu else 4.0) * sent_numbers(config, model)
 
 
 def total_host(needs: Sequence[Need], published: float) -> float:

@@ -22,6 +22,7 @@ from munro.rl.policy.packing import Layout, lay_out
 from munro.rl.policy.sequences import Bundle, TrainingSequence
 from munro.rollout.config import RolloutConfig
 from munro.rollout.vllm.engine import VllmEngine
+from tests.rl.builders import save_model
 from tests.rollout.tiny_adapters import LORA, adapted, move, publish, told
 from tests.rollout.tiny_llama import CONTEXT as LONGEST
 from tests.rollout.tiny_llama import HAIR as LLAMA_HAIR
@@ -51,7 +52,7 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
     folder = tmp_path_factory.mktemp("munro")
     made = model()
     made.model.layers[1].mlp.router.bias.uniform_(-0.1, 0.1)
-    made.save_pretrained(folder / "model")
+    save_model(folder / "model", made)
     adapted(made, folder / "model")
     engine = VllmEngine(
         str(folder / "model"), SMALL, seed=0, max_context=CONTEXT, adapters=told(made)

@@ -13,11 +13,13 @@ from munro.base_model.adapters.errors import BadAdapter
 from munro.base_model.checkpoint import Checkpoint, CheckpointError
 from munro.machine.climb.adapters import (
     described,
+    num_trained,
     served_model,
     told,
     transfer,
     with_whole_judges,
 )
+from munro.machine.climb.memory import model_of, sent_numbers
 from munro.machine.config import RunConfig
 from munro.machine.loading import BadConfig, from_overrides
 from munro.rewards.serving.server import check_checkpoint
@@ -81,6 +83,18 @@ def test_an_adapter_is_served_from_its_base_or_merged_where_all_weights_are_trai
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def test_what_a_learner_needs_is_told_of_the_adapter_and_not_of_the_model(base: Path):
+    whole = config()
+    adapted = config(learner__lora__rank="4")
+    assert num_trained(whole, base) is None
+    model = Checkpoint(base).model(dtype=torch.float32)
+    attach.attach(model, LoraConfig(rank=4), base=str(base), seed=0)
+    number = sum(weight.numel() for weight in attach.weights_of(model).values())
+    assert num_trained(adapted, base) == number
+    assert sent_numbers(adapted, model_of(base)) == number
+    assert sent_numbers(whole, model_of(base)) == model_of(base).parameters
+
+
 def test_a_judge_that_is_an_adapter_is_served_whole(base: Path, adapter: Path, tmp_path: Path):
     asked = config(
         judge__one__model=str(adapter),
@@ -118,6 +132,10 @@ def test_a_dry_run_says_what_is_trained_and_what_cannot_be(base, adapter, tmp_pa
         ({"learner__lora__dropout": "1.0"}, "learner.lora.dropout = 1.0: input should be less"),
         ({"learner__lora__dropout": "-0.1"}, "learner.lora.dropout = -0.1: input should be gr"),
         ({"learner__lora__rnk": "4"}, r"unknown key learner.lora.rnk. Did you mean .*rank\?"),
+        (
+            {"learner__lora__rank": "4", "sync__transfer": "nccl"},
+            r'sync.transfer = "nccl" is not for adapters so far',
+        ),
         ({"learner__lora__base_bits": "8"}, "learner.lora.base_bits = 8: input should be 0 or 4"),
         (
             {"learner__lora__rank": "4", "sync__in_flight": "true"},
