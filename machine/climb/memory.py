@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-
 from munro.machine.climb.needs import transfer_of
 from munro.machine.climb.sizes import MIB, Model, gpus_here, machine_bytes, model_of
 from munro.machine.config import RunConfig
