@@ -166,6 +166,11 @@ def _require_a_way_for_weights(config: RunConfig) -> None:
             f'sync.transfer = "{way}" is vLLM\'s own, and rollout.engine = '
             f'"{config.rollout.engine}". Set sync.transfer = "file".'
         )
+    if config.learner.lora is not None:
+        raise ValueError(
+            f'sync.transfer = "{way}" sends whole weights, and [learner.lora] publishes an '
+            'adapter, which goes in a file. Set sync.transfer = "file".'
+        )
     if way == "ipc" and not config.ray.colocate:
         raise ValueError(
             'sync.transfer = "ipc" is within one GPU, which ray.colocate = true gives to server '

@@ -91,25 +91,6 @@ def told(config: RunConfig, model: Path, *, learner: bool) -> Adapters | None:
     )
 
 
-def num_trained(config: RunConfig, model: Path) -> int | None:
-    """Numbers that the adapter has; None where the whole model is trained.
-
-    Raises:
-        BadAdapter: the config asks for an adapter that cannot be on this model.
-    """
-    lora = config.learner.lora
-    if lora is None:
-        return None
-    from munro.base_model.adapters.attach import choose
-
-    skeleton = Checkpoint(model).model(device_map="meta")
-    widths = (
-        sum(skeleton.get_submodule(name).weight.shape) for name in choose(skeleton, lora.modules)
-    )
-    found: int = lora.rank * sum(widths)
-    return found
-
-
 def described(config: RunConfig) -> list[str]:
     """Lines of a dry run about the adapter; none where whole weights are trained.
 

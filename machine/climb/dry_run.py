@@ -13,21 +13,12 @@ from munro.envs.arithmetic import is_held_out
 from munro.envs.problem_set import ProblemSet
 from munro.envs.types import Task
 from munro.machine.climb.adapters import described
-from munro.machine.climb.memory import (
-    GB,
-    gpus_here,
-    machine_bytes,
-    model_of,
-    prompt_tokens,
-    require_room,
-    shared_memory,
-    told,
-    total_host,
-)
+from munro.machine.climb.memory import GB, require_room, shared_memory, told, total_host
 from munro.machine.climb.models import foreseen, here
 from munro.machine.climb.needs import gpus_wanted, shortage
 from munro.machine.climb.origin import as_climbed
 from munro.machine.climb.probe import probe
+from munro.machine.climb.sizes import gpus_here, machine_bytes, model_of, prompt_tokens
 from munro.machine.climb.start import changes, has_nothing_left, last_step, refuse_changes
 from munro.machine.config import RunConfig
 from munro.machine.loading import BadConfig
@@ -180,7 +171,7 @@ def _memory(config: RunConfig, task: Task) -> list[str]:
     prompt = prompt_tokens(folder, task)
     needs, room = require_room(config, folder, prompt)
     memory = machine_bytes()
-    published = shared_memory(config, model_of(folder), on_gpu=bool(gpus))
+    published = shared_memory(config, model_of(folder, config.learner.lora), on_gpu=bool(gpus))
     lines = [f"memory    {told(needs[0])}", *(f"          {told(need)}" for need in needs[1:])]
     lines.append(
         f"          in all {total_host(needs, published) / GB:.1f} GB, weights on their way "

@@ -9,26 +9,17 @@ Of a process that is on a GPU too, what it needs there is told apart.
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import psutil
-
-from munro.base_model.checkpoint import Checkpoint
-from munro.envs.types import Task
-from munro.machine.climb.adapters import num_trained
 from munro.machine.climb.needs import transfer_of
+from munro.machine.climb.sizes import MIB, Model, gpus_here, machine_bytes, model_of
 from munro.machine.config import RunConfig
 from munro.machine.loading import BadConfig
-from munro.rewards.serving.architectures import register_architectures
 
 GB = 1e9
-MIB, GIB = 1 << 20, 1 << 30
+GIB = 1 << 30
 CONTEXTS = 2 * GIB
 """What CUDA, cuBLAS and two processes' allocators take of a GPU beside tensors: an assumption."""
 PUBLISHED = 3
@@ -36,21 +27,6 @@ PUBLISHED = 3
 LIBRARIES = {"driver": 610, "server": 690, "engine": 880, "worker": 535, "learner": 490}
 """MiB of a process without what its model takes: seen at quickstarts with torch 2.13 for CPUs and
 vLLM 0.32. Other builds differ; a probe sees how much."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """What is asked of a model's files."""
-
-    parameters: int
-    """Tied ones once."""
-    vocabulary: int
-    width: int
-    numbers_per_token: int
-    """That the keys and values of a token are; 0 where its config does not say."""
-    tied: bool
-    context: int
-    path: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,74 +49,13 @@ class Need:
         return sum(self.gpu.values())
 
 
-def model_config(model: Path) -> Any:
-    """transformers' config of a checkpoint.
-
-    Raises:
-        BadConfig: it knows no such model.
-    """
-    from transformers import AutoConfig
-
-    register_architectures()
-    try:
-        return AutoConfig.from_pretrained(model)
-    except (OSError, ValueError) as error:
-        what = str(error).splitlines()[0]
-        raise BadConfig(f"{model} is no model that transformers can load: {what}") from error
-
-
-def model_of(path: Path) -> Model:
-    """Read a checkpoint's config and the headers of its weights.
-
-    Of an adapter, its base's.
-
-    Raises:
-        BadConfig: as `model_config`.
-        CheckpointError: the adapter's base is gone or another.
-    """
-    path = Checkpoint(path).base()
-    config = model_config(path)
-    text = config.get_text_config()
-    heads = int(getattr(text, "num_attention_heads", 0) or 0)
-    shared = int(getattr(text, "num_key_value_heads", 0) or heads)
-    width = int(getattr(text, "hidden_size", 0) or 0)
-    layers = int(getattr(text, "num_hidden_layers", 0) or 0)
-    each = int(getattr(text, "head_dim", 0) or (width // heads if heads else 0))
-    return Model(
-        parameters=num_parameters(path),
-        vocabulary=int(text.vocab_size),
-        width=width,
-        numbers_per_token=2 * layers * shared * each,
-        tied=bool(getattr(config, "tie_word_embeddings", False)),
-        context=int(getattr(text, "max_position_embeddings", 0) or 0),
-        path=path,
-    )
-
-
-def num_parameters(model: Path) -> int:
-    """Numbers in a checkpoint's safetensors files, by their headers; tied ones are there once."""
-    total = 0
-    for file in sorted(model.glob("*.safetensors")):
-        with file.open("rb") as opened:
-            header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
-        header.pop("__metadata__", None)
-        for weight in header.values():
-            size = 1
-            for extent in weight["shape"]:
-                size *= extent
-            total += size
-    return total
-
-
-def prompt_tokens(model: Path, task: Task) -> int:
-    """Of a task's messages, without what a template puts around them."""
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-    except (OSError, ValueError):
-        return 0  # who needs it to work with will say what is wrong with it
-    return sum(len(tokenizer.encode(message.content)) for message in task.messages)
+def base_bytes(config: RunConfig) -> float:
+    """Of the learner's weights, a parameter of the base."""
+    lora = config.learner.lora
+    if lora is not None and lora.base_bits:
+        return lora.base_bits / 8
+    # in their own precision they are as large as their files: mostly bfloat16
+    return 2.0 if lora is not None and lora.base_dtype == "own" else 4.0
 
 
 def moment_bytes(config: RunConfig) -> float:
@@ -153,12 +68,13 @@ def resident_bytes(config: RunConfig, model: Path) -> int:
 
     Its weights and moments, and in bfloat16 what is on its way to the server.
     """
+    found, lora = model_of(model, config.learner.lora), config.learner.lora
     moments = 0.0 if config.learner.offload else moment_bytes(config)
-    reference = 4 if config.learner.kl_weight else 0
-    whole, trained = num_parameters(model), num_trained(config, model)
-    if trained is not None:
-        return int(whole * (4 + reference) + trained * (4 + moments + 2)) + CONTEXTS
-    return int(whole * (4 + reference + moments + 2)) + CONTEXTS
+    # an adapter is left out to have the reference, and alone travels
+    reference = 4.0 if config.learner.kl_weight and lora is None else 0.0
+    beside = moments + 2 + (4 if lora is not None else 0)
+    whole = found.parameters * (base_bytes(config) + reference)
+    return int(whole + found.trained * beside) + CONTEXTS
 
 
 def needs_of(
@@ -217,7 +133,7 @@ def _learner(
     from munro.rl.policy.footprint import kept_bytes, roughly_kept_bytes
 
     learner = config.learner
-    each, trained = model.parameters / learner.ranks, sent_numbers(config, model) / learner.ranks
+    each, trained = model.parameters / learner.ranks, model.trained / learner.ranks
     longest = prompt + config.length.stages[0]
     whole = config.batch.num_groups * config.rollout.group_size * longest
     tokens = max(min(learner.token_budget, whole // learner.ranks), longest)
@@ -231,21 +147,15 @@ def _learner(
     scored = min(tokens * config.length.stages[0] // longest, learner.logits_chunk)
     away = on_gpu and learner.offload
     return {
-        "weights": 4 * each,
+        "weights": base_bytes(config) * each + (4 * trained if learner.lora else 0.0),
         "gradients": 4 * trained,
         "moments": 0.0 if away else moment_bytes(config) * trained,
         "activations": float(kept),
         # what it is kept near to
-        "reference": 4 * each if learner.kl_weight else 0.0,
+        "reference": 4 * each if learner.kl_weight and not learner.lora else 0.0,
         # kept for the backward pass, and their gradient
         "logits": 2 * 4.0 * scored * model.vocabulary if config.rollout.top_p == 1 else 0.0,
     }
-
-
-def sent_numbers(config: RunConfig, model: Model) -> int:
-    """Numbers that are trained and travel to the servers: the model's, or its adapter's."""
-    trained = num_trained(config, model.path)
-    return model.parameters if trained is None else trained
 
 
 def _server(config: RunConfig, model: Model, gpu_bytes: int) -> dict[str, float]:
@@ -261,7 +171,7 @@ def _server(config: RunConfig, model: Model, gpu_bytes: int) -> dict[str, float]
         "weights": 4.0 * model.parameters,
         # the output layer multiplies by a copy of its own
         "packed output matrix": head if model.tied else 0.0,
-        "weights on their way": 4.0 * sent_numbers(config, model),
+        "weights on their way": 4.0 * model.parameters,
         "keys and values": rollout.cpu_kv_cache_gb * GIB,
         "logits": 3 * 4.0 * min(rollout.max_batch, _at_once(config)) * model.vocabulary,
     }
@@ -306,34 +216,12 @@ def room_of(config: RunConfig, model: Model, needs: Sequence[Need]) -> Room | No
     )
 
 
-def machine_bytes() -> int:
-    """Memory of this machine, or of the container that this process is in."""
-    limits = [int(psutil.virtual_memory().total)]
-    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            text = Path(file).read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            limits.append(int(text))
-    return min(limits)
-
-
-def gpus_here() -> list[int]:
-    """Bytes of each GPU, by nvidia-smi: torch would make itself at home on them."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
-    asked = [tool, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
-    return [int(line) * MIB for line in said.splitlines() if line.strip().isdigit()]
-
-
 def shared_memory(config: RunConfig, model: Model, *, on_gpu: bool) -> float:
     """Bytes of the weights that lie in shared memory for the servers."""
     if config.sync.weights_folder or transfer_of(config, on_gpu=on_gpu) != "file":
         return 0.0
-    return PUBLISHED * (2.0 if on_gpu else 4.0) * sent_numbers(config, model)
+    size = 2.0 if on_gpu and config.learner.lora is None else 4.0
+    return PUBLISHED * size * model.trained
 
 
 def total_host(needs: Sequence[Need], published: float) -> float:
@@ -415,7 +303,7 @@ def require_room(
     Raises:
         BadConfig: it cannot fit on this machine. A cluster's nodes are not looked at.
     """
-    gpus, model = gpus_here(), model_of(path)
+    gpus, model = gpus_here(), model_of(path, config.learner.lora)
     needs = needs_of(config, model, prompt=prompt, gpu_bytes=gpus, rough=rough)
     room = room_of(config, model, needs)
     published = shared_memory(config, model, on_gpu=bool(gpus))

@@ -70,7 +70,8 @@ def transfer_of(config: RunConfig, *, on_gpu: bool) -> Literal["file", "ipc", "n
     """How weights go, where the config leaves it open."""
     if config.sync.transfer != "auto":
         return config.sync.transfer
-    shared = on_gpu and config.ray.colocate and config.rollout.engine == "vllm"
+    whole = config.learner.lora is None  # adapters go in files, to be loaded by their names
+    shared = on_gpu and config.ray.colocate and config.rollout.engine == "vllm" and whole
     return "ipc" if shared else "file"
 
 

@@ -82,8 +82,9 @@ def _to_the_end(
     from munro.envs.problem_set import ProblemSet
     from munro.machine.climb.attempt import Attempt
     from munro.machine.climb.base import model_folder
-    from munro.machine.climb.memory import prompt_tokens, require_room
+    from munro.machine.climb.memory import require_room
     from munro.machine.climb.restarting import Restarts
+    from munro.machine.climb.sizes import prompt_tokens
     from munro.machine.report.report import write_report
     from munro.rl.plugs import check_plugs
     from munro.rl.policy.optimizers import check_optimizer

@@ -22,8 +22,9 @@ from ray.exceptions import RayActorError, RayTaskError
 from munro.envs.loader import resolve_config
 from munro.machine.climb.adapters import served_model, told, transfer, with_whole_judges
 from munro.machine.climb.cluster.node import Places, ray_node, require_shared, reserved
-from munro.machine.climb.memory import model_config, resident_bytes
+from munro.machine.climb.memory import resident_bytes
 from munro.machine.climb.needs import transfer_of
+from munro.machine.climb.sizes import model_config
 from munro.machine.config import EvalConfig, RunConfig
 from munro.machine.loading import BadConfig
 from munro.rewards.service.cluster import Graders
@@ -56,8 +57,9 @@ class Turns:
 
     def __init__(self, servers: Servers, config: RunConfig) -> None:
         self._servers, self._deadline_s = servers, config.deadlines.sync_s
-        # where every step is followed by new weights, the old ones need not be kept
-        self._level = 2 if config.sync.every_steps == 1 else 1
+        # where every step is followed by new weights, all of them, the old ones need not be kept
+        replaced = config.sync.every_steps == 1 and config.learner.lora is None
+        self._level = 2 if replaced else 1
 
     def learner(self) -> None:
         """The servers sleep until they get new weights, or are asked for something."""

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from munro.machine.climb.memory import model_config
+from munro.machine.climb.sizes import model_config
 from munro.machine.loading import BadConfig
 from tests.base_model.tiny_munro import tiny_config
 
 ASK = (
-    "import sys; from munro.machine.climb.memory import model_config as of; "
+    "import sys; from munro.machine.climb.sizes import model_config as of; "
     "print(of(sys.argv[1]).model_type)"
 )
 

@@ -48,10 +48,14 @@ class Solved:
         return []
 
 
-@pytest.mark.parametrize(("every", "level"), [("1", 2), ("2", 1)])
-def test_weights_are_kept_through_a_sleep_only_where_they_are_used_again(every, level):
+@pytest.mark.parametrize(
+    ("every", "more", "level"),
+    # an update by an adapter is not all of the weights
+    [("1", [], 2), ("2", [], 1), ("1", [("learner.lora.rank", "4")], 1)],
+)
+def test_weights_are_kept_through_a_sleep_only_where_they_are_used_again(every, more, level):
     servers = Slept()
-    config = config_of(("sync.every_steps", every), ("checkpoint.every_steps", "2"))
+    config = config_of(("sync.every_steps", every), ("checkpoint.every_steps", "2"), *more)
     turns = Turns(servers, config)
     workers = Workers(Solved(servers.said), 1.0, None, turns)
     turns.learner()
@@ -81,6 +85,10 @@ def test_weights_are_kept_through_a_sleep_only_where_they_are_used_again(every, 
             '"ipc" is vLLM\'s own, and rollout.engine = "transformers"',
         ),
         (
+            [("learner.lora.rank", "4"), ("sync.transfer", "ipc")],
+            '"ipc" sends whole weights, and [learner.lora] publishes an adapter',
+        ),
+        (
             [("ray.colocate", "false"), ("sync.transfer", "ipc")],
             "is within one GPU, which ray.colocate = true gives",
         ),
@@ -108,6 +116,8 @@ def test_the_way_of_weights_follows_the_place():
     assert transfer_of(apart, on_gpu=True) == "file"
     assert transfer_of(config_of(("sync.transfer", "file")), on_gpu=True) == "file"
     assert transfer_of(config_of(("rollout.engine", "transformers")), on_gpu=True) == "file"
+    # an adapter goes in a file, by its own name
+    assert transfer_of(config_of(("learner.lora.rank", "4")), on_gpu=True) == "file"
 
 
 @pytest.mark.ray

@@ -13,13 +13,14 @@ from munro.machine.climb.memory import (
     GIB,
     Room,
     lacking,
-    model_of,
     needs_of,
-    num_parameters,
     resident_bytes,
     room_of,
 )
+from munro.machine.climb.sizes import model_of, num_parameters
 from munro.machine.loading import BadConfig, from_overrides, load
+from munro.rl.config import LearnerConfig
+from munro.rl.learner import Learner
 from munro.rl.policy.footprint import kept_bytes
 from tests.base_model.tiny_munro import tiny_model
 from tests.machine.climbing import write_recipe
@@ -38,7 +39,9 @@ def folder(tmp_path) -> Path:
 
 
 def needs(folder, *more, prompt: int = 20, gpus=()):
-    found = needs_of(config_of(*more), model_of(folder), prompt=prompt, gpu_bytes=gpus)
+    config = config_of(*more)
+    model = model_of(folder, config.learner.lora)
+    found = needs_of(config, model, prompt=prompt, gpu_bytes=gpus)
     return {need.name: need for need in found}
 
 
@@ -198,3 +201,23 @@ def test_a_climb_looks_closer_only_where_a_rough_figure_does_not_fit(tmp_path, m
     monkeypatch.setattr(memory, "machine_bytes", lambda: 1 << 30)
     with pytest.raises(BadConfig, match="the climb needs about"):
         memory.require_room(config, model, 5, rough=True)
+
+
+def test_of_an_adapter_only_its_own_weights_are_trained(folder, tmp_path):
+    config = config_of(("learner.lora.rank", "4"), ("learner.lora.modules", '["q_proj"]'))
+    model = model_of(folder, config.learner.lora)
+    # two layers, of each a matrix of 64 x 64
+    assert model.trained == 2 * 4 * (64 + 64)
+    held = {need.name: need for need in needs_of(config, model, prompt=20)}["learner"].host
+    number = num_parameters(folder)
+    assert held["weights"] == 4 * (number + model.trained)
+    assert (held["gradients"], held["moments"]) == (4 * model.trained, 8 * model.trained)
+    own = config_of(("learner.lora.rank", "4"), ("learner.lora.base_dtype", "own"))
+    assert memory.base_bytes(own) == 2
+    assert resident_bytes(config, folder) < resident_bytes(config_of(), folder)
+
+
+def test_of_a_checkpoint_that_is_an_adapter_the_base_is_asked(folder, tmp_path):
+    config = LearnerConfig.model_validate({"lora": {"rank": 2}, "threads": 1})
+    Learner(folder, config, seed=0).save(tmp_path / "saved", {})
+    assert model_of(tmp_path / "saved").parameters == num_parameters(folder)

@@ -13,13 +13,12 @@ from munro.base_model.adapters.errors import BadAdapter
 from munro.base_model.checkpoint import Checkpoint, CheckpointError
 from munro.machine.climb.adapters import (
     described,
-    num_trained,
     served_model,
     told,
     transfer,
     with_whole_judges,
 )
-from munro.machine.climb.memory import model_of, sent_numbers
+from munro.machine.climb.sizes import model_of
 from munro.machine.config import RunConfig
 from munro.machine.loading import BadConfig, from_overrides
 from munro.rewards.serving.server import check_checkpoint
@@ -84,15 +83,12 @@ def test_an_adapter_is_served_from_its_base_or_merged_where_all_weights_are_trai
 
 
 def test_what_a_learner_needs_is_told_of_the_adapter_and_not_of_the_model(base: Path):
-    whole = config()
     adapted = config(learner__lora__rank="4")
-    assert num_trained(whole, base) is None
     model = Checkpoint(base).model(dtype=torch.float32)
     attach.attach(model, LoraConfig(rank=4), base=str(base), seed=0)
     number = sum(weight.numel() for weight in attach.weights_of(model).values())
-    assert num_trained(adapted, base) == number
-    assert sent_numbers(adapted, model_of(base)) == number
-    assert sent_numbers(whole, model_of(base)) == model_of(base).parameters
+    assert model_of(base, adapted.learner.lora).trained == number
+    assert model_of(base).trained == model_of(base).parameters
 
 
 def test_a_judge_that_is_an_adapter_is_served_whole(base: Path, adapter: Path, tmp_path: Path):
