@@ -10,7 +10,7 @@ import click
 @click.command()
 @click.argument("checkpoint")
 @click.argument("out")
-@click.option("--base", default="", help="Where the base is now, if not where it was.")
+@click.option("--base", default="", help="The base, a folder or a hub name, if not where it was.")
 @click.option(
     "--dtype",
     default="auto",

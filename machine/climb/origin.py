@@ -167,17 +167,21 @@ def as_climbed(
             say(f"rollout.template_args = {args}, as {config.model.path} was climbed with")
         rollout = config.rollout.model_copy(update={"template_args": dict(args)})
         config = config.model_copy(update={"rollout": rollout})
-    refuse_unused(config)
+    refuse_unused(config, folder)
     return config
 
 
-def refuse_unused(config: RunConfig) -> None:
+def refuse_unused(config: RunConfig, folder: Path | None = None) -> None:
     """Refuse what the chat template of the config's model would not use.
+
+    Args:
+        config: of a climb, or of an evaluation.
+        folder: of the model, where `model.path` is a name.
 
     Raises:
         BadConfig: says what it would.
     """
-    args, folder = config.rollout.template_args, Path(config.model.path).expanduser()
+    args, folder = config.rollout.template_args, folder or Path(config.model.path).expanduser()
     if args and config.rollout.template != "chat":
         raise BadConfig(
             f"rollout.template_args: a chat template takes them, and {config.model.path} was "

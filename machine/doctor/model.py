@@ -272,7 +272,7 @@ def _without_config(name: str, folder: Path, files: Sequence[str]) -> Finding:
     adapter = folder / "adapter_config.json"
     if adapter.is_file():
         base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path", "?")
-        why = f"it is an adapter of {base}, not a model: merge it into that first"
+        why = f"it is an adapter of {base}, not a model: munro merge makes one of both"
     elif files:
         why = without_safetensors(files)
     else:

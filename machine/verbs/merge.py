@@ -13,6 +13,7 @@ import click
 from munro.base_model.adapters import files
 from munro.base_model.adapters.errors import BadAdapter
 from munro.base_model.checkpoint import Checkpoint, CheckpointError
+from munro.base_model.hub import folder_of
 from munro.machine.climb.adapters import merged
 
 TOKENS = 256
@@ -25,7 +26,7 @@ def run_merge(checkpoint: str, out: str, base: str, dtype: str) -> int:
     Args:
         checkpoint: folder of an adapter.
         out: folder to write; must not exist.
-        base: where the base is now; empty for where it was.
+        base: where the base is now, a folder or a name on the hub; empty for where it was.
         dtype: of the result, by torch's name; "auto" is that of the base.
 
     Raises:
@@ -39,7 +40,7 @@ def run_merge(checkpoint: str, out: str, base: str, dtype: str) -> int:
         raise CheckpointError(target, "it exists already: name another OUT, or remove it")
     with TemporaryDirectory(prefix="munro-merge-") as scratch:
         if base:
-            adapter = _moved(adapter, Path(base).expanduser().absolute(), Path(scratch) / "adapter")
+            adapter = _moved(adapter, folder_of(base), Path(scratch) / "adapter")
         whole = merged(adapter, target, dtype=dtype)
         off, moved = _compared(adapter, whole)
     click.echo(

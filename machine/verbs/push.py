@@ -82,6 +82,11 @@ def found(source: str) -> tuple[Checkpoint, RunFolder | None]:
 
 def contents_of(checkpoint: Checkpoint, run: RunFolder | None, repo: str) -> Contents:
     """Everything that is sent: weights, tokenizer, card, provenance; no state of the optimizer."""
+    if checkpoint.is_adapter:
+        raise BadConfig(
+            f"{checkpoint.path} is an adapter, which says where its base lies here: push the whole "
+            f"model that munro merge {checkpoint.path} FOLDER makes of it."
+        )
     provenance = checkpoint.provenance()
     if not provenance:
         raise BadConfig(

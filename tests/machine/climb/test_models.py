@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import tomli_w
+from transformers import AutoTokenizer
 
 from munro.base_model.hub import HubError
 from munro.machine.cli.main import main
@@ -160,6 +161,17 @@ def test_a_new_run_takes_its_template_from_a_model_of_the_hub(hub: FakeHub, tmp_
     assert as_climbed(config, None, said.append, settle(config).policy) == config
     assert as_climbed(config, None, said.append) == config
     assert not said
+
+
+def test_what_a_template_of_the_hub_does_not_read_is_refused(hub: FakeHub, tmp_path: Path):
+    folder = tmp_path / "made" / BASE
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = "{{ messages }}{% if enable_thinking %}think{% endif %}"
+    tokenizer.save_pretrained(folder)
+    told = {"template": "chat", "template_args": {"thinking": False}}
+    config = recipe(rollout=told, judge={}, env="arithmetic")
+    with pytest.raises(BadConfig, match=r"thinking: .*it takes enable_thinking"):
+        as_climbed(config, None, print, settle(config).policy)
 
 
 def test_a_dry_run_looks_and_fetches_nothing(hub: FakeHub):

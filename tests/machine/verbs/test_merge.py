@@ -15,6 +15,7 @@ from munro.base_model.adapters import attach
 from munro.base_model.adapters.config import LoraConfig
 from munro.base_model.checkpoint import Checkpoint
 from munro.machine.cli.main import munro
+from tests.hub import serving, use
 from tests.rl.builders import make_model, save_model
 from tests.rollout.tiny_adapters import move
 
@@ -107,3 +108,23 @@ def test_one_that_is_cut_short_is_told(adapter, tmp_path):
     assert "adapter_model.safetensors cannot be read" in said
     shutil.rmtree(adapter)
     assert "the folder itself missing" in merge(adapter, tmp_path / "whole")
+
+
+def test_an_adapter_is_pushed_as_the_whole_model_that_is_made_of_it(adapter, tmp_path):
+    words = ["push", str(adapter), "me/mine", "--to", str(tmp_path / "out")]
+    done = CliRunner().invoke(munro, words, prog_name="munro")
+    assert (
+        f"is an adapter, which says where its base lies here: push the whole model that munro "
+        f"merge {adapter} FOLDER makes of it" in str(done.exception)
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_base_may_be_named_as_the_hub_does(base, adapter, tmp_path, monkeypatch):
+    with serving() as hub:
+        use(monkeypatch, hub, tmp_path / "cache")
+        hub.add("own/base", base)
+        assert "wrote" in merge(adapter, tmp_path / "whole", "--base", "own/base")
+        assert "model own/none: there is no such" in merge(
+            adapter, tmp_path / "other", "--base", "own/none"
+        )
