@@ -153,12 +153,6 @@ def _require_one_gpu_will_do(config: RunConfig) -> None:
 
 def _require_a_way_for_weights(config: RunConfig) -> None:
     way = config.sync.transfer
-    if config.learner.lora and (way in ("ipc", "nccl") or config.ray.colocate):
-        key = f'sync.transfer = "{way}"' if way in ("ipc", "nccl") else "ray.colocate = true"
-        raise ValueError(
-            f"{key} is not for adapters so far, which reach the engines as files: unset it, or "
-            "train whole weights, without [learner.lora]."
-        )
     if way in ("auto", "file"):
         return
     if config.rollout.engine != "vllm":

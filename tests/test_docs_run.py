@@ -50,13 +50,17 @@ def inputs(command: Command) -> list[str]:
 
 def is_quick(command: Command) -> bool:
     words = command.words[1:]
+    if "--probe" in words:  # which climbs for a minute
+        return False
     return name_of(words) in QUICK or not {"--dry-run", "--help"}.isdisjoint(words)
 
 
 def can_be_tried(command: Command) -> bool:
     """Whether the command itself offers to look and not to run."""
     leaf, _ = find(command.words[1:])
-    return any(parameter.name == "dry_run" for parameter in leaf.params)
+    return "--probe" not in command.words and any(
+        parameter.name == "dry_run" for parameter in leaf.params
+    )
 
 
 def run(command: Command, folder: Path, *more: str, limit_s: float = 280) -> str:

@@ -62,13 +62,13 @@ def run_eval(
     folder = Checkpoint(located.folder).require().path
     sizes = {"num_tasks": tasks, "runs": runs}
     config, said = evaluated(origin_of(folder), folder, env, sizes, overrides)
-    require_template(Checkpoint(folder), config)
     config = in_place(config, settle(config))
     if located.repo:
         said = [f"{located.repo} at commit {located.commit}", *said]
     # loading and drawing say what is wrong with an environment before an engine has started
     problems = ProblemSet(config.env, config.seed)
     num_trained = problems.num_trained_on(problems.held_out(config.eval.num_tasks))
+    require_template(Checkpoint(folder), config)
     for name, line in zip(["on", *[""] * len(said)], said, strict=False):
         click.echo(f"{name:<16} {line}")
     with (

@@ -54,6 +54,7 @@ def test_the_run_and_its_checkpoint_say_which_commit_the_name_was(folder: Path, 
     assert json.loads(told["config"])["model"]["path"] == NAME
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_stays_with_its_commit_and_needs_no_network(
     folder: Path, hub: FakeHub, begun: str
 ):

@@ -124,7 +124,10 @@ def dry(file, *overrides):
 
 NOT_THERE = {
     "a tokenizer": (("--data.tokenizer", "no/tokenizer"), "data.tokenizer: there is no tokenizer"),
-    "the first weights": (("--model.start", "no/model"), "model.start = no/model: the folder its"),
+    "the first weights": (
+        ("--model.start", "./no/model"),
+        "model.start = ./no/model: the folder its",
+    ),
     "a reference": (("--reference", "no.json"), "reference: there is no file no.json"),
 }
 

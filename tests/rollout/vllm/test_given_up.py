@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from munro.rollout.vllm.adapters import Served
 from munro.rollout.vllm.engine import VllmEngine
 
 pytestmark = pytest.mark.filterwarnings(
@@ -66,7 +67,7 @@ def engine_on(core: Core) -> VllmEngine:
 async def test_whenever_it_is_given_up_its_requests_are_taken_back(moment: str) -> None:
     core = Core(moment)
     engine = engine_on(core)
-    starting = asyncio.create_task(engine._start([[1], [2], [3]], [None] * 3))
+    starting = asyncio.create_task(engine._start([[1], [2], [3]], [None] * 3, Served()))
     await core.reached.wait()
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):

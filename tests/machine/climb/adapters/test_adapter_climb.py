@@ -58,6 +58,7 @@ def test_its_checkpoints_are_adapters_of_its_base(straight: Path, folder: Path):
     assert not (saved.path / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_killed_with_9_and_run_again_the_metrics_are_the_same_bit_by_bit(straight, folder):
     recipe = recipe_of(folder, "killed")
     process = start("climb", recipe)
@@ -74,6 +75,7 @@ def test_a_stored_step_replays_to_the_same_numbers(straight: Path):
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_an_evaluation_of_an_adapter_and_of_the_merged_model_are_that_of_the_climb(
     straight: Path, folder: Path
 ):
@@ -93,6 +95,7 @@ def test_an_evaluation_of_an_adapter_and_of_the_merged_model_are_that_of_the_cli
     assert "it is a whole model" in nothing.stderr
 
 
+@pytest.mark.slow
 def test_a_climb_goes_on_from_an_adapter_with_it_or_with_whole_weights(straight, folder):
     saved = str(straight / "checkpoints" / "step-000004")
     on = climbed(folder, "on", "--model", saved, "--num_steps", "2")
@@ -117,6 +120,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", BAD)
 def test_one_line_says_what_is_wrong(folder: Path, what: str):
     text, said = BAD[what]
@@ -133,6 +137,7 @@ def test_weights_are_not_swapped_under_requests_that_keep_their_adapter(folder: 
     assert "they keep their adapter to the end" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_distillation_onto_its_base_trains_a_new_adapter_and_the_climb_goes_on_with_it(
     folder: Path,
 ):

@@ -130,7 +130,7 @@ def test_a_dry_run_says_what_is_trained_and_what_cannot_be(base, adapter, tmp_pa
         ({"learner__lora__rnk": "4"}, r"unknown key learner.lora.rnk. Did you mean .*rank\?"),
         (
             {"learner__lora__rank": "4", "sync__transfer": "nccl"},
-            r'sync.transfer = "nccl" is not for adapters so far',
+            r'"nccl" sends whole weights, and \[learner.lora\] publishes an adapter',
         ),
         ({"learner__lora__base_bits": "8"}, "learner.lora.base_bits = 8: input should be 0 or 4"),
         (
