@@ -39,7 +39,9 @@ class Core:
     async def resume_scheduler_async(self) -> None:
         await self.at("resume")
 
-    async def add_request(self, name: str, prompt: Any, how: Any) -> SimpleNamespace:
+    async def add_request(
+        self, name: str, prompt: Any, how: Any, *, lora_request: Any
+    ) -> SimpleNamespace:
         if len(self.taken) == 1:
             await self.at("second request")
         self.taken.append(name)
