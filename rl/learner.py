@@ -100,7 +100,7 @@ class Learner:
             layout=layout,
             temperature=temperature,
             loss=Loss.of(config.loss),
-            reference=reference_of(self._path, config, self._world),
+            reference=reference_of(self._path, config, self._world, self._policy),
         )
         self._optimizer = make_optimizer(self._policy, config)
         self._rate = rate_of(config)

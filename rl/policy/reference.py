@@ -10,6 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from munro.base_model.adapters.attach import left_out
+from munro.base_model.adapters.files import is_adapter
 from munro.base_model.training.sharding import World
 from munro.rl.config import LearnerConfig
 from munro.rl.loss import MAX_LOG_RATIO
@@ -41,18 +43,40 @@ class Frozen:
         return logp_T
 
 
-def reference_of(path: str, config: LearnerConfig, world: World) -> Reference | None:
+class LeftOut:
+    """The policy without the adapter that is being trained on it: no second model in memory."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    @torch.no_grad()
+    def __call__(self, micro: MicroBatch, *, temperature: float) -> Tensor:
+        """See `Reference`; a mixture of experts chooses its own."""
+        was_training = self._policy.training
+        self._policy.eval()
+        with left_out(self._policy.model):
+            logp_T: Tensor = self._policy(micro, temperature=temperature)[0]
+        self._policy.train(was_training)
+        return logp_T
+
+
+def reference_of(
+    path: str, config: LearnerConfig, world: World, policy: Policy
+) -> Reference | None:
     """What the KL term measures the distance to; None where it has no weight.
 
     Args:
         path: the folder that the policy is loaded from.
         config: the learner's.
         world: where it lies, sharded as the policy is.
+        policy: that is trained.
 
     Raises: as `load_policy`.
     """
     if not config.kl_weight:
         return None
+    if config.lora is not None and not is_adapter(path):
+        return LeftOut(policy)
     still = config.model_copy(update={"dropout": 0.0, "activation_checkpointing": False})
     return Frozen(world.shard(load_policy(path, still, device=world.device)))
 

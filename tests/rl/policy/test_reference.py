@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from munro.base_model.adapters.config import LoraConfig
 from munro.rl.batch import build_batch
 from munro.rl.clip import Clip
 from munro.rl.config import LearnerConfig
@@ -100,3 +101,27 @@ def test_a_resumed_learner_measures_from_where_the_climb_began(folder, tmp_path)
     second.load(tmp_path / "saved")
     going_on, resumed = (one.step(batch(), clip=Clip()).metrics for one in (first, second))
     assert resumed["policy/reference_kl"] == going_on["policy/reference_kl"] > 0
+
+
+def test_under_an_adapter_it_is_the_base_without_it_and_no_second_model(folder, monkeypatch):
+    """The same figures as with a model of its own, step after step."""
+    config = CONFIG.model_copy(update={"kl_weight": 0.1, "lora": LoraConfig(rank=4)})
+    alone = Learner(folder, config, seed=0)
+    assert isinstance(alone._passes.reference, reference.LeftOut)
+    monkeypatch.setattr(reference, "is_adapter", lambda _: True)
+    apart = Learner(folder, config, seed=0)
+    assert isinstance(apart._passes.reference, reference.Frozen)
+    for step in range(4):
+        one, other = (learner.step(batch(), clip=Clip()).metrics for learner in (alone, apart))
+        assert one == other
+        assert (one["policy/reference_kl"] > 0) is (step > 0)
+
+
+def test_a_climb_from_an_adapter_measures_from_that(folder, tmp_path):
+    lora = CONFIG.model_copy(update={"lora": LoraConfig(rank=4)})
+    first = Learner(folder, lora, seed=0)
+    first.step(batch(), clip=Clip())
+    first.save(tmp_path / "adapter", {})
+    onward = Learner(tmp_path / "adapter", lora.model_copy(update={"kl_weight": 0.1}), seed=0)
+    assert onward.step(batch(), clip=Clip()).metrics["policy/reference_kl"] == 0.0
+    assert onward.step(batch(), clip=Clip()).metrics["policy/reference_kl"] > 0.0
