@@ -17,15 +17,13 @@ import importlib.util
 import pydoc_data.topics
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from munro.base_model.config import CorpusConfig
 from munro.base_model.small import digits
-
-HeldOut = Callable[[str], bool]
-"""Says of a problem such as "347+285" whether it is kept for testing."""
+from munro.base_model.small.held_out import HeldOut
 
 DOCUMENTED = ("argparse", "collections", "heapq", "json", "pathlib", "random", "statistics")
 """Modules of the standard library whose docstrings are read beside the language's reference."""

@@ -12,9 +12,9 @@ beside it.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-HeldOut = Callable[[str], bool]
+from munro.base_model.small.held_out import HeldOut
 
 PROMPT = "Write four digits out of {digits}.\n"
 WANTED = 4

@@ -8,7 +8,8 @@ from pathlib import Path
 from munro.base_model.checkpoint import Checkpoint
 from munro.base_model.config import BaseConfig, PretrainConfig
 from munro.base_model.model.tokenizer import train_tokenizer
-from munro.base_model.small.corpus import HeldOut, paragraphs
+from munro.base_model.small.corpus import paragraphs
+from munro.base_model.small.held_out import HeldOut
 from munro.base_model.small.machine_corpus import Beginning, BeginningsConfig, BeginningsCorpus
 from munro.base_model.small.quickstart import new_model
 from munro.base_model.training.pretrain import OnMetrics, pretrain

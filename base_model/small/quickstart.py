@@ -25,7 +25,8 @@ from munro.base_model.model.model import MunroConfig, MunroForCausalLM
 from munro.base_model.model.tokenizer import train_tokenizer
 from munro.base_model.small import digits
 from munro.base_model.small.cache import default_cache_dir
-from munro.base_model.small.corpus import Corpus, HeldOut, paragraphs, problem, prompt, worked
+from munro.base_model.small.corpus import Corpus, paragraphs, problem, prompt, worked
+from munro.base_model.small.held_out import HeldOut
 from munro.base_model.training.pretrain import FINISHED, OnMetrics, pretrain
 
 RECIPE_VERSION = 1
