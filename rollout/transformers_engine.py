@@ -118,6 +118,7 @@ class TransformersEngine:
         if not Path(source.path).exists():
             raise PolicyError(f"weights of version {source.version}: no file at {source.path}")
         if Path(source.path).is_dir():
+            await self.wake()  # whole weights come to the device by themselves
             await self._run(lambda: self._take_adapter(source))
             return
 

@@ -156,6 +156,7 @@ class VllmEngine:
 
         await self._open()
         if self._adapters is not None:
+            await self.wake()  # its base was kept: an adapter is loaded beside it
             await self._adapters.take(source)
             return
         if not source.update and not Path(source.path).is_file():

@@ -142,9 +142,10 @@ def test_the_climb_is_the_same_as_apart(tmp_path, every):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore")
-def test_with_vllm_it_is_the_same_too_and_goes_on_where_it_stopped(tmp_path):
+@pytest.mark.parametrize("trained", [(), ("--learner.lora.rank", "4")], ids=["whole", "adapter"])
+def test_with_vllm_it_is_the_same_too_and_goes_on_where_it_stopped(tmp_path, trained):
     recipe = str(write_recipe(tmp_path))
-    vllm = ("--rollout.engine", "vllm", "--rollout.cpu_kv_cache_gb", "0.1")
+    vllm = ("--rollout.engine", "vllm", "--rollout.cpu_kv_cache_gb", "0.1", *trained)
     for name, more in (
         ("apart", ()),
         ("together", ("--ray.colocate", "true", "--num_steps", "2")),

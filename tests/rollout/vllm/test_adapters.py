@@ -17,7 +17,7 @@ from munro.base_model.adapters import attach
 from munro.rewards.errors import PolicyError
 from munro.rollout.adapters import SharedMemoryAdapters
 from munro.rollout.config import RolloutConfig
-from munro.rollout.engine import Engine
+from munro.rollout.engine import SleepingEngine
 from munro.rollout.inference import build_engine
 from munro.rollout.vllm.launch import adapter_arguments
 from tests.rollout.tiny_adapters import adapted, move, publish, told
@@ -46,7 +46,7 @@ IDS = np.random.default_rng(3).integers(2, VOCAB, 60).tolist()
 class Pair:
     """An engine, and the model whose adapter it should be serving."""
 
-    engine: Engine
+    engine: SleepingEngine
     model: Any
     folder: Path
     published: int = 0
@@ -108,6 +108,12 @@ async def test_scores_nuclei_and_log_probs_are_those_of_the_newest_adapter(pair:
     assert_nuclei_are_exact(pair.model, asked, found)
     assert all((one.versions == version).all() for one in found)
     assert_same(found, await pair.engine.generate(asked))
+
+
+async def test_an_adapter_wakes_an_engine_that_sleeps(pair: Pair):
+    await pair.engine.sleep(level=1)
+    await asyncio.wait_for(pair.update(), 200)
+    assert await asyncio.wait_for(pair.gap(), 200) < HAIR
 
 
 async def test_a_request_keeps_its_adapter_to_the_end(pair: Pair):
