@@ -27,7 +27,6 @@ NOT_ON_CPU = {"gpt-oss"}
 """Families whose weights vLLM's CPU build serves and cannot update: its way of loading a model
 layer by layer does not see what this model's loader copies itself (sinks and experts), so an update
 is refused ("the file lacks weights of ...")."""
-QUICK = ("Qwen3",)
 CONFIG = LearnerConfig(learning_rate=3e-3, threads=2, token_budget=512)
 # far above rounding (1e-6 here), far below what one step of that size moves
 PROOF = 1e-3
@@ -79,13 +78,8 @@ async def test_an_update_that_vllm_would_half_apply_is_refused(tmp_path: Path):
         await engine.close()
 
 
-def kinds() -> list[object]:
-    return [
-        pytest.param(kind, marks=() if kind in QUICK else pytest.mark.slow) for kind in FAMILIES
-    ]
-
-
-@pytest.mark.parametrize("kind", kinds())
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", FAMILIES)
 async def test_the_whole_loop(kind: str, tmp_path: Path):
     path = saved(kind, tmp_path / "model")
     engine, learner = engine_of(kind, path), Learner(path, CONFIG, seed=0)
