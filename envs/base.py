@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from munro.envs.budget import Budget
 from munro.envs.types import Message, Task, Trajectory
 from munro.rewards.errors import GraderError
 from munro.rewards.types import Grade
@@ -178,6 +179,9 @@ class Environment(ABC):
     """Constructor arguments that name files: made absolute before another process loads it."""
     needs_graders: ClassVar[bool] = False
     """It grades nothing by itself: `[env.graders]` must."""
+    budget: Budget = Budget()
+    """What an episode may spend; what `[env.budget]` says has been laid over the class's own where
+    the environment was loaded from a config."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

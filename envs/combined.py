@@ -58,6 +58,7 @@ class Combined(Environment):
         """
         self.name = environment.name
         self.environment = environment
+        self.budget = environment.budget
         self._configs = dict(graders)
         self._leaves = names(reward)
         self._own = OWN in map(owner, self._leaves)

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from munro.envs.budget import Budget
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
@@ -80,6 +82,8 @@ class Task:
     """Ground truth, for graders only. Never rendered into a prompt."""
     env: str = ""
     """Name of the environment that can run this task; set by whoever loads the environment."""
+    budget: Budget | None = None
+    """What an episode of this task may spend, where that is not what its environment's may."""
 
     def __post_init__(self) -> None:
         if not self.messages:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from munro.envs.budget import Budget
 from munro.envs.types import Ending, KeptTokens, Message, Task, ToolCall, Trajectory
 from munro.rewards.combine.compose import RewardBreakdown
 from munro.rewards.types import Grade
@@ -74,7 +75,9 @@ holds the pairs of `Trajectory.forks` end to end, null for one growing stream.""
 
 def table(step: int, group: Group, advantages: Sequence[float]) -> pa.Table:
     """One group of `step` as rows, an attempt each, with the advantage of each attempt."""
-    task = _json(asdict(group.task))
+    budget = group.task.budget
+    said = None if budget is None else budget.model_dump(exclude_none=True)
+    task = _json(asdict(group.task) | {"budget": said})
     shared = {
         "step": step,
         "env": group.task.env,
@@ -243,6 +246,9 @@ def pairs(stored: Sequence[int] | None) -> tuple[tuple[int, int], ...]:
 
 def _task(fields: dict[str, Any]) -> Task:
     messages = tuple(_message(message) for message in fields.pop("messages"))
+    budget = fields.pop("budget", None)
+    if budget is not None:
+        fields["budget"] = Budget.model_validate(budget)
     return Task(messages=messages, tools=tuple(fields.pop("tools")), **fields)
 
 

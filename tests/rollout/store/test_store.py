@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from munro.envs.budget import Budget
 from munro.envs.types import Ending, Message, ToolCall
 from munro.rewards.combine.compose import RewardBreakdown
 from munro.rewards.types import Grade
@@ -58,7 +59,11 @@ def odd_group():
         ),
     )
     task = make_task(
-        "odd", payload={"answer": [1, {"x": None}]}, tools=({"type": "function"},), env="odd"
+        "odd",
+        payload={"answer": [1, {"x": None}]},
+        tools=({"type": "function"},),
+        env="odd",
+        budget=Budget(turns=3, boxes="auto"),
     )
     return make_group(
         task=task,
