@@ -23,12 +23,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from munro.envs.budget import Budget
-from munro.envs.types import Message, Task, Trajectory
+from munro.envs.types import Answer, CallRecord, Message, Task, Trajectory
 from munro.rewards.errors import GraderError
 from munro.rewards.types import Grade
 
 Outcome = Grade | bool | float | None
 """What a user's `grade` may return; None means that it could not be scored."""
+
+Policy = Callable[[Sequence[Message]], Awaitable[Message | str] | Message | str]
+"""All observations so far, of every turn, to the policy's next turn. A text calls in the Hermes
+form (`munro.envs.tool_use`)."""
 
 
 QUITS = (SystemExit, KeyboardInterrupt)
@@ -145,6 +149,47 @@ def as_grade(outcome: Outcome) -> Grade:
     )
 
 
+def heard(
+    turn: int, message: Message, observations: Sequence[Message] | None, seconds: float
+) -> tuple[list[Message] | None, tuple[CallRecord, ...]]:
+    """What an episode answered, and the record of the calls that it answered.
+
+    Args:
+        turn: number of the policy's turn.
+        message: the turn.
+        observations: what came of it; None where the episode is over.
+        seconds: wall seconds that this took.
+
+    Returns:
+        The observations as plain messages, and a record a call. Of an `Answer` it is what that
+        says; of another message that answers the call, its share of the time.
+    """
+    answers = {one.tool_call_id: one for one in observations or () if one.tool_call_id}
+    share = seconds / max(len(message.tool_calls), 1)
+    records = []
+    for made in message.tool_calls:
+        answer = answers.get(made.id)
+        error, spent = made.error, share
+        if isinstance(answer, Answer):
+            error, spent = answer.error or error, answer.seconds
+        elif answer is None and observations is not None:
+            error = error or "not answered"
+        records.append(
+            CallRecord(
+                turn=turn,
+                id=made.id,
+                name=made.name,
+                arguments=made.arguments,
+                ok=not error,
+                seconds=spent,
+                error=error,
+            )
+        )
+    if observations is None:
+        return None, tuple(records)
+    return [one.plain if isinstance(one, Answer) else one for one in observations], tuple(records)
+
+
 class Episode(ABC):
     """One attempt at one task. Used once, then closed; nothing is ever reset."""
 
@@ -164,6 +209,13 @@ class Episode(ABC):
         Raises:
             GraderError: no grade could be had; the attempt is tried again, never scored.
         """
+
+    def save(self) -> bytes | Awaitable[bytes | None] | None:
+        """The episode as it is after a turn, for `Environment.restore`; None where it cannot say.
+
+        Asked for after every turn that was answered, where the environment restores.
+        """
+        return None
 
     def close(self) -> Awaitable[None] | None:
         """Free whatever the episode holds. Called exactly once, also after a failure."""
@@ -208,6 +260,29 @@ class Environment(ABC):
     def gold_reply(self, task: Task) -> str | Sequence[str] | Awaitable[Any] | None:  # noqa: ARG002
         """What a perfect policy writes: one text, or one per turn. None where nobody knows."""
         return None
+
+    def gold_policy(
+        self,
+        task: Task,  # noqa: ARG002
+    ) -> Policy | Awaitable[Policy | None] | None:
+        """A perfect policy that acts on what it observes, for tasks that no fixed replies solve.
+
+        None where `gold_reply` says it, or nobody knows.
+        """
+        return None
+
+    def restore(self, task: Task, saved: bytes) -> Episode | Awaitable[Episode]:
+        """An episode that goes on where `Episode.save` was called; override it to opt in.
+
+        An attempt whose machine was lost then goes on from its last saved turn, not from its start.
+        What was saved is our own, but it may come from another process.
+        """
+        raise NotImplementedError(f"{self.name} restores no episodes")
+
+    @property
+    def restores(self) -> bool:
+        """Whether its episodes can go on after their machine was lost."""
+        return type(self).restore is not Environment.restore
 
     def grade_group(
         self,

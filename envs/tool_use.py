@@ -16,12 +16,13 @@ import json
 import re
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from munro.envs.base import Environment, Episode, Outcome, as_grade, call
-from munro.envs.thoughts import without_thoughts
+from munro.envs.thoughts import parted, without_thoughts
 from munro.envs.types import Message, Task, ToolCall, Trajectory
 from munro.rewards.types import Grade
 
@@ -188,6 +189,28 @@ def parse_calls(text: str) -> list[ToolCall]:
                 name, arguments, error = "", "", HALVES
         found.append(ToolCall(id=f"call_{number}", name=name, arguments=arguments, error=error))
     return found
+
+
+def spoken(text: str, turn: int) -> Message:
+    """A policy's turn in the Hermes form, as an episode sees it; the ids of its calls are its own.
+
+    Args:
+        text: all that it says, thoughts and calls included.
+        turn: number of the turn.
+    """
+    reasoning, rest = parted(text)
+    calls = tuple(
+        replace(made, id=f"call{turn:03d}{number:02d}")
+        for number, made in enumerate(parse_calls(rest))
+    )
+    return Message(
+        role="assistant",
+        content=CALL.sub("", rest) if calls else rest,
+        reasoning=reasoning,
+        tool_calls=calls,
+        is_sampled=True,
+        raw=text,
+    )
 
 
 def is_text(value: Any) -> bool:
