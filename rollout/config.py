@@ -41,6 +41,9 @@ class RolloutConfig(Config):
     """K: widest nucleus that can be recorded; wider ones are cut to K and counted."""
     max_turns: int = Field(1, ge=1)
     """Policy turns of an episode, where neither its environment's budget nor its task's says."""
+    cut_turn: Literal["go on", "end"] = "go on"
+    """What becomes of a turn that is longer than `turn_tokens` of its budget: the policy is told so
+    and goes on, or the episode ends as truncated_turn."""
     template: Literal["chat", "r1_zero", "plain"] = "chat"
     """How a conversation becomes tokens: the tokenizer's chat template, the raw-text template of
     the report's Fig. 14, or the bare text."""
