@@ -149,6 +149,16 @@ def as_grade(outcome: Outcome) -> Grade:
     )
 
 
+class Over(tuple[Message, ...]):
+    """What an episode may reply in place of None: the last answers, on record and shown to nobody.
+
+    Example:
+        Over([Answer(role="tool", content="submitted", tool_call_id="call00000")])
+    """
+
+    __slots__ = ()
+
+
 def heard(
     turn: int, message: Message, observations: Sequence[Message] | None, seconds: float
 ) -> tuple[list[Message] | None, tuple[CallRecord, ...]]:
@@ -157,7 +167,7 @@ def heard(
     Args:
         turn: number of the policy's turn.
         message: the turn.
-        observations: what came of it; None where the episode is over.
+        observations: what came of it; None, or an `Over`, where the episode is over.
         seconds: wall seconds that this took.
 
     Returns:
@@ -185,7 +195,7 @@ def heard(
                 error=error,
             )
         )
-    if observations is None:
+    if observations is None or isinstance(observations, Over):
         return None, tuple(records)
     return [one.plain if isinstance(one, Answer) else one for one in observations], tuple(records)
 
@@ -198,6 +208,9 @@ class Episode(ABC):
         self, message: Message
     ) -> Sequence[Message] | Awaitable[Sequence[Message] | None] | None:
         """Take the policy's turn; return what it observes next, or None when the episode is over.
+
+        An answer to one of `message.tool_calls` names the call as its `tool_call_id`, and may be an
+        `Answer`, which says for the record how long it took and why it failed.
 
         What the model got wrong (a malformed call, say) is an observation, never an exception.
         """
