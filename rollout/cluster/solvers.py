@@ -19,6 +19,7 @@ from munro.rewards.service.cluster import RemoteService
 from munro.rewards.service.meter import merged
 from munro.rewards.service.setup import configure
 from munro.rollout import waits
+from munro.rollout.boxes import pool_of
 from munro.rollout.cluster.actors import at_once, cause_of, end, everywhere, pids_of, start
 from munro.rollout.cluster.dealing import Dealer
 from munro.rollout.cluster.servers import ServerHandle, Servers
@@ -68,6 +69,7 @@ class _WorkerActor:
             seed=setting.seed,
             max_context=setting.max_context,
             servers=list(self._handles.values()),
+            boxes=pool_of(setting.run),
         )
 
     async def load(self) -> list[str]:

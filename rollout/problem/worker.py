@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from munro.envs.base import Environment
 from munro.envs.types import Task
 from munro.rewards.config import RewardsConfig
 from munro.rewards.errors import EpisodeError
+from munro.rollout.boxes import Boxes
 from munro.rollout.calls import reader_of
 from munro.rollout.config import RolloutConfig
 from munro.rollout.engine import Engine
@@ -35,6 +38,7 @@ class ProblemWorker:
         seed: int,
         max_context: int,
         servers: Sequence[Engine] = (),
+        boxes: Path | None = None,
     ) -> None:
         """
         Args:
@@ -46,6 +50,7 @@ class ProblemWorker:
             seed: the run's.
             max_context: longest token stream, prompt included.
             servers: where `solve_all` sends its batches; `engine` alone unless given.
+            boxes: folder of the node's slots for boxes; of this worker alone unless given.
 
         Raises:
             BadTemplate: the tokenizer has no chat template, and the config asks for it, or does
@@ -58,7 +63,7 @@ class ProblemWorker:
         self._rewards = rewards
         self._max_context = max_context
         self._renderer = renderer(tokenizer, config.template, config.template_args)
-        self._environments = Environments(environment, config)
+        self._environments = Environments(environment, config, Boxes(boxes))
         self._player = Player(
             self._environments,
             self._renderer,
@@ -178,7 +183,7 @@ class ProblemWorker:
             return gates.abandoned(problem, account, Reason.UNSCORED)
         spent = account
         if not config.reuse_early:
-            account = Account(account.played[config.num_early :], account.num_unscored)
+            account = replace(account, played=account.played[config.num_early :])
 
         group = await self._group(problem, account, early_pass_rate)
         if isinstance(group, Abandoned):
