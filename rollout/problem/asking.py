@@ -25,6 +25,8 @@ from munro.rollout.waits import Stalled, waiting
 
 MOST_CALLS = 256
 """Calls into environments that one worker has open at once."""
+SLOW_S = 5.0
+"""Longest reply that a lockstep waits for in every turn."""
 MOST_LOST = 128
 """Threads of environments that may outlive their deadline."""
 
@@ -58,6 +60,10 @@ class Environments:
         """What the environment and the task say themselves."""
         said = self._environment(task.env).budget
         return said if task.budget is None else task.budget.over(said)
+
+    def is_slow(self, task: Task) -> bool:
+        """Whether a budget says that answers may take long; what holds for all says nothing."""
+        return (self._said(task).reply_s or 0) > SLOW_S
 
     def restores(self, task: Task) -> bool:
         """Whether an episode of the task can go on from where it was saved."""

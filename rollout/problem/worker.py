@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from munro.envs.base import Environment
 from munro.envs.types import Task
@@ -22,6 +22,8 @@ from munro.rollout.problem.attempts import Account, Player, Problem, showing
 from munro.rollout.problem.scoring import group_of
 from munro.rollout.render import renderer
 from munro.rollout.types import Abandoned, Attempt, Group, Reason
+
+T = TypeVar("T")
 
 
 class ProblemWorker:
@@ -104,14 +106,15 @@ class ProblemWorker:
     ) -> list[Group | Abandoned]:
         """A wave of (index, task, max_response_tokens) in lockstep: repeatable bit by bit.
 
+        Those whose tools are slow are played freely beside it (`rollout.lockstep`).
+
         Args:
             items: the wave.
             version: of the weights that all servers serve.
             servers: that do; all unless given.
         """
-        together = self._lockstep(version, servers)
         problems = [Problem(index=index, task=task, cap=cap) for index, task, cap in items]
-        return await together.run([self._solve(problem, together) for problem in problems])
+        return await self._wave(problems, self._solve, self._lockstep(version, servers))
 
     async def evaluate(
         self,
@@ -121,21 +124,43 @@ class ProblemWorker:
         version: int,
         servers: Sequence[Engine] = (),
     ) -> list[list[Attempt]]:
-        """`num_attempts` graded attempts at each task, in lockstep and without gates.
+        """`num_attempts` graded attempts at each task, without gates; in lockstep as `solve_all`.
 
         Raises:
             EpisodeError: a task has no room in the context, or an attempt could not be graded even
                 after all retries: an evaluation with a hole would be no measurement.
         """
-        together = self._lockstep(version, servers)
 
-        async def one(index: int, task: Task, cap: int) -> list[Attempt]:
-            group = await self.sample(index, task, cap, num_attempts, together)
+        async def one(problem: Problem, together: Together) -> list[Attempt]:
+            task = problem.task
+            group = await self.sample(problem.index, task, problem.cap, num_attempts, together)
             if isinstance(group, Abandoned):
                 raise EpisodeError(f"{task.env}/{task.id}: {group.reason}: {group.detail}")
             return list(group.attempts)
 
-        return await together.run([one(*item) for item in items])
+        problems = [Problem(index=index, task=task, cap=cap) for index, task, cap in items]
+        return await self._wave(problems, one, self._lockstep(version, servers))
+
+    async def _wave(
+        self,
+        problems: Sequence[Problem],
+        work: Callable[[Problem, Together], Coroutine[Any, Any, T]],
+        lockstep: Lockstep,
+    ) -> list[T]:
+        """What comes of all problems, in order: in lockstep those for which nobody waits long."""
+        freely = Freely(self._engine)
+        is_auto = self._config.lockstep == "auto"
+        slow = [is_auto and self._environments.is_slow(problem.task) for problem in problems]
+        parties = [one for one, late in zip(problems, slow, strict=True) if not late]
+        others = [one for one, late in zip(problems, slow, strict=True) if late]
+        done = await freely.gather(
+            [
+                lockstep.run([work(problem, lockstep) for problem in parties]),
+                freely.gather([work(problem, freely) for problem in others]),
+            ]
+        )
+        in_step, free = map(iter, done)
+        return [next(free if late else in_step) for late in slow]
 
     async def sample(
         self,
