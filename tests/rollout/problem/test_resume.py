@@ -12,6 +12,7 @@ from munro.envs.base import Environment, Episode
 from munro.envs.budget import Budget
 from munro.envs.config import EnvConfig
 from munro.envs.loader import load_config
+from munro.envs.tool_use import ToolUse, tool
 from munro.envs.types import Message
 from munro.rewards.config import RewardsConfig
 from munro.rewards.errors import EnvironmentFailure
@@ -231,6 +232,63 @@ async def test_nothing_goes_on_where_there_are_no_new_tries():
     given_up, _ = await sampled(environment, config, num=1)
     assert given_up.reason is Reason.UNSCORED
     assert environment.log["restore"] == 0
+
+
+class Till(ToolUse):
+    """A sum in the state of a conversation with tools."""
+
+    budget = Budget(turns=12)
+
+    def __init__(self):
+        self.lost, self.opened = iter([False] * 5 + [True] + [False] * 1000), 0
+
+    def tasks(self, split):
+        return [make_task()]
+
+    def setup(self, task):
+        self.opened += 1
+        return {"total": 0}
+
+    @tool
+    def add(self, state: dict, amount: int) -> int:
+        """Add to the till."""
+        if next(self.lost):
+            raise EnvironmentFailure("the till is gone")
+        state["total"] += amount
+        return state["total"]
+
+    def grade(self, task, reply, state):
+        return state["total"] == 10
+
+    def save_state(self, state):
+        return json.dumps(state).encode()
+
+    def restore_state(self, task, saved):
+        return json.loads(saved)
+
+
+async def test_a_conversation_with_tools_keeps_its_state():
+    call = '<tool_call>{"name": "add", "arguments": {"amount": 1}}</tool_call>'
+
+    def writes(request):
+        return [*TOKENIZER.encode(call if request.key[-1] < 10 else "done"), EOS]
+
+    environment = Till()
+    group, engine = await sampled(environment, num=1, writes=writes)
+    assert group.attempts[0].grade.solved
+    assert (group.num_resumed, environment.opened, len(engine.calls)) == (1, 1, 11)
+    assert [one.ok for one in group.attempts[0].trajectory.calls] == [True] * 10
+    assert (environment.restores, Plain().restores) == (True, False)
+
+
+class Plain(ToolUse):
+    """Restores nothing."""
+
+    def tasks(self, split):
+        return []
+
+    def grade(self, task, reply, state):
+        return True
 
 
 async def test_what_is_saved_must_be_bytes():
