@@ -127,8 +127,8 @@ class ToolUse(Environment):
 
     def restore_state(
         self,
-        task: Task,  # noqa: ARG002
-        saved: bytes,  # noqa: ARG002
+        task: Task,
+        saved: bytes,
     ) -> dict[str, Any] | Awaitable[dict[str, Any]]:
         """The state again, of an episode that goes on; override both to opt in."""
         raise NotImplementedError(f"{self.name} restores no episodes")
