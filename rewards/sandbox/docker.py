@@ -32,7 +32,7 @@ from munro.rewards.sandbox.types import Files, Limits, Outcome, Sandbox, Session
 IMAGE = "munro-sandbox"
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 LABEL = "munro.sandbox"
-NO_LAYERS = "the back end 'docker' has no images of layers: open 'namespaces'"
+NAMESPACES_ONLY = "the back end 'docker' has none of this: open 'namespaces'"
 
 
 def open_sandbox(limits: Limits, *, image: str = IMAGE, host: str = "") -> Sandbox:
@@ -117,8 +117,12 @@ class _DockerSession(Session):
         stdin: bytes | str = b"",
         want: Sequence[str] = (),
         limits: Limits | None = None,
+        clip: bool = False,
+        interleave: bool = False,
     ) -> Outcome:
         """As `Sandbox.run`; memory, processes and disk are at most the session's own."""
+        if clip or interleave:
+            raise ValueError(NAMESPACES_ONLY)
         most = self.container.limits
         limits = limits or most
         for name in ("memory_mb", "processes", "disk_mb"):
@@ -131,10 +135,10 @@ class _DockerSession(Session):
         return self.container.do(job_of(command, files, limits, stdin=stdin, want=want))
 
     def freeze(self) -> Layer:
-        raise ValueError(NO_LAYERS)
+        raise ValueError(NAMESPACES_ONLY)
 
     def changes(self, most_bytes: int = MOST_BYTES) -> Sequence[Change]:  # noqa: ARG002
-        raise ValueError(NO_LAYERS)
+        raise ValueError(NAMESPACES_ONLY)
 
 
 class DockerSandbox(Sandbox):
@@ -199,10 +203,12 @@ class DockerSandbox(Sandbox):
         *,
         image: Image | None = None,
         files: Files | None = None,
+        loopback: bool = False,
+        keep_processes: bool = False,
         limits: Limits | None = None,
     ) -> Iterator[Session]:
-        if image is not None:
-            raise ValueError(NO_LAYERS)
+        if image is not None or loopback or keep_processes:
+            raise ValueError(NAMESPACES_ONLY)
         with self._container(limits or self.limits) as container:
             yield _DockerSession(container, files)
 

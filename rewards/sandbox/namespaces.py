@@ -35,7 +35,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -252,17 +252,21 @@ class NamespaceSandbox(Sandbox):
         *,
         image: Image | None = None,
         files: Files | None = None,
+        loopback: bool = False,
+        keep_processes: bool = False,
         limits: Limits | None = None,
     ) -> Iterator[Session]:
         limits = limits or self.limits
-        room = self._room(limits, image)
+        room = {**self._room(limits, image), "loopback": loopback}
         with self._keeper(room) as keeper:
             if image is not None:
                 keeper.wait_until_ready()
-            session = NamespaceSession(keeper, limits, image, self.store)
+            session = NamespaceSession(keeper, limits, image, self.store, keeps=keep_processes)
             if files:
                 session.run(["true"], files=files)
             yield session
+            with suppress(SandboxError):  # then its group is not used again, which is all
+                session.end_processes()
 
     def has(self, program: str) -> bool:
         if program not in self._has:
@@ -303,7 +307,12 @@ class NamespaceSandbox(Sandbox):
                 "packages": [layer.digest for layer in image.packages],
                 "shown": list(enumerate(masks)),
             }
-        return {"disk_mb": limits.disk_mb, "inodes": limits.inodes, "image": shown}
+        return {
+            "disk_mb": limits.disk_mb,
+            "inodes": limits.inodes,
+            "image": shown,
+            "loopback": False,
+        }
 
     def _request(
         self,

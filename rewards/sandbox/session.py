@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from munro.rewards.sandbox.freeze import MOST_BYTES, Change, changes_of, layer_of_upper
@@ -17,12 +19,19 @@ class NamespaceSession(Session):
     """Made by `NamespaceSandbox.session`."""
 
     def __init__(
-        self, keeper: Keeper, limits: Limits, image: Image | None, store: Path | None
+        self,
+        keeper: Keeper,
+        limits: Limits,
+        image: Image | None,
+        store: Path | None,
+        *,
+        keeps: bool,
     ) -> None:
         self._keeper = keeper
         self._limits = limits
         self._image = image
         self._store = store
+        self._keeps = keeps
         self._lock = threading.Lock()
 
     def run(
@@ -33,21 +42,34 @@ class NamespaceSession(Session):
         stdin: bytes | str = b"",
         want: Sequence[str] = (),
         limits: Limits | None = None,
+        clip: bool = False,
+        interleave: bool = False,
     ) -> Outcome:
         request = request_of(command, files, stdin=stdin, want=want, limits=limits or self._limits)
         with self._lock:
-            return self._keeper.run(request)
+            return self._keeper.run(
+                replace(request, is_clipped=clip, is_interleaved=interleave, keeps=self._keeps)
+            )
 
     def freeze(self) -> Layer:
         if self._store is None:
             raise ValueError('a layer needs a place: open the sandbox with store="A FOLDER"')
-        with self._lock:
+        with self._lock, self._standstill():
             upper, image = self._written()
             return layer_of_upper(upper, image, self._store)
 
     def changes(self, most_bytes: int = MOST_BYTES) -> Sequence[Change]:
-        with self._lock:
+        with self._lock, self._standstill():
             return changes_of(self._written()[0], most_bytes)
+
+    def end_processes(self) -> None:
+        """None that was kept is alive after this."""
+        if self._keeps:
+            with self._lock:
+                self._keeper.end_processes()
+
+    def _standstill(self) -> AbstractContextManager[None]:
+        return self._keeper.paused() if self._keeps else nullcontext()
 
     def _written(self) -> tuple[int, Image]:
         if self._image is None or self._keeper.upper is None:

@@ -34,6 +34,7 @@ class Limit(StrEnum):
     OPEN_FILES = "open files"
     OUTPUT = "output"
     DISK = "disk"
+    INODES = "inodes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,8 @@ class Limits:
     open_files: int = 64
     """Descriptors of one process."""
     output_bytes: int = 1 << 20
-    """Of stdout and stderr, each; what is over is cut, and the run ended."""
+    """Of stdout and stderr, each; what is over is cut, and the run ended. A session's command may
+    ask for its output to be clipped instead, and goes on."""
     disk_mb: int = 64
     """MiB of files below the working directory and /tmp."""
     inodes: int = 16_384
@@ -87,6 +89,8 @@ class Outcome:
     """Those asked for that were there: regular files, no links followed."""
     limit: Limit | None = None
     """The limit that it hit; None where it ended by itself."""
+    left_out: int = 0
+    """Bytes of output that were clipped."""
     usage: Usage
 
     @property
@@ -107,8 +111,16 @@ class Session(ABC):
         stdin: bytes | str = b"",
         want: Sequence[str] = (),
         limits: Limits | None = None,
+        clip: bool = False,
+        interleave: bool = False,
     ) -> Outcome:
-        """As `Sandbox.run`, in this session's working directory."""
+        """As `Sandbox.run`, in this session's working directory.
+
+        Args:
+            clip: of output that is over `output_bytes`, keep the beginning and the end, with a mark
+                between that says how much is missing; the command goes on to its end or its time.
+            interleave: stderr goes into stdout, in the order in which it was written.
+        """
 
     @abstractmethod
     def freeze(self) -> Layer:
@@ -228,6 +240,8 @@ class Sandbox(ABC):
         *,
         image: Image | None = None,
         files: Files | None = None,
+        loopback: bool = False,
+        keep_processes: bool = False,
         limits: Limits | None = None,
     ) -> AbstractContextManager[Session]:
         """A working directory that lives over several commands.
@@ -235,6 +249,10 @@ class Sandbox(ABC):
         Args:
             image: what is in it at first; what is written to it stays in the session.
             files: written over that.
+            loopback: TCP and UDP between the session's own processes, over 127.0.0.1 and ::1.
+            keep_processes: what a command leaves running goes on until the session ends, or until
+                it is over a limit together with the rest. What is to go on must write to files:
+                the output of its command ends with that.
             limits: of each command that names none; `disk_mb` and `inodes` are the session's.
 
         Raises:

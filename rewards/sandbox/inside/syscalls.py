@@ -6,8 +6,11 @@ Numbers and constants: the kernel's uapi headers (`asm/unistd.h`, `linux/{sched,
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import platform
+import socket
+import struct
 
 MACHINES = ("x86_64", "aarch64")
 MACHINE = platform.machine()
@@ -30,6 +33,8 @@ MS_REC = 0x4000
 MS_PRIVATE = 0x4_0000
 MNT_DETACH = 2
 
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+
 MOUNT_ATTR_RDONLY = 1
 MOUNT_ATTR_NOSUID = 2
 MOUNT_ATTR_NODEV = 4
@@ -43,6 +48,7 @@ PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 CAP_DAC_OVERRIDE = 1
+CAP_NET_ADMIN = 12
 CAP_SYS_ADMIN = 21
 
 _AT_FDCWD = -100
@@ -127,6 +133,16 @@ def clone_mount(path: str, attributes: int) -> int:
 def attach_mount(descriptor: int, path: str) -> None:
     """Put a detached mount at `path`."""
     _call("move_mount", descriptor, b"", _AT_FDCWD, os.fsencode(path), _MOVE_MOUNT_F_EMPTY_PATH)
+
+
+def raise_loopback() -> None:
+    """Let what is sent to this network namespace's own addresses arrive."""
+    request = bytearray(struct.pack("=16sh22x", b"lo", 0))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, SIOCGIFFLAGS, request)
+        (flags,) = struct.unpack_from("=h", request, 16)
+        struct.pack_into("=h", request, 16, flags | IFF_UP)
+        fcntl.ioctl(control, SIOCSIFFLAGS, request)
 
 
 def _capability_header() -> ctypes.Array[ctypes.c_char]:

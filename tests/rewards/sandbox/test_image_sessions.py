@@ -235,7 +235,7 @@ def test_what_does_not_fit_is_the_disk_limit(box: Sandbox, base: Image) -> None:
         assert big.limit == sandbox.Limit.DISK
         assert said(session, "rm big; cat a") == "old\n"
         many = session.run(["sh", "-c", "for i in $(seq 100); do echo > n$i || exit 3; done"])
-        assert many.limit == sandbox.Limit.DISK
+        assert many.limit == sandbox.Limit.INODES
 
 
 USER = """
