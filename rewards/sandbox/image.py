@@ -24,7 +24,7 @@ from pathlib import Path
 
 from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox import tree
-from munro.rewards.sandbox.inside import wire
+from munro.rewards.sandbox.inside import syscalls, wire
 from munro.rewards.sandbox.tree import Kind, Writer
 
 NOBODY = 65534
@@ -63,6 +63,14 @@ class Image:
     """Folders that Python is to import from (`pip install --target`), read-only."""
     shows_host_packages: bool = False
     """Whether what the host's own Python has in its site-packages and dist-packages is seen."""
+
+    @property
+    def digests(self) -> list[str]:
+        """Of the layers, lowest first, each once.
+
+        Where one comes again, all of it is already over its lower self: an overlay takes none twice.
+        """
+        return list(dict.fromkeys(layer.digest for layer in reversed(self.layers)))[::-1]
 
     def over(self, *layers: Layer) -> Image:
         """The same with `layers` on top."""
@@ -141,11 +149,8 @@ def write_layer(store: Path, write: Callable[[Writer], None]) -> Layer:
         write(writer)
         digest = writer.finish()
         layer = Layer(path=store / digest, digest=digest)
-        try:
-            path.rename(layer.path)
-        except OSError:
-            if not layer.path.is_dir():
-                raise
+        with suppress(FileExistsError):  # made before, or by somebody else meanwhile
+            syscalls.rename_new(str(path), str(layer.path))
     return layer
 
 

@@ -303,7 +303,7 @@ class NamespaceSandbox(Sandbox):
             check_image(image, self.store)
             masks = self._plan["masks"] if image.shows_host_packages else ()
             shown = {
-                "layers": [layer.digest for layer in image.layers],
+                "layers": image.digests,
                 "packages": [layer.digest for layer in image.packages],
                 "shown": list(enumerate(masks)),
             }

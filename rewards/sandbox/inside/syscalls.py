@@ -6,6 +6,7 @@ Numbers and constants: the kernel's uapi headers (`asm/unistd.h`, `linux/{sched,
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import platform
@@ -55,6 +56,7 @@ _AT_FDCWD = -100
 _AT_EMPTY_PATH = 0x1000
 _AT_RECURSIVE = 0x8000
 _OPEN_TREE_CLONE = 1
+_RENAME_NOREPLACE = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 _CAPABILITY_VERSION_3 = 0x2008_0522
 
@@ -65,6 +67,7 @@ _NUMBERS = {
     "open_tree": (428, 428),
     "move_mount": (429, 429),
     "mount_setattr": (442, 442),
+    "renameat2": (316, 276),
 }
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
@@ -133,6 +136,25 @@ def clone_mount(path: str, attributes: int) -> int:
 def attach_mount(descriptor: int, path: str) -> None:
     """Put a detached mount at `path`."""
     _call("move_mount", descriptor, b"", _AT_FDCWD, os.fsencode(path), _MOVE_MOUNT_F_EMPTY_PATH)
+
+
+def rename_new(old: str, new: str) -> None:
+    """Give `old` another name, which nothing has.
+
+    Where `os.rename` would, an empty folder of that name is not replaced.
+
+    Raises:
+        FileExistsError: something has it.
+    """
+    names = (os.fsencode(old), os.fsencode(new))
+    try:
+        _call("renameat2", _AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_NOREPLACE)
+    except OSError as failure:
+        if failure.errno != errno.EINVAL:  # a file system of another machine may not know how
+            raise
+        if os.path.lexists(new):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new) from None
+        os.rename(old, new)
 
 
 def raise_loopback() -> None:
