@@ -68,7 +68,7 @@ class Image:
     def digests(self) -> list[str]:
         """Of the layers, lowest first, each once.
 
-        Where one comes again, all of it is already over its lower self: an overlay takes none twice.
+        Where one comes again, it is already over its lower self: an overlay takes none twice.
         """
         return list(dict.fromkeys(layer.digest for layer in reversed(self.layers)))[::-1]
 
