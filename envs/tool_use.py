@@ -136,10 +136,12 @@ class ToolUse(Environment):
 
     def start(self, task: Task) -> Episode:
         """An episode that is over with the first turn that calls nothing."""
-        return _Conversation(self, task)
+        return Conversation(self, task)
 
 
-class _Conversation(Episode):
+class Conversation(Episode):
+    """An episode of `ToolUse`."""
+
     def __init__(self, environment: ToolUse, task: Task) -> None:
         self._environment = environment
         self._task = task
@@ -171,6 +173,15 @@ class _Conversation(Episode):
     async def close(self) -> None:
         if self._state is not None:
             await call(self._environment.teardown, self._state)
+
+    @property
+    def state(self) -> dict[str, Any] | None:
+        """What `ToolUse.setup` made; None as long as nothing needed it."""
+        return self._state
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on with a state that is there already."""
+        self._state = state
 
     async def _opened(self) -> dict[str, Any]:
         async with self._opening:
@@ -333,7 +344,7 @@ def _error(call_id: str, text: str) -> Answer:
 
 def _arguments(method: Callable[..., Any]) -> type[BaseModel]:
     """What the model may pass, as a type that checks it."""
-    hints = get_type_hints(method)
+    hints = get_type_hints(method, include_extras=True)
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(method).parameters.items():
         if name in NOT_ARGUMENTS:

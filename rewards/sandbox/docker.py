@@ -27,7 +27,7 @@ from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox.docker_container import Container, job_of
 from munro.rewards.sandbox.freeze import MOST_BYTES, Change
 from munro.rewards.sandbox.image import Image, Layer
-from munro.rewards.sandbox.types import Files, Limits, Outcome, Sandbox, Session
+from munro.rewards.sandbox.types import Files, Found, Limits, Outcome, Sandbox, Session
 
 IMAGE = "munro-sandbox"
 DEFAULT_HOST = "unix:///var/run/docker.sock"
@@ -133,6 +133,12 @@ class _DockerSession(Session):
                 )
         files, self.waiting = {**self.waiting, **(files or {})}, {}
         return self.container.do(job_of(command, files, limits, stdin=stdin, want=want))
+
+    def look(self, path: str, *, most_bytes: int = MOST_BYTES, depth: int = 2) -> Found | None:
+        raise ValueError(NAMESPACES_ONLY)
+
+    def write(self, path: str, contents: bytes | str | None) -> str:
+        raise ValueError(NAMESPACES_ONLY)
 
     def freeze(self) -> Layer:
         raise ValueError(NAMESPACES_ONLY)

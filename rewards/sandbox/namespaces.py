@@ -43,7 +43,7 @@ import munro
 from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox import cgroups
 from munro.rewards.sandbox.cgroups import Group
-from munro.rewards.sandbox.image import Image, check_image, make_store
+from munro.rewards.sandbox.image import Image, check_image, in_use, make_store
 from munro.rewards.sandbox.inside import syscalls, wire
 from munro.rewards.sandbox.plan import advice, plan_of
 from munro.rewards.sandbox.session import NamespaceSession, request_of
@@ -258,7 +258,7 @@ class NamespaceSandbox(Sandbox):
     ) -> Iterator[Session]:
         limits = limits or self.limits
         room = {**self._room(limits, image), "loopback": loopback}
-        with self._keeper(room) as keeper:
+        with in_use(image or Image()), self._keeper(room) as keeper:
             if image is not None:
                 keeper.wait_until_ready()
             session = NamespaceSession(keeper, limits, image, self.store, keeps=keep_processes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,7 +13,8 @@ from munro.rewards.sandbox.freeze import MOST_BYTES, Change, changes_of, layer_o
 from munro.rewards.sandbox.image import Image, Layer
 from munro.rewards.sandbox.inside import wire
 from munro.rewards.sandbox.talk import Answer, Keeper, Request
-from munro.rewards.sandbox.types import Files, Limits, Outcome, Session
+from munro.rewards.sandbox.tree import Kind
+from munro.rewards.sandbox.types import Files, Found, Limits, Outcome, Session
 
 
 class NamespaceSession(Session):
@@ -51,6 +53,20 @@ class NamespaceSession(Session):
                 replace(request, is_clipped=clip, is_interleaved=interleave, keeps=self._keeps)
             )
 
+    def look(self, path: str, *, most_bytes: int = MOST_BYTES, depth: int = 2) -> Found | None:
+        head = {"does": "look", "path": _place(path), "most_bytes": most_bytes, "depth": depth}
+        with self._lock:
+            said, contents = self._keeper.touch(head)
+        return found_of(said, contents)
+
+    def write(self, path: str, contents: bytes | str | None) -> str:
+        refuse_outside(path)
+        does = "remove" if contents is None else "write"
+        with self._lock:
+            head = {"does": does, "path": _place(path)}
+            said, _ = self._keeper.touch(head, wire.as_bytes(contents or b""))
+        return str(said["failure"])
+
     def freeze(self) -> Layer:
         if self._store is None:
             raise ValueError('a layer needs a place: open the sandbox with store="A FOLDER"')
@@ -75,6 +91,31 @@ class NamespaceSession(Session):
         if self._image is None or self._keeper.upper is None:
             raise ValueError("this session has no image to change: open it with image=Image()")
         return self._keeper.upper, self._image
+
+
+def _place(path: str) -> str:
+    """As the keeper takes it.
+
+    Raises:
+        ValueError: it leads out of the working directory.
+    """
+    if path == ".":
+        return ""
+    refuse_outside(path)
+    return wire.pack(path)
+
+
+def found_of(said: wire.Head, contents: bytes) -> Found | None:
+    """What the other side saw at a path."""
+    if said["kind"] == "missing":
+        return None
+    return Found(
+        kind=Kind(said["kind"]),
+        mode=said["mode"],
+        size=said["size"],
+        contents=contents,
+        names=tuple(os.fsdecode(wire.unpack(name)) for name in said["names"]),
+    )
 
 
 def request_of(

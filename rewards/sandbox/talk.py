@@ -149,14 +149,25 @@ class Keeper:
         self._tell("end")
         self.is_sound = True
 
+    def touch(self, head: wire.Head, contents: bytes = b"") -> tuple[wire.Head, bytes]:
+        """Look at a path or write to it, between two commands.
+
+        Raises:
+            SandboxError: the keeper died.
+        """
+        return self._exchange(head, contents)
+
     def _tell(self, word: str) -> None:
+        self._exchange({"word": word})
+
+    def _exchange(self, head: wire.Head, contents: bytes = b"") -> tuple[wire.Head, bytes]:
         try:
             self._link.settimeout(PATIENCE_S)
-            wire.send(self._link, {"word": word})
+            wire.send(self._link, head, [contents])
             while True:
-                head, _, descriptors = wire.receive(self._link)
-                if not self._take_start(head, descriptors):
-                    return
+                said, blob, descriptors = wire.receive(self._link)
+                if not self._take_start(said, descriptors):
+                    return said, blob
         except (wire.Closed, TimeoutError):
             raise SandboxError("the first process of a sandbox died") from None
 

@@ -17,6 +17,7 @@ from typing import Self
 
 from munro.rewards.sandbox.freeze import MOST_BYTES, Change
 from munro.rewards.sandbox.image import Image, Layer
+from munro.rewards.sandbox.tree import Kind
 
 Files = Mapping[str, bytes | str]
 """Contents by path below the working directory; text is UTF-8."""
@@ -99,6 +100,25 @@ class Outcome:
         return self.status == 0 and self.limit is None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What stands at a path of a session.
+
+    Example:
+        Found(kind=Kind.FILE, mode=0o644, size=2, contents=b"1\\n")
+    """
+
+    kind: Kind
+    """`Kind.OTHER` where it cannot be read, or lies behind a link."""
+    mode: int
+    size: int = 0
+    """Of a file, which may be more than its contents here."""
+    contents: bytes = b""
+    """Of a file; of a link its target."""
+    names: tuple[str, ...] = ()
+    """Below a folder, a slash behind those of folders; none that begins with a dot."""
+
+
 class Session(ABC):
     """Several commands in one place: files stay from one to the next, processes do not."""
 
@@ -120,6 +140,32 @@ class Session(ABC):
             clip: of output that is over `output_bytes`, keep the beginning and the end, with a mark
                 between that says how much is missing; the command goes on to its end or its time.
             interleave: stderr goes into stdout, in the order in which it was written.
+        """
+
+    @abstractmethod
+    def look(self, path: str, *, most_bytes: int = MOST_BYTES, depth: int = 2) -> Found | None:
+        """What stands at a path, read by us and not by a program in there; None for nothing.
+
+        Args:
+            path: below the working directory, or "." for that itself.
+            most_bytes: of a file's contents, or of a folder's names.
+            depth: how far down to list a folder.
+
+        Raises:
+            ValueError: the path leads out of the working directory.
+        """
+
+    @abstractmethod
+    def write(self, path: str, contents: bytes | str | None) -> str:
+        """Write a file, as it were from outside, or with None remove one.
+
+        A file that is there keeps its mode; folders are made; no link is followed or replaced.
+
+        Returns:
+            Why it could not be done (the disk is full, say); empty where it was.
+
+        Raises:
+            ValueError: the path leads out of the working directory.
         """
 
     @abstractmethod

@@ -106,6 +106,8 @@ def serve(
                 request, blob, descriptors = wire.receive(link)
                 if "word" in request:
                     _heed(link, request["word"])
+                elif "path" in request:
+                    _touch(link, request, blob, keeps=kept is not None)
                 elif "command" in request:  # else a word to stop that came after the end
                     child = waiting or _fork(groups)
                     kept = _answer(link, child, request, blob, descriptors, bool(groups))
@@ -378,6 +380,20 @@ def _heed(link: socket.socket, word: str) -> None:
             while True:
                 os.wait()
     wire.send(link, {"word": word})
+
+
+def _touch(link: socket.socket, request: wire.Head, blob: bytes, *, keeps: bool) -> None:
+    """Look at a path or write to it, for the caller himself."""
+    path = wire.unpack(request["path"])
+    with _standstill(is_needed=keeps):
+        if request["does"] == "look":
+            found = files.look(path, request["most_bytes"], request["depth"])
+            kind, mode, size, names, contents = found
+            said = {"kind": kind, "mode": mode, "size": size, "names": list(map(wire.pack, names))}
+        else:
+            said = {"failure": files.write(path, blob if request["does"] == "write" else None)}
+            contents = b""
+    wire.send(link, said, [contents])
 
 
 @contextmanager
