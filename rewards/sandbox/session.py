@@ -50,7 +50,13 @@ class NamespaceSession(Session):
         request = request_of(command, files, stdin=stdin, want=want, limits=limits or self._limits)
         with self._lock:
             return self._keeper.run(
-                replace(request, is_clipped=clip, is_interleaved=interleave, keeps=self._keeps)
+                replace(
+                    request,
+                    is_clipped=clip,
+                    is_interleaved=interleave,
+                    keeps=self._keeps,
+                    expects_more=True,
+                )
             )
 
     def look(self, path: str, *, most_bytes: int = MOST_BYTES, depth: int = 2) -> Found | None:

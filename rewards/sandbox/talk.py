@@ -69,6 +69,8 @@ class Request:
     """What it says on stderr goes the way of stdout."""
     keeps: bool = False
     """Processes that it leaves behind go on."""
+    expects_more: bool = False
+    """Another one is likely to come, for which the keeper may make ready."""
 
 
 class Keeper:
@@ -192,6 +194,7 @@ class Keeper:
             "python": not request.command,
             "talks": request.answer is not None,
             "keeps": request.keeps,
+            "expects_more": request.expects_more,
             "files": [[wire.pack(path), len(contents)] for path, contents in request.files],
             "want": [wire.pack(path) for path in request.want],
             "limits": {name: getattr(limits, name) for name in limits.__dataclass_fields__},
