@@ -78,7 +78,7 @@ def make_repository(top: Path) -> None:
 
 
 def munro(box: Sandbox, image: Image) -> Episode:
-    """As `envs/shell.py` runs them."""
+    """As `munro.envs.shell` runs them."""
 
     def play() -> list[str]:
         with box.session(image=image) as session:

@@ -4,7 +4,7 @@
     str_replace_editor(command, path, ...)  view, create, str_replace, insert, undo_edit
 
 The box is a session of the sandbox over the task's image (`Shell.image`). The editor works from
-outside, through the session's file operations (`envs.shell_editor`): nothing of it is in the
+outside, through the session's file operations (`editor`): nothing of it is in the
 box, so there is nothing of it that an agent could replace.
 
 An episode saves itself as a layer: what was written over the image so far. One whose box was lost
@@ -26,7 +26,7 @@ from pydantic import Field
 
 from munro.envs.base import Episode, Outcome, call
 from munro.envs.budget import Budget
-from munro.envs.shell_editor import Editor
+from munro.envs.shell.editor import Editor
 from munro.envs.tool_use import Conversation, ToolError, ToolUse, tool
 from munro.envs.types import Task, Trajectory
 from munro.rewards import sandbox
