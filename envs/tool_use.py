@@ -154,14 +154,16 @@ class ToolUse(Environment):
 
     def start(self, task: Task) -> Episode:
         """An episode that is over with the first turn that calls nothing."""
-        return _Conversation(self, task)
+        return Conversation(self, task)
 
     async def restore(self, task: Task, saved: bytes) -> Episode:
         """The same, with the state that was saved."""
-        return _Conversation(self, task, await call(self.restore_state, task, saved))
+        return Conversation(self, task, await call(self.restore_state, task, saved))
 
 
-class _Conversation(Episode):
+class Conversation(Episode):
+    """An episode of `ToolUse`."""
+
     def __init__(
         self, environment: ToolUse, task: Task, state: dict[str, Any] | None = None
     ) -> None:
@@ -199,6 +201,11 @@ class _Conversation(Episode):
     async def close(self) -> None:
         if self._state is not None:
             await call(self._environment.teardown, self._state)
+
+    @property
+    def state(self) -> dict[str, Any] | None:
+        """What `ToolUse.setup` made; None as long as nothing needed it."""
+        return self._state
 
     async def _opened(self) -> dict[str, Any]:
         async with self._opening:
@@ -361,7 +368,7 @@ def _error(call_id: str, text: str) -> Answer:
 
 def _arguments(method: Callable[..., Any]) -> type[BaseModel]:
     """What the model may pass, as a type that checks it."""
-    hints = get_type_hints(method)
+    hints = get_type_hints(method, include_extras=True)
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(method).parameters.items():
         if name in NOT_ARGUMENTS:

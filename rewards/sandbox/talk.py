@@ -11,13 +11,14 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox.cgroups import Group
 from munro.rewards.sandbox.inside import wire
+from munro.rewards.sandbox.output import Said
 from munro.rewards.sandbox.types import Limit, Limits, Outcome, Usage
 
 PATIENCE_S = 30.0
@@ -25,6 +26,8 @@ PATIENCE_S = 30.0
 NOBODY = 65534
 MIB = 1 << 20
 _CHUNK = 1 << 16
+MOST_PIPE_BYTES = 1 << 20
+"""That a program can give a pipe."""
 _TELLING = {
     Limit.MEMORY: (
         b"MemoryError",
@@ -62,6 +65,14 @@ class Request:
     answer: Answer | None = None
     """Where a conversation takes the place of `stdin`."""
     limits: Limits
+    is_clipped: bool = False
+    """Output over its limit is cut in the middle, and the program goes on."""
+    is_interleaved: bool = False
+    """What it says on stderr goes the way of stdout."""
+    keeps: bool = False
+    """Processes that it leaves behind go on."""
+    expects_more: bool = False
+    """Another one is likely to come, for which the keeper may make ready."""
 
 
 class Keeper:
@@ -70,6 +81,8 @@ class Keeper:
     def __init__(self, link: socket.socket, group: Group | None) -> None:
         self._link = link
         self._process: int | None = None
+        self.upper: int | None = None
+        """Descriptor of the folder that takes what is written over an image."""
         self.group = group
         """The control group of its programs."""
         self.is_sound = True
@@ -104,6 +117,64 @@ class Keeper:
             return replace(outcome, limit=Limit.MEMORY)
         return outcome
 
+    def wait_until_ready(self) -> None:
+        """Until it has entered all that it is to enter.
+
+        Raises:
+            SandboxError: it could not.
+        """
+        try:
+            self._link.settimeout(PATIENCE_S)
+            head, _, descriptors = wire.receive(self._link)
+        except (wire.Closed, TimeoutError):
+            raise SandboxError("the first process of a sandbox died before it was ready") from None
+        self._take_start(head, descriptors)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """While this lasts, no process of the session goes on.
+
+        Raises:
+            SandboxError: the keeper died.
+        """
+        self._tell("pause")
+        try:
+            yield
+        finally:
+            self._tell("go on")
+
+    def end_processes(self) -> None:
+        """Leave none that was kept.
+
+        Raises:
+            SandboxError: the keeper died.
+        """
+        self.is_sound = False
+        self._tell("end")
+        self.is_sound = True
+
+    def touch(self, head: wire.Head, contents: bytes = b"") -> tuple[wire.Head, bytes]:
+        """Look at a path or write to it, between two commands.
+
+        Raises:
+            SandboxError: the keeper died.
+        """
+        return self._exchange(head, contents)
+
+    def _tell(self, word: str) -> None:
+        self._exchange({"word": word})
+
+    def _exchange(self, head: wire.Head, contents: bytes = b"") -> tuple[wire.Head, bytes]:
+        try:
+            self._link.settimeout(PATIENCE_S)
+            wire.send(self._link, head, [contents])
+            while True:
+                said, blob, descriptors = wire.receive(self._link)
+                if not self._take_start(said, descriptors):
+                    return said, blob
+        except (wire.Closed, TimeoutError):
+            raise SandboxError("the first process of a sandbox died") from None
+
     def kill(self) -> None:
         """End all that runs there now."""
         if self._process is not None:
@@ -113,9 +184,10 @@ class Keeper:
     def close(self) -> None:
         """Let it go: it ends, and all of its with it."""
         self._link.close()
-        process, self._process = self._process, None
-        if process is not None:
-            os.close(process)
+        held, self._process, self.upper = (self._process, self.upper), None, None
+        for descriptor in held:
+            if descriptor is not None:
+                os.close(descriptor)
 
     def _ask(self, request: Request, descriptors: Sequence[int]) -> None:
         limits = request.limits
@@ -123,6 +195,8 @@ class Keeper:
             "command": [wire.pack(part) for part in request.command],
             "python": not request.command,
             "talks": request.answer is not None,
+            "keeps": request.keeps,
+            "expects_more": request.expects_more,
             "files": [[wire.pack(path), len(contents)] for path, contents in request.files],
             "want": [wire.pack(path) for path in request.want],
             "limits": {name: getattr(limits, name) for name in limits.__dataclass_fields__},
@@ -152,14 +226,20 @@ class Keeper:
 
     def _take_report(self, exchange: _Exchange, poll: select.poll) -> None:
         head, blob, descriptors = wire.receive(self._link)
-        if descriptors:
-            self._process = descriptors[0]
+        if self._take_start(head, descriptors):
             return
-        if "fatal" in head:
-            raise SandboxError(f"a sandbox could not be set up: {head['fatal']}")
         exchange.report = head
         exchange.blob = blob
         exchange.drain(poll)
+
+    def _take_start(self, head: wire.Head, descriptors: Sequence[int]) -> bool:
+        """Whether this was the word that it is ready, rather than a report."""
+        if "fatal" in head:
+            raise SandboxError(f"a sandbox could not be set up: {head['fatal']}")
+        if descriptors:
+            self._process, *rest = descriptors
+            self.upper = rest[0] if rest else None
+        return bool(descriptors)
 
 
 @dataclass
@@ -173,7 +253,7 @@ class _Exchange:
     is_cut: bool = False
     theirs: list[int] = field(default_factory=list)
     _input: int = -1
-    _outputs: dict[int, bytearray] = field(default_factory=dict)
+    _outputs: dict[int, Said] = field(default_factory=dict)
     _pending: bytearray = field(default_factory=bytearray)
     _line: bytes = b""
     _is_closing: bool = True
@@ -183,7 +263,12 @@ class _Exchange:
         out, out_theirs = os.pipe2(os.O_CLOEXEC)
         error, error_theirs = os.pipe2(os.O_CLOEXEC)
         self.theirs = [read, out_theirs, error_theirs]
-        self._outputs = {out: bytearray(), error: bytearray()}
+        if self.request.is_interleaved:
+            os.dup2(out_theirs, error_theirs, inheritable=False)
+        most, is_clipped = self.request.limits.output_bytes, self.request.is_clipped
+        self._outputs = {
+            each: Said(most_bytes=most, is_clipped=is_clipped) for each in (out, error)
+        }
         self._open = set(self._outputs)
         self._out = out
         if os.geteuid() == 0:
@@ -203,16 +288,18 @@ class _Exchange:
         self._write(poll)
 
     def drain(self, poll: select.poll) -> None:
-        """Read what its processes, all of them dead, have left in the pipes.
+        """Read what its processes have left in the pipes.
 
-        Not up to the end: a pipe that is on its way through a socket of theirs is still open.
+        Not up to the end: a pipe that is on its way through a socket of theirs is still open. And
+        no more than a pipe may hold: one that goes on may write for ever.
         """
         for descriptor in self._open:
             os.set_blocking(descriptor, False)
         for descriptor in list(self._open):
             with suppress(BlockingIOError):
-                while descriptor in self._open:
-                    self.pump(descriptor, poll)
+                for _ in range(MOST_PIPE_BYTES // _CHUNK + 1):
+                    if descriptor in self._open:
+                        self.pump(descriptor, poll)
 
     def pump(self, descriptor: int, poll: select.poll) -> None:
         """Something can be done with `descriptor`."""
@@ -227,12 +314,10 @@ class _Exchange:
         if descriptor == self._out and self.request.answer is not None:
             self._converse(chunk, poll)
             return
-        most = self.request.limits.output_bytes
-        taken = self._outputs[descriptor]
-        taken += chunk[: most - len(taken) + 1]
-        if len(taken) > most:
+        said = self._outputs[descriptor]
+        said.take(chunk)
+        if said.is_over and not said.is_clipped:
             self._cut()
-            del taken[most:]
 
     def _cut(self) -> None:
         if not self.is_cut:
@@ -308,14 +393,16 @@ class _Exchange:
         report = self.report
         names = [wire.unpack(name).decode("utf-8", "surrogatepass") for name, _ in report["files"]]
         contents = wire.split(self.blob, [size for _, size in report["files"]])
-        out, error = (bytes(taken) for taken in self._outputs.values())
-        limit = _limit_of(report, error, self.request.limits)
+        out, error = (said.text() for said in self._outputs.values())
+        words = out if self.request.is_interleaved else error
+        limit = _limit_of(report, words, self.request.limits)
         return Outcome(
             status=report["status"],
             stdout=out,
             stderr=error,
             files=dict(zip(names, contents, strict=True)),
             limit=Limit.OUTPUT if self.is_cut else limit,
+            left_out=sum(said.left_out for said in self._outputs.values() if said.is_clipped),
             usage=Usage(
                 cpu_s=report["cpu_s"],
                 wall_s=report["wall_s"],
@@ -332,8 +419,8 @@ def _limit_of(report: wire.Head, error: bytes, limits: Limits) -> Limit | None:
         return Limit.CPU
     if report["status"] == -signal.SIGKILL and report["cpu_s"] >= limits.cpu_s:
         return Limit.CPU
-    if report["is_full"]:
-        return Limit.DISK
+    if report["full"]:
+        return Limit(report["full"])
     if report["status"] == 0:
         return None
     said = error[-4096:]
