@@ -1,0 +1,142 @@
+"""What a build has done, one JSON line a stage and candidate, so that it can go on after a kill.
+
+A candidate is done when it was kept or dropped; one that was in hand when the process died is begun
+anew. A last line that was cut off is no line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from munro.envs.swe_build.errors import BadRepository
+
+NAME = "journal.jsonl"
+KEPT, DROPPED, PASSED = "kept", "dropped", "passed"
+STAGES = (
+    "commits",
+    "candidates",
+    "suite runs",
+    "F2P",
+    "stable",
+    "strong",
+    "leak-free",
+    "kept",
+)
+"""In the order in which a candidate goes through them; a drop names the one it did not reach."""
+MOST_REASONS = 3
+
+
+@dataclass(slots=True)
+class Journal:
+    """The file, and what it says. Safe to write from many threads."""
+
+    path: Path
+    settings: Mapping[str, str]
+    """What tasks depend on: a build goes on only with the same."""
+    done: dict[str, dict[str, str]] = field(default_factory=dict)
+    """The last line of each candidate that was kept or dropped."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def open(cls, folder: Path, settings: Mapping[str, str], *, resume: bool) -> Journal:
+        """Begin a journal, or go on with the one that is there.
+
+        Raises:
+            BadRepository: there is one of other settings, or `resume` was not said.
+        """
+        path = folder / NAME
+        journal = cls(path, dict(settings))
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            journal._write({"settings": dict(settings)})
+            return journal
+        if not resume:
+            raise BadRepository(
+                f"{folder} holds a build already: add --resume to go on with it, or name another "
+                "--out"
+            )
+        for row in _rows(path):
+            if "settings" in row:
+                _compare(folder, row["settings"], settings)
+            elif row.get("outcome") in (KEPT, DROPPED):
+                journal.done[row["candidate"]] = row
+        return journal
+
+    def note(self, candidate: str, stage: str, outcome: str, reason: str = "") -> None:
+        """Write that a candidate passed a stage, was dropped at it, or was kept."""
+        row = {"candidate": candidate, "stage": stage, "outcome": outcome, "reason": reason}
+        self._write(row)
+        if outcome in (KEPT, DROPPED):
+            self.done[candidate] = row
+
+    def _write(self, row: Mapping[str, object]) -> None:
+        line = json.dumps(row, sort_keys=True) + "\n"
+        with self._lock, self.path.open("ab") as file:
+            _end_line(file.fileno())
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def funnel(self, num_commits: int) -> list[str]:
+        """The funnel as a table of lines, widest first, with the commonest reasons of each loss."""
+        return list(funnel(self.done.values(), num_commits))
+
+
+def _end_line(descriptor: int) -> None:
+    """Close a line that a killed process left open, so that the next one is not lost with it."""
+    size = os.fstat(descriptor).st_size
+    if size:
+        with open(f"/proc/self/fd/{descriptor}", "rb") as file:
+            file.seek(size - 1)
+            if file.read(1) != b"\n":
+                os.write(descriptor, b"\n")
+
+
+def _rows(path: Path) -> Iterator[dict[str, dict[str, str] | str]]:
+    for line in path.read_bytes().splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:  # cut off by a kill
+            continue
+        if isinstance(row, dict):
+            yield row
+
+
+def _compare(folder: Path, old: object, new: Mapping[str, str]) -> None:
+    if not isinstance(old, dict):
+        raise BadRepository(f"{folder / NAME} is no journal of a build: name another --out")
+    for key in sorted({*old, *new}):
+        if old.get(key) != new.get(key):
+            raise BadRepository(
+                f"{folder} was begun with {key} = {old.get(key)!r}, now it is {new.get(key)!r}: "
+                "give the same again, or name another --out"
+            )
+
+
+def funnel(rows: Sequence[Mapping[str, str]] | object, num_commits: int) -> Iterator[str]:
+    """How many reached each stage, and why the others did not."""
+    done = list(rows)  # type: ignore[call-overload]
+    lost: dict[str, Counter[str]] = {stage: Counter() for stage in STAGES}
+    for row in done:
+        if row["outcome"] == DROPPED:
+            lost[row["stage"]][row["reason"]] += 1
+    left = max(num_commits, len(done))
+    yield f"{'commits':<12}{left:>7}"
+    looked = len(done)
+    if looked < left:
+        yield f"{'looked at':<12}{looked:>7}"
+    width, left = max(looked, 1), looked
+    for stage in STAGES[1:]:
+        before, left = left, left - sum(lost[stage].values())
+        share = left / before if before else 0.0
+        yield f"{stage:<12}{left:>7}{share:>8.1%} of those before{left / width:>8.1%} of all"
+        for reason, count in sorted(lost[stage].items(), key=lambda one: (-one[1], one[0]))[
+            :MOST_REASONS
+        ]:
+            yield f"{'':<14}{count:>5}  {reason}"

@@ -1,0 +1,222 @@
+"""Whether any file that a box shows holds the fix: packages, caches, documentation, archives.
+
+The fix is known by windows of three consecutive lines of a fixed file that its old version has not,
+blank lines left out; compiled files by the code of the functions that changed. Everything visible is
+read once for all tasks of a build. `.git` is not looked into: `history.leftovers` proves that.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import re
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import CodeType
+
+from munro.envs.swe_build.git import walk
+from munro.envs.swe_build.mutate import parsed
+from munro.envs.swe_build.proposal import Contents, Proposal
+
+WINDOW = 3
+LEAST_LETTERS = 30
+"""Letters and digits of a window that says something: three lines of brackets say nothing."""
+LEAST_CODE = 32
+"""Bytes of a function's code that are looked for in compiled files."""
+MOST_FILE_BYTES = 16 << 20
+MOST_MEMBERS = 20_000
+"""Of an archive; a larger one is looked at so far."""
+ARCHIVES = (".whl", ".zip", ".egg", ".pyz")
+COMPILED = (".pyc", ".pyo")
+SKIPPED = (".so", ".a", ".o", ".png", ".jpg", ".gif", ".ico", ".woff", ".woff2", ".ttf", ".mo")
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A visible file that holds part of a fix."""
+
+    path: str
+    why: str
+
+
+@dataclass(slots=True)
+class Fix:
+    """What a fix is known by."""
+
+    windows: frozenset[bytes]
+    code: tuple[bytes, ...] = ()
+    """Bytecode of functions that the fix makes or changes, by this interpreter's compiler."""
+    names: frozenset[str] = field(default_factory=frozenset)
+    """Normalised names of the distribution that is mended."""
+
+
+def fix_of(proposal: Proposal, before: Mapping[str, bytes], names: Iterable[str] = ()) -> Fix:
+    """What to look for.
+
+    Args:
+        before: every file that the box begins with: what stands there already is no leak.
+        names: of the repository's own distribution; a wheel or metadata of it elsewhere is a hit.
+    """
+    old = set[bytes]()
+    for contents in before.values():
+        old.update(windows(contents))
+    new = set[bytes]()
+    for contents in (*proposal.gold.values(), *proposal.tests.values()):
+        new.update(windows(contents or b""))
+    return Fix(
+        windows=frozenset(new - old),
+        code=tuple(_new_code(before, proposal.gold)),
+        names=frozenset(map(normalised, names)),
+    )
+
+
+def windows(contents: bytes) -> Iterator[bytes]:
+    """Every three consecutive lines, without blank ones and without their spacing."""
+    lines = [b" ".join(line.split()) for line in contents.splitlines()]
+    lines = [line for line in lines if line]
+    for at in range(len(lines) - WINDOW + 1):
+        window = b"\n".join(lines[at : at + WINDOW])
+        if sum(chr(byte).isalnum() for byte in window) >= LEAST_LETTERS:
+            yield window
+
+
+def normalised(name: str) -> str:
+    """A distribution's name as indexes compare them."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def scan(folders: Sequence[Path], fixes: Mapping[str, Fix]) -> dict[str, list[Hit]]:
+    """Hits by task; none for a task that nothing visible gives away.
+
+    Args:
+        folders: everything that the box shows; links are not followed.
+        fixes: by task.
+    """
+    owners: dict[bytes, list[str]] = {}
+    for task, fix in fixes.items():
+        for window in fix.windows:
+            owners.setdefault(window, []).append(task)
+    found: dict[str, list[Hit]] = {}
+    for folder in folders:
+        for path in walk(folder):
+            if path.is_symlink() or ".git" in path.parts or path.name.endswith(SKIPPED):
+                continue
+            for task, why in _in_file(path, owners, fixes):
+                hit = Hit(str(path), why)
+                if hit not in found.setdefault(task, []):
+                    found[task].append(hit)
+        for task, hit in _metadata(folder, fixes):
+            found.setdefault(task, []).append(hit)
+    return found
+
+
+def _metadata(folder: Path, fixes: Mapping[str, Fix]) -> Iterator[tuple[str, Hit]]:
+    """Wheels, archives and metadata of the distribution that is mended."""
+    form = re.compile(
+        r"^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*?)-\d[^/]*(\.dist-info|\.egg-info|\.egg|\.whl"
+        r"|\.tar\.gz|\.zip)$|^(?P<bare>[A-Za-z0-9][A-Za-z0-9._-]*)\.egg-info$"
+    )
+    for root, folders, files in os.walk(folder):
+        if ".git" in folders:
+            folders.remove(".git")
+        for entry in sorted([*folders, *files]):
+            match = form.match(entry)
+            if match is None:
+                continue
+            name = normalised(match["name"] or match["bare"])
+            for task, fix in fixes.items():
+                if name in fix.names:
+                    yield task, Hit(str(Path(root) / entry), "the repository's own distribution")
+
+
+def _in_file(
+    path: Path, owners: Mapping[bytes, list[str]], fixes: Mapping[str, Fix]
+) -> Iterator[tuple[str, str]]:
+    try:
+        if not path.is_file() or path.stat().st_size > MOST_FILE_BYTES:
+            return
+        contents = path.read_bytes()
+    except OSError:  # what we may not read, a box's user may not either
+        return
+    yield from _in_contents(path.name, contents, owners, fixes, depth=0)
+
+
+def _in_contents(
+    name: str,
+    contents: bytes,
+    owners: Mapping[bytes, list[str]],
+    fixes: Mapping[str, Fix],
+    depth: int,
+) -> Iterator[tuple[str, str]]:
+    if name.endswith(COMPILED):
+        for task, fix in fixes.items():
+            if any(code in contents for code in fix.code):
+                yield task, "a compiled file with the code of the fix"
+        return
+    if name.endswith(ARCHIVES) and depth < 2:
+        for member, inner in _members(contents):
+            yield from _in_contents(member, inner, owners, fixes, depth + 1)
+        return
+    if name.endswith((".gz", ".tgz")) and depth < 2:
+        contents = _unpacked(contents)
+    for window in windows(contents):
+        for task in owners.get(window, ()):
+            yield task, "lines of the fix"
+
+
+def _members(contents: bytes) -> Iterator[tuple[str, bytes]]:
+    """Files of a zip; what is broken or swells beyond the bound is left."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(contents)) as archive:
+            left = 4 * MOST_FILE_BYTES
+            for member in archive.infolist()[:MOST_MEMBERS]:
+                if member.is_dir() or member.file_size > min(left, MOST_FILE_BYTES):
+                    continue
+                with archive.open(member) as file:
+                    inner = file.read(MOST_FILE_BYTES)
+                left -= len(inner)
+                yield member.filename, inner
+    except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, NotImplementedError, EOFError):
+        return
+
+
+def _unpacked(contents: bytes) -> bytes:
+    """The text of a gzip, of a tar inside it too, whose members follow each other."""
+    try:
+        with gzip.open(io.BytesIO(contents)) as file:
+            return file.read(4 * MOST_FILE_BYTES)
+    except (OSError, EOFError, zlib.error):
+        return b""
+
+
+def _new_code(before: Mapping[str, bytes], gold: Contents) -> Iterator[bytes]:
+    """Bytecode of the functions that a fix makes or changes."""
+    for path, new in gold.items():
+        if path.endswith(".py") and new is not None:
+            old = set(bytecode(before.get(path, b"")))
+            yield from (code for code in bytecode(new) if code not in old)
+
+
+def bytecode(source: bytes) -> list[bytes]:
+    """Code of each function in a source, long enough to be told from others; never run."""
+    tree = parsed(source)
+    if tree is None:
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            whole = compile(tree, "fix", "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return []
+    found, rest = [], [whole]
+    while rest:
+        code = rest.pop()
+        rest += [part for part in code.co_consts if isinstance(part, CodeType)]
+        if code is not whole and len(code.co_code) >= LEAST_CODE:
+            found.append(code.co_code)
+    return found
