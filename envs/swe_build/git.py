@@ -195,7 +195,7 @@ class Repository:
 
 
 def environment(folder: Path, extra: Mapping[str, str] = {}) -> dict[str, str]:
-    """What git may know: nothing of the user's or the machine's settings, no terminal, no way up."""
+    """What git may know: no settings of the user or the machine, no terminal, no way up."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": os.devnull,

@@ -19,7 +19,6 @@ from munro.envs.swe_build.git import (
     LINK,
     SUBMODULE,
     Repository,
-    environment,
     lines_of,
     walk,
 )

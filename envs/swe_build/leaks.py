@@ -1,8 +1,8 @@
 """Whether any file that a box shows holds the fix: packages, caches, documentation, archives.
 
-The fix is known by windows of three consecutive lines of a fixed file that its old version has not,
-blank lines left out; compiled files by the code of the functions that changed. Everything visible is
-read once for all tasks of a build. `.git` is not looked into: `history.leftovers` proves that.
+The fix is known by windows of three consecutive lines of a fixed file that its old version has
+not, blank lines left out; compiled files by the code of the functions that changed. Everything
+visible is read once for all tasks of a build. `.git` is not looked into: `history.leftovers` proves that.
 """
 
 from __future__ import annotations
@@ -29,8 +29,11 @@ LEAST_LETTERS = 30
 LEAST_CODE = 32
 """Bytes of a function's code that are looked for in compiled files."""
 MOST_FILE_BYTES = 16 << 20
+MOST_NESTED = 2
+"""Archives in archives."""
 MOST_MEMBERS = 20_000
 """Of an archive; a larger one is looked at so far."""
+ESCAPES = ((b"&lt;", b"<"), (b"&gt;", b">"), (b"&quot;", b'"'), (b"&#39;", b"'"), (b"&amp;", b"&"))
 ARCHIVES = (".whl", ".zip", ".egg", ".pyz")
 COMPILED = (".pyc", ".pyo")
 SKIPPED = (".so", ".a", ".o", ".png", ".jpg", ".gif", ".ico", ".woff", ".woff2", ".ttf", ".mo")
@@ -76,9 +79,20 @@ def fix_of(proposal: Proposal, before: Mapping[str, bytes], names: Iterable[str]
 
 
 def windows(contents: bytes) -> Iterator[bytes]:
-    """Every three consecutive lines, without blank ones and without their spacing."""
-    lines = [b" ".join(line.split()) for line in contents.splitlines()]
-    lines = [line for line in lines if line]
+    """Every three consecutive lines, without blank ones and without any spacing."""
+    return _windows(bare_lines(contents))
+
+
+def bare_lines(contents: bytes) -> list[bytes]:
+    """Lines without spaces, plus signs of a diff and HTML's escapes; no blank ones."""
+    if b"&" in contents:
+        for escape, mark in ESCAPES:
+            contents = contents.replace(escape, mark)
+    lines = contents.translate(None, b" \t\r\v\f").split(b"\n")
+    return [bare for line in lines if (bare := line.lstrip(b"+"))]
+
+
+def _windows(lines: Sequence[bytes]) -> Iterator[bytes]:
     for at in range(len(lines) - WINDOW + 1):
         window = b"\n".join(lines[at : at + WINDOW])
         if sum(chr(byte).isalnum() for byte in window) >= LEAST_LETTERS:
@@ -97,16 +111,13 @@ def scan(folders: Sequence[Path], fixes: Mapping[str, Fix]) -> dict[str, list[Hi
         folders: everything that the box shows; links are not followed.
         fixes: by task.
     """
-    owners: dict[bytes, list[str]] = {}
-    for task, fix in fixes.items():
-        for window in fix.windows:
-            owners.setdefault(window, []).append(task)
+    wanted = _Wanted(fixes)
     found: dict[str, list[Hit]] = {}
     for folder in folders:
         for path in walk(folder):
             if path.is_symlink() or ".git" in path.parts or path.name.endswith(SKIPPED):
                 continue
-            for task, why in _in_file(path, owners, fixes):
+            for task, why in _in_file(path, wanted):
                 hit = Hit(str(path), why)
                 if hit not in found.setdefault(task, []):
                     found[task].append(hit)
@@ -134,39 +145,53 @@ def _metadata(folder: Path, fixes: Mapping[str, Fix]) -> Iterator[tuple[str, Hit
                     yield task, Hit(str(Path(root) / entry), "the repository's own distribution")
 
 
-def _in_file(
-    path: Path, owners: Mapping[bytes, list[str]], fixes: Mapping[str, Fix]
-) -> Iterator[tuple[str, str]]:
+class _Wanted:
+    """The fixes that are looked for, by their windows and by single lines of them."""
+
+    def __init__(self, fixes: Mapping[str, Fix]) -> None:
+        self.fixes = fixes
+        self.owners: dict[bytes, list[str]] = {}
+        for task, fix in fixes.items():
+            for window in fix.windows:
+                self.owners.setdefault(window, []).append(task)
+        self.lines = {line for window in self.owners for line in window.split(b"\n")}
+
+    def tasks_in(self, contents: bytes) -> set[str]:
+        """Tasks of whose fix a text holds a window."""
+        lines = bare_lines(contents)
+        if self.lines.isdisjoint(lines):  # of nearly every file, and fast
+            return set()
+        return {task for window in _windows(lines) for task in self.owners.get(window, ())}
+
+
+def _in_file(path: Path, wanted: _Wanted) -> Iterator[tuple[str, str]]:
     try:
         if not path.is_file() or path.stat().st_size > MOST_FILE_BYTES:
             return
         contents = path.read_bytes()
     except OSError:  # what we may not read, a box's user may not either
         return
-    yield from _in_contents(path.name, contents, owners, fixes, depth=0)
+    yield from _in_contents(path.name, contents, wanted, depth=0)
 
 
 def _in_contents(
-    name: str,
-    contents: bytes,
-    owners: Mapping[bytes, list[str]],
-    fixes: Mapping[str, Fix],
-    depth: int,
+    name: str, contents: bytes, wanted: _Wanted, depth: int
 ) -> Iterator[tuple[str, str]]:
     if name.endswith(COMPILED):
-        for task, fix in fixes.items():
+        for task, fix in wanted.fixes.items():
             if any(code in contents for code in fix.code):
                 yield task, "a compiled file with the code of the fix"
         return
-    if name.endswith(ARCHIVES) and depth < 2:
+    if name.endswith(ARCHIVES) and depth < MOST_NESTED:
         for member, inner in _members(contents):
-            yield from _in_contents(member, inner, owners, fixes, depth + 1)
+            yield from _in_contents(member, inner, wanted, depth + 1)
         return
-    if name.endswith((".gz", ".tgz")) and depth < 2:
+    if name.endswith((".gz", ".tgz")) and depth < MOST_NESTED:
         contents = _unpacked(contents)
-    for window in windows(contents):
-        for task in owners.get(window, ()):
-            yield task, "lines of the fix"
+    elif contents.startswith((b"\x7fELF", b"!<arch>")):
+        return
+    for task in sorted(wanted.tasks_in(contents)):
+        yield task, "lines of the fix"
 
 
 def _members(contents: bytes) -> Iterator[tuple[str, bytes]]:

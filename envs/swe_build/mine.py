@@ -1,7 +1,7 @@
 """Candidates in a history: merges against their first parent, squashes, pull requests by ref.
 
 The first-parent line is walked from its newest end; what GitHub's `refs/pull/*/head` (and GitLab's
-`refs/merge-requests/*/head`) hold beside it comes after, against the place where each left the line.
+`refs/merge-requests/*/head`) hold beside it comes after, against the place where each left it.
 """
 
 from __future__ import annotations

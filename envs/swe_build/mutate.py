@@ -225,7 +225,7 @@ def _call(node: ast.Call, places: Places, source: bytes) -> Iterator[_Edit]:
             return
 
 
-def _return(node: ast.Return, places: Places, source: bytes) -> Iterator[_Edit]:
+def _return(node: ast.Return, places: Places, _source: bytes) -> Iterator[_Edit]:
     value = node.value
     if value is not None and not (isinstance(value, ast.Constant) and value.value is None):
         yield _Edit("lost result", node, places.start(node), places.end(node), b"return None")

@@ -69,9 +69,9 @@ def packages_in(paths: Iterable[str]) -> tuple[str, ...]:
     found: list[str] = []
     for path in sorted(paths, key=lambda one: (one.count("/"), one)):
         folder, _, name = path.rpartition("/")
-        if name == "__init__.py" and folder and side(path) is Side.CODE:
-            if not any(folder == one or folder.startswith(f"{one}/") for one in found):
-                found.append(folder)
+        is_package = name == "__init__.py" and folder and side(path) is Side.CODE
+        if is_package and not any(f"{folder}/".startswith(f"{one}/") for one in found):
+            found.append(folder)
     return tuple(found)
 
 

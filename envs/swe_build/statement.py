@@ -1,7 +1,7 @@
 """What a task asks for: the issue, the pull request's text or the commit's, without what leaks.
 
-Ids of commits, numbers of pull requests, addresses, fenced diffs and names that only the fix has are
-taken out; what is left is measured against the lines that the fix adds.
+Ids of commits, numbers of pull requests, addresses, fenced diffs and names that only the fix has
+are taken out; what is left is measured against the lines that the fix adds.
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ def by_deleting_the_remote(hand: Hand, folder: Path) -> None:
 
 
 def by_dates(hand: Hand, folder: Path) -> None:
-    """SWE-bench's way: tags and refs younger than the base go; a fix that says it is older stays."""
+    """SWE-bench's way: tags younger than the base go; what says that it is older stays."""
     hand._seconds -= 10**7
     start = base(hand)
     hand.git("tag", "v0.9", hand.commit("Dated back", {"more.py": b"x = 1\n"}))

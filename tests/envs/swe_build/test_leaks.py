@@ -105,7 +105,13 @@ PLANTED: dict[str, Callable[[Path], None]] = {
     "inside a tar": lambda box: tarred(box / "other.tar.gz"),
     "documentation": lambda box: write(box / "usr/share/doc/words/changes.gz", gzip.compress(NEW)),
     "the hidden tests": lambda box: write(box / "site-packages/tests/test_w.py", TESTS),
-    "a diff": lambda box: write(box / "doc/notes.html", b"<pre>\n" + NEW + b"</pre>\n"),
+    "escaped": lambda box: write(
+        box / "a.html", NEW.replace(b">", b"&gt;").replace(b'"', b"&quot;")
+    ),
+    "a patch": lambda box: write(
+        box / "fix.diff", b"".join(b"+" + line + b"\n" for line in NEW.split(b"\n"))
+    ),
+    "a page": lambda box: write(box / "doc/notes.html", b"<pre>\n" + NEW + b"</pre>\n"),
 }
 
 
@@ -157,7 +163,7 @@ def test_the_interpreters_own_packages_give_a_fix_of_packaging_away():
     assert scan([folder], {"packaging-1": fix})["packaging-1"]
     hits = scan([folder.parent / f"packaging-{packaging.__version__}.dist-info"], {"p": fix})
     assert hits == {}  # a folder shown whole is looked into, its own name is its parent's
-    named = [path for path in folder.parent.glob("packaging-*.dist-info")]
+    named = list(folder.parent.glob("packaging-*.dist-info"))
     assert named
 
 

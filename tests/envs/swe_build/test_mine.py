@@ -1,4 +1,4 @@
-"""Candidates of a history: what is one, what is none and why, and what can be wrong with a folder."""
+"""Candidates of a history: what is one, what is none and why, and folders that hold none."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ FIX = {"lengths.py": fixed(LENGTHS, b"len(word) > ", b"len(word) >= ")}
 TEST = {"test_lengths.py": LENGTHS_TESTS + b"\n\ndef test_more():\n    assert total([]) == 0\n"}
 
 
-def reason(hand: Hand, rules: Rules = Rules()) -> str:
+def reason(hand: Hand) -> str:
     """Why the newest commit is no candidate."""
     repository = hand.repository
     with pytest.raises(Dropped) as dropped:
-        propose(repository, next(sources(repository)), rules, "lengths")
+        propose(repository, next(sources(repository)), Rules(), "lengths")
     return dropped.value.reason
 
 

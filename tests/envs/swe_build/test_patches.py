@@ -29,10 +29,9 @@ def applied(folder: Path, old: dict[str, bytes], patch: str) -> dict[str, bytes]
         command = ["git", "apply", "--whitespace=nowarn", "-"]
         done = subprocess.run(command, input=patch.encode(), cwd=folder, capture_output=True)
         assert done.returncode == 0, done.stderr.decode() + patch
-    there = {
+    return {
         p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
     }
-    return there
 
 
 @settings(max_examples=60, deadline=None)
