@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -218,10 +218,10 @@ def lines_of(words: Sequence[str]) -> bytes:
     return "".join(f"{word}\n" for word in words).encode()
 
 
-def walk(folder: Path) -> Iterator[Path]:
-    """Files and links below a folder, sorted; links are not followed."""
+def walk(folder: Path, without: Collection[str] = ()) -> Iterator[Path]:
+    """Files and links below a folder, sorted, save in some folders; links are not followed."""
     for root, folders, files in os.walk(folder):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if os.path.join(root, name) not in without)
         names = [*files, *(name for name in folders if (Path(root) / name).is_symlink())]
         for name in sorted(names):
             yield Path(root) / name

@@ -68,20 +68,28 @@ class Journal:
                 journal.done[row["candidate"]] = row
         return journal
 
-    def note(self, candidate: str, stage: str, outcome: str, reason: str = "") -> None:
-        """Write that a candidate passed a stage, was dropped at it, or was kept."""
+    def note(
+        self, candidate: str, stage: str, outcome: str, reason: str = "", *, cheap: bool = False
+    ) -> None:
+        """Write that a candidate passed a stage, was dropped at it, or was kept.
+
+        Args:
+            reason: of a drop.
+            cheap: it would be found out again at once, so nobody waits for the disk.
+        """
         row = {"candidate": candidate, "stage": stage, "outcome": outcome, "reason": reason}
-        self._write(row)
+        self._write(row, waits=not cheap)
         if outcome in (KEPT, DROPPED):
             self.done[candidate] = row
 
-    def _write(self, row: Mapping[str, object]) -> None:
+    def _write(self, row: Mapping[str, object], *, waits: bool = True) -> None:
         line = json.dumps(row, sort_keys=True) + "\n"
         with self._lock, self.path.open("ab") as file:
             _end_line(file.fileno())
             file.write(line.encode())
             file.flush()
-            os.fsync(file.fileno())
+            if waits:
+                os.fsync(file.fileno())
 
     def funnel(self, num_commits: int) -> list[str]:
         """The funnel as a table of lines, widest first, with the commonest reasons of each loss."""

@@ -2,7 +2,8 @@
 
 The fix is known by windows of three consecutive lines of a fixed file that its old version has
 not, blank lines left out; compiled files by the code of the functions that changed. Everything
-visible is read once for all tasks of a build. `.git` is not looked into: `history.leftovers` proves that.
+visible is read once for all tasks of a build. `.git` is not looked into: `history.leftovers` proves
+it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ MOST_MEMBERS = 20_000
 ESCAPES = ((b"&lt;", b"<"), (b"&gt;", b">"), (b"&quot;", b'"'), (b"&#39;", b"'"), (b"&amp;", b"&"))
 ARCHIVES = (".whl", ".zip", ".egg", ".pyz")
 COMPILED = (".pyc", ".pyo")
+PACKED = (*ARCHIVES, *COMPILED, ".gz", ".tgz")
+HEAD_BYTES = 4096
 SKIPPED = (".so", ".a", ".o", ".png", ".jpg", ".gif", ".ico", ".woff", ".woff2", ".ttf", ".mo")
 
 
@@ -104,37 +107,44 @@ def normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def scan(folders: Sequence[Path], fixes: Mapping[str, Fix]) -> dict[str, list[Hit]]:
+def scan(
+    folders: Sequence[Path], fixes: Mapping[str, Fix], without: Sequence[Path] = ()
+) -> dict[str, list[Hit]]:
     """Hits by task; none for a task that nothing visible gives away.
 
     Args:
         folders: everything that the box shows; links are not followed.
         fixes: by task.
+        without: folders in them that the box hides.
     """
+    hidden = {str(path) for path in without}
     wanted = _Wanted(fixes)
     found: dict[str, list[Hit]] = {}
     for folder in folders:
-        for path in walk(folder):
+        for path in walk(folder, hidden):
             if path.is_symlink() or ".git" in path.parts or path.name.endswith(SKIPPED):
                 continue
             for task, why in _in_file(path, wanted):
                 hit = Hit(str(path), why)
                 if hit not in found.setdefault(task, []):
                     found[task].append(hit)
-        for task, hit in _metadata(folder, fixes):
+        for task, hit in _metadata(folder, fixes, hidden):
             found.setdefault(task, []).append(hit)
     return found
 
 
-def _metadata(folder: Path, fixes: Mapping[str, Fix]) -> Iterator[tuple[str, Hit]]:
+def _metadata(
+    folder: Path, fixes: Mapping[str, Fix], hidden: set[str]
+) -> Iterator[tuple[str, Hit]]:
     """Wheels, archives and metadata of the distribution that is mended."""
     form = re.compile(
         r"^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*?)-\d[^/]*(\.dist-info|\.egg-info|\.egg|\.whl"
         r"|\.tar\.gz|\.zip)$|^(?P<bare>[A-Za-z0-9][A-Za-z0-9._-]*)\.egg-info$"
     )
     for root, folders, files in os.walk(folder):
-        if ".git" in folders:
-            folders.remove(".git")
+        folders[:] = [
+            name for name in folders if name != ".git" and os.path.join(root, name) not in hidden
+        ]
         for entry in sorted([*folders, *files]):
             match = form.match(entry)
             if match is None:
@@ -154,7 +164,8 @@ class _Wanted:
         for task, fix in fixes.items():
             for window in fix.windows:
                 self.owners.setdefault(window, []).append(task)
-        self.lines = {line for window in self.owners for line in window.split(b"\n")}
+        self.lines = {max(window.split(b"\n"), key=len) for window in self.owners}
+        """The longest line of each: short ones, as `else:`, are in every file."""
 
     def tasks_in(self, contents: bytes) -> set[str]:
         """Tasks of whose fix a text holds a window."""
@@ -168,7 +179,11 @@ def _in_file(path: Path, wanted: _Wanted) -> Iterator[tuple[str, str]]:
     try:
         if not path.is_file() or path.stat().st_size > MOST_FILE_BYTES:
             return
-        contents = path.read_bytes()
+        with path.open("rb") as file:
+            contents = file.read(HEAD_BYTES)
+            if b"\0" in contents and not path.name.endswith(PACKED):
+                return  # neither text nor what holds some: most of a machine, unread
+            contents += file.read()
     except OSError:  # what we may not read, a box's user may not either
         return
     yield from _in_contents(path.name, contents, wanted, depth=0)
@@ -188,8 +203,6 @@ def _in_contents(
         return
     if name.endswith((".gz", ".tgz")) and depth < MOST_NESTED:
         contents = _unpacked(contents)
-    elif contents.startswith((b"\x7fELF", b"!<arch>")):
-        return
     for task in sorted(wanted.tasks_in(contents)):
         yield task, "lines of the fix"
 

@@ -119,8 +119,14 @@ def propose(repository: Repository, source: Source, rules: Rules, name: str) -> 
         raise Dropped("candidates", "no test changed")
     wanted = [change for change in changes if sides[change.path] is not Side.OTHER]
     new = _contents(repository, wanted)
+    for path in list(new):  # what a tool wrote, or another project, is nobody's fix
+        if sides[path] is Side.CODE and is_generated(path, new[path] or b""):
+            del new[path]
+    wanted = [change for change in wanted if change.path in new]
     tests = {path: new[path] for path in new if sides[path] is Side.TESTS}
     code = {path: new[path] for path in new if sides[path] is Side.CODE}
+    if not code:
+        raise Dropped("candidates", "only generated or vendored code changed")
     if not any(runs(path) and contents is not None for path, contents in tests.items()):
         raise Dropped("candidates", "no test file is left that pytest collects")
     _check_contents(code, tests, rules)
@@ -194,9 +200,6 @@ def _check_contents(code: Contents, tests: Contents, rules: Rules) -> None:
     for contents in [*code.values(), *tests.values()]:
         if contents is not None and not is_text(contents):
             raise Dropped("candidates", "changes a binary file")
-    made = [path for path, contents in code.items() if is_generated(path, contents or b"")]
-    if made:
-        raise Dropped("candidates", "changes generated or vendored code")
 
 
 def is_text(contents: bytes) -> bool:

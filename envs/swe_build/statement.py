@@ -32,6 +32,7 @@ NUMBER = re.compile(
 )
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{3,}")
 FORMS = {"-", "*", "+"}
+MOST_SHOWN = 1200
 LEAST_CHARS = 20
 """A statement of fewer says nothing; such a candidate is left out unless a judge writes one."""
 
@@ -167,3 +168,34 @@ def leak_of(text: str, gold: Contents, before: Mapping[str, bytes]) -> float:
             if len(line) >= 8 and not line.startswith(('"""', "#")):
                 added.append(line)
     return sum(line in said for line in added) / len(added) if added else 0.0
+
+
+def of_failures(proposal: Proposal, messages: Mapping[str, str]) -> Statement:
+    """The statement of a made task: what one of its tests shows, never the change itself.
+
+    Args:
+        messages: of the tests that fail before the fix, by id.
+    """
+    name = min(messages, key=lambda one: (len(messages[one]), one), default="")
+    shown = _symptom(messages[name]) if name else ""
+    if proposal.kind == "function":
+        text = f"{proposal.message}\n\nWhat it must do is said by its docstring and its callers."
+    else:
+        text = "Something in this repository does not do what it did."
+    if shown:
+        text += f"\n\nOne of its tests, `{name.rpartition('::')[2]}`, shows:\n\n```\n{shown}\n```"
+    return Statement(text=text, source="test", leak=0.0)
+
+
+def _symptom(message: str) -> str:
+    """The call of the test itself and what came of it: no line of the code that is wrong."""
+    lines = message.splitlines()
+    told = [line for line in lines if line.startswith("E ")]
+    call: list[str] = []
+    for at, line in enumerate(lines):
+        if re.match(r"\S+\.py:\d+: in test", line):
+            call = [one for one in lines[at + 1 :] if not one.startswith("E ")]
+            frames = [n for n, one in enumerate(call) if re.match(r"\S+\.py:\d+: in ", one)]
+            call = call[: frames[0]] if frames else call
+            break
+    return "\n".join([*call, *told])[:MOST_SHOWN]

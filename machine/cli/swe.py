@@ -1,0 +1,101 @@
+"""`munro swe`: tasks from repositories."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from munro.machine.cli.listing import Listing
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@click.group(cls=Listing)
+def swe() -> None:
+    """Make tasks from a git repository: its pull requests, made bugs, removed functions."""
+
+
+def _common(command: Command) -> Command:
+    """What all three makers take."""
+    for option in reversed(
+        (
+            click.argument("repo"),
+            click.option("--out", required=True, help="Folder of tasks to write."),
+            click.option("--resume", is_flag=True, help="Go on with a build that was stopped."),
+            click.option(
+                "--jobs", default=1, show_default=True, help="Candidates worked on at once."
+            ),
+            click.option(
+                "--packages",
+                type=click.Choice(["dated", "newest"]),
+                default="dated",
+                show_default=True,
+                help="Dependencies as of the base's date (the index must state dates), or newest.",
+            ),
+            click.option(
+                "--test-s", default=20.0, show_default=True, help="Seconds of one test, at most."
+            ),
+            click.option(
+                "--wall-s", default=300.0, show_default=True, help="Seconds of one run of tests."
+            ),
+            click.option(
+                "--least-strength",
+                default=0.5,
+                show_default=True,
+                help="Share of slightly wrong fixes that the hidden tests must notice.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@swe.command()
+@_common
+@click.option("--since", default="", help="Only changes since this date, as git reads it.")
+@click.option("--limit", default=0, help="Newest candidates to try, at most; 0 for all.")
+@click.option(
+    "--history",
+    type=click.Choice(["none", "past"]),
+    default="none",
+    show_default=True,
+    help="Git history that the box shows: one commit, or what the base leads to.",
+)
+@click.option(
+    "--statement",
+    default="commit",
+    show_default=True,
+    help="What states a task: commit, issue, or judge:NAME, which writes it anew.",
+)
+@click.option("--issues", default="", help="Folder of exported issues, NUMBER.md or NUMBER.json.")
+@click.option("--config", "recipe", default="", help="Recipe whose [judge.NAME] is asked.")
+def build(repo: str, out: str, **options: Any) -> None:
+    """Mine the history of REPO for pull requests, and keep those that are proven tasks."""
+    from munro.machine.verbs.swe import run_build
+
+    sys.exit(run_build(repo, out, **options))
+
+
+@swe.command()
+@_common
+@click.option("-n", "--n", "number", default=100, show_default=True, help="Bugs to try.")
+@click.option("--seed", default=0, show_default=True, help="Another one makes other bugs.")
+def bugs(repo: str, out: str, **options: Any) -> None:
+    """Make bugs in the newest commit of REPO, and keep those that its tests find."""
+    from munro.machine.verbs.swe import run_made
+
+    sys.exit(run_made("bug", repo, out, **options))
+
+
+@swe.command()
+@_common
+@click.option("-n", "--n", "number", default=100, show_default=True, help="Functions to try.")
+@click.option("--seed", default=0, show_default=True, help="Another one takes other functions.")
+def functions(repo: str, out: str, **options: Any) -> None:
+    """Remove functions of REPO's newest commit, and keep those that its tests specify."""
+    from munro.machine.verbs.swe import run_made
+
+    sys.exit(run_made("function", repo, out, **options))
