@@ -12,9 +12,23 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from munro.rewards.sandbox.freeze import Change
+from munro.rewards.sandbox.image import Image, Layer, layer_of
 from munro.rewards.sandbox.types import Limit, Limits, Outcome, Sandbox, Session, Usage
 
-__all__ = ["Limit", "Limits", "Outcome", "Sandbox", "Session", "Usage", "open"]
+__all__ = [
+    "Change",
+    "Image",
+    "Layer",
+    "Limit",
+    "Limits",
+    "Outcome",
+    "Sandbox",
+    "Session",
+    "Usage",
+    "layer_of",
+    "open",
+]
 
 BACKENDS = {
     "namespaces": "munro.rewards.sandbox.namespaces",

@@ -25,11 +25,14 @@ import psutil
 
 from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox.docker_container import Container, job_of
+from munro.rewards.sandbox.freeze import MOST_BYTES, Change
+from munro.rewards.sandbox.image import Image, Layer
 from munro.rewards.sandbox.types import Files, Limits, Outcome, Sandbox, Session
 
 IMAGE = "munro-sandbox"
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 LABEL = "munro.sandbox"
+NO_LAYERS = "the back end 'docker' has no images of layers: open 'namespaces'"
 
 
 def open_sandbox(limits: Limits, *, image: str = IMAGE, host: str = "") -> Sandbox:
@@ -127,6 +130,12 @@ class _DockerSession(Session):
         files, self.waiting = {**self.waiting, **(files or {})}, {}
         return self.container.do(job_of(command, files, limits, stdin=stdin, want=want))
 
+    def freeze(self) -> Layer:
+        raise ValueError(NO_LAYERS)
+
+    def changes(self, most_bytes: int = MOST_BYTES) -> Sequence[Change]:  # noqa: ARG002
+        raise ValueError(NO_LAYERS)
+
 
 class DockerSandbox(Sandbox):
     """Programs in containers of one image. `open_sandbox` makes it."""
@@ -186,8 +195,14 @@ class DockerSandbox(Sandbox):
 
     @contextmanager
     def session(
-        self, *, files: Files | None = None, limits: Limits | None = None
+        self,
+        *,
+        image: Image | None = None,
+        files: Files | None = None,
+        limits: Limits | None = None,
     ) -> Iterator[Session]:
+        if image is not None:
+            raise ValueError(NO_LAYERS)
         with self._container(limits or self.limits) as container:
             yield _DockerSession(container, files)
 

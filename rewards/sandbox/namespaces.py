@@ -43,14 +43,18 @@ import munro
 from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox import cgroups
 from munro.rewards.sandbox.cgroups import Group
+from munro.rewards.sandbox.image import Image, check_image, make_store
 from munro.rewards.sandbox.inside import syscalls, wire
 from munro.rewards.sandbox.plan import advice, plan_of
+from munro.rewards.sandbox.session import NamespaceSession, request_of
 from munro.rewards.sandbox.talk import Answer, Keeper, Request
 from munro.rewards.sandbox.types import Files, Limits, Outcome, Sandbox, Session
 
 START_TIMEOUT_S = 120.0
 MAX_SPARES = min(8, os.cpu_count() or 1)
 """Keepers that wait for a run, at most."""
+Room = wire.Head
+"""What `inside.place.make` takes."""
 _LAUNCHER = "from munro.rewards.sandbox.inside import launch; launch.main()"
 
 
@@ -61,6 +65,7 @@ def open_sandbox(
     mounts: Mapping[str, str] | None = None,
     packages: Sequence[str] = (),
     preload: Sequence[str] = (),
+    store: str | Path | None = None,
     control_groups: bool = True,
 ) -> NamespaceSandbox:
     """A sandbox of namespaces, tried out once.
@@ -72,6 +77,8 @@ def open_sandbox(
             `bin` in each is searched for programs.
         packages: host folders that Python inside is to import from, read-only.
         preload: modules that the waiting interpreter imports beside the common ones.
+        store: folder of the layers that images of sessions are made of; made if it is not there.
+            Layers may come into it at any time. No program sees more of it than its image.
         control_groups: False does without them even where they can be had.
 
     Raises:
@@ -84,6 +91,7 @@ def open_sandbox(
         mounts=mounts or {},
         packages=packages,
         preload=preload,
+        store=None if store is None else make_store(Path(store)),
         control_groups=control_groups,
     )
 
@@ -116,7 +124,7 @@ class _Template:
             raise SandboxError(advice(reply["fatal"]))
         self._close_errors()
 
-    def fork(self, disk_mb: int, group: Group | None) -> Keeper:
+    def fork(self, room: Room, group: Group | None) -> Keeper:
         """A new keeper, which makes itself ready while nobody waits for it.
 
         Raises:
@@ -127,7 +135,7 @@ class _Template:
             try:
                 entries = [] if group is None else [group.entry]
                 descriptors = [theirs.fileno(), *entries]
-                wire.send(self._link, {"disk_mb": disk_mb}, descriptors=descriptors)
+                wire.send(self._link, room, descriptors=descriptors)
             except BaseException:
                 ours.close()
                 raise
@@ -163,6 +171,7 @@ class NamespaceSandbox(Sandbox):
         mounts: Mapping[str, str],
         packages: Sequence[str],
         preload: Sequence[str],
+        store: Path | None,
         control_groups: bool,
     ) -> None:
         if syscalls.MACHINE not in syscalls.MACHINES or not sys.platform.startswith("linux"):
@@ -171,7 +180,9 @@ class NamespaceSandbox(Sandbox):
                 f"{sys.platform} on {syscalls.MACHINE}: use the back end 'docker'"
             )
         self.limits = limits
-        self._plan = plan_of(python, mounts, packages, preload)
+        self._plan = plan_of(python, mounts, packages, preload, store)
+        self.store = store
+        self._usual_room = self._room(limits)
         self._lock = threading.Lock()
         self._is_closed = False
         self._keepers: set[Keeper] = set()
@@ -237,10 +248,18 @@ class NamespaceSandbox(Sandbox):
 
     @contextmanager
     def session(
-        self, *, files: Files | None = None, limits: Limits | None = None
+        self,
+        *,
+        image: Image | None = None,
+        files: Files | None = None,
+        limits: Limits | None = None,
     ) -> Iterator[Session]:
-        with self._keeper((limits or self.limits).disk_mb) as keeper:
-            session = _Session(self, keeper, limits or self.limits)
+        limits = limits or self.limits
+        room = self._room(limits, image)
+        with self._keeper(room) as keeper:
+            if image is not None:
+                keeper.wait_until_ready()
+            session = NamespaceSession(keeper, limits, image, self.store)
             if files:
                 session.run(["true"], files=files)
             yield session
@@ -272,6 +291,20 @@ class NamespaceSandbox(Sandbox):
             self._groups.close()
         atexit.unregister(self.close)
 
+    def _room(self, limits: Limits, image: Image | None = None) -> Room:
+        """What a keeper is told of the file systems that it is to make."""
+        if image is None:
+            shown: wire.Head | None = None
+        else:
+            check_image(image, self.store)
+            masks = self._plan["masks"] if image.shows_host_packages else ()
+            shown = {
+                "layers": [layer.digest for layer in image.layers],
+                "packages": [layer.digest for layer in image.packages],
+                "shown": list(enumerate(masks)),
+            }
+        return {"disk_mb": limits.disk_mb, "inodes": limits.inodes, "image": shown}
+
     def _request(
         self,
         command: Sequence[str],
@@ -282,28 +315,18 @@ class NamespaceSandbox(Sandbox):
         answer: Answer | None = None,
         limits: Limits | None = None,
     ) -> Request:
-        contents = files or {}
-        for path in (*contents, *want):
-            _refuse_outside(path)
-        if any("\0" in part for part in command):
-            raise ValueError(f"a command holds a zero byte: {command!r}")
-        return Request(
-            command=command,
-            files=[(path, wire.as_bytes(text)) for path, text in contents.items()],
-            want=want,
-            stdin=wire.as_bytes(stdin),
-            answer=answer,
-            limits=limits or self.limits,
+        return request_of(
+            command, files, stdin=stdin, want=want, answer=answer, limits=limits or self.limits
         )
 
     def _once(self, request: Request) -> Outcome:
-        with self._keeper(request.limits.disk_mb) as keeper:
+        with self._keeper(self._room(request.limits)) as keeper:
             return keeper.run(request)
 
     @contextmanager
-    def _keeper(self, disk_mb: int) -> Iterator[Keeper]:
+    def _keeper(self, room: Room) -> Iterator[Keeper]:
         """A keeper for the caller alone, and its end."""
-        keeper = self._take(disk_mb)
+        keeper = self._take(room)
         try:
             yield keeper
         finally:
@@ -311,27 +334,27 @@ class NamespaceSandbox(Sandbox):
                 self._keepers.discard(keeper)
             self._let_go(keeper)
 
-    def _take(self, disk_mb: int) -> Keeper:
+    def _take(self, room: Room) -> Keeper:
         """A keeper that is ready or about to be, and another one on its way for the next caller."""
         with self._lock:
             if self._is_closed:
                 raise SandboxError("this sandbox is closed")
             if self._template.process.poll() is not None:
                 self._replace_template()
-            is_usual = disk_mb == self.limits.disk_mb
-            keeper = self._spares.popleft() if is_usual and self._spares else self._fork(disk_mb)
+            is_usual = room == self._usual_room
+            keeper = self._spares.popleft() if is_usual and self._spares else self._fork(room)
             self._keepers.add(keeper)
             while is_usual and len(self._spares) < min(len(self._keepers), MAX_SPARES):
-                self._spares.append(self._fork(disk_mb))
+                self._spares.append(self._fork(room))
         return keeper
 
-    def _fork(self, disk_mb: int) -> Keeper:
+    def _fork(self, room: Room) -> Keeper:
         group = None if self._groups is None else self._groups.take()
         try:
-            return self._template.fork(disk_mb, group)
+            return self._template.fork(room, group)
         except (wire.Closed, TimeoutError):
             self._replace_template()
-            return self._template.fork(disk_mb, group)
+            return self._template.fork(room, group)
 
     def _replace_template(self) -> None:
         """A new one, for the one that was there has died, and its keepers with it."""
@@ -363,34 +386,3 @@ class NamespaceSandbox(Sandbox):
             self._groups.close()
             return None
         return self._groups
-
-
-class _Session(Session):
-    """Several commands of one keeper."""
-
-    def __init__(self, box: NamespaceSandbox, keeper: Keeper, limits: Limits) -> None:
-        self._box = box
-        self._keeper = keeper
-        self._limits = limits
-        self._lock = threading.Lock()
-
-    def run(
-        self,
-        command: Sequence[str],
-        *,
-        files: Files | None = None,
-        stdin: bytes | str = b"",
-        want: Sequence[str] = (),
-        limits: Limits | None = None,
-    ) -> Outcome:
-        request = self._box._request(
-            command, files, stdin=stdin, want=want, limits=limits or self._limits
-        )
-        with self._lock:
-            return self._keeper.run(request)
-
-
-def _refuse_outside(path: str) -> None:
-    parts = Path(path).parts
-    if not parts or path.startswith("/") or ".." in parts or "\0" in path:
-        raise ValueError(f"{path!r} leads out of the working directory: write a path below it")

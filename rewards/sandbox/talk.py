@@ -70,6 +70,8 @@ class Keeper:
     def __init__(self, link: socket.socket, group: Group | None) -> None:
         self._link = link
         self._process: int | None = None
+        self.upper: int | None = None
+        """Descriptor of the folder that takes what is written over an image."""
         self.group = group
         """The control group of its programs."""
         self.is_sound = True
@@ -104,6 +106,19 @@ class Keeper:
             return replace(outcome, limit=Limit.MEMORY)
         return outcome
 
+    def wait_until_ready(self) -> None:
+        """Until it has entered all that it is to enter.
+
+        Raises:
+            SandboxError: it could not.
+        """
+        try:
+            self._link.settimeout(PATIENCE_S)
+            head, _, descriptors = wire.receive(self._link)
+        except (wire.Closed, TimeoutError):
+            raise SandboxError("the first process of a sandbox died before it was ready") from None
+        self._take_start(head, descriptors)
+
     def kill(self) -> None:
         """End all that runs there now."""
         if self._process is not None:
@@ -113,9 +128,10 @@ class Keeper:
     def close(self) -> None:
         """Let it go: it ends, and all of its with it."""
         self._link.close()
-        process, self._process = self._process, None
-        if process is not None:
-            os.close(process)
+        held, self._process, self.upper = (self._process, self.upper), None, None
+        for descriptor in held:
+            if descriptor is not None:
+                os.close(descriptor)
 
     def _ask(self, request: Request, descriptors: Sequence[int]) -> None:
         limits = request.limits
@@ -152,14 +168,20 @@ class Keeper:
 
     def _take_report(self, exchange: _Exchange, poll: select.poll) -> None:
         head, blob, descriptors = wire.receive(self._link)
-        if descriptors:
-            self._process = descriptors[0]
+        if self._take_start(head, descriptors):
             return
-        if "fatal" in head:
-            raise SandboxError(f"a sandbox could not be set up: {head['fatal']}")
         exchange.report = head
         exchange.blob = blob
         exchange.drain(poll)
+
+    def _take_start(self, head: wire.Head, descriptors: Sequence[int]) -> bool:
+        """Whether this was the word that it is ready, rather than a report."""
+        if "fatal" in head:
+            raise SandboxError(f"a sandbox could not be set up: {head['fatal']}")
+        if descriptors:
+            self._process, *rest = descriptors
+            self.upper = rest[0] if rest else None
+        return bool(descriptors)
 
 
 @dataclass

@@ -15,6 +15,9 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
+from munro.rewards.sandbox.freeze import MOST_BYTES, Change
+from munro.rewards.sandbox.image import Image, Layer
+
 Files = Mapping[str, bytes | str]
 """Contents by path below the working directory; text is UTF-8."""
 ANY_DIGITS = ("-X", "int_max_str_digits=0")
@@ -54,6 +57,8 @@ class Limits:
     """Of stdout and stderr, each; what is over is cut, and the run ended."""
     disk_mb: int = 64
     """MiB of files below the working directory and /tmp."""
+    inodes: int = 16_384
+    """Files, folders and links of a run, all together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +109,28 @@ class Session(ABC):
         limits: Limits | None = None,
     ) -> Outcome:
         """As `Sandbox.run`, in this session's working directory."""
+
+    @abstractmethod
+    def freeze(self) -> Layer:
+        """What was written over the image, deletions included, as a layer of the sandbox's store.
+
+        A session of `image.over(layer)` begins with the files that this one has now below the
+        working directory; what is elsewhere in /tmp is not part of it. Costs what was changed.
+
+        Raises:
+            ValueError: the session has no image, or the sandbox no store.
+        """
+
+    @abstractmethod
+    def changes(self, most_bytes: int = MOST_BYTES) -> Sequence[Change]:
+        """What was written over the image, as data, sorted by path. No link is followed.
+
+        Args:
+            most_bytes: of contents, all together; files that do not fit come without theirs.
+
+        Raises:
+            ValueError: the session has no image.
+        """
 
 
 class Sandbox(ABC):
@@ -197,9 +224,23 @@ class Sandbox(ABC):
 
     @abstractmethod
     def session(
-        self, *, files: Files | None = None, limits: Limits | None = None
+        self,
+        *,
+        image: Image | None = None,
+        files: Files | None = None,
+        limits: Limits | None = None,
     ) -> AbstractContextManager[Session]:
-        """A working directory that lives over several commands."""
+        """A working directory that lives over several commands.
+
+        Args:
+            image: what is in it at first; what is written to it stays in the session.
+            files: written over that.
+            limits: of each command that names none; `disk_mb` and `inodes` are the session's.
+
+        Raises:
+            SandboxError: the sandbox failed, or a layer of the image is gone.
+            ValueError: the image is not one of this sandbox's store.
+        """
 
     @abstractmethod
     def has(self, program: str) -> bool:

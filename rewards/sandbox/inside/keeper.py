@@ -20,11 +20,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from munro.rewards.sandbox.inside import files, program, seccomp, syscalls, wire
+from munro.rewards.sandbox.inside import files, place, program, seccomp, syscalls, wire
 
 TICK_S = 0.02
 MIB = 1 << 20
-INODES = 16_384
 FILTERS = {
     is_counted: seccomp.program(syscalls.MACHINE, is_counted=is_counted)
     for is_counted in (False, True)
@@ -68,25 +67,29 @@ class Waiting:
     link: socket.socket
 
 
-def serve(link: socket.socket, network: int, disk_mb: int, groups: Sequence[int]) -> NoReturn:
+def serve(
+    link: socket.socket, network: int, room: dict[str, Any], groups: Sequence[int]
+) -> NoReturn:
     """Make everything ready, then answer requests until the caller's socket closes.
 
     Args:
         link: to the caller.
         network: descriptor of the network namespace to be in.
-        disk_mb: room for files, MiB.
+        room: as `place.make` takes it.
         groups: open `cgroup.procs` of the control groups that programs are to be in.
     """
     # process 1 is deaf to every signal but those that have a handler, as Python gives this one
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         try:
-            _enter(network, disk_mb, is_counted=bool(groups))
+            upper = _enter(network, room, is_counted=bool(groups))
             waiting: Waiting | None = _fork(groups)
             # a pid namespace has ids of its own, so only a descriptor names this process outside
             myself = os.pidfd_open(os.getpid())
-            wire.send(link, {}, descriptors=[myself])
-            os.close(myself)
+            told = [myself] if upper is None else [myself, upper]
+            wire.send(link, {}, descriptors=told)
+            for descriptor in told:
+                os.close(descriptor)
             while True:
                 request, blob, descriptors = wire.receive(link)
                 if "command" not in request:
@@ -114,15 +117,12 @@ def _fork(groups: Sequence[int]) -> Waiting:
     return Waiting(pid, ours)
 
 
-def _enter(network: int, disk_mb: int, *, is_counted: bool) -> None:
-    """Namespaces, file systems and the end of all privilege."""
+def _enter(network: int, room: dict[str, Any], *, is_counted: bool) -> int | None:
+    """Namespaces, file systems and the end of all privilege; returns what `place.make` does."""
     syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC)
     syscalls.setns(network, syscalls.CLONE_NEWNET)
     os.close(network)
-    quiet = syscalls.MS_NOSUID | syscalls.MS_NODEV
-    room = f"size={disk_mb}m,nr_inodes={INODES},mode=1777"
-    syscalls.mount("tmp", files.TEMPORARY, "tmpfs", quiet, room)
-    syscalls.mount("proc", "/proc", "proc", quiet | syscalls.MS_NOEXEC, "subset=pid")
+    upper = place.make(room)
     # a user namespace that owns none of the others: no right over them can come back
     syscalls.unshare(syscalls.CLONE_NEWUSER)
     for name, text in (
@@ -136,6 +136,7 @@ def _enter(network: int, disk_mb: int, *, is_counted: bool) -> None:
     syscalls.drop_capabilities()
     syscalls.filter_calls(FILTERS[is_counted])
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    return upper
 
 
 def _answer(

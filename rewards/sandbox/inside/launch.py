@@ -21,7 +21,7 @@ from munro.rewards.sandbox.inside import syscalls as sys_
 from munro.rewards.sandbox.inside import wire
 
 NOBODY = 65534
-MODULES = ("syscalls", "seccomp", "wire", "files", "program", "keeper", "template")
+MODULES = ("syscalls", "seccomp", "wire", "files", "place", "program", "keeper", "template")
 """Of this folder, in the order of their imports: what the template is made of."""
 LINK, PLAN = 3, 4
 """Descriptors that the template starts with."""
@@ -60,15 +60,14 @@ ETC_COPIED = ("ld.so.cache", "localtime", "alternatives", "java-*", "openjdk*", 
 
 
 def main() -> None:
-    """Process started by `munro.rewards.sandbox.namespaces`: one plan comes in over standard input.
-    Process started by `munro.rewards.sandbox.namespaces`: one plan comes in over standard input."""
+    """Started by `munro.rewards.sandbox.namespaces`: one plan comes in over standard input."""
     sys_.prctl(sys_.PR_SET_PDEATHSIG, signal.SIGKILL)
     link = socket.socket(fileno=os.dup(0))
     plan, _, _ = wire.receive(link)
     if os.getppid() != plan["parent"]:
         return  # it died before the signal was asked for
     try:
-        enter(plan["mounts"])
+        enter(plan["mounts"], plan["masks"])
         template = os.fork()
         if template == 0:
             _become_template(plan, link)
@@ -79,11 +78,12 @@ def main() -> None:
     os.waitpid(template, 0)
 
 
-def enter(mounts: list[list[str]]) -> None:
+def enter(mounts: list[list[str]], masks: list[str]) -> None:
     """Build the root and enter the outer namespaces, pid namespace for the next child included.
 
     Args:
         mounts: (host path, place inside) of what is visible beside the system's own folders.
+        masks: places inside that are to be empty.
     """
     isolation = (
         sys_.CLONE_NEWPID
@@ -94,7 +94,7 @@ def enter(mounts: list[list[str]]) -> None:
     )
     if os.geteuid() == 0:
         sys_.unshare(sys_.CLONE_NEWNS)
-        build_root(mounts)
+        build_root(mounts, masks)
         os.setgroups([])
         _unshare_as_nobody(isolation | sys_.CLONE_NEWNS)
     else:
@@ -103,7 +103,7 @@ def enter(mounts: list[list[str]]) -> None:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{NOBODY} {user} 1")
         Path("/proc/self/gid_map").write_text(f"{NOBODY} {group} 1")
-        build_root(mounts)
+        build_root(mounts, masks)
         sys_.unshare(isolation)
     # a change of credentials forgets it
     sys_.prctl(sys_.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -133,7 +133,7 @@ def _unshare_as_nobody(flags: int) -> None:
     os.setresuid(NOBODY, NOBODY, NOBODY)
 
 
-def build_root(mounts: list[list[str]]) -> None:
+def build_root(mounts: list[list[str]], masks: list[str]) -> None:
     """Make the caller's mount namespace consist of the sandbox's root and nothing else."""
     sys_.mount("none", "/", "", sys_.MS_REC | sys_.MS_PRIVATE)
     closed = sys_.MOUNT_ATTR_RDONLY | sys_.MOUNT_ATTR_NOSUID
@@ -158,7 +158,7 @@ def build_root(mounts: list[list[str]]) -> None:
 
     new = "/tmp"
     sys_.mount("root", new, "tmpfs", sys_.MS_NOSUID | sys_.MS_NODEV, "mode=755,size=16m")
-    for folder in ("etc", "tmp", "proc", "dev"):
+    for folder in ("etc", "tmp", "proc", "dev", "opt", "opt/image"):
         Path(new, folder).mkdir(mode=0o755)
     _write_etc(Path(new, "etc"), etc)
     for name, target in {**links, **LINKS}.items():
@@ -176,6 +176,9 @@ def build_root(mounts: list[list[str]]) -> None:
     sys_.pivot_root(".", ".")
     sys_.umount(".", sys_.MNT_DETACH)
     os.chdir("/")
+    hidden = sys_.MS_RDONLY | sys_.MS_NOSUID | sys_.MS_NODEV | sys_.MS_NOEXEC
+    for mask in masks:
+        sys_.mount("none", mask, "tmpfs", hidden, "mode=755,nr_inodes=2,size=4k")
     readonly = sys_.MS_REMOUNT | sys_.MS_BIND | sys_.MS_RDONLY | sys_.MS_NOSUID | sys_.MS_NODEV
     sys_.mount("none", "/", "", readonly)
 
@@ -230,5 +233,6 @@ def _become_template(plan: wire.Head, link: socket.socket) -> None:
         os.dup2(null, descriptor)
     os.closerange(PLAN + 1, 1 << 16)
     os.umask(0o022)
-    sys_.keep_over_exec(sys_.CAP_SYS_ADMIN)
+    # an overlay does its work with the rights of who mounted it, in folders shut to everybody
+    sys_.keep_over_exec(sys_.CAP_SYS_ADMIN, sys_.CAP_DAC_OVERRIDE)
     os.execve(plan["python"], ["python3", "-I", "-S", "-B", "-c", BOOT], plan["environment"])

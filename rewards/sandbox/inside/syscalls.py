@@ -42,6 +42,7 @@ PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
+CAP_DAC_OVERRIDE = 1
 CAP_SYS_ADMIN = 21
 
 _AT_FDCWD = -100
@@ -132,15 +133,16 @@ def _capability_header() -> ctypes.Array[ctypes.c_char]:
     return ctypes.create_string_buffer(_CAPABILITY_VERSION_3.to_bytes(4, "little") + bytes(4), 8)
 
 
-def keep_over_exec(capability: int) -> None:
-    """Let the next program that this process executes have `capability` too, and no other."""
+def keep_over_exec(*capabilities: int) -> None:
+    """Let the next program that this process executes have `capabilities` too, and no others."""
     header = _capability_header()
     sets = ctypes.create_string_buffer(24)  # effective, permitted, inheritable; low, then high
     _call("capget", header, sets)
     fields = bytearray(sets.raw)
-    fields[8:12] = (1 << capability).to_bytes(4, "little")
+    fields[8:12] = sum(1 << capability for capability in capabilities).to_bytes(4, "little")
     _call("capset", header, ctypes.create_string_buffer(bytes(fields), 24))
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability)
+    for capability in capabilities:
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability)
 
 
 def drop_capabilities() -> None:

@@ -75,7 +75,7 @@ def main(plan: wire.Head) -> None:
             request, _, (descriptor, *groups) = wire.receive(link)
             with socket.socket(fileno=descriptor) as control:
                 try:
-                    _fork(link, spaces, control, request["disk_mb"], groups)
+                    _fork(link, spaces, control, request, groups)
                 except OSError as failure:
                     with suppress(wire.Closed):
                         wire.send(control, {"fatal": str(failure)})
@@ -136,7 +136,7 @@ def _fork(
     link: socket.socket,
     spaces: Spaces,
     control: socket.socket,
-    disk_mb: int,
+    room: wire.Head,
     groups: list[int],
 ) -> None:
     """A keeper in a pid namespace of its own, which talks over `control`."""
@@ -153,7 +153,7 @@ def _fork(
             try:
                 link.close()
                 spaces.close()
-                keeper.serve(control, space, disk_mb, groups)
+                keeper.serve(control, space, room, groups)
             finally:
                 os._exit(1)  # whatever happens, this process never gets back to the loop
     finally:

@@ -1,0 +1,100 @@
+"""The file systems of one run: /tmp in memory, /proc, and what an image shows.
+
+    /tmp             in memory, `disk_mb`; what the sandbox keeps at /tmp/store and /tmp/shown is
+                     under it from then on, where no path leads
+    /tmp/work        the working directory; of an image, its layers with the run's own folder on top
+    /opt/image/0 ..  an image's packages, read-only
+
+The folder that takes what a run writes over its image is in the same memory as /tmp and below no
+path of it: only who has a descriptor of it can read it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from munro.rewards.sandbox.inside import files, syscalls
+
+STORE = "/tmp/store"
+SHOWN = "/tmp/shown"
+PACKAGES = "/opt/image"
+QUIET = syscalls.MS_NOSUID | syscalls.MS_NODEV
+_PATH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def make(room: dict[str, Any]) -> int | None:
+    """Mount all of it, in a mount namespace that is this run's own.
+
+    Args:
+        room: `disk_mb`, `inodes`, and `image`: None, or `layers` and `packages` (digests, lowest
+            layer first) and `shown` (number and place of what is to be seen again).
+
+    Returns:
+        A descriptor of the folder that an image's session writes to.
+
+    Raises:
+        OSError: the kernel refuses, or a layer is not there.
+    """
+    image = room["image"]
+    if image is not None:  # while they can be seen
+        layers = [_open(f"{STORE}/{digest}") for digest in image["layers"]]
+        packages = [_open(f"{STORE}/{digest}") for digest in image["packages"]]
+        shown = [(_open(f"{SHOWN}/{number}"), place) for number, place in image["shown"]]
+    size = f"size={room['disk_mb']}m,nr_inodes={room['inodes']},mode=1777"
+    syscalls.mount("tmp", files.TEMPORARY, "tmpfs", QUIET, size)
+    syscalls.mount("proc", "/proc", "proc", QUIET | syscalls.MS_NOEXEC, "subset=pid")
+    if image is None:
+        return None
+    for source, place in shown:
+        _bind(source, place)
+    if packages:
+        _show_packages(packages)
+    return _overlay(layers)
+
+
+def _overlay(layers: list[int]) -> int:
+    """The working directory: `layers` below, and above them a folder that is returned."""
+    top = files.TEMPORARY
+    for name in ("upper", "index", "nothing", "tmp", "tmp/work"):
+        os.mkdir(f"{top}/{name}", 0o755)
+    os.chmod(f"{top}/tmp", 0o1777)
+    upper = os.open(f"{top}/upper", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.setxattr(upper, "user.munro", b"")
+        os.removexattr(upper, "user.munro")
+    except OSError as failure:
+        raise OSError(
+            failure.errno, "this kernel's memory files keep no attributes: images need Linux 6.6"
+        ) from None
+    lower = ":".join(f"/proc/self/fd/{layer}" for layer in reversed(layers)) or f"{top}/nothing"
+    options = f"lowerdir={lower},upperdir={top}/upper,workdir={top}/index,userxattr"
+    syscalls.mount("work", f"{top}/tmp/work", "overlay", QUIET, options)
+    for layer in layers:
+        os.close(layer)
+    # from here on the upper folder is below no path
+    syscalls.mount(f"{top}/tmp", top, "", syscalls.MS_BIND | syscalls.MS_REC)
+    return upper
+
+
+def _show_packages(packages: list[int]) -> None:
+    """Each at a place of its own, and on the path of Python and of programs."""
+    syscalls.mount("image", PACKAGES, "tmpfs", QUIET, "size=64k,mode=755")
+    places = [f"{PACKAGES}/{number}" for number in range(len(packages))]
+    for source, place in zip(packages, places, strict=True):
+        os.mkdir(place, 0o755)
+        _bind(source, place)
+    readonly = syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_RDONLY | QUIET
+    syscalls.mount("none", PACKAGES, "", readonly)
+    os.environ["PYTHONPATH"] = ":".join(places)
+    programs = [f"{place}/bin" for place in places]
+    os.environ["PATH"] = ":".join([*programs, os.environ["PATH"]])
+
+
+def _bind(source: int, place: str) -> None:
+    syscalls.mount(f"/proc/self/fd/{source}", place, "", syscalls.MS_BIND | syscalls.MS_REC)
+    os.close(source)
+
+
+def _open(path: str) -> int:
+    return os.open(path, _PATH)
