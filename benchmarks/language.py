@@ -54,7 +54,7 @@ FOREIGN = {
     "Hindi": "पहले हमें समीकरण हल करना होगा, नहीं तो परिणाम तय नहीं हो सकता।",
 }
 SPACELESS = ("Chinese", "Japanese")
-"""Counted by their length: two characters a word is one word found."""
+"""Counted by their length: two characters of a run, or the odd one at its end, are a word."""
 AROUND = ("So the left side is larger. ", " Therefore the answer follows from the first step.")
 
 
@@ -70,7 +70,7 @@ def main() -> None:
         print(f"{name:<28} {num_words:>10,} {counted:>8} {rate:>12.2f}")
     print(f"\n{'foreign sentences':<28} {'words':>10} {'found':>8}")
     for name, text in FOREIGN.items():
-        total = sum(map(str.isalpha, text)) // 2 if name in SPACELESS else len(WORD.findall(text))
+        total = sum((len(run) + 1) // 2 if name in SPACELESS else 1 for run in WORD.findall(text))
         counted = num_foreign_words(text.join(AROUND))
         found[f"found/{name}"] = round(counted / total, 2)
         print(f"{name:<28} {total:>10} {counted / total:>8.0%}")
