@@ -41,7 +41,6 @@ from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox import Image, Layer, Sandbox, layer_of
 
 WORK = ".work"
-LAYERS = ".layers"
 MOST_LEAK = 0.5
 """Share of the fix's lines in a statement, from which on there is nothing left to do."""
 TRIES = 2
@@ -189,7 +188,7 @@ class Builder:
         )
         with self._scratch(proposal.id) as folder:
             write_task(finished, folder / proposal.id, suite)
-            shutil.rmtree(self.out / proposal.id, ignore_errors=True)
+            shutil.rmtree(self.out / proposal.id, ignore_errors=True)  # of a build that was killed
             (folder / proposal.id).rename(self.out / proposal.id)
 
     def _note(self, proposal: Proposal, stage: str) -> None:

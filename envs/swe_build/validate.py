@@ -74,6 +74,7 @@ class Verdict:
     pass_to_pass: tuple[str, ...]
     unstable: int
     """Tests whose result or name differed from round to round, left out."""
+    rounds: int
     strength: float | None = None
     """Share of slightly wrong fixes that fail; None where none could be made."""
     survivors: tuple[str, ...] = ()
@@ -142,6 +143,7 @@ def run_rounds(
         fail_to_pass=tuple(sorted(turned)),
         pass_to_pass=tuple(sorted(kept)[: bounds.most_pass_to_pass]),
         unstable=len(seen - steady),
+        rounds=bounds.rounds,
         shown={name: shown[name] for name in sorted(turned & shown.keys())},
     )
 
