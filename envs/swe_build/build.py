@@ -1,7 +1,7 @@
 """From a proposal to a task's folder: base, packages, rounds, strength, leaks, statement, twins.
 
-Each proposal is worked on by one thread, in a folder of its own that goes away with it; what is kept
-is renamed into place whole. So a build that is killed has lost only what was in hand, and the same
+Each proposal is worked on by one thread, in a folder of its own that goes away with it; what is
+kept is renamed into place whole. So a build that is killed has lost only what was in hand, and the same
 repository gives the same bytes.
 """
 
@@ -15,6 +15,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 from munro.envs.swe_build.errors import BadRepository, Dropped
 from munro.envs.swe_build.finish import Finished, write_task
@@ -27,11 +28,10 @@ from munro.envs.swe_build.history import (
     write_tree,
 )
 from munro.envs.swe_build.interface import interface_of
-from munro.envs.swe_build.journal import DROPPED, KEPT, PASSED, Journal
+from munro.envs.swe_build.journal import KEPT, PASSED, Journal
 from munro.envs.swe_build.leaks import Fix, Hit, fix_of, scan
-from munro.envs.swe_build.prepare import Packages
 from munro.envs.swe_build.proposal import Proposal, over
-from munro.envs.swe_build.requirements import needs_of
+from munro.envs.swe_build.requirements import Needs, needs_of
 from munro.envs.swe_build.rewrite import Rewrite
 from munro.envs.swe_build.statement import LEAST_CHARS, Statement, of_failures, stated
 from munro.envs.swe_build.suite import Clock, Suite
@@ -41,12 +41,17 @@ from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox import Image, Layer, Sandbox, layer_of
 
 WORK = ".work"
-LAYERS = ".layers"
 MOST_LEAK = 0.5
 """Share of the fix's lines in a statement, from which on there is nothing left to do."""
 TRIES = 2
 """Of a proposal whose sandbox failed."""
 MADE = ("bug", "function")
+
+
+class HasLayers(Protocol):
+    """What packages are had from; see `prepare.Packages`."""
+
+    def layer(self, needs: Needs, seconds: int) -> tuple[Layer, str]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +81,12 @@ class Builder:
     options: Options
     journal: Journal
     box: Sandbox
-    packages: Packages
+    packages: HasLayers
+    store: Path
+    """Of the box's layers."""
     say: Callable[[str], None]
+    shown: Sequence[Path] | None = None
+    """Folders of this machine that a box shows; None for those of the back end of namespaces."""
     clock: Clock = field(default_factory=Clock)
     host_hits: Mapping[str, Sequence[Hit]] = field(default_factory=dict)
     num_made: int = 0
@@ -95,7 +104,7 @@ class Builder:
         rest = [one for one in proposals if one.id not in self.journal.done]
         if not rest:
             return
-        self.host_hits = host_leaks({one.id: self._known_by(one) for one in rest})
+        self.host_hits = host_leaks({one.id: self._known_by(one) for one in rest}, self.shown)
         with ThreadPoolExecutor(max_workers=self.options.jobs) as pool:
             futures = [pool.submit(self._settle, one) for one in rest]
             try:
@@ -124,8 +133,9 @@ class Builder:
             with explained_disk(self.out):
                 self._make_patiently(proposal)
         except Dropped as dropped:
-            self.journal.note(proposal.id, dropped.stage, DROPPED, dropped.reason)
-            self.say(f"{proposal.id}: {dropped.reason}")
+            self.journal.drop(proposal.id, dropped)
+            more = f" ({dropped.detail})" if dropped.detail else ""
+            self.say(f"{proposal.id}: {dropped.reason}{more}")
         else:
             self.journal.note(proposal.id, "kept", KEPT)
             self.say(f"{proposal.id}: kept")
@@ -178,7 +188,7 @@ class Builder:
         )
         with self._scratch(proposal.id) as folder:
             write_task(finished, folder / proposal.id, suite)
-            shutil.rmtree(self.out / proposal.id, ignore_errors=True)
+            shutil.rmtree(self.out / proposal.id, ignore_errors=True)  # of a build that was killed
             (folder / proposal.id).rename(self.out / proposal.id)
 
     def _note(self, proposal: Proposal, stage: str) -> None:
@@ -207,7 +217,7 @@ class Builder:
                 left = leftovers(folder, allowed)
             if left:
                 raise Dropped("leak-free", f"its history is not closed: {left[0]}")
-            return over(files, proposal.planted), layer_of(folder, self.out / LAYERS)
+            return over(files, proposal.planted), layer_of(folder, self.store)
 
     def _hidden(
         self, proposal: Proposal, verdict: Verdict, before: dict[str, bytes], base: Layer
@@ -234,7 +244,7 @@ class Builder:
         bare = replace(fix, names=frozenset())  # the repository may hold its own metadata
         hits += scan([shown[0].path], {"": bare}).get("", [])
         if hits:
-            raise Dropped("leak-free", f"a visible file holds the fix: {hits[0].why}")
+            raise Dropped("leak-free", f"a visible file holds the fix: {hits[0].why}", hits[0].path)
 
     def _statement(
         self, proposal: Proposal, before: dict[str, bytes], verdict: Verdict

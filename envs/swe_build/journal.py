@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from munro.envs.swe_build.errors import BadRepository
+from munro.envs.swe_build.errors import BadRepository, Dropped
 
 NAME = "journal.jsonl"
 KEPT, DROPPED, PASSED = "kept", "dropped", "passed"
@@ -68,19 +68,24 @@ class Journal:
                 journal.done[row["candidate"]] = row
         return journal
 
-    def note(
-        self, candidate: str, stage: str, outcome: str, reason: str = "", *, cheap: bool = False
-    ) -> None:
-        """Write that a candidate passed a stage, was dropped at it, or was kept.
+    def note(self, candidate: str, stage: str, outcome: str, *, cheap: bool = False) -> None:
+        """Write that a candidate passed a stage, or was kept.
 
         Args:
-            reason: of a drop.
             cheap: it would be found out again at once, so nobody waits for the disk.
         """
-        row = {"candidate": candidate, "stage": stage, "outcome": outcome, "reason": reason}
-        self._write(row, waits=not cheap)
-        if outcome in (KEPT, DROPPED):
-            self.done[candidate] = row
+        self._add({"candidate": candidate, "stage": stage, "outcome": outcome}, waits=not cheap)
+
+    def drop(self, candidate: str, dropped: Dropped, *, cheap: bool = False) -> None:
+        """Write that a candidate fell out, and why."""
+        row = {"candidate": candidate, "stage": dropped.stage, "outcome": DROPPED}
+        row |= {"reason": dropped.reason, "detail": dropped.detail}
+        self._add(row, waits=not cheap)
+
+    def _add(self, row: dict[str, str], *, waits: bool) -> None:
+        self._write(row, waits=waits)
+        if row["outcome"] in (KEPT, DROPPED):
+            self.done[row["candidate"]] = row
 
     def _write(self, row: Mapping[str, object], *, waits: bool = True) -> None:
         line = json.dumps(row, sort_keys=True) + "\n"

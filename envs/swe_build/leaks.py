@@ -27,6 +27,7 @@ from munro.envs.swe_build.proposal import Contents, Proposal
 WINDOW = 3
 LEAST_LETTERS = 30
 """Letters and digits of a window that says something: three lines of brackets say nothing."""
+IMPORTS = (b"import", b"from")
 LEAST_CODE = 32
 """Bytes of a function's code that are looked for in compiled files."""
 MOST_FILE_BYTES = 16 << 20
@@ -97,6 +98,8 @@ def bare_lines(contents: bytes) -> list[bytes]:
 
 def _windows(lines: Sequence[bytes]) -> Iterator[bytes]:
     for at in range(len(lines) - WINDOW + 1):
+        if all(line.startswith(IMPORTS) for line in lines[at : at + WINDOW]):
+            continue  # which many files have alike
         window = b"\n".join(lines[at : at + WINDOW])
         if sum(chr(byte).isalnum() for byte in window) >= LEAST_LETTERS:
             yield window

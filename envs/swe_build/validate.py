@@ -5,8 +5,8 @@
     fix  + tests    what they say of the fix: they must pass
 
 A test that fails before and passes after in all rounds is fail-to-pass; one that passes in all of
-them is pass-to-pass; one whose result or name differs from round to round is neither. Each round has
-its own hash seed, and one of them its tests in another order.
+them is pass-to-pass; one whose result or name differs from round to round is neither. Each round
+has its own hash seed, and one of them its tests in another order.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ class Verdict:
     pass_to_pass: tuple[str, ...]
     unstable: int
     """Tests whose result or name differed from round to round, left out."""
+    rounds: int
     strength: float | None = None
     """Share of slightly wrong fixes that fail; None where none could be made."""
     survivors: tuple[str, ...] = ()
@@ -97,7 +98,7 @@ def run_rounds(
     before: Mapping[str, bytes],
     run: Run,
     bounds: Bounds,
-    reached: Callable[[str], None] = lambda stage: None,
+    reached: Callable[[str], None] = str,
 ) -> Verdict:
     """Play the rounds and sort the tests.
 
@@ -142,6 +143,7 @@ def run_rounds(
         fail_to_pass=tuple(sorted(turned)),
         pass_to_pass=tuple(sorted(kept)[: bounds.most_pass_to_pass]),
         unstable=len(seen - steady),
+        rounds=bounds.rounds,
         shown={name: shown[name] for name in sorted(turned & shown.keys())},
     )
 
@@ -216,7 +218,8 @@ def measured(
     unneeded = [part.what for part in partial if _is_accepted(part, proposal, verdict, run)]
     strength = 1 - len(survivors) / len(mutants) if mutants else None
     if strength is not None and strength < bounds.least_strength:
-        raise Dropped("strong", "its tests accept most of the wrong fixes")
+        what = f"{len(survivors)} of {len(mutants)}: {'; '.join(survivors)}"
+        raise Dropped("strong", "its tests accept most of the wrong fixes", what)
     return strength, tuple(survivors), tuple(unneeded)
 
 

@@ -12,12 +12,13 @@ from pathlib import Path
 import click
 
 from munro.envs.swe_build.bugs import propose_bugs
-from munro.envs.swe_build.build import LAYERS, Builder, Options, explained_disk
+from munro.envs.swe.folder import LAYERS
+from munro.envs.swe_build.build import Builder, Options, explained_disk
 from munro.envs.swe_build.candidates import Candidates, contents_at, made, mined
 from munro.envs.swe_build.errors import BadRepository
 from munro.envs.swe_build.functions import propose_functions
 from munro.envs.swe_build.git import Repository
-from munro.envs.swe_build.journal import DROPPED, Journal
+from munro.envs.swe_build.journal import Journal
 from munro.envs.swe_build.mine import Rules
 from munro.envs.swe_build.prepare import Packages
 from munro.envs.swe_build.related import test_files
@@ -169,7 +170,7 @@ def _build(
     """Make what was found, and print the funnel; exit status 1 where nothing was kept."""
     for candidate, dropped in found.dropped.items():
         if candidate not in journal.done:
-            journal.note(candidate, dropped.stage, DROPPED, dropped.reason, cheap=True)
+            journal.drop(candidate, dropped, cheap=True)
     options = Options(
         history=history,
         bounds=Bounds(least_strength=common.least_strength),
@@ -188,6 +189,7 @@ def _build(
             options=options,
             journal=journal,
             box=box,
+            store=layers,
             packages=Packages(layers, is_dated=common.packages == "dated"),
             say=click.echo,
         )

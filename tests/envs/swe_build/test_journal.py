@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from munro.envs.swe_build.errors import BadRepository
-from munro.envs.swe_build.journal import DROPPED, KEPT, NAME, PASSED, Journal
+from munro.envs.swe_build.errors import BadRepository, Dropped
+from munro.envs.swe_build.journal import KEPT, NAME, PASSED, Journal
 
 SETTINGS = {"repository": "a", "history": "none"}
 
@@ -14,7 +14,7 @@ def test_it_goes_on_where_it_was_whatever_a_kill_cut_off(tmp_path):
     journal = Journal.open(tmp_path, SETTINGS, resume=False)
     journal.note("one", "suite runs", PASSED)
     journal.note("one", "kept", KEPT)
-    journal.note("two", "F2P", DROPPED, "no test fails before")
+    journal.drop("two", Dropped("F2P", "no test fails before"))
     journal.note("three", "suite runs", PASSED)
     path = tmp_path / NAME
     path.write_bytes(path.read_bytes() + b'{"candidate": "four", "outco')
@@ -35,10 +35,10 @@ def test_another_build_is_not_gone_on_with(tmp_path):
 def test_the_funnel_counts_and_says_why(tmp_path):
     journal = Journal.open(tmp_path, SETTINGS, resume=True)
     for number in range(4):
-        journal.note(f"a{number}", "candidates", DROPPED, "no test changed")
-    journal.note("b", "candidates", DROPPED, "no code changed")
-    journal.note("c", "F2P", DROPPED, "no test fails before and passes after")
-    journal.note("d", "leak-free", DROPPED, "a visible file holds the fix")
+        journal.drop(f"a{number}", Dropped("candidates", "no test changed"))
+    journal.drop("b", Dropped("candidates", "no code changed"))
+    journal.drop("c", Dropped("F2P", "no test fails before and passes after"))
+    journal.drop("d", Dropped("leak-free", "a visible file holds the fix"))
     journal.note("e", "kept", KEPT)
     lines = journal.funnel(num_commits=20)
     words = [line.split() for line in lines]
