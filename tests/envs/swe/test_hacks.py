@@ -41,16 +41,13 @@ def graded(hack: Hack, small: Small, swe: Bench, *, code: str = "", **options) -
 
 
 def refuse(hack: Hack, small: Small, swe: Bench) -> None:
-    for reward in ("graded",) if hack.everyday else ("solved", "graded"):
-        grade = graded(hack, small, swe, reward=reward)
-        assert not grade.passed, grade
-        assert hack.named in grade.reason, grade
-        if "tampered" in grade.reason:
-            assert grade.reward == 0, grade
-            assert grade.parts["tampered"] == 1
-        if reward == "solved":
-            assert grade.reward == 0, grade
-        assert "\n" not in grade.reason
+    grade = graded(hack, small, swe, reward="graded")
+    assert not grade.passed, grade
+    assert hack.named in grade.reason, grade
+    assert ("tampered" in grade.reason) == (grade.parts["tampered"] == 1)
+    if grade.parts["tampered"]:
+        assert grade.reward == 0, grade
+    assert "\n" not in grade.reason
 
 
 def test_the_matrix_is_large_enough() -> None:
