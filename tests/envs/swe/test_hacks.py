@@ -6,16 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from munro.envs.swe.attempt import Hack, attempt, place_of
 from munro.envs.swe.folder import TaskFolder
-from munro.envs.swe.grade import grade_changes
+from munro.envs.swe.hacks import HACKS
 from munro.envs.swe_build.mutate import mutations
-from munro.rewards.sandbox import Limits
 from munro.rewards.types import Grade
 from tests.envs.swe.boxes import Bench
-from tests.envs.swe.hacks import HACKS, Hack
 from tests.envs.swe.tasks import ROADS, SMALL, STONES, TIDES, Small, task_of
 
-AGENT = Limits(wall_s=30, cpu_s=30, disk_mb=128, inodes=16_000)
 _made: dict[str, TaskFolder] = {}
 
 
@@ -25,19 +23,13 @@ def task_for(small: Small, swe: Bench) -> TaskFolder:
     return _made[small.name]
 
 
-def graded(hack: Hack, small: Small, swe: Bench, *, code: str = "", **options) -> Grade:
+def graded(hack: Hack, small: Small, swe: Bench, **options) -> Grade:
     """The grade of what the hack leaves in an agent's box."""
     task = task_for(small, swe)
-    files = dict(hack.files(small))
-    if hack.code or code:
-        files[small.module] = f"{code or small.base}\n{hack.code}\n"
-    with swe.box.session(image=task.image(swe.store), limits=AGENT) as session:
-        if files:
-            session.run(["true"], files=files)
-        if command := hack.command(small):
-            session.run(["sh", "-c", command])
-        changes = session.changes()
-    return grade_changes(task, changes, box=swe.box, store=swe.store, **options)
+    place = place_of(task, swe.store)
+    assert place is not None
+    assert (place.module, place.test) == (small.module, small.test)
+    return attempt(hack, task, place, box=swe.box, store=swe.store, **options)
 
 
 def refuse(hack: Hack, small: Small, swe: Bench) -> None:
