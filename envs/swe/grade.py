@@ -204,7 +204,7 @@ def grade_changes(
     draw = random.SystemRandom() if seed is None else random.Random(seed)
     hidden = hidden_of(task, draw=draw, twins=twins)
     with box.session(image=task.image(store), limits=LIMITS) as session:
-        _prepare(session, kept, hidden, task)
+        prepare(session, kept, hidden, task)
         ran = run_tests(
             session,
             hidden.paths,
@@ -217,7 +217,7 @@ def grade_changes(
     return verdict(task, kept, hidden, ran, touched=touched, guard=guard, reward=reward)
 
 
-def _prepare(session: Session, kept: Kept, hidden: Hidden, task: TaskFolder) -> None:
+def prepare(session: Session, kept: Kept, hidden: Hidden, task: TaskFolder) -> None:
     """The repository as the agent left it, as far as it is kept, with the hidden tests over it."""
     gone = [*kept.deleted, *task.removed]
     told = json.dumps({"deleted": gone, "links": dict(kept.links)})
