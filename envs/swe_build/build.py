@@ -1,8 +1,8 @@
 """From a proposal to a task's folder: base, packages, rounds, strength, leaks, statement, twins.
 
 Each proposal is worked on by one thread, in a folder of its own that goes away with it; what is
-kept is renamed into place whole. So a build that is killed has lost only what was in hand, and the same
-repository gives the same bytes.
+kept is renamed into place whole. So a build that is killed has lost only what was in hand, and the
+same repository gives the same bytes.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ def _bytes(contents: str | bytes) -> bytes:
 
 
 def _provenance(done: Finished) -> dict[str, Any]:
-    """Where a task is from and how it was proven: nothing that differs from one build to another."""
+    """Where a task is from and how it was proven: nothing that differs from build to build."""
     verdict, proposal = done.verdict, done.proposal
     return {
         **proposal.provenance,

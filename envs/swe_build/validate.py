@@ -43,6 +43,8 @@ class Ran(Protocol):
     @property
     def log(self) -> str: ...
     @property
+    def broken(self) -> Mapping[str, str]: ...
+    @property
     def messages(self) -> Mapping[str, str]: ...
 
 
@@ -194,6 +196,8 @@ def _why_nothing_passes(after: Ran) -> str:
 def _why_none(after: Ran, before: Ran) -> str:
     if NETWORK.search(after.log):
         return "the tests need the network"
+    if missing := MISSING.search("\n".join(after.broken.values())):
+        return f"an import fails: {missing[1].strip()}"
     failing = set(after.results) - _passed(after)
     if failing and not set(before.results) - _passed(before) - failing:
         return "what fails before fails after too"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import click
 
-from munro.envs.swe_build.bugs import propose_bugs
 from munro.envs.swe.folder import LAYERS
+from munro.envs.swe_build.bugs import propose_bugs
 from munro.envs.swe_build.build import Builder, Options, explained_disk
 from munro.envs.swe_build.candidates import Candidates, contents_at, made, mined
 from munro.envs.swe_build.errors import BadRepository

@@ -89,11 +89,12 @@ def test_a_build_that_is_there_already_is_gone_on_with_only_when_asked(repo, tmp
 
 
 def test_a_full_disk_is_one_line(tmp_path):
-    full = Path("/dev/full")
+    def fill() -> None:
+        with explained_disk(tmp_path):
+            Path("/dev/full").write_text("x" * 100_000)
+
     with pytest.raises(BadRepository, match="no space left while writing below"):
-        with explained_disk(tmp_path), full.open("w") as file:
-            file.write("x" * 100_000)
-            file.flush()
+        fill()
 
 
 @pytest.mark.parametrize(
