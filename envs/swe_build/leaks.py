@@ -77,8 +77,8 @@ def fix_of(proposal: Proposal, before: Mapping[str, bytes], names: Iterable[str]
     for contents in before.values():
         old.update(windows(contents))
     new = set[bytes]()
-    for contents in (*proposal.gold.values(), *proposal.tests.values()):
-        new.update(windows(contents or b""))
+    for fixed in (*proposal.gold.values(), *proposal.tests.values()):
+        new.update(windows(fixed or b""))
     return Fix(
         windows=frozenset(new - old),
         code=tuple(_new_code(before, proposal.gold)),

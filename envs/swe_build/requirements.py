@@ -151,9 +151,9 @@ def _setup_py(source: bytes) -> dict[str, list[str]]:
             found[node.arg] = list(_literals(node.value))
         elif node.arg == "extras_require" and isinstance(node.value, ast.Dict):
             for key, value in zip(node.value.keys, node.value.values, strict=True):
-                name = key.value if isinstance(key, ast.Constant) else ""
-                if FOR_TESTS.match(str(name)) or FOR_DEVELOPERS.match(str(name)):
-                    found[f"extra {name}"] = _chosen(_literals(value), str(name))
+                name = str(key.value) if isinstance(key, ast.Constant) else ""
+                if FOR_TESTS.match(name) or FOR_DEVELOPERS.match(name):
+                    found[f"extra {name}"] = _chosen(_literals(value), name)
     return {key: lines for key, lines in found.items() if lines}
 
 

@@ -100,7 +100,7 @@ def run_rounds(
     before: Mapping[str, bytes],
     run: Run,
     bounds: Bounds,
-    reached: Callable[[str], None] = str,
+    reached: Callable[[str], object] = str,
 ) -> Verdict:
     """Play the rounds and sort the tests.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -102,7 +103,7 @@ def test_a_build_that_is_killed_at_any_time_goes_on_and_loses_nothing(tmp_path, 
     words = [str(repository.path), str(out), str(box.store)]
     while True:
         command = [sys.executable, "-m", "tests.envs.swe_build.building", *words]
-        process = subprocess.Popen(command, cwd=ROOT)
+        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": "src:."})
         try:
             assert process.wait(timeout=chance.uniform(4, 12)) == 0
         except subprocess.TimeoutExpired:
