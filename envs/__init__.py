@@ -6,15 +6,21 @@ if __name__ != "munro.envs":  # an older import, or a folder that only happens t
     raise ImportError(f"Munro's {__name__!r} is imported as munro.{__name__}", name=__name__)
 
 from munro.envs.base import Environment, Episode, SingleTurn
+from munro.envs.budget import Budget
 from munro.envs.loader import BadEnvironment, EnvironmentNotFound, available, load
 from munro.envs.tool_use import ToolError, ToolUse, tool
-from munro.envs.types import Ending, Message, Task, ToolCall, Trajectory
+from munro.envs.types import Answer, CallRecord, Ending, Message, Task, ToolCall, Trajectory
+from munro.rewards.errors import EnvironmentFailure
 from munro.rewards.types import Grade
 
 __all__ = [
+    "Answer",
     "BadEnvironment",
+    "Budget",
+    "CallRecord",
     "Ending",
     "Environment",
+    "EnvironmentFailure",
     "EnvironmentNotFound",
     "Episode",
     "Grade",

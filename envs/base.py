@@ -22,12 +22,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from munro.envs.types import Message, Task, Trajectory
+from munro.envs.budget import Budget
+from munro.envs.types import Answer, CallRecord, Message, Task, Trajectory
 from munro.rewards.errors import GraderError
 from munro.rewards.types import Grade
 
 Outcome = Grade | bool | float | None
 """What a user's `grade` may return; None means that it could not be scored."""
+
+Policy = Callable[[Sequence[Message]], Awaitable[Message | str] | Message | str]
+"""All observations so far, of every turn, to the policy's next turn. A text calls in the Hermes
+form (`munro.envs.tool_use`)."""
 
 
 QUITS = (SystemExit, KeyboardInterrupt)
@@ -144,6 +149,57 @@ def as_grade(outcome: Outcome) -> Grade:
     )
 
 
+class Over(tuple[Message, ...]):
+    """What an episode may reply in place of None: the last answers, on record and shown to nobody.
+
+    Example:
+        Over([Answer(role="tool", content="submitted", tool_call_id="call00000")])
+    """
+
+    __slots__ = ()
+
+
+def heard(
+    turn: int, message: Message, observations: Sequence[Message] | None, seconds: float
+) -> tuple[list[Message] | None, tuple[CallRecord, ...]]:
+    """What an episode answered, and the record of the calls that it answered.
+
+    Args:
+        turn: number of the policy's turn.
+        message: the turn.
+        observations: what came of it; None, or an `Over`, where the episode is over.
+        seconds: wall seconds that this took.
+
+    Returns:
+        The observations as plain messages, and a record a call. Of an `Answer` it is what that
+        says; of another message that answers the call, its share of the time.
+    """
+    answers = {one.tool_call_id: one for one in observations or () if one.tool_call_id}
+    share = seconds / max(len(message.tool_calls), 1)
+    records = []
+    for made in message.tool_calls:
+        answer = answers.get(made.id)
+        error, spent = made.error, share
+        if isinstance(answer, Answer):
+            error, spent = answer.error or error, answer.seconds
+        elif answer is None and observations is not None:
+            error = error or "not answered"
+        records.append(
+            CallRecord(
+                turn=turn,
+                id=made.id,
+                name=made.name,
+                arguments=made.arguments,
+                ok=not error,
+                seconds=spent,
+                error=error,
+            )
+        )
+    if observations is None or isinstance(observations, Over):
+        return None, tuple(records)
+    return [one.plain if isinstance(one, Answer) else one for one in observations], tuple(records)
+
+
 class Episode(ABC):
     """One attempt at one task. Used once, then closed; nothing is ever reset."""
 
@@ -152,6 +208,9 @@ class Episode(ABC):
         self, message: Message
     ) -> Sequence[Message] | Awaitable[Sequence[Message] | None] | None:
         """Take the policy's turn; return what it observes next, or None when the episode is over.
+
+        An answer to one of `message.tool_calls` names the call as its `tool_call_id`, and may be an
+        `Answer`, which says for the record how long it took and why it failed.
 
         What the model got wrong (a malformed call, say) is an observation, never an exception.
         """
@@ -163,6 +222,13 @@ class Episode(ABC):
         Raises:
             GraderError: no grade could be had; the attempt is tried again, never scored.
         """
+
+    def save(self) -> bytes | Awaitable[bytes | None] | None:
+        """The episode as it is after a turn, for `Environment.restore`; None where it cannot say.
+
+        Asked for after every turn that was answered, where the environment restores.
+        """
+        return None
 
     def close(self) -> Awaitable[None] | None:
         """Free whatever the episode holds. Called exactly once, also after a failure."""
@@ -178,6 +244,9 @@ class Environment(ABC):
     """Constructor arguments that name files: made absolute before another process loads it."""
     needs_graders: ClassVar[bool] = False
     """It grades nothing by itself: `[env.graders]` must."""
+    budget: Budget = Budget()
+    """What an episode may spend; what `[env.budget]` says has been laid over the class's own where
+    the environment was loaded from a config."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -204,6 +273,29 @@ class Environment(ABC):
     def gold_reply(self, task: Task) -> str | Sequence[str] | Awaitable[Any] | None:  # noqa: ARG002
         """What a perfect policy writes: one text, or one per turn. None where nobody knows."""
         return None
+
+    def gold_policy(
+        self,
+        task: Task,  # noqa: ARG002
+    ) -> Policy | Awaitable[Policy | None] | None:
+        """A perfect policy that acts on what it observes, for tasks that no fixed replies solve.
+
+        None where `gold_reply` says it, or nobody knows.
+        """
+        return None
+
+    def restore(self, task: Task, saved: bytes) -> Episode | Awaitable[Episode]:
+        """An episode that goes on where `Episode.save` was called; override it to opt in.
+
+        An attempt whose machine was lost then goes on from its last saved turn, not from its start.
+        What was saved is our own, but it may come from another process.
+        """
+        raise NotImplementedError(f"{self.name} restores no episodes")
+
+    @property
+    def restores(self) -> bool:
+        """Whether its episodes can go on after their machine was lost."""
+        return type(self).restore is not Environment.restore
 
     def grade_group(
         self,

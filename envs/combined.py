@@ -58,6 +58,7 @@ class Combined(Environment):
         """
         self.name = environment.name
         self.environment = environment
+        self.budget = environment.budget
         self._configs = dict(graders)
         self._leaves = names(reward)
         self._own = OWN in map(owner, self._leaves)
@@ -88,9 +89,22 @@ class Combined(Environment):
         """The environment's own."""
         return self.environment.gold_reply(task)
 
+    def gold_policy(self, task: Task) -> Any:
+        """The environment's own."""
+        return self.environment.gold_policy(task)
+
     async def start(self, task: Task) -> Episode:
         """An episode of the environment, graded here."""
         return _Graded(self, task, await call(self.environment.start, task))
+
+    async def restore(self, task: Task, saved: bytes) -> Episode:
+        """An episode of the environment, as it was saved, graded here."""
+        return _Graded(self, task, await call(self.environment.restore, task, saved))
+
+    @property
+    def restores(self) -> bool:
+        """Where the environment does."""
+        return self.environment.restores
 
     async def first_grade(self, task: Task, trajectory: Trajectory, episode: Episode) -> Grade:
         """The verdict on one attempt, and the parts that it takes."""
@@ -257,6 +271,10 @@ class _Graded(Episode):
 
     async def grade(self, trajectory: Trajectory) -> Grade:
         return await self._combined.first_grade(self._task, trajectory, self._inner)
+
+    async def save(self) -> bytes | None:
+        saved: bytes | None = await call(self._inner.save)
+        return saved
 
     async def close(self) -> None:
         await call(self._inner.close)

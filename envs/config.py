@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from munro.envs.budget import Budget
 from munro.rewards.combine.parts import GraderConfig, check_names
 from munro.rewards.combine.tree import Gated, Lexicographic, Severity, Sum, node_of
 from munro.rewards.config import Config
@@ -25,6 +26,8 @@ class EnvConfig(Config):
     reward: str | Sum | Lexicographic | Gated | Severity | None = None
     """What is paid: a part, or a way to combine some ("task" is the environment's own grade).
     Unset, the environment's own grade alone."""
+    budget: Budget = Field(default_factory=Budget)
+    """What an episode may spend: lies over the environment's own budget, key by key."""
 
     @field_validator("reward", mode="before")
     @classmethod

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from munro.envs.base import QUITS, Environment
+from munro.envs.budget import Budget
 from munro.envs.combined import Combined
 from munro.envs.config import EnvConfig
 from munro.rewards import kinds
@@ -60,6 +61,12 @@ def load(path: str, /, **args: Any) -> Environment:
 def load_config(config: EnvConfig) -> Environment:
     """The environment of a config, with its graders and its reward. Raises as `load` does."""
     environment = load(config.path, **config.args)
+    if not isinstance(environment.budget, Budget):
+        raise BadEnvironment(
+            f"{config.path}: budget is {environment.budget!r:.60}, and must be an "
+            "munro.envs.Budget: Budget(turns=200), say."
+        )
+    environment.budget = config.budget.over(environment.budget)
     if config.reward is None:
         if environment.needs_graders:
             raise BadEnvironment(

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import cast
 
 from munro.envs.base import QUITS, Environment
+from munro.envs.budget import Budget
 from munro.envs.config import EnvConfig
 from munro.envs.loader import BadEnvironment, load_config
 from munro.envs.shuffle import shuffled
@@ -103,6 +104,11 @@ class TaskPool:
             raise BadEnvironment(
                 f"{self._where} gave {task!r:.60} ({type(task).__name__}) at {place}: "
                 "every item must be an munro.envs.Task."
+            )
+        if task.budget is not None and not isinstance(task.budget, Budget):
+            raise BadEnvironment(
+                f"{self._where}: the budget of task {task.id!r} is {task.budget!r:.60}, and must "
+                "be an munro.envs.Budget."
             )
         if not task.messages:
             raise BadEnvironment(f"{self._where}: task {task.id!r} asks nothing: give a prompt.")

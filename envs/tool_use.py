@@ -5,24 +5,29 @@ likes in one turn. Texts that no model wrote, gold replies among them, call in t
 
     <tool_call>{"name": "add", "arguments": {"a": 17, "b": 25}}</tool_call>
 
-Each call is answered by a message of role "tool". A turn without a call ends the episode; what
-stands inside of a thought is no call.
+Each call is answered by a message of role "tool", in the order of the calls, whichever of them
+have run at once. A turn without a call ends the episode, and so does a call of a tool that finishes
+it; what stands inside of a thought is no call.
 """
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import re
+import time
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar, get_type_hints
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any, TypeVar, get_type_hints, overload
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from munro.envs.base import Environment, Episode, Outcome, as_grade, call
-from munro.envs.thoughts import without_thoughts
-from munro.envs.types import Message, Task, ToolCall, Trajectory
+from munro.envs.base import Environment, Episode, Outcome, Over, as_grade, call
+from munro.envs.thoughts import parted, without_thoughts
+from munro.envs.types import Answer, Message, Task, ToolCall, Trajectory
 from munro.rewards.types import Grade
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,13 +42,47 @@ class ToolError(Exception):
     """Raised by a tool for what the model did wrong: its text is what the model reads."""
 
 
-def tool(function: F) -> F:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolOptions:
+    """How one tool is called."""
+
+    parallel: bool | None = None
+    """Calls of it in one turn may run at once, also with those of other such tools; unless said, an
+    async one's may. A call of any other tool waits for those before it, and those after it wait."""
+    finishes: bool = False
+    """A call of it that does not fail ends the episode."""
+    limit_s: float | None = None
+    """Wall seconds after which a call is given up, and the model is told so; else only the limit of
+    the whole turn holds, which leaves the attempt unscored."""
+
+
+@overload
+def tool(function: F) -> F: ...
+@overload
+def tool(
+    *, parallel: bool | None = None, finishes: bool = False, limit_s: float | None = None
+) -> Callable[[F], F]: ...
+def tool(function: F | None = None, **options: Any) -> F | Callable[[F], F]:
     """Mark a method that the model may call. Its type hints and docstring become the schema.
 
     A parameter called `state` is not the model's: it receives the episode's own state.
+
+    Args:
+        function: the method, where there are no options.
+        options: of `ToolOptions`.
+
+    Example:
+        @tool(limit_s=30)
+        async def fetch(self, name: str) -> str: ...
     """
-    function.__dict__["is_tool"] = True
-    return function
+    chosen = ToolOptions(**options)
+
+    def mark(method: F) -> F:
+        method.__dict__["is_tool"] = True
+        method.__dict__["tool_options"] = chosen
+        return method
+
+    return mark if function is None else mark(function)
 
 
 class ToolUse(Environment):
@@ -97,30 +136,34 @@ class ToolUse(Environment):
 
     def start(self, task: Task) -> Episode:
         """An episode that is over with the first turn that calls nothing."""
-        return _Conversation(self, task)
+        return Conversation(self, task)
 
 
-class _Conversation(Episode):
+class Conversation(Episode):
+    """An episode of `ToolUse`."""
+
     def __init__(self, environment: ToolUse, task: Task) -> None:
         self._environment = environment
         self._task = task
         self._methods = environment.methods()
         self._state: dict[str, Any] | None = None
+        self._opening = asyncio.Lock()
 
-    async def reply(self, message: Message) -> list[Message] | None:
+    async def reply(self, message: Message) -> Sequence[Message] | None:
         calls: Sequence[ToolCall] = message.tool_calls
         if not message.is_sampled and not calls:
             calls = parse_calls(without_thoughts(message.content))
         if not calls:
             return None
-        observations = []
-        for number, each in enumerate(calls):
-            if number >= self._environment.most_calls:
-                most = self._environment.most_calls
-                observations.append(_error("", f"more than {most} calls in one turn"))
-                break
-            observations.append(await self._answer(each))
-        return observations
+        most = self._environment.most_calls
+        answers: list[Answer] = []
+        for batch in self._batches(calls[:most]):
+            answers += await _all_of([self._timed(each) for each in batch])
+        if any(self._ends(made, got) for made, got in zip(calls, answers, strict=False)):
+            return Over(answers)
+        if len(calls) > most:
+            answers.append(_error(calls[most].id, f"more than {most} calls in one turn"))
+        return answers
 
     async def grade(self, trajectory: Trajectory) -> Grade:
         state = await self._opened()
@@ -131,12 +174,46 @@ class _Conversation(Episode):
         if self._state is not None:
             await call(self._environment.teardown, self._state)
 
-    async def _opened(self) -> dict[str, Any]:
-        if self._state is None:
-            self._state = await call(self._environment.setup, self._task)
+    @property
+    def state(self) -> dict[str, Any] | None:
+        """What `ToolUse.setup` made; None as long as nothing needed it."""
         return self._state
 
-    async def _answer(self, wanted: ToolCall) -> Message:
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on with a state that is there already."""
+        self._state = state
+
+    async def _opened(self) -> dict[str, Any]:
+        async with self._opening:
+            if self._state is None:
+                self._state = await call(self._environment.setup, self._task)
+            return self._state
+
+    def _batches(self, calls: Sequence[ToolCall]) -> Iterator[list[ToolCall]]:
+        """The calls in order, those together that may run at once."""
+        for together, group in groupby(calls, key=self._is_parallel):
+            if together:
+                yield list(group)
+            else:
+                yield from ([each] for each in group)
+
+    def _is_parallel(self, wanted: ToolCall) -> bool:
+        method = self._methods.get(wanted.name)
+        if wanted.error or method is None:
+            return True  # nothing is carried out
+        said = _options(method).parallel
+        return inspect.iscoroutinefunction(method) if said is None else said
+
+    def _ends(self, made: ToolCall, answer: Answer) -> bool:
+        method = self._methods.get(made.name)
+        return method is not None and not answer.error and _options(method).finishes
+
+    async def _timed(self, wanted: ToolCall) -> Answer:
+        began = time.monotonic()
+        answer = await self._answer(wanted)
+        return replace(answer, seconds=time.monotonic() - began)
+
+    async def _answer(self, wanted: ToolCall) -> Answer:
         """The observation of one call. Only what the model did wrong becomes text."""
         if wanted.error:
             return _error(wanted.id, wanted.error)
@@ -157,12 +234,38 @@ class _Conversation(Episode):
         arguments = {name: getattr(given, name) for name in type(given).model_fields}
         if "state" in inspect.signature(method).parameters:
             arguments["state"] = await self._opened()
+        limit_s = _options(method).limit_s
+        limit = asyncio.timeout(limit_s)
         try:
-            result = await call(lambda: method(**arguments))
+            async with limit:
+                result = await call(lambda: method(**arguments))
         except ToolError as error:
             return _error(wanted.id, str(error))
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            late = f"{wanted.name} took longer than {limit_s:g} s and was given up"
+            return _error(wanted.id, late)
         content = result if isinstance(result, str) else json.dumps(result, default=str)
-        return Message(role="tool", content=content, tool_call_id=wanted.id)
+        return Answer(role="tool", content=content, tool_call_id=wanted.id)
+
+
+async def _all_of(work: Sequence[Coroutine[Any, Any, Answer]]) -> list[Answer]:
+    """All at once, their answers in order; where one breaks the others are cancelled, for what it
+    raises is no observation."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        left = [task for task in tasks if not task.done()]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+
+def _options(method: Callable[..., Any]) -> ToolOptions:
+    options: ToolOptions = getattr(method, "tool_options", ToolOptions())
+    return options
 
 
 def parse_calls(text: str) -> list[ToolCall]:
@@ -190,6 +293,28 @@ def parse_calls(text: str) -> list[ToolCall]:
     return found
 
 
+def spoken(text: str, turn: int) -> Message:
+    """A policy's turn in the Hermes form, as an episode sees it; the ids of its calls are its own.
+
+    Args:
+        text: all that it says, thoughts and calls included.
+        turn: number of the turn.
+    """
+    reasoning, rest = parted(text)
+    calls = tuple(
+        replace(made, id=f"call{turn:03d}{number:02d}")
+        for number, made in enumerate(parse_calls(rest))
+    )
+    return Message(
+        role="assistant",
+        content=CALL.sub("", rest) if calls else rest,
+        reasoning=reasoning,
+        tool_calls=calls,
+        is_sampled=True,
+        raw=text,
+    )
+
+
 def is_text(value: Any) -> bool:
     """Whether a value out of JSON holds no half of a surrogate pair, which nobody can write."""
     try:
@@ -213,13 +338,13 @@ def strict_json(text: str) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
-def _error(call_id: str, text: str) -> Message:
-    return Message(role="tool", content=f"Error: {text}", tool_call_id=call_id)
+def _error(call_id: str, text: str) -> Answer:
+    return Answer(role="tool", content=f"Error: {text}", tool_call_id=call_id, error=text)
 
 
 def _arguments(method: Callable[..., Any]) -> type[BaseModel]:
     """What the model may pass, as a type that checks it."""
-    hints = get_type_hints(method)
+    hints = get_type_hints(method, include_extras=True)
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(method).parameters.items():
         if name in NOT_ARGUMENTS:

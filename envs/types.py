@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from munro.envs.budget import Budget
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
@@ -61,6 +63,54 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Answer(Message):
+    """What a tool said to one call, with what nobody but the record of calls is told.
+
+    Example:
+        Answer(role="tool", content="Error: no fig here", tool_call_id="call00000", error="no fig")
+    """
+
+    error: str = ""
+    """Why the call failed; empty where it did what it was asked to."""
+    seconds: float = 0.0
+    """Wall seconds that the call took."""
+
+    @property
+    def plain(self) -> Message:
+        """The message alone."""
+        return Message(role=self.role, content=self.content, tool_call_id=self.tool_call_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """One call of a tool, and what came of it.
+
+    Example:
+        CallRecord(turn=0, id="call00000", name="add", arguments='{"a": 1}', ok=True, seconds=0.1)
+    """
+
+    turn: int
+    """Number of the policy's turn that made it, from 0."""
+    id: str
+    """Of the call, unique in the episode."""
+    name: str
+    """Of the tool; empty where the call could not be read."""
+    arguments: str
+    """JSON as the model wrote it: hostile until parsed."""
+    ok: bool
+    """It was carried out, and did not fail."""
+    seconds: float
+    """Wall seconds; where the environment does not say, its share of the turn's."""
+    error: str = ""
+    """Why it is not ok."""
+
+    @property
+    def is_malformed(self) -> bool:
+        """It could not even be read."""
+        return not self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """One problem, as data. Cheap to pickle, safe to log, never holds a live resource.
 
@@ -80,6 +130,8 @@ class Task:
     """Ground truth, for graders only. Never rendered into a prompt."""
     env: str = ""
     """Name of the environment that can run this task; set by whoever loads the environment."""
+    budget: Budget | None = None
+    """What an episode of this task may spend, where that is not what its environment's may."""
 
     def __post_init__(self) -> None:
         if not self.messages:
@@ -94,6 +146,10 @@ class Ending(StrEnum):
     TRUNCATED_TOKENS = "truncated_tokens"
     """The cap on the policy's own tokens was spent."""
     TRUNCATED_TURNS = "truncated_turns"
+    TRUNCATED_TURN = "truncated_turn"
+    """The last turn was longer than one may be (`Budget.turn_tokens`)."""
+    TRUNCATED_TIME = "truncated_time"
+    """The episode's time was over (`Budget.wall_s`)."""
     TRUNCATED_CONTEXT = "truncated_context"
     """The context was full: no room for another turn, or for anything of an observation."""
 
@@ -154,6 +210,8 @@ class Trajectory:
     forks: tuple[tuple[int, int], ...] = ()
     """(place, after): the token at `place` follows the one at `after`, not the one before it; in
     the order of places. Empty for one growing stream."""
+    calls: tuple[CallRecord, ...] = ()
+    """Every call of a tool, turn by turn, in the order in which they were written."""
 
     @property
     def num_sampled(self) -> int:

@@ -1,4 +1,7 @@
-"""What a step's groups say about the climb, as numbers under one naming scheme."""
+"""What a step's groups say about the climb, as numbers under one naming scheme.
+
+Text that a model wrote names no metric: a tool counts by its name where the task offers it.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,15 @@ from collections.abc import Sequence
 from dataclasses import fields
 from statistics import fmean, pstdev
 
+from munro.envs.types import Ending
 from munro.rewards.combine.compose import RewardBreakdown
 from munro.rl.state import ClimbState
 from munro.rollout.types import Attempt, Group
 
 MOST_PARTS = 32
 """Names of grade parts that become metrics: a grader may make up a name for every test."""
+OTHER = "none of them"
+"""What calls of tools that the task does not offer count as."""
 
 
 def group_metrics(groups: Sequence[Group], state: ClimbState) -> dict[str, float]:
@@ -39,7 +45,42 @@ def group_metrics(groups: Sequence[Group], state: ClimbState) -> dict[str, float
         "length/stage": state.stage,
         "policy/k": state.clip.widening,
     }
+    found |= _episodes(groups)
     return found | {f"staleness/hist/{age}": n for age, n in sorted(Counter(ages).items())}
+
+
+def _episodes(groups: Sequence[Group]) -> dict[str, float]:
+    """Turns, endings and calls, of groups whose attempts may take more than one turn."""
+    groups = [group for group in groups if group.task.tools or _takes_turns(group)]
+    attempts = [attempt for group in groups for attempt in group.attempts]
+    if not attempts:
+        return {}
+    endings = Counter(attempt.trajectory.ending for attempt in attempts)
+    found = {"response/turns": fmean(map(_num_turns, attempts))}
+    found |= {f"response/ended/{end}": endings[end] / len(attempts) for end in Ending}
+    calls = [record for attempt in attempts for record in attempt.trajectory.calls]
+    if not any(group.task.tools for group in groups) and not calls:
+        return found
+    found["calls/per_attempt"] = len(calls) / len(attempts)
+    found["calls/failed"] = sum(not one.ok for one in calls) / max(len(calls), 1)
+    found["calls/malformed"] = sum(one.is_malformed for one in calls) / max(len(calls), 1)
+    spent: Counter[str] = Counter()
+    for group in groups:
+        offered = {str(tool.get("function", tool).get("name")) for tool in group.task.tools}
+        for attempt in group.attempts:
+            for record in attempt.trajectory.calls:
+                spent[record.name if record.name in offered else OTHER] += record.seconds
+    for name, seconds in spent.most_common(MOST_PARTS):
+        found[f"calls/seconds/{name}"] = seconds / len(attempts)
+    return found
+
+
+def _takes_turns(group: Group) -> bool:
+    return any(_num_turns(attempt) > 1 for attempt in group.attempts)
+
+
+def _num_turns(attempt: Attempt) -> int:
+    return sum(message.role == "assistant" for message in attempt.trajectory.messages)
 
 
 def _rewards(attempts: Sequence[Attempt]) -> dict[str, float]:

@@ -10,6 +10,7 @@ before it. An episode that only grew has no forks, and is one run.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -142,6 +143,12 @@ class Tree:
     def current(self) -> NDArray[np.int32]:
         """What leads to where it grows: what was read and written last."""
         return self.token_ids[self.way]
+
+    def copy(self) -> Tree:
+        """The tree as it is now, however this one grows."""
+        other = copy.copy(self)
+        other._pieces, other.forks = [*self._pieces], [*self.forks]
+        return other
 
     def append(self, token_ids: Sequence[int] | NDArray[np.int32]) -> None:
         """Grow by these."""

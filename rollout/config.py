@@ -40,7 +40,10 @@ class RolloutConfig(Config):
     nucleus_candidates: int = Field(64, ge=1)
     """K: widest nucleus that can be recorded; wider ones are cut to K and counted."""
     max_turns: int = Field(1, ge=1)
-    """Policy turns per episode."""
+    """Policy turns of an episode, where neither its environment's budget nor its task's says."""
+    cut_turn: Literal["go on", "end"] = "go on"
+    """What becomes of a turn that is longer than `turn_tokens` of its budget: the policy is told so
+    and goes on, or the episode ends as truncated_turn."""
     template: Literal["chat", "r1_zero", "plain"] = "chat"
     """How a conversation becomes tokens: the tokenizer's chat template, the raw-text template of
     the report's Fig. 14, or the bare text."""
@@ -54,7 +57,7 @@ class RolloutConfig(Config):
     """Longest token stream, prompt included; 0 takes the model's own limit."""
     observation_tokens: int = Field(0, ge=0)
     """Longest observation of a turn, in tokens; more is cut out of its middle, and says so. 0 takes
-    what the context leaves."""
+    what the context leaves. Holds where no budget says otherwise."""
     retries: int = Field(3, ge=0)
     """New tries of an attempt whose machinery failed, before its task is given up."""
     groups_in_flight: int = Field(8, ge=1)
@@ -64,7 +67,7 @@ class RolloutConfig(Config):
     start_deadline_s: float = Field(60.0, gt=0)
     """Longest wait for an environment to start an episode. An attempt that overruns this deadline
     or one of the next three is unscored. Where a recipe gives `grade_deadline_s`, it stands for
-    those of the four that are not given."""
+    those of the four that are not given. An environment's budget goes before the first three."""
     reply_deadline_s: float = Field(60.0, gt=0)
     """Longest wait for an environment to answer one turn, all its calls together."""
     grade_deadline_s: float = Field(60.0, gt=0)

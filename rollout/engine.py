@@ -39,6 +39,8 @@ class Request:
     top_k: int = 0
     """Candidates a nucleus can hold; 0 means the whole vocabulary. Required > 0 when top_p < 1."""
     stop_token_ids: tuple[int, ...] = ()
+    routed_from: int = 0
+    """Leading tokens of the prompt whose experts are known, and need not be reported again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +60,9 @@ class Completion:
     num_cut: int = 0
     """Positions whose nucleus filled all `top_k` candidates, so top_k may have narrowed it."""
     routed_experts: NDArray[np.int16] | None = None
-    """(P + T, layers, experts per token) of the pass that read each token, the prompt's P included,
-    for mixture-of-experts models on engines that report it; -1 for the last, which none read."""
+    """(P + T - F, layers, experts per token) of the pass that read each token, for models with a
+    mixture of experts on engines that report it: those of the prompt's P tokens included, but for
+    the first F, which is `Request.routed_from` or fewer. -1 for the last, which none read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -354,4 +354,4 @@ class Row:
             return None
         unread = np.full((1, *self.routed[0].shape[1:]), -1, np.int16)
         routed: NDArray[np.int16] = np.concatenate([*self.routed, unread])
-        return routed
+        return routed[self.request.routed_from :].copy()

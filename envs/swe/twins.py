@@ -5,9 +5,13 @@
     assert is_stable(wall)          assert not (is_stable(wall))
 
 Whoever makes tests pass without making the code right (an object equal to everything, a replaced
-report, the expected value read from the caller's frame) makes their twins pass too. Which copy of a
-test is the true one cannot be told by a name: at each grading the test itself, a plain copy of it
-and its twin are there, the copies under names drawn anew.
+report, the expected value read from the caller's frame) makes their twins pass too; code that is
+honest never passes a test and its twin both. Which copy of a test is the true one cannot be told by
+a name: at each grading the test itself, a plain copy of it and its twin are there, the copies under
+names drawn anew.
+
+A negation is a poor twin (an object that is equal to everything fails it as it should), so it is
+the last resort but one.
 
 Sources are edited at the places that their syntax trees name, and never run here.
 """
@@ -52,6 +56,7 @@ NEGATED = {
     "assertSetEqual": "assertNotEqual",
 }
 RAISES = ("raises", "assertRaises", "assertRaisesRegex")
+FAR = 10**6
 MOST_TRIES = 4
 """Changes of one test that are tried, until one fails on gold."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -137,14 +142,14 @@ def bare(test_id: str) -> str:
 
 
 def choose_twins(
-    sources: Mapping[str, str], test_ids: Sequence[str], *, on_gold: RunFiles, on_base: RunFiles
+    sources: Mapping[str, str], test_ids: Sequence[str], *, on_gold: RunFiles
 ) -> tuple[TwinFile, ...]:
-    """For each test a twin that fails on gold and passes on nothing, all of a file in one file.
+    """For each test a twin that fails on gold, all of a file in one file.
 
     Args:
         sources: of the hidden test files, by path.
         test_ids: fail-to-pass tests, and whichever else are to have twins.
-        on_gold, on_base: run files on the mended repository, and on the one before.
+        on_gold: runs files on the mended repository.
     """
     files = []
     for path, source in sorted(sources.items()):
@@ -155,18 +160,13 @@ def choose_twins(
         if not ids:
             continue
         edits, failing = _settled(source, path, candidates, on_gold)
-        twin_source = _edited(source.encode(), edits.values())
-        passing = on_base({alias(path, "base"): twin_source}, [alias(path, "base")]).results
-        must_fail = [
-            test for test in failing if passing.get(renamed(test, path, "base")) != "passed"
-        ]
         echo = on_gold({alias(path, "echo"): source}, [alias(path, "echo")]).passed
         must_pass = [test for test in ids if renamed(test, path, "echo") in echo]
         files.append(
             TwinFile(
                 of=path,
-                source=twin_source,
-                must_fail=tuple(sorted(must_fail)),
+                source=_edited(source.encode(), edits.values()),
+                must_fail=tuple(sorted(failing)),
                 must_pass=tuple(sorted(must_pass)),
             )
         )
@@ -265,8 +265,7 @@ def _edits(function: Function, raw: bytes) -> Iterator[Edit]:
         reverse=True,  # the last thing that a test asks is asked of all that went before
     )
     for node in nodes:
-        for expected in _expected(node):
-            text = _other(expected)
+        for expected, text in _expected(node):
             if text is not None:
                 yield Edit(places.start(expected), places.end(expected), text.encode())
     for node in nodes:
@@ -286,18 +285,39 @@ def _edits(function: Function, raw: bytes) -> Iterator[Edit]:
         yield Edit(end, end, b"\n" + indent + b"raise AssertionError")
 
 
-def _expected(node: ast.AST) -> Iterator[ast.expr]:
-    """What a statement of a test expects, where it is written out."""
+def _expected(node: ast.AST) -> Iterator[tuple[ast.expr, str | None]]:
+    """What a statement of a test expects, where it is written out, and what else it could be."""
     if isinstance(node, ast.Assert) and isinstance(node.test, ast.Compare):
         test = node.test
-        if len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq | ast.Is):
-            yield from (side for side in (test.comparators[0], test.left) if _is_literal(side))
+        if len(test.ops) != 1:
+            return
+        operator, left, right = test.ops[0], test.left, test.comparators[0]
+        if isinstance(operator, ast.Eq | ast.Is):
+            yield from ((side, _other(side)) for side in (right, left) if _is_literal(side))
+        elif isinstance(operator, ast.In) and _is_literal(left):
+            yield left, _other(left)
+        elif isinstance(operator, ast.Gt | ast.GtE | ast.Lt | ast.LtE):
+            is_floor = isinstance(operator, ast.Gt | ast.GtE)
+            yield right, _far(right, FAR if is_floor else -FAR)
+            yield left, _far(left, -FAR if is_floor else FAR)
     elif isinstance(node, ast.Call):
         name = _name(node.func) or ""
         if name in RAISES and node.args:
-            yield node.args[0]
-        elif name.startswith("assert") and name.endswith(("Equal", "Equals")) and node.args:
-            yield from (side for side in reversed(node.args[:2]) if _is_literal(side))
+            yield node.args[0], _other(node.args[0])
+        elif name.startswith("assert") and name.endswith(("Equal", "Equals")):
+            sides = [side for side in reversed(node.args[:2]) if _is_literal(side)]
+            yield from ((side, _other(side)) for side in sides)
+        elif name == "assertIn" and node.args and _is_literal(node.args[0]):
+            yield node.args[0], _other(node.args[0])
+
+
+def _far(node: ast.expr, by: int) -> str | None:
+    """A bound that is out of reach."""
+    try:
+        value = ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return repr(value + by) if type(value) in (int, float) else None
 
 
 def _name(function: ast.expr) -> str | None:

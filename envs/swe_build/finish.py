@@ -117,8 +117,8 @@ def _twins(done: Finished, hidden: Mapping[str, bytes], suite: Suite) -> tuple[T
         if any(name.partition("::")[0] == path for name in ids)
     }
     gold: Contents = {**done.proposal.gold, **tests}
-    twins = choose_twins(sources, ids, on_gold=_on(gold, suite), on_base=_on(tests, suite))
-    failing = {name for twin in twins for name in twin.must_fail}
+    twins = choose_twins(sources, ids, on_gold=_on(gold, suite))
+    failing = {bare(name) for twin in twins for name in twin.must_fail}
     if not failing & {bare(name) for name in verdict.fail_to_pass}:
         raise Dropped("strong", "no twin of its tests fails on the fix")
     return twins

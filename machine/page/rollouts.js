@@ -94,6 +94,7 @@ class Browser {
       ["length penalty", fixed(row.length)], ["total", fixed(row.total)], ["advantage", signed(row.advantage)],
       ["pass rate of the group", fixed(row.pass_rate)], ["tokens", row.tokens === null ? "–" : String(row.tokens)], ["ended", row.ending],
     ];
+    if (row.calls) facts.push(["calls", row.calls]);
     for (const [name, value] of facts) {
       const fact = element(parts, "span");
       element(fact, "span", {}, `${name} `);

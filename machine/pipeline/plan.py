@@ -245,6 +245,16 @@ class _Resolved:
         return list(self._recipe(name, self._climb(name))["env"])
 
 
+ROOM = (
+    "max_turns",
+    "start_deadline_s",
+    "reply_deadline_s",
+    "grade_deadline_s",
+    "close_deadline_s",
+)
+"""Keys of a rollout of which more serves every phase."""
+
+
 def _takes(phase: AnyPhase) -> Iterator[tuple[str, tuple[str, ...]]]:
     match phase:
         case ClimbPhase() if phase.model:
@@ -257,11 +267,17 @@ def _takes(phase: AnyPhase) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _for_all(recipes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The first recipe, with the judges and the turns that any of them needs."""
+    """The first recipe, with the judges, and the room for an episode, that any of them needs.
+
+    What an environment's own budget says holds as it does in its phase.
+    """
     judges = {name: judge for recipe in recipes for name, judge in recipe["judge"].items()}
-    turns = max(recipe["rollout"]["max_turns"] for recipe in recipes)
+    asked = [recipe["rollout"] for recipe in recipes]
+    room = {key: max(rollout[key] for rollout in asked) for key in ROOM}
+    lengths = [rollout["observation_tokens"] for rollout in asked]
+    room["observation_tokens"] = max(lengths) if all(lengths) else 0  # 0 is without a limit
     first = recipes[0]
-    return {**first, "judge": judges, "rollout": {**first["rollout"], "max_turns": turns}}
+    return {**first, "judge": judges, "rollout": {**first["rollout"], **room}}
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

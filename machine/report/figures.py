@@ -14,6 +14,8 @@ ABANDONED = "groups/abandoned/"
 PHASES = ("generate", "train", "sync", "checkpoint", "eval", "wait")
 TONES = "abcdefg"
 REWARD = "reward/"
+TOOL = "calls/seconds/"
+ENDED = "response/ended/"
 WHOLE = {"total", "std", "task", "language", "length", "repetition", "truncation"}
 """What the first figure of the rewards shows; the rest are parts of the task's own."""
 
@@ -31,6 +33,7 @@ def specify(columns: Columns, *, targets: Mapping[str, float]) -> list[Spec]:
         _rewards(),
         _parts(columns),
         _length(),
+        _episodes(columns),
         _gates(),
         _steps_taken(targets),
         _clips(),
@@ -161,6 +164,36 @@ def _length() -> Spec:
             height=70,
             range=[0, 1],
         ),
+    )
+
+
+def _episodes(columns: Columns) -> Spec:
+    def each(prefix: str) -> list[Spec]:
+        names = sorted(name.removeprefix(prefix) for name in columns if name.startswith(prefix))
+        ever = [name for name in names if any(columns[prefix + name])]
+        return [
+            _series(_words(name), prefix + name, TONES[at % len(TONES)])
+            for at, name in enumerate(ever)
+        ]
+
+    return _figure(
+        "episodes",
+        "Turns, calls and how episodes end",
+        "Of attempts that may take several turns. A call that failed was answered with why; one "
+        "that could not be read was answered with the form to write. An episode that a limit ended "
+        "is graded as it stands.",
+        _panel("Turns of an attempt", _series("turns", "response/turns", "a"), height=80),
+        _panel("Calls of an attempt", _series("calls", "calls/per_attempt", "c"), height=80),
+        _panel(
+            "Share of calls",
+            _series("failed", "calls/failed", "b"),
+            _series("could not be read", "calls/malformed", "e"),
+            height=80,
+            range=[0, 1],
+        ),
+        _panel("Seconds of an attempt, by tool", *each(TOOL), height=110, stack=True),
+        _panel("Share of attempts, by ending", *each(ENDED), height=110, stack=True),
+        wide=True,
     )
 
 

@@ -18,6 +18,7 @@ MOST_BYTES = 3_500_000
 HEAD, TAIL = 3000, 1500
 """Characters kept of a long text: how it opens, and how it ends, where the answer is."""
 PER_GROUP = 4
+MOST_TOOLS = 20
 COLUMNS = {
     "step": "step",
     "env": "env",
@@ -36,6 +37,7 @@ COLUMNS = {
     "reward_total": "total",
     "advantage": "advantage",
     "ending": "ending",
+    "calls": "calls",
     "num_sampled": "tokens",
     "pass_rate": "pass_rate",
 }
@@ -104,12 +106,25 @@ def _row(raw: Row) -> Row:
     for name in NUMBERS:
         value = row[name]
         row[name] = round(value, 4) if value is not None and math.isfinite(value) else None
+    row["calls"] = _calls(json.loads(row["calls"] or "[]"))
     row["reply"] = _conversation(json.loads(row.pop("messages"))) or row["reply"]
     for name in ("task_id", "prompt", "reply", "reason"):
         row[name] = shortened(row[name])
     parts = json.loads(row["parts"])
     row["parts"] = shortened(", ".join(f"{name} {value:.4g}" for name, value in parts.items()))
     return row
+
+
+def _calls(records: Sequence[Row]) -> str:
+    """How often each tool was called, how often in vain, and what it took."""
+    told = []
+    for name, count in Counter(record["name"] for record in records).most_common(MOST_TOOLS):
+        mine = [record for record in records if record["name"] == name]
+        failed = sum(not record["ok"] for record in mine)
+        seconds = sum(record["seconds"] for record in mine)
+        wrong = f", {failed} failed" if failed else ""
+        told.append(f"{shortened(name) or 'unreadable'} {count} ({seconds:.2f} s{wrong})")
+    return ", ".join(told)
 
 
 def _conversation(messages: Sequence[Row]) -> str:

@@ -54,7 +54,9 @@ def described(report: CheckReport) -> Iterator[str]:
         yield from (f"  gold| {line}" for line in reply.splitlines())
     if report.grade is not None and report.grade_ms is not None:
         verdict = "passes" if report.grade.solved else "fails"
-        yield f"the gold reply {verdict} with reward {report.grade.reward:g}; silence fails"
+        others = ", doing nothing and random calls of its tools fail"
+        fail = others if report.task is not None and report.task.tools else " fails"
+        yield f"the gold reply {verdict} with reward {report.grade.reward:g}; silence{fail}"
         yield f"grading takes {report.grade_ms:.1f} ms"
     yield from (f"warning: {line}" for line in report.warnings)
     yield from (f"broken: {line}" for line in report.problems[:1])

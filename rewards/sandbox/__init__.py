@@ -14,11 +14,14 @@ from typing import Any
 
 from munro.rewards.sandbox.freeze import Change
 from munro.rewards.sandbox.image import Image, Layer, layer_of
-from munro.rewards.sandbox.types import Limit, Limits, Outcome, Sandbox, Session, Usage
+from munro.rewards.sandbox.tree import Kind
+from munro.rewards.sandbox.types import Found, Limit, Limits, Outcome, Sandbox, Session, Usage
 
 __all__ = [
     "Change",
+    "Found",
     "Image",
+    "Kind",
     "Layer",
     "Limit",
     "Limits",

@@ -27,12 +27,12 @@ from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox.docker_container import Container, job_of
 from munro.rewards.sandbox.freeze import MOST_BYTES, Change
 from munro.rewards.sandbox.image import Image, Layer
-from munro.rewards.sandbox.types import Files, Limits, Outcome, Sandbox, Session
+from munro.rewards.sandbox.types import Files, Found, Limits, Outcome, Sandbox, Session
 
 IMAGE = "munro-sandbox"
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 LABEL = "munro.sandbox"
-NO_LAYERS = "the back end 'docker' has no images of layers: open 'namespaces'"
+NAMESPACES_ONLY = "the back end 'docker' has none of this: open 'namespaces'"
 
 
 def open_sandbox(limits: Limits, *, image: str = IMAGE, host: str = "") -> Sandbox:
@@ -117,8 +117,12 @@ class _DockerSession(Session):
         stdin: bytes | str = b"",
         want: Sequence[str] = (),
         limits: Limits | None = None,
+        clip: bool = False,
+        interleave: bool = False,
     ) -> Outcome:
         """As `Sandbox.run`; memory, processes and disk are at most the session's own."""
+        if clip or interleave:
+            raise ValueError(NAMESPACES_ONLY)
         most = self.container.limits
         limits = limits or most
         for name in ("memory_mb", "processes", "disk_mb"):
@@ -130,11 +134,17 @@ class _DockerSession(Session):
         files, self.waiting = {**self.waiting, **(files or {})}, {}
         return self.container.do(job_of(command, files, limits, stdin=stdin, want=want))
 
+    def look(self, path: str, *, most_bytes: int = MOST_BYTES, depth: int = 2) -> Found | None:
+        raise ValueError(NAMESPACES_ONLY)
+
+    def write(self, path: str, contents: bytes | str | None) -> str:
+        raise ValueError(NAMESPACES_ONLY)
+
     def freeze(self) -> Layer:
-        raise ValueError(NO_LAYERS)
+        raise ValueError(NAMESPACES_ONLY)
 
     def changes(self, most_bytes: int = MOST_BYTES) -> Sequence[Change]:  # noqa: ARG002
-        raise ValueError(NO_LAYERS)
+        raise ValueError(NAMESPACES_ONLY)
 
 
 class DockerSandbox(Sandbox):
@@ -199,10 +209,12 @@ class DockerSandbox(Sandbox):
         *,
         image: Image | None = None,
         files: Files | None = None,
+        loopback: bool = False,
+        keep_processes: bool = False,
         limits: Limits | None = None,
     ) -> Iterator[Session]:
-        if image is not None:
-            raise ValueError(NO_LAYERS)
+        if image is not None or loopback or keep_processes:
+            raise ValueError(NAMESPACES_ONLY)
         with self._container(limits or self.limits) as container:
             yield _DockerSession(container, files)
 

@@ -18,13 +18,13 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox import tree
-from munro.rewards.sandbox.inside import wire
+from munro.rewards.sandbox.inside import syscalls, wire
 from munro.rewards.sandbox.tree import Kind, Writer
 
 NOBODY = 65534
@@ -63,6 +63,14 @@ class Image:
     """Folders that Python is to import from (`pip install --target`), read-only."""
     shows_host_packages: bool = False
     """Whether what the host's own Python has in its site-packages and dist-packages is seen."""
+
+    @property
+    def digests(self) -> list[str]:
+        """Of the layers, lowest first, each once.
+
+        Where one comes again, it is already over its lower self: an overlay takes none twice.
+        """
+        return list(dict.fromkeys(layer.digest for layer in reversed(self.layers)))[::-1]
 
     def over(self, *layers: Layer) -> Image:
         """The same with `layers` on top."""
@@ -133,6 +141,45 @@ def check_image(image: Image, store: Path | None) -> None:
         find_layer(layer.digest, store)
 
 
+@contextmanager
+def in_use(image: Image) -> Iterator[None]:
+    """While this lasts, nobody forgets a layer of `image`.
+
+    Raises:
+        SandboxError: one is gone.
+    """
+    with ExitStack() as stack:
+        for layer in dict.fromkeys((*image.layers, *image.packages)):
+            try:
+                folder = os.open(layer.path, _FOLDER)
+                stack.callback(os.close, folder)
+                fcntl.flock(folder, fcntl.LOCK_SH)
+                is_there = layer.path.stat().st_ino == os.fstat(folder).st_ino
+            except FileNotFoundError:
+                is_there = False
+            if not is_there:
+                find_layer(layer.digest, layer.path.parent)
+                raise SandboxError(f"layer {layer.digest[:12]} went away: build its image again")
+        yield
+
+
+def forget_layer(layer: Layer) -> None:
+    """Take a layer out of its store, unless a session stands on it."""
+    try:
+        folder = os.open(layer.path, _FOLDER)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        gone = layer.path.with_name(f"{_NEW}{secrets.token_hex(8)}")
+        layer.path.rename(gone)  # at once, for a half of it must not be taken for a layer
+        tree.remove(gone)
+    except (BlockingIOError, FileNotFoundError):
+        pass  # in use, or somebody else was faster
+    finally:
+        os.close(folder)
+
+
 def write_layer(store: Path, write: Callable[[Writer], None]) -> Layer:
     """What `write` makes, under the name of its digest."""
     make_store(store)
@@ -141,19 +188,23 @@ def write_layer(store: Path, write: Callable[[Writer], None]) -> Layer:
         write(writer)
         digest = writer.finish()
         layer = Layer(path=store / digest, digest=digest)
-        try:
-            path.rename(layer.path)
-        except OSError:
-            if not layer.path.is_dir():
-                raise
+        with suppress(FileExistsError):  # made before, or by somebody else meanwhile
+            syscalls.rename_new(str(path), str(layer.path))
     return layer
 
 
+def default_store() -> Path:
+    """Of this user: `$XDG_CACHE_HOME/munro/layers`, or below `~/.cache`."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "munro" / "layers"
+
+
 def make_store(store: Path) -> Path:
-    """The folder, made if it is not there."""
-    if not store.is_dir():
-        store.mkdir(parents=True, exist_ok=True)
-        store.chmod(0o711)  # the sandbox's user walks through it, and nobody needs to look round
+    """The folder, made if it is not there, and such that the sandbox's user may walk through it."""
+    store.mkdir(parents=True, exist_ok=True)
+    mode = stat.S_IMODE(store.stat().st_mode)
+    if os.geteuid() == 0 and mode & 0o001 == 0:
+        store.chmod(mode | 0o011)
     return store
 
 

@@ -35,7 +35,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,7 +43,7 @@ import munro
 from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox import cgroups
 from munro.rewards.sandbox.cgroups import Group
-from munro.rewards.sandbox.image import Image, check_image, make_store
+from munro.rewards.sandbox.image import Image, check_image, in_use, make_store
 from munro.rewards.sandbox.inside import syscalls, wire
 from munro.rewards.sandbox.plan import advice, plan_of
 from munro.rewards.sandbox.session import NamespaceSession, request_of
@@ -252,17 +252,21 @@ class NamespaceSandbox(Sandbox):
         *,
         image: Image | None = None,
         files: Files | None = None,
+        loopback: bool = False,
+        keep_processes: bool = False,
         limits: Limits | None = None,
     ) -> Iterator[Session]:
         limits = limits or self.limits
-        room = self._room(limits, image)
-        with self._keeper(room) as keeper:
+        room = {**self._room(limits, image), "loopback": loopback}
+        with in_use(image or Image()), self._keeper(room) as keeper:
             if image is not None:
                 keeper.wait_until_ready()
-            session = NamespaceSession(keeper, limits, image, self.store)
+            session = NamespaceSession(keeper, limits, image, self.store, keeps=keep_processes)
             if files:
                 session.run(["true"], files=files)
             yield session
+            with suppress(SandboxError):  # then its group is not used again, which is all
+                session.end_processes()
 
     def has(self, program: str) -> bool:
         if program not in self._has:
@@ -299,11 +303,16 @@ class NamespaceSandbox(Sandbox):
             check_image(image, self.store)
             masks = self._plan["masks"] if image.shows_host_packages else ()
             shown = {
-                "layers": [layer.digest for layer in image.layers],
+                "layers": image.digests,
                 "packages": [layer.digest for layer in image.packages],
                 "shown": list(enumerate(masks)),
             }
-        return {"disk_mb": limits.disk_mb, "inodes": limits.inodes, "image": shown}
+        return {
+            "disk_mb": limits.disk_mb,
+            "inodes": limits.inodes,
+            "image": shown,
+            "loopback": False,
+        }
 
     def _request(
         self,

@@ -11,13 +11,14 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox.cgroups import Group
 from munro.rewards.sandbox.inside import wire
+from munro.rewards.sandbox.output import Said
 from munro.rewards.sandbox.types import Limit, Limits, Outcome, Usage
 
 PATIENCE_S = 30.0
@@ -62,6 +63,12 @@ class Request:
     answer: Answer | None = None
     """Where a conversation takes the place of `stdin`."""
     limits: Limits
+    is_clipped: bool = False
+    """Output over its limit is cut in the middle, and the program goes on."""
+    is_interleaved: bool = False
+    """What it says on stderr goes the way of stdout."""
+    keeps: bool = False
+    """Processes that it leaves behind go on."""
 
 
 class Keeper:
@@ -119,6 +126,51 @@ class Keeper:
             raise SandboxError("the first process of a sandbox died before it was ready") from None
         self._take_start(head, descriptors)
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """While this lasts, no process of the session goes on.
+
+        Raises:
+            SandboxError: the keeper died.
+        """
+        self._tell("pause")
+        try:
+            yield
+        finally:
+            self._tell("go on")
+
+    def end_processes(self) -> None:
+        """Leave none that was kept.
+
+        Raises:
+            SandboxError: the keeper died.
+        """
+        self.is_sound = False
+        self._tell("end")
+        self.is_sound = True
+
+    def touch(self, head: wire.Head, contents: bytes = b"") -> tuple[wire.Head, bytes]:
+        """Look at a path or write to it, between two commands.
+
+        Raises:
+            SandboxError: the keeper died.
+        """
+        return self._exchange(head, contents)
+
+    def _tell(self, word: str) -> None:
+        self._exchange({"word": word})
+
+    def _exchange(self, head: wire.Head, contents: bytes = b"") -> tuple[wire.Head, bytes]:
+        try:
+            self._link.settimeout(PATIENCE_S)
+            wire.send(self._link, head, [contents])
+            while True:
+                said, blob, descriptors = wire.receive(self._link)
+                if not self._take_start(said, descriptors):
+                    return said, blob
+        except (wire.Closed, TimeoutError):
+            raise SandboxError("the first process of a sandbox died") from None
+
     def kill(self) -> None:
         """End all that runs there now."""
         if self._process is not None:
@@ -139,6 +191,7 @@ class Keeper:
             "command": [wire.pack(part) for part in request.command],
             "python": not request.command,
             "talks": request.answer is not None,
+            "keeps": request.keeps,
             "files": [[wire.pack(path), len(contents)] for path, contents in request.files],
             "want": [wire.pack(path) for path in request.want],
             "limits": {name: getattr(limits, name) for name in limits.__dataclass_fields__},
@@ -195,7 +248,7 @@ class _Exchange:
     is_cut: bool = False
     theirs: list[int] = field(default_factory=list)
     _input: int = -1
-    _outputs: dict[int, bytearray] = field(default_factory=dict)
+    _outputs: dict[int, Said] = field(default_factory=dict)
     _pending: bytearray = field(default_factory=bytearray)
     _line: bytes = b""
     _is_closing: bool = True
@@ -205,7 +258,12 @@ class _Exchange:
         out, out_theirs = os.pipe2(os.O_CLOEXEC)
         error, error_theirs = os.pipe2(os.O_CLOEXEC)
         self.theirs = [read, out_theirs, error_theirs]
-        self._outputs = {out: bytearray(), error: bytearray()}
+        if self.request.is_interleaved:
+            os.dup2(out_theirs, error_theirs, inheritable=False)
+        most, is_clipped = self.request.limits.output_bytes, self.request.is_clipped
+        self._outputs = {
+            each: Said(most_bytes=most, is_clipped=is_clipped) for each in (out, error)
+        }
         self._open = set(self._outputs)
         self._out = out
         if os.geteuid() == 0:
@@ -249,12 +307,10 @@ class _Exchange:
         if descriptor == self._out and self.request.answer is not None:
             self._converse(chunk, poll)
             return
-        most = self.request.limits.output_bytes
-        taken = self._outputs[descriptor]
-        taken += chunk[: most - len(taken) + 1]
-        if len(taken) > most:
+        said = self._outputs[descriptor]
+        said.take(chunk)
+        if said.is_over and not said.is_clipped:
             self._cut()
-            del taken[most:]
 
     def _cut(self) -> None:
         if not self.is_cut:
@@ -330,14 +386,16 @@ class _Exchange:
         report = self.report
         names = [wire.unpack(name).decode("utf-8", "surrogatepass") for name, _ in report["files"]]
         contents = wire.split(self.blob, [size for _, size in report["files"]])
-        out, error = (bytes(taken) for taken in self._outputs.values())
-        limit = _limit_of(report, error, self.request.limits)
+        out, error = (said.text() for said in self._outputs.values())
+        words = out if self.request.is_interleaved else error
+        limit = _limit_of(report, words, self.request.limits)
         return Outcome(
             status=report["status"],
             stdout=out,
             stderr=error,
             files=dict(zip(names, contents, strict=True)),
             limit=Limit.OUTPUT if self.is_cut else limit,
+            left_out=sum(said.left_out for said in self._outputs.values() if said.is_clipped),
             usage=Usage(
                 cpu_s=report["cpu_s"],
                 wall_s=report["wall_s"],
@@ -354,8 +412,8 @@ def _limit_of(report: wire.Head, error: bytes, limits: Limits) -> Limit | None:
         return Limit.CPU
     if report["status"] == -signal.SIGKILL and report["cpu_s"] >= limits.cpu_s:
         return Limit.CPU
-    if report["is_full"]:
-        return Limit.DISK
+    if report["full"]:
+        return Limit(report["full"])
     if report["status"] == 0:
         return None
     said = error[-4096:]

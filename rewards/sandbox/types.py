@@ -17,6 +17,7 @@ from typing import Self
 
 from munro.rewards.sandbox.freeze import MOST_BYTES, Change
 from munro.rewards.sandbox.image import Image, Layer
+from munro.rewards.sandbox.tree import Kind
 
 Files = Mapping[str, bytes | str]
 """Contents by path below the working directory; text is UTF-8."""
@@ -34,6 +35,7 @@ class Limit(StrEnum):
     OPEN_FILES = "open files"
     OUTPUT = "output"
     DISK = "disk"
+    INODES = "inodes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +56,8 @@ class Limits:
     open_files: int = 64
     """Descriptors of one process."""
     output_bytes: int = 1 << 20
-    """Of stdout and stderr, each; what is over is cut, and the run ended."""
+    """Of stdout and stderr, each; what is over is cut, and the run ended. A session's command may
+    ask for its output to be clipped instead, and goes on."""
     disk_mb: int = 64
     """MiB of files below the working directory and /tmp."""
     inodes: int = 16_384
@@ -87,12 +90,33 @@ class Outcome:
     """Those asked for that were there: regular files, no links followed."""
     limit: Limit | None = None
     """The limit that it hit; None where it ended by itself."""
+    left_out: int = 0
+    """Bytes of output that were clipped."""
     usage: Usage
 
     @property
     def is_ok(self) -> bool:
         """It ended by itself, with status 0."""
         return self.status == 0 and self.limit is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What stands at a path of a session.
+
+    Example:
+        Found(kind=Kind.FILE, mode=0o644, size=2, contents=b"1\\n")
+    """
+
+    kind: Kind
+    """`Kind.OTHER` where it cannot be read, or lies behind a link."""
+    mode: int
+    size: int = 0
+    """Of a file, which may be more than its contents here."""
+    contents: bytes = b""
+    """Of a file; of a link its target."""
+    names: tuple[str, ...] = ()
+    """Below a folder, a slash behind those of folders; none that begins with a dot."""
 
 
 class Session(ABC):
@@ -107,8 +131,42 @@ class Session(ABC):
         stdin: bytes | str = b"",
         want: Sequence[str] = (),
         limits: Limits | None = None,
+        clip: bool = False,
+        interleave: bool = False,
     ) -> Outcome:
-        """As `Sandbox.run`, in this session's working directory."""
+        """As `Sandbox.run`, in this session's working directory.
+
+        Args:
+            clip: of output that is over `output_bytes`, keep the beginning and the end, with a mark
+                between that says how much is missing; the command goes on to its end or its time.
+            interleave: stderr goes into stdout, in the order in which it was written.
+        """
+
+    @abstractmethod
+    def look(self, path: str, *, most_bytes: int = MOST_BYTES, depth: int = 2) -> Found | None:
+        """What stands at a path, read by us and not by a program in there; None for nothing.
+
+        Args:
+            path: below the working directory, or "." for that itself.
+            most_bytes: of a file's contents, or of a folder's names.
+            depth: how far down to list a folder.
+
+        Raises:
+            ValueError: the path leads out of the working directory.
+        """
+
+    @abstractmethod
+    def write(self, path: str, contents: bytes | str | None) -> str:
+        """Write a file, as it were from outside, or with None remove one.
+
+        A file that is there keeps its mode; folders are made; no link is followed or replaced.
+
+        Returns:
+            Why it could not be done (the disk is full, say); empty where it was.
+
+        Raises:
+            ValueError: the path leads out of the working directory.
+        """
 
     @abstractmethod
     def freeze(self) -> Layer:
@@ -228,6 +286,8 @@ class Sandbox(ABC):
         *,
         image: Image | None = None,
         files: Files | None = None,
+        loopback: bool = False,
+        keep_processes: bool = False,
         limits: Limits | None = None,
     ) -> AbstractContextManager[Session]:
         """A working directory that lives over several commands.
@@ -235,6 +295,10 @@ class Sandbox(ABC):
         Args:
             image: what is in it at first; what is written to it stays in the session.
             files: written over that.
+            loopback: TCP and UDP between the session's own processes, over 127.0.0.1 and ::1.
+            keep_processes: what a command leaves running goes on until the session ends, or until
+                it is over a limit together with the rest. What is to go on must write to files:
+                the output of its command ends with that.
             limits: of each command that names none; `disk_mb` and `inodes` are the session's.
 
         Raises:

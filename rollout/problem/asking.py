@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from munro.envs.base import Environment, Episode, Quit, as_grade, call
+from munro.envs.budget import Budget
 from munro.envs.types import Task, Trajectory
 from munro.rewards.errors import EnvironmentFailure, EpisodeError, GraderError
 from munro.rewards.types import Grade
@@ -28,7 +29,7 @@ MOST_LOST = 128
 
 
 class Environments:
-    """The environments of one worker, as it asks them.
+    """The environments of one worker, as it asks them within their budgets.
 
     Args:
         environment: the environment of a name, as in `Task.env`.
@@ -39,6 +40,15 @@ class Environments:
         self._environment = environment
         self._config = config
         self._calls = asyncio.Semaphore(MOST_CALLS)
+
+    def budget(self, task: Task) -> Budget:
+        """What an episode of the task may spend: all of it said, but what nothing limits."""
+        return self._said(task).over(allowed_by(self._config))
+
+    def _said(self, task: Task) -> Budget:
+        """What the environment and the task say themselves."""
+        said = self._environment(task.env).budget
+        return said if task.budget is None else task.budget.over(said)
 
     @contextlib.asynccontextmanager
     async def started(self, task: Task) -> AsyncIterator[Episode]:
@@ -58,8 +68,8 @@ class Environments:
 
         Args:
             task: whose episode it is.
-            what: "start", "reply", "grade", "group grade" or "close"; the last word's deadline of
-                the config holds.
+            what: "start", "reply", "grade", "group grade" or "close"; the last word's deadline
+                holds, of the budget where it names one, else of the config.
             function: the environment's own.
             args: its arguments.
 
@@ -70,15 +80,14 @@ class Environments:
         """
         name = f"{task.env}/{task.id}"
         _refuse_if_many_are_lost(name)
-        key = f"{what.split()[-1]}_deadline_s"
-        deadline_s = float(getattr(self._config, key))
+        key, deadline_s = self._deadline(task, what.split()[-1])
         async with self._calls:
             try:
                 async with waiting(f"{what} of {name}", deadline_s):
                     return await call(function, *args)
             except Stalled as stalled:
                 raise GraderError(
-                    f"{what} of {name} took longer than rollout.{key} = {deadline_s:g}"
+                    f"{what} of {name} took longer than {key} = {deadline_s:g}"
                 ) from stalled
             except EpisodeError:
                 raise
@@ -88,6 +97,14 @@ class Environments:
                 raise EnvironmentFailure(
                     f"{what} of {name} raised {type(error).__name__}: {error}"
                 ) from error
+
+    def _deadline(self, task: Task, word: str) -> tuple[str, float]:
+        """The key that says how long this may take, and the seconds."""
+        said: float | None = getattr(self._said(task), f"{word}_s", None)
+        if said is not None:
+            return f"env.budget.{word}_s", said
+        key = f"{word}_deadline_s"
+        return f"rollout.{key}", float(getattr(self._config, key))
 
     async def grade_group(
         self, task: Task, trajectories: Sequence[Trajectory], grades: Sequence[Grade]
@@ -116,6 +133,17 @@ class Environments:
                 )
             return [as_grade(grade) for grade in final]
         raise AssertionError("the last try returns or raises")
+
+
+def allowed_by(config: RolloutConfig) -> Budget:
+    """The budget of an environment that says nothing of its own."""
+    return Budget(
+        turns=config.max_turns,
+        observation_tokens=config.observation_tokens,
+        start_s=config.start_deadline_s,
+        reply_s=config.reply_deadline_s,
+        grade_s=config.grade_deadline_s,
+    )
 
 
 def _refuse_if_many_are_lost(name: str) -> None:

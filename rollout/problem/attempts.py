@@ -147,7 +147,7 @@ class Player:
                     reply,
                     together.generate,
                     self._renderer,
-                    self._limits(problem.cap),
+                    self._limits(problem),
                     seed=self._seed,
                     key=key,
                     reader=self._reader,
@@ -157,13 +157,16 @@ class Player:
             spent = {"generate": generated - began, "grade": time.monotonic() - generated}
         return Played(trajectory, grade, Counter(spent))
 
-    def _limits(self, cap: int) -> Limits:
-        config = self._config
+    def _limits(self, problem: Problem) -> Limits:
+        config, budget = self._config, self._environments.budget(problem.task)
         return Limits(
-            max_response_tokens=cap,
+            max_response_tokens=problem.cap,
             max_context=self._max_context,
-            observation_tokens=config.observation_tokens,
-            max_turns=config.max_turns,
+            observation_tokens=budget.observation_tokens or 0,
+            max_turns=budget.turns or 1,
+            turn_tokens=budget.turn_tokens or 0,
+            cut_turn=config.cut_turn,
+            wall_s=budget.wall_s or 0.0,
             temperature=config.temperature,
             top_p=config.top_p,
             nucleus_candidates=config.nucleus_candidates,

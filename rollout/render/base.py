@@ -124,6 +124,13 @@ class Renderer(ABC):
         text = self.text(token_ids)
         return OPEN_THOUGHT + text if opened else text
 
+    def closed(self, ids: list[int]) -> list[int]:
+        """What follows a turn that was cut: with the token that ends one in front, where the
+        template does not put it there itself."""
+        if not self.stop_token_ids or (ids and ids[0] in self.stop_token_ids):
+            return ids
+        return [self.stop_token_ids[-1], *ids]
+
     def count(self, text: str) -> int:
         """Tokens of a text by itself."""
         return len(self._encode_inert(text))

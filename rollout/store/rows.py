@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from munro.envs.types import Ending, KeptTokens, Message, Task, ToolCall, Trajectory
+from munro.envs.budget import Budget
+from munro.envs.types import CallRecord, Ending, KeptTokens, Message, Task, ToolCall, Trajectory
 from munro.rewards.combine.compose import RewardBreakdown
 from munro.rewards.types import Grade
 from munro.rollout.types import Attempt, Group
@@ -63,18 +64,22 @@ SCHEMA = pa.schema(
         ("seconds", pa.string()),
         ("experts_shape", pa.list_(pa.int32())),
         ("forks", pa.list_(pa.int32())),
+        ("calls", pa.string()),
         *((name, pa.list_(kind)) for name, kind in ARRAYS.items()),
     ]
 )
 """Columns of a file. `trace` names a trajectory in a run: "step/index/attempt"; `solved` is the
 verdict that pass rates count, `passed` the grader's own, null where it has none; `prompt` is the
-opening conversation as text; `task`, `messages`, `grade_parts` and `seconds` are JSON. `forks`
-holds the pairs of `Trajectory.forks` end to end, null for one growing stream."""
+opening conversation as text; `task`, `messages`, `grade_parts`, `seconds` and `calls` are JSON.
+`forks` holds the pairs of `Trajectory.forks` end to end, null for one growing stream; `calls` the
+records of `Trajectory.calls`, null where nothing was called."""
 
 
 def table(step: int, group: Group, advantages: Sequence[float]) -> pa.Table:
     """One group of `step` as rows, an attempt each, with the advantage of each attempt."""
-    task = _json(asdict(group.task))
+    budget = group.task.budget
+    said = None if budget is None else budget.model_dump(exclude_none=True)
+    task = _json(asdict(group.task) | {"budget": said})
     shared = {
         "step": step,
         "env": group.task.env,
@@ -148,6 +153,7 @@ def _row(attempt: Attempt) -> dict[str, Any]:
         "reward_total": reward.total,
         "experts_shape": None if experts is None else list(experts.shape),
         "forks": [place for fork in told.forks for place in fork] or None,
+        "calls": _json([asdict(one) for one in told.calls]) if told.calls else None,
     }
 
 
@@ -216,6 +222,7 @@ def _attempt(row: Mapping[str, Any], arrays: Mapping[str, Any]) -> Attempt:
             num_cut=row["num_cut"],
             routed_experts=None if experts is None else experts.reshape(row["experts_shape"]),
             forks=pairs(row.get("forks")),
+            calls=tuple(CallRecord(**one) for one in json.loads(row.get("calls") or "[]")),
         ),
         grade=Grade(
             reward=row["grade"],
@@ -243,6 +250,9 @@ def pairs(stored: Sequence[int] | None) -> tuple[tuple[int, int], ...]:
 
 def _task(fields: dict[str, Any]) -> Task:
     messages = tuple(_message(message) for message in fields.pop("messages"))
+    budget = fields.pop("budget", None)
+    if budget is not None:
+        fields["budget"] = Budget.model_validate(budget)
     return Task(messages=messages, tools=tuple(fields.pop("tools")), **fields)
 
 

@@ -56,14 +56,16 @@ def completion(
         versions=versions,
         stopped=out.finish_reason == "stop",
         num_cut=int((num_kept == request.top_k).sum()) if request.top_k else 0,
-        routed_experts=routing(out.routed_experts, len(request.prompt_ids) + T, num_mixtures),
+        routed_experts=routing(
+            out.routed_experts, len(request.prompt_ids) + T, num_mixtures, request.routed_from
+        ),
     )
 
 
 def routing(
-    experts: NDArray[Any] | None, num_tokens: int, num_mixtures: int | None
+    experts: NDArray[Any] | None, num_tokens: int, num_mixtures: int | None, start: int = 0
 ) -> NDArray[np.int16] | None:
-    """The experts of every token that was read: all but the last, which gets -1.
+    """The experts of every token from `start` on: all but the last was read, which gets -1.
 
     Raises:
         PolicyError: vLLM reported another number of tokens.
@@ -74,6 +76,6 @@ def routing(
         raise PolicyError(
             f"vLLM reported the experts of {len(experts)} tokens where it read {num_tokens - 1}"
         )
-    known: NDArray[np.int16] = experts[:, :num_mixtures].astype(np.int16)
+    known: NDArray[np.int16] = experts[start:, :num_mixtures].astype(np.int16)
     unread = np.full((1, *known.shape[1:]), -1, np.int16)
     return np.concatenate([known, unread], dtype=np.int16)

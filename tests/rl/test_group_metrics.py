@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from munro.envs.types import CallRecord, Ending, Message
 from munro.rewards.combine.compose import RewardBreakdown
 from munro.rewards.types import Grade
 from munro.rl.clip import Clip
-from munro.rl.group_metrics import MOST_PARTS, group_metrics
+from munro.rl.group_metrics import MOST_PARTS, OTHER, group_metrics
 from munro.rl.state import ClimbState
-from tests.builders import make_attempt, make_group
+from tests.builders import make_attempt, make_group, make_task, make_trajectory
 
 STATE = ClimbState.first(Clip())
 
@@ -37,3 +38,48 @@ def test_a_grader_s_part_never_hides_a_part_of_the_total_and_their_number_is_bou
     found = group_metrics([make_group(attempts=(attempt_of(parts),), early_pass_rate=1.0)], STATE)
     assert found["reward/total"] == 1.0
     assert sum(name.startswith("reward/test_") for name in found) <= MOST_PARTS
+
+
+def record(name, seconds, ok=True):
+    return CallRecord(turn=0, id="c", name=name, arguments="{}", ok=ok, seconds=seconds)
+
+
+def agent(num_turns, *calls, ending=Ending.ANSWERED):
+    said = (Message(role="assistant", content="x"), Message(role="tool", content="y")) * num_turns
+    told = make_trajectory(messages=said[:-1], calls=calls, ending=ending)
+    return make_attempt(trajectory=told)
+
+
+def test_turns_calls_endings_and_seconds_by_tool_are_metrics_where_there_are_any():
+    task = make_task(tools=({"type": "function", "function": {"name": "bash"}}, {"name": "edit"}))
+    attempts = (
+        agent(3, record("bash", 1.5), record("bash", 0.5, ok=False), record("edit", 0.25)),
+        agent(1, record("", 0.0, ok=False), record("rm -rf /\n", 9.0, ok=False)),
+        agent(2, ending=Ending.TRUNCATED_TIME),
+        agent(2, ending=Ending.TRUNCATED_TIME),
+    )
+    agents = make_group(task=task, attempts=attempts, early_pass_rate=1.0)
+    found = group_metrics([agents, make_group()], STATE)
+    assert found["response/turns"] == 2
+    assert found["response/ended/truncated_time"] == found["response/ended/answered"] == 0.5
+    assert found["response/ended/truncated_turn"] == 0
+    assert (found["calls/per_attempt"], found["calls/failed"]) == (5 / 4, 3 / 5)
+    assert found["calls/malformed"] == 1 / 5
+    spent = {name: value for name, value in found.items() if name.startswith("calls/seconds/")}
+    assert spent == {
+        "calls/seconds/bash": 0.5,
+        "calls/seconds/edit": 0.0625,
+        f"calls/seconds/{OTHER}": 2.25,
+    }
+
+
+def test_what_takes_one_turn_and_has_no_tools_says_nothing_of_either():
+    found = group_metrics([make_group()], STATE)
+    assert not [name for name in found if name.startswith(("calls/", "response/ended"))]
+    assert "response/turns" not in found
+
+
+def test_tools_that_nobody_called_are_told_as_well():
+    task = make_task(tools=({"name": "bash"},))
+    found = group_metrics([make_group(task=task)], STATE)
+    assert (found["calls/per_attempt"], found["calls/failed"]) == (0, 0)

@@ -9,26 +9,34 @@ keeper that is asked more than once.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import resource
 import select
 import signal
 import socket
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from munro.rewards.sandbox.inside import files, place, program, seccomp, syscalls, wire
 
 TICK_S = 0.02
+IDLE_TICK_S = 0.1
+"""Between the commands of a session that has processes which go on."""
+STOP_S = 1.0
+"""How long they may take to stand still."""
 MIB = 1 << 20
 FILTERS = {
-    is_counted: seccomp.program(syscalls.MACHINE, is_counted=is_counted)
+    (is_counted, has_loopback): seccomp.program(
+        syscalls.MACHINE, is_counted=is_counted, has_loopback=has_loopback
+    )
     for is_counted in (False, True)
+    for has_loopback in (False, True)
 }
-"""By whether a control group counts the memory of the run."""
+"""By whether a control group counts the memory of the run, and whether it has a loopback."""
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -51,6 +59,8 @@ class Watch:
     peak_bytes: int = 0
     cpu_before: float = field(default_factory=lambda: _reaped_cpu_s())
     cpu_s: float = 0.0
+    before: dict[tuple[str, bytes], tuple[int, int]] = field(default_factory=dict)
+    """Of processes of earlier commands: ticks of their own, and with their children's."""
     seen: dict[tuple[str, bytes], int] = field(default_factory=dict)
     """Ticks of its own that each process had when it was last seen, by number and start."""
 
@@ -90,12 +100,18 @@ def serve(
             wire.send(link, {}, descriptors=told)
             for descriptor in told:
                 os.close(descriptor)
+            kept: Watch | None = None
             while True:
+                _idle(link, kept)
                 request, blob, descriptors = wire.receive(link)
-                if "command" not in request:
-                    continue  # a word to stop that came after the end
-                _answer(link, waiting or _fork(groups), request, blob, descriptors, bool(groups))
-                waiting = None
+                if "word" in request:
+                    _heed(link, request["word"])
+                elif "path" in request:
+                    _touch(link, request, blob, keeps=kept is not None)
+                elif "command" in request:  # else a word to stop that came after the end
+                    child = waiting or _fork(groups)
+                    kept = _answer(link, child, request, blob, descriptors, bool(groups))
+                    waiting = None
         except (OSError, Failed) as failure:
             wire.send(link, {"fatal": str(failure)})
     except (wire.Closed, OSError):
@@ -122,6 +138,8 @@ def _enter(network: int, room: dict[str, Any], *, is_counted: bool) -> int | Non
     syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC)
     syscalls.setns(network, syscalls.CLONE_NEWNET)
     os.close(network)
+    if room["loopback"]:
+        syscalls.raise_loopback()
     upper = place.make(room)
     # a user namespace that owns none of the others: no right over them can come back
     syscalls.unshare(syscalls.CLONE_NEWUSER)
@@ -134,7 +152,7 @@ def _enter(network: int, room: dict[str, Any], *, is_counted: bool) -> int | Non
         os.write(file, text)
         os.close(file)
     syscalls.drop_capabilities()
-    syscalls.filter_calls(FILTERS[is_counted])
+    syscalls.filter_calls(FILTERS[is_counted, room["loopback"]])
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     return upper
 
@@ -146,18 +164,19 @@ def _answer(
     blob: bytes,
     descriptors: Sequence[int],
     is_counted: bool,
-) -> None:
-    """Run one program and send what became of it."""
+) -> Watch | None:
+    """Run one program and send what became of it; a watch over what it leaves running, if any."""
     names = [wire.unpack(name) for name, _ in request["files"]]
     contents = wire.split(blob, [size for _, size in request["files"]])
-    limits = request["limits"]
+    limits, keeps = request["limits"], request["keeps"]
     watch = Watch(pid=waiting.pid, limits=limits, is_counted=is_counted)
     try:
-        files.put(list(zip(names, contents, strict=True)))
+        with _standstill(is_needed=keeps):
+            files.put(list(zip(names, contents, strict=True)))
     except OSError as failure:
         if failure.errno not in (errno.ENOSPC, errno.EFBIG, errno.ENAMETOOLONG):
             raise
-        watch.limit = "disk"
+        watch.limit = _full() or "disk"
     try:
         if watch.limit is None:
             _start(waiting, request, descriptors)
@@ -166,21 +185,37 @@ def _answer(
         for descriptor in descriptors:
             os.close(descriptor)
     watch.start = time.monotonic()
+    if keeps:
+        watch.before = {key: ticks for key, ticks, _ in _processes(but=watch.pid)}
     _wait(watch, link)
-    _end_all(watch)
+    if keeps and watch.limit in (None, "wall", "stopped"):
+        _end_command(watch)
+    else:
+        _end_all(watch)
     wall_s = time.monotonic() - watch.start
-    found, is_cut = files.get([wire.unpack(path) for path in request["want"]], _disk(limits))
-    disk = os.statvfs(files.TEMPORARY)
+    with _standstill(is_needed=keeps):
+        found, is_cut = files.get([wire.unpack(path) for path in request["want"]], _disk(limits))
     report = {
         "status": watch.status if watch.limit is None else -signal.SIGKILL,
         "limit": watch.limit,
-        "is_full": is_cut or disk.f_bavail == 0 or disk.f_favail == 0,
+        "full": _full() or ("disk" if is_cut else None),
         "cpu_s": watch.cpu_s,
         "wall_s": wall_s,
         "peak_bytes": watch.peak_bytes,
         "files": [[wire.pack(path), len(contents)] for path, contents in found],
     }
     wire.send(link, report, [contents for _, contents in found])
+    if keeps and _processes():
+        return Watch(pid=0, limits={**limits, "cpu_s": math.inf}, is_counted=is_counted)
+    return None
+
+
+def _full() -> str | None:
+    """What of the room for files is used up."""
+    disk = os.statvfs(files.TEMPORARY)
+    if disk.f_favail == 0:
+        return "inodes"
+    return "disk" if disk.f_bavail == 0 else None
 
 
 def _disk(limits: dict[str, Any]) -> int:
@@ -222,20 +257,33 @@ def _wait(watch: Watch, link: socket.socket) -> None:
         os.close(child)
 
 
-def _measure(watch: Watch) -> None:
-    """Add up what all its processes use, and name a limit that they are over."""
-    tasks, resident, cpu = 0, 0, 0
-    names = [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
-    for name in names:
+def _processes(but: int = 0) -> list[tuple[tuple[str, bytes], tuple[int, int], tuple[int, int]]]:
+    """Of each process beside this one and `but`: what it is (number and start); ticks of its own,
+    and with its children's; threads and resident bytes."""
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or name in ("1", str(but)):
+            continue
         try:
             with open(f"/proc/{name}/stat", "rb") as file:
                 fields = file.read().rpartition(b")")[2].split()
         except OSError:
             continue  # it has ended meanwhile
-        cpu += sum(map(int, fields[11:15]))  # its own and its children's, user and system
-        watch.seen[name, fields[19]] = int(fields[11]) + int(fields[12])
-        tasks += max(1, int(fields[17]))
-        resident += int(fields[21]) * PAGE_BYTES
+        ticks = list(map(int, fields[11:15]))  # its own and its children's, user and system
+        size = max(1, int(fields[17])), int(fields[21]) * PAGE_BYTES
+        found.append(((name, fields[19]), (sum(ticks[:2]), sum(ticks)), size))
+    return found
+
+
+def _measure(watch: Watch) -> None:
+    """Add up what all its processes use, and name a limit that they are over."""
+    tasks, resident, cpu = 0, 0, -sum(whole for _, whole in watch.before.values())
+    processes = _processes()
+    for key, (own, whole), (threads, size) in processes:
+        cpu += whole
+        watch.seen[key] = own - watch.before.get(key, (0, 0))[0]
+        tasks += threads
+        resident += size
     watch.peak_bytes = max(watch.peak_bytes, resident)
     reckoned = cpu / CLOCK_TICKS + _reaped_cpu_s() - watch.cpu_before
     # children that their parent never waits for are in nobody's sum, once they have ended
@@ -246,7 +294,7 @@ def _measure(watch: Watch) -> None:
         watch.limit = "processes"
     elif not watch.is_counted and resident > watch.limits["memory_mb"] * MIB:
         # pages that many share were counted for each: look closer, which takes longer
-        shares = sum(map(_share_bytes, names))
+        shares = sum(_share_bytes(name) for (name, _), _, _ in processes)
         watch.limit = "memory" if shares > watch.limits["memory_mb"] * MIB else None
 
 
@@ -274,6 +322,113 @@ def _reap(watch: Watch, how: int) -> None:
             watch.peak_bytes = max(watch.peak_bytes, usage.ru_maxrss * 1024)
             if pid == watch.pid:
                 watch.status = os.waitstatus_to_exitcode(status)
+
+
+def _end_command(watch: Watch) -> None:
+    """Kill a command that is over its time, but not what went its own way before."""
+    if watch.limit is not None:
+        for end in (os.killpg, os.kill):
+            with suppress(ProcessLookupError):
+                end(watch.pid, signal.SIGKILL)
+    limit = watch.limit
+    _measure(watch)
+    watch.limit = limit
+    if watch.status is None:
+        _, status, usage = os.wait4(watch.pid, 0)
+        watch.peak_bytes = max(watch.peak_bytes, usage.ru_maxrss * 1024)
+        watch.status = os.waitstatus_to_exitcode(status)
+    deadline = time.monotonic() + STOP_S
+    while True:
+        _reap(watch, os.WNOHANG)
+        if limit is None or not _is_group(watch.pid) or time.monotonic() > deadline:
+            return
+        time.sleep(0.001)
+
+
+def _is_group(number: int) -> bool:
+    try:
+        os.killpg(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _idle(link: socket.socket, kept: Watch | None) -> None:
+    """Until the caller says something: hold the limits of processes that go on."""
+    if kept is None:
+        return
+    poll = select.poll()
+    poll.register(link, select.POLLIN)
+    while not poll.poll(IDLE_TICK_S * 1000):
+        _reap(kept, os.WNOHANG)
+        _measure(kept)
+        if kept.limit is not None:
+            _end_all(kept)
+            return
+
+
+def _heed(link: socket.socket, word: str) -> None:
+    """Do what the caller says of the processes that go on, and say so."""
+    if word == "pause":
+        _stop()
+    elif word == "go on":
+        _continue()
+    else:
+        with suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            while True:
+                os.wait()
+    wire.send(link, {"word": word})
+
+
+def _touch(link: socket.socket, request: wire.Head, blob: bytes, *, keeps: bool) -> None:
+    """Look at a path or write to it, for the caller himself."""
+    path = wire.unpack(request["path"])
+    with _standstill(is_needed=keeps):
+        if request["does"] == "look":
+            found = files.look(path, request["most_bytes"], request["depth"])
+            kind, mode, size, names, contents = found
+            said = {"kind": kind, "mode": mode, "size": size, "names": list(map(wire.pack, names))}
+        else:
+            said = {"failure": files.write(path, blob if request["does"] == "write" else None)}
+            contents = b""
+    wire.send(link, said, [contents])
+
+
+@contextmanager
+def _standstill(*, is_needed: bool) -> Iterator[None]:
+    """While this lasts, nothing in here moves but us."""
+    if not is_needed:
+        yield
+        return
+    _stop()
+    try:
+        yield
+    finally:
+        _continue()
+
+
+def _stop() -> None:
+    with suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGSTOP)
+    deadline = time.monotonic() + STOP_S
+    while _is_moving() and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def _continue() -> None:
+    with suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGCONT)
+
+
+def _is_moving() -> bool:
+    for name in os.listdir("/proc"):
+        if name.isdigit() and name != "1":
+            with suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+                if file.read().rpartition(b")")[2].split()[0] not in b"TtZXx":
+                    return True
+    return False
 
 
 def _end_all(watch: Watch) -> None:

@@ -234,5 +234,5 @@ def _become_template(plan: wire.Head, link: socket.socket) -> None:
     os.closerange(PLAN + 1, 1 << 16)
     os.umask(0o022)
     # an overlay does its work with the rights of who mounted it, in folders shut to everybody
-    sys_.keep_over_exec(sys_.CAP_SYS_ADMIN, sys_.CAP_DAC_OVERRIDE)
+    sys_.keep_over_exec(sys_.CAP_SYS_ADMIN, sys_.CAP_DAC_OVERRIDE, sys_.CAP_NET_ADMIN)
     os.execve(plan["python"], ["python3", "-I", "-S", "-B", "-c", BOOT], plan["environment"])

@@ -114,22 +114,27 @@ SOCKETS: dict[str, tuple[int, int]] = {"socket": (41, 198), "socketpair": (53, 1
 CLONE = (56, 220)
 IOCTL = (16, 29)
 PERSONALITY = (135, 92)
-AF_UNIX = 1
+AF_UNIX, AF_INET, AF_INET6 = 1, 2, 10
+TYPES = (1, 2)
+TYPE_BITS = 0xF
+PROTOCOLS = (0, 6, 17)
+"""Streams and datagrams, by TCP, UDP, or what the kernel takes if nobody says."""
 NAMESPACE_FLAGS = 0x7E02_0000  # CLONE_NEW*, all but the one of time, which clone does not take
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 X32_BIT = 0x4000_0000
 
-LOAD, EQUAL, ABOVE, ANY_BIT, RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
+LOAD, EQUAL, ABOVE, ANY_BIT, AND, RETURN = 0x20, 0x15, 0x25, 0x45, 0x54, 0x06
 ALLOW, ERRNO, KILL = 0x7FFF_0000, 0x0005_0000, 0x8000_0000
 NUMBER_AT, ARCH_AT, ARGUMENT_AT = 0, 4, 16
 
 
-def program(machine: str, *, is_counted: bool) -> bytes:
+def program(machine: str, *, is_counted: bool, has_loopback: bool = False) -> bytes:
     """The filter, as the kernel takes it: eight bytes an instruction.
 
     Args:
         machine: "x86_64" or "aarch64".
         is_counted: a cgroup counts the memory of the run.
+        has_loopback: TCP and UDP sockets may be made too.
     """
     column = tuple(AUDIT_ARCH).index(machine)
     rules = [
@@ -144,6 +149,8 @@ def program(machine: str, *, is_counted: bool) -> bytes:
         rules += _if(EQUAL, number, errno.ENOSYS)
     for number in _column(DENIED if is_counted else {**DENIED, **UNCOUNTED}, column):
         rules += _if(EQUAL, number, errno.EPERM)
+    if has_loopback:
+        rules += _on_socket(SOCKETS["socket"][column])
     for number in _column(SOCKETS, column):
         rules += _on_argument(number, 0, _unless((AF_UNIX,), errno.EAFNOSUPPORT))
     for number in _column(OWN_ONLY, column):
@@ -159,6 +166,21 @@ def program(machine: str, *, is_counted: bool) -> bytes:
     # ask for the present one (all bits set), or set the plain one: no other
     rules += _on_argument(PERSONALITY[column], 0, _unless((0, 0xFFFF_FFFF), errno.EPERM))
     return b"".join([*rules, _step(RETURN, ALLOW)])
+
+
+def _on_socket(number: int) -> list[bytes]:
+    """Allow one of the network's families where type and protocol say TCP or UDP; else go on."""
+    kind = [_load_argument(1), _step(AND, TYPE_BITS), *_unless(TYPES, errno.EPROTONOSUPPORT)]
+    protocol = [_load_argument(2), *_unless(PROTOCOLS, errno.EPROTONOSUPPORT)]
+    body = [*kind, *protocol, _step(RETURN, ALLOW)]
+    family = [
+        _load_argument(0),
+        _step(EQUAL, AF_INET, 1, 0),
+        _step(EQUAL, AF_INET6, 0, len(body)),
+        *body,
+        _step(LOAD, NUMBER_AT),
+    ]
+    return [_step(EQUAL, number, 0, len(family)), *family]
 
 
 def _column(table: dict[str, tuple[int, int]], column: int) -> list[int]:

@@ -6,8 +6,12 @@ Numbers and constants: the kernel's uapi headers (`asm/unistd.h`, `linux/{sched,
 from __future__ import annotations
 
 import ctypes
+import errno
+import fcntl
 import os
 import platform
+import socket
+import struct
 
 MACHINES = ("x86_64", "aarch64")
 MACHINE = platform.machine()
@@ -30,6 +34,8 @@ MS_REC = 0x4000
 MS_PRIVATE = 0x4_0000
 MNT_DETACH = 2
 
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+
 MOUNT_ATTR_RDONLY = 1
 MOUNT_ATTR_NOSUID = 2
 MOUNT_ATTR_NODEV = 4
@@ -43,12 +49,14 @@ PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 CAP_DAC_OVERRIDE = 1
+CAP_NET_ADMIN = 12
 CAP_SYS_ADMIN = 21
 
 _AT_FDCWD = -100
 _AT_EMPTY_PATH = 0x1000
 _AT_RECURSIVE = 0x8000
 _OPEN_TREE_CLONE = 1
+_RENAME_NOREPLACE = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 _CAPABILITY_VERSION_3 = 0x2008_0522
 
@@ -59,6 +67,7 @@ _NUMBERS = {
     "open_tree": (428, 428),
     "move_mount": (429, 429),
     "mount_setattr": (442, 442),
+    "renameat2": (316, 276),
 }
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
@@ -127,6 +136,35 @@ def clone_mount(path: str, attributes: int) -> int:
 def attach_mount(descriptor: int, path: str) -> None:
     """Put a detached mount at `path`."""
     _call("move_mount", descriptor, b"", _AT_FDCWD, os.fsencode(path), _MOVE_MOUNT_F_EMPTY_PATH)
+
+
+def rename_new(old: str, new: str) -> None:
+    """Give `old` another name, which nothing has.
+
+    Where `os.rename` would, an empty folder of that name is not replaced.
+
+    Raises:
+        FileExistsError: something has it.
+    """
+    names = (os.fsencode(old), os.fsencode(new))
+    try:
+        _call("renameat2", _AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_NOREPLACE)
+    except OSError as failure:
+        if failure.errno != errno.EINVAL:  # a file system of another machine may not know how
+            raise
+        if os.path.lexists(new):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new) from None
+        os.rename(old, new)
+
+
+def raise_loopback() -> None:
+    """Let what is sent to this network namespace's own addresses arrive."""
+    request = bytearray(struct.pack("=16sh22x", b"lo", 0))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, SIOCGIFFLAGS, request)
+        (flags,) = struct.unpack_from("=h", request, 16)
+        struct.pack_into("=h", request, 16, flags | IFF_UP)
+        fcntl.ioctl(control, SIOCSIFFLAGS, request)
 
 
 def _capability_header() -> ctypes.Array[ctypes.c_char]:

@@ -101,6 +101,8 @@ class Spaces:
 
     Making one takes the kernel longer than all else that a run needs. Nothing can stay behind in
     one: only local sockets can be made in there, and they end with the processes that hold them.
+    Where a run has a loopback that does not hold (a port is taken for a while after its end), so
+    such a run gets one of its own.
     """
 
     def __init__(self) -> None:
@@ -108,12 +110,13 @@ class Spaces:
         self._free: list[int] = []
         self._lent: dict[int, int] = {}
 
-    def take(self) -> int:
-        """A descriptor of one in which no process is."""
+    def take(self, *, is_new: bool) -> int:
+        """A descriptor of one in which no process is; with `is_new`, nor ever was."""
         with suppress(ChildProcessError):
             while pid := os.waitpid(-1, os.WNOHANG)[0]:
-                self._free.append(self._lent.pop(pid))
-        if self._free:
+                if pid in self._lent:
+                    self._free.append(self._lent.pop(pid))
+        if self._free and not is_new:
             return self._free.pop()
         syscalls.unshare(syscalls.CLONE_NEWNET)
         return os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -140,7 +143,7 @@ def _fork(
     groups: list[int],
 ) -> None:
     """A keeper in a pid namespace of its own, which talks over `control`."""
-    space = spaces.take()
+    space = spaces.take(is_new=room["loopback"])
     pid = -1
     try:
         syscalls.unshare(syscalls.CLONE_NEWPID)
@@ -157,7 +160,9 @@ def _fork(
             finally:
                 os._exit(1)  # whatever happens, this process never gets back to the loop
     finally:
-        if pid > 0:
+        if room["loopback"]:
+            os.close(space)
+        elif pid > 0:
             spaces.lend(space, pid)
         else:
             spaces.give_back(space)

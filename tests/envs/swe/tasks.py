@@ -127,9 +127,7 @@ def task_of(small: Small, swe: Bench) -> TaskFolder:
 
         return run
 
-    twins = choose_twins(
-        {small.test: small.tests}, fail, on_gold=runs(small.gold), on_base=runs(small.base)
-    )
+    twins = choose_twins({small.test: small.tests}, fail, on_gold=runs(small.gold))
     return TaskFolder(
         id=f"{small.name}-1",
         statement=f"Mend {small.module}.",

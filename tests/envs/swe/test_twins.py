@@ -24,7 +24,11 @@ WAYS = {
     "self.assertEqual(stack(1), 2)": "self.assertEqual(stack(1), 3)",
     "self.assertEqual(stack(1), fall(1))": "self.assertNotEqual(stack(1), fall(1))",
     "self.assertRaises(OSError, fall)": "self.assertRaises(BufferError, fall)",
-    "self.assertIn(1, fall())": "self.assertNotIn(1, fall())",
+    "self.assertIn(1, fall())": "self.assertIn(2, fall())",
+    "self.assertNotIn(1, fall())": "self.assertIn(1, fall())",
+    "assert 'a' in stack(1)": "assert 'x' in stack(1)",
+    "assert stack(1) > 1": "assert stack(1) > 1000001",
+    "assert 1 >= stack(1)": "assert -999999 >= stack(1)",
     "stack(1)": "stack(1)\n    raise AssertionError",
 }
 
@@ -84,7 +88,7 @@ IDS = [
 ] + [f"{PATH}::test_named"]
 
 
-def test_the_chosen_fail_on_gold_and_pass_on_nothing(swe: Bench) -> None:
+def test_the_chosen_fail_on_gold_and_never_pass_beside_their_tests(swe: Bench) -> None:
     def runs(stones: str):
         def run(files, paths) -> Ran:
             with swe.session({"stones.py": stones, PATH: TESTS, **files}) as session:
@@ -92,9 +96,9 @@ def test_the_chosen_fail_on_gold_and_pass_on_nothing(swe: Bench) -> None:
 
         return run
 
-    (chosen,) = choose_twins({PATH: TESTS}, IDS, on_gold=runs(GOLD), on_base=runs(BASE))
+    (chosen,) = choose_twins({PATH: TESTS}, IDS, on_gold=runs(GOLD))
     assert set(chosen.must_fail) == {*IDS}
     assert set(chosen.must_pass) == {*IDS} - {f"{PATH}::test_named"}, "it knows its file's name"
     for stones in (GOLD, BASE):
-        results = runs(stones)({PATH: chosen.source}, [PATH]).results
-        assert not [test for test in chosen.must_fail if results[test] == "passed"]
+        twins = runs(stones)({PATH: chosen.source}, [PATH]).passed
+        assert not twins & runs(stones)({}, [PATH]).passed

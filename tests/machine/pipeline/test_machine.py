@@ -102,6 +102,18 @@ def test_a_climbs_recipe_is_its_own_keys_over_those_that_all_share(file):
     assert phases["merged"].orders["distill"]["training"]["final"] == 0.5
 
 
+def test_an_evaluation_gives_an_episode_the_room_that_any_phase_gives_it(file):
+    changed(file, "args = {{ level = 1 }} }}".format(), "budget = { turns = 5 } }")
+    changed(file, "num_steps = 4", "rollout.max_turns = 9, rollout.grade_deadline_s = 300")
+    changed(file, "[climb.rollout]", "[climb.rollout]\nobservation_tokens = 64")
+    orders = phases_of(file)["scores"].orders
+    rollout = orders["recipe"]["rollout"]
+    # the first phase's alone let an episode of the second one fail by its deadline
+    assert (rollout["max_turns"], rollout["grade_deadline_s"]) == (9, 300)
+    assert (rollout["reply_deadline_s"], rollout["observation_tokens"]) == (300, 64)
+    assert orders["env"]["words"][0]["budget"]["turns"] == 5
+
+
 def test_the_plan_says_what_is_done_what_goes_on_and_what_would_run(file):
     phases = phases_of(file)
     finish(phases["base"], model="model")

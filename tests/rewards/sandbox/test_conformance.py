@@ -139,6 +139,10 @@ LIMIT_CASES = {
     ),
     Limit.OPEN_FILES: ("import os\nfor _ in range(200): os.dup(0)", LIMITS),
     Limit.OUTPUT: ("while True: print('x' * 999)", LIMITS),
+    Limit.INODES: (
+        "for i in range(500): open(str(i), 'w')",
+        replace(LIMITS, inodes=100),
+    ),
     Limit.DISK: ("open('x', 'wb').write(b'x' * (40 << 20))", LIMITS),
 }
 

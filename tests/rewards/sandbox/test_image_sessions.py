@@ -68,6 +68,25 @@ def test_upper_layers_are_over_lower_ones(box: Sandbox, base: Image, store: Path
         assert said(session, "cat a b c d/x") == "second\n341"
 
 
+def test_a_layer_may_come_twice(box: Sandbox, base: Image, store: Path) -> None:
+    other = layer_of({"a": "other\n", "b": "2"}, store)
+    with box.session(image=base.over(other, *base.layers)) as session:
+        assert said(session, "cat a b d/x") == "old\n21"
+        same = session.freeze()
+        with box.session(image=base.over(same, same)) as fork:
+            assert said(fork, "cat a d/x") == "old\n1"
+
+
+def test_a_layer_of_nothing_stays_the_same_folder(box: Sandbox, base: Image) -> None:
+    with box.session(image=base) as session:
+        nothing = session.freeze()
+    with box.session(image=base.over(nothing)) as session:
+        before = nothing.path.stat().st_ino
+        assert session.freeze() == nothing
+        assert nothing.path.stat().st_ino == before
+        assert said(session, "cat a") == "old\n"
+
+
 def test_a_layer_made_after_the_sandbox_was_opened_works(box: Sandbox, store: Path) -> None:
     layer = layer_of({"fresh": str(os.urandom(8))}, store)
     with box.session(image=Image(layers=(layer,))) as session:
@@ -235,7 +254,7 @@ def test_what_does_not_fit_is_the_disk_limit(box: Sandbox, base: Image) -> None:
         assert big.limit == sandbox.Limit.DISK
         assert said(session, "rm big; cat a") == "old\n"
         many = session.run(["sh", "-c", "for i in $(seq 100); do echo > n$i || exit 3; done"])
-        assert many.limit == sandbox.Limit.DISK
+        assert many.limit == sandbox.Limit.INODES
 
 
 USER = """

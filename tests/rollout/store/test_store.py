@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from munro.envs.types import Ending, Message, ToolCall
+from munro.envs.budget import Budget
+from munro.envs.types import CallRecord, Ending, Message, ToolCall
 from munro.rewards.combine.compose import RewardBreakdown
 from munro.rewards.types import Grade
 from munro.rollout.store.store import RolloutStore, StoreError, field
@@ -48,6 +49,10 @@ def odd_group():
         ),
         routed_experts=rng.integers(-1, 64, (11, 3, 2)).astype(np.int16),
         forks=((6, 2), (9, -1)),
+        calls=(
+            CallRecord(turn=0, id="c", name="add", arguments='{"a": ', ok=False, seconds=1 / 3),
+            CallRecord(turn=1, id="d", name="", arguments="é", ok=False, seconds=0.0, error="\x00"),
+        ),
     )
     told = replace(told, behaviour_logp=rng.standard_normal(11).astype(np.float32))
     odd = Attempt(
@@ -58,7 +63,11 @@ def odd_group():
         ),
     )
     task = make_task(
-        "odd", payload={"answer": [1, {"x": None}]}, tools=({"type": "function"},), env="odd"
+        "odd",
+        payload={"answer": [1, {"x": None}]},
+        tools=({"type": "function"},),
+        env="odd",
+        budget=Budget(turns=3, boxes="auto"),
     )
     return make_group(
         task=task,
@@ -96,10 +105,12 @@ def test_a_step_comes_back_bit_by_bit(store):
 def test_a_step_stored_before_repetition_was_a_part_is_still_read(store):
     path = store.write(3, [make_group(1.0, 0.0)], [[1.0, -1.0]])
     table = pq.read_table(path)
-    pq.write_table(table.drop_columns(["reward_repetition", "reward_truncation", "forks"]), path)
+    later = ["reward_repetition", "reward_truncation", "forks", "calls"]
+    pq.write_table(table.drop_columns(later), path)
     (group,) = store.read(3)
     assert [attempt.reward.repetition for attempt in group.attempts] == [0.0, 0.0]
     assert [attempt.trajectory.forks for attempt in group.attempts] == [(), ()]
+    assert [attempt.trajectory.calls for attempt in group.attempts] == [(), ()]
     assert [row["forks"] for row in store.scan(["forks"])] == [None, None]
     assert [row["reward_total"] for row in store.scan(["reward_total"])] == [1.0, 0.0]
 

@@ -1,0 +1,211 @@
+"""Calls of one turn: at once where they may, answered in order, each within its own limit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+
+import pytest
+
+from munro.envs import EnvironmentFailure, Message, Task, ToolCall, ToolError, ToolUse, tool
+from munro.envs.base import Over, heard
+
+NEVER = threading.Event()
+
+
+class Desk(ToolUse):
+    """Tools of every kind, and a log of what began and ended."""
+
+    def __init__(self):
+        self.log, self.most, self.running = [], 0, 0
+
+    def tasks(self, split):
+        return [Task(id=split, prompt="?")]
+
+    def setup(self, task):
+        time.sleep(0.01)
+        self.log.append("setup")
+        return {}
+
+    def grade(self, task, reply, state):
+        return True
+
+    async def spend(self, name, seconds):
+        self.running += 1
+        self.most = max(self.most, self.running)
+        self.log.append(f"+{name}")
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            self.log.append(f"!{name}")
+            raise
+        finally:
+            self.running -= 1
+        self.log.append(f"-{name}")
+        return name
+
+    @tool(limit_s=1.0)
+    async def look(self, name: str, seconds: float = 0.1) -> str:
+        """May run beside others, for it is async."""
+        return await self.spend(name, seconds)
+
+    @tool
+    async def note(self, state: dict, name: str) -> str:
+        """Uses the state."""
+        state[name] = True
+        return await self.spend(name, 0.05)
+
+    @tool(parallel=False)
+    async def write(self, name: str) -> str:
+        """Must run alone, though it is async."""
+        return await self.spend(name, 0.02)
+
+    @tool(parallel=True)
+    def read(self, name: str) -> str:
+        """Not async, and may run beside others all the same."""
+        time.sleep(0.2)
+        return name
+
+    @tool
+    def count(self, name: str) -> str:
+        """Runs alone."""
+        self.log.append(f"={name}")
+        return name
+
+    @tool(limit_s=0.1)
+    def hang(self) -> str:
+        """Never returns."""
+        NEVER.wait()
+        return ""
+
+    @tool
+    async def fail(self) -> str:
+        """The model's fault."""
+        await asyncio.sleep(0.01)
+        raise ToolError("no such thing")
+
+    @tool
+    async def late(self) -> str:
+        """Raises what looks like a limit, and is none."""
+        raise TimeoutError("the service took too long")
+
+    @tool
+    async def lose(self) -> str:
+        """The machinery's fault."""
+        await asyncio.sleep(0.05)
+        raise EnvironmentFailure("the box is gone")
+
+    @tool(finishes=True)
+    def submit(self, answer: str) -> str:
+        """Ends the episode."""
+        if answer == "?":
+            raise ToolError("an answer, please")
+        return "submitted"
+
+
+def turn(*wanted):
+    calls = tuple(
+        ToolCall(id=f"c{n}", name=name, arguments=json.dumps(arguments))
+        for n, (name, arguments) in enumerate(wanted)
+    )
+    return Message(role="assistant", content="", tool_calls=calls, is_sampled=True)
+
+
+async def answers(*wanted):
+    desk = Desk()
+    episode = desk.start(next(iter(desk.tasks("train"))))
+    began = time.monotonic()
+    given = await episode.reply(turn(*wanted))
+    return desk, given, time.monotonic() - began
+
+
+async def test_eight_slow_calls_take_about_as_long_as_one_and_are_answered_in_order():
+    wanted = [("look", {"name": str(n), "seconds": 0.2 - 0.02 * n}) for n in range(8)]
+    desk, given, seconds = await answers(*wanted)
+    assert [one.content for one in given] == [str(n) for n in range(8)]
+    assert [one.tool_call_id for one in given] == [f"c{n}" for n in range(8)]
+    assert desk.most == 8
+    assert seconds < sum(0.2 - 0.02 * n for n in range(8))
+    assert [one.seconds for one in given] == sorted((one.seconds for one in given), reverse=True)
+
+
+async def test_a_tool_that_is_not_async_runs_beside_others_where_it_is_marked():
+    _, given, seconds = await answers(*[("read", {"name": str(n)}) for n in range(8)])
+    assert [one.content for one in given] == [str(n) for n in range(8)]
+    assert seconds < 8 * 0.2
+
+
+async def test_what_may_not_run_beside_others_waits_for_those_before_it_and_holds_up_the_rest():
+    desk, given, _ = await answers(
+        ("look", {"name": "a"}),
+        ("look", {"name": "b", "seconds": 0.02}),
+        ("count", {"name": "c"}),
+        ("write", {"name": "d"}),
+        ("look", {"name": "e"}),
+    )
+    assert desk.log == ["+a", "+b", "-b", "-a", "=c", "+d", "-d", "+e", "-e"]
+    assert [one.content for one in given] == list("abcde")
+
+
+async def test_one_that_fails_or_hangs_or_cannot_be_read_leaves_the_others_alone():
+    try:
+        _, given, _ = await answers(
+            ("look", {"name": "a"}),
+            ("fail", {}),
+            ("look", {"name": "b", "seconds": 30}),
+            ("nothing", {}),
+            ("look", {"nom": "c"}),
+            ("look", {"name": "d"}),
+            ("hang", {}),
+        )
+    finally:
+        NEVER.set()
+    assert [one.error for one in given] == [
+        "",
+        "no such thing",
+        "look took longer than 1 s and was given up",
+        "there is no tool 'nothing'; there are: count, fail, hang, late, look, lose, note, read, "
+        "submit, write",
+        "look: name: Field required; nom: Extra inputs are not permitted",
+        "",
+        "hang took longer than 0.1 s and was given up",
+    ]
+    assert [one.content for one in given if not one.error] == ["a", "d"]
+    assert all(one.content == f"Error: {one.error}" for one in given if one.error)
+
+
+async def test_broken_machinery_ends_the_turn_at_once_and_is_no_observation():
+    desk = Desk()
+    episode = desk.start(next(iter(desk.tasks("train"))))
+    began = time.monotonic()
+    with pytest.raises(EnvironmentFailure, match="the box is gone"):
+        await episode.reply(turn(("look", {"name": "a", "seconds": 0.9}), ("lose", {})))
+    assert time.monotonic() - began < 0.8
+    assert desk.log == ["+a", "!a"]
+
+
+async def test_a_time_limit_of_the_tools_own_is_an_exception_like_any_other():
+    with pytest.raises(TimeoutError, match="the service took too long"):
+        await answers(("late", {}))
+
+
+async def test_the_state_is_made_once_for_calls_that_run_at_once():
+    desk, _, _ = await answers(*[("note", {"name": str(n)}) for n in range(5)])
+    assert desk.log.count("setup") == 1
+    assert desk.most == 5
+
+
+async def test_a_tool_that_finishes_ends_the_episode_unless_it_fails():
+    _, given, _ = await answers(("count", {"name": "a"}), ("submit", {"answer": "?"}))
+    assert [one.error for one in given] == ["", "an answer, please"]
+    wanted = turn(("fail", {}), ("submit", {"answer": "42"}))
+    _, given, _ = await answers(("fail", {}), ("submit", {"answer": "42"}))
+    assert isinstance(given, Over)
+    observations, records = heard(0, wanted, given, 1.0)
+    assert observations is None
+    assert [(one.name, one.ok, one.error) for one in records] == [
+        ("fail", False, "no such thing"),
+        ("submit", True, ""),
+    ]
