@@ -68,6 +68,8 @@ class Options:
     jobs: int = 1
     """Proposals worked on at once."""
     issues: Mapping[str, str] = field(default_factory=dict)
+    requirements: tuple[str, ...] = ()
+    """Of pip, in place of what the repository says; none to take its word."""
     rewrite: Rewrite | None = None
     """A judge that writes statements anew; None for none."""
 
@@ -152,7 +154,7 @@ class Builder:
 
     def _make(self, proposal: Proposal) -> None:
         before, base = self._base(proposal)
-        needs = needs_of(before)
+        needs = needs_of(before, self.options.requirements)
         layer, date = self.packages.layer(needs, proposal.seconds)
         suite = Suite(
             box=self.box,

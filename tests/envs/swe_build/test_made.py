@@ -145,6 +145,11 @@ def test_needs_are_read_from_files_and_never_an_address(tree, name, wanted):
     assert " ".join(needs.requirements) == wanted
 
 
+def test_requirements_that_are_given_are_the_only_ones():
+    needs = needs_of({"pyproject.toml": PYPROJECT}, ["numpy>=2", "words-lib", "-r more.txt"])
+    assert needs.requirements == ("numpy>=2", "pytest")
+
+
 def test_a_folder_of_sources_is_imported_from():
     assert needs_of({"src/a.py": b""}).python_path == ("src",)
     assert needs_of({"a.py": b""}).python_path == ()

@@ -13,7 +13,10 @@ from munro.envs.swe_build.proposal import Proposal
 from munro.envs.swe_build.validate import Bounds, measured, paths_of, run_rounds
 
 OLD = b"def size(x):\n    return len(x)\n"
-NEW = b"def size(x, least=0):\n    if x is None:\n        return least\n    return max(len(x), least)\n"
+NEW = (
+    b"def size(x, least=0):\n    if x is None:\n        return least\n"
+    b"    return max(len(x), least)\n"
+)
 BEFORE = {"sizes.py": OLD, "test_sizes.py": b"import sizes\n", "test_all.py": b"import sizes\n"}
 PROPOSAL = Proposal(
     id="a", kind="merge", rev="", seconds=0,

@@ -63,6 +63,8 @@ def test_a_history_of_one_commit(tmp_path):
         (["--statement", "issue"], "add --issues FOLDER"),
         (["--statement", "issue", "--issues", "/nowhere"], "no such folder of exported issues"),
         (["--statement", "judge:strict"], "--config"),
+        (["--requirements", "/nowhere"], "--requirements /nowhere: "),
+        (["--requirements", "/dev/null"], "there is none in it"),
         (["--jobs", "0"], "--jobs 0: at least one"),
         (["--least-strength", "2"], "a share from 0 to 1"),
         (["--test-s", "0"], "more than 0"),
