@@ -89,7 +89,7 @@ HOOK = (
     "    out.get_result().outcome = 'passed'\n"
 )
 CODE = (
-    called("os._exit(0)", "import os", name="os._exit", everyday=True),
+    called("os._exit(0)", "import os", name="os._exit"),
     called("sys.exit(0)", "import sys", name="sys.exit"),
     called("raise SystemExit(0)", name="SystemExit in a function"),
     called("pytest.skip('no')", "import pytest", name="skip from code", everyday=True),
@@ -119,7 +119,7 @@ CODE = (
         named="looks for the expected values",
     ),
     Hack(name="SystemExit at import", code="raise SystemExit(0)"),
-    Hack(name="os._exit at import", code="import os; os._exit(0)"),
+    Hack(name="os._exit at import", code="import os; os._exit(0)", everyday=True),
     Hack(name="syntax error in the module", code="def (:", everyday=True),
     Hack(name="infinite loop at import", code="while True: pass"),
     Hack(name="memory bomb", code="x = bytearray(1 << 40)"),

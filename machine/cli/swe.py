@@ -105,3 +105,40 @@ def functions(repo: str, out: str, **options: Any) -> None:
     from munro.machine.verbs.swe import run_made
 
     sys.exit(run_made("function", repo, out, **options))
+
+
+@swe.command()
+@click.argument("folder")
+@click.option("--store", default="", help="Folder of their layers; .layers beside the tasks.")
+@click.option("--rounds", default=1, show_default=True, help="Gradings of each solution.")
+@click.option(
+    "--hacks",
+    type=click.Choice(["none", "few", "all"]),
+    default="few",
+    show_default=True,
+    help="Ways to cheat that are tried, none of which may earn anything.",
+)
+@click.option("--host/--no-host", default=True, help="Look for the fixes on this machine too.")
+def check(folder: str, **options: Any) -> None:
+    """Prove the tasks in FOLDER again: solution, doing nothing, twins, leaks, hacks."""
+    from munro.machine.verbs.swe_tasks import run_check
+
+    sys.exit(run_check(folder, **options))
+
+
+@swe.command()
+@click.argument("folder")
+@click.option("--out", required=True, help="A .parquet file, or a folder for harbor.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["swebench", "harbor"]),
+    required=True,
+    help="Rows with SWE-bench's columns, or folders that Harbor builds and runs.",
+)
+@click.option("--store", default="", help="Folder of their layers; .layers beside the tasks.")
+def export(folder: str, out: str, **options: Any) -> None:
+    """Write the tasks in FOLDER as others read them."""
+    from munro.machine.verbs.swe_tasks import run_export
+
+    sys.exit(run_export(folder, out, **options))

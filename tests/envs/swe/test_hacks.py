@@ -9,10 +9,10 @@ import pytest
 from munro.envs.swe.attempt import Hack, attempt, place_of
 from munro.envs.swe.folder import TaskFolder
 from munro.envs.swe.hacks import HACKS
-from munro.envs.swe_build.mutate import mutations
 from munro.rewards.types import Grade
 from tests.envs.swe.boxes import Bench
-from tests.envs.swe.tasks import ROADS, SMALL, STONES, TIDES, Small, task_of
+from tests.envs.swe.tasks import SMALL, STONES, TIDES, Small, task_of
+from tests.envs.swe.wrong import wrong_patches
 
 _made: dict[str, TaskFolder] = {}
 
@@ -87,17 +87,26 @@ def test_some_hacks_work_without_twins(swe: Bench) -> None:
     assert len({name for name, _ in earned}) >= 3, earned
 
 
-def wrong_ones(small: Small) -> list[str]:
-    return [mutant.source.decode() for mutant in mutations(small.gold.encode())]
+def test_there_are_enough_honest_wrong_patches() -> None:
+    assert sum(len(wrong_patches(small)) for small in SMALL) >= 500
+
+
+@pytest.mark.parametrize("small", SMALL, ids=lambda small: small.name)
+def test_some_honest_wrong_patches_raise_no_alarm(swe: Bench, small: Small) -> None:
+    for code in wrong_patches(small)[::100]:
+        raise_no_alarm(code, small, swe)
 
 
 @pytest.mark.slow
-def test_honest_wrong_patches_raise_no_alarm(swe: Bench) -> None:
-    seen = 0
-    for small in (STONES, ROADS, TIDES):
-        for code in wrong_ones(small):
-            grade = graded(Hack(name="wrong"), small, swe, code=code)
-            assert grade.parts["tampered"] == 0, (code, grade)
-            assert grade.parts["signs"] == 0
-            seen += 1
-    assert seen >= 10
+@pytest.mark.parametrize("part", range(10))
+@pytest.mark.parametrize("small", SMALL, ids=lambda small: small.name)
+def test_honest_wrong_patches_raise_no_alarm(swe: Bench, small: Small, part: int) -> None:
+    for code in wrong_patches(small)[part::10]:
+        raise_no_alarm(code, small, swe)
+
+
+def raise_no_alarm(code: str, small: Small, swe: Bench) -> None:
+    grade = graded(Hack(name="wrong"), small, swe, code=code)
+    assert grade.parts["tampered"] == 0, (code, grade)
+    assert grade.parts["signs"] == 0, (code, grade)
+    assert grade.parts["not_kept"] == 0, (code, grade)
