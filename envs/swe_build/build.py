@@ -27,13 +27,13 @@ from munro.envs.swe_build.history import (
     write_planted_history,
     write_tree,
 )
-from munro.envs.swe_build.interface import interface_of
 from munro.envs.swe_build.journal import KEPT, PASSED, Journal
 from munro.envs.swe_build.leaks import Fix, Hit, fix_of, scan
+from munro.envs.swe_build.packages.requirements import Needs, needs_of
 from munro.envs.swe_build.proposal import Proposal, over
-from munro.envs.swe_build.requirements import Needs, needs_of
-from munro.envs.swe_build.rewrite import Rewrite
-from munro.envs.swe_build.statement import LEAST_CHARS, Statement, of_failures, stated
+from munro.envs.swe_build.statements.interface import interface_of
+from munro.envs.swe_build.statements.rewrite import Rewrite
+from munro.envs.swe_build.statements.statement import LEAST_CHARS, Statement, of_failures, stated
 from munro.envs.swe_build.suite import Clock, Suite
 from munro.envs.swe_build.validate import Bounds, Verdict, measured, run_rounds
 from munro.envs.swe_build.visible import host_leaks

@@ -12,18 +12,18 @@ from pathlib import Path
 import click
 
 from munro.envs.swe.folder import LAYERS
-from munro.envs.swe_build.bugs import propose_bugs
 from munro.envs.swe_build.build import Builder, Options, explained_disk
 from munro.envs.swe_build.candidates import Candidates, contents_at, made, mined
 from munro.envs.swe_build.errors import BadRepository
-from munro.envs.swe_build.functions import propose_functions
 from munro.envs.swe_build.git import Repository
 from munro.envs.swe_build.journal import Journal
+from munro.envs.swe_build.made.bugs import propose_bugs
+from munro.envs.swe_build.made.functions import propose_functions
 from munro.envs.swe_build.mine import Rules
-from munro.envs.swe_build.prepare import Packages
+from munro.envs.swe_build.packages.prepare import Packages
 from munro.envs.swe_build.related import test_files
-from munro.envs.swe_build.rewrite import Rewrite, rewriter
-from munro.envs.swe_build.statement import read_issues
+from munro.envs.swe_build.statements.rewrite import Rewrite, rewriter
+from munro.envs.swe_build.statements.statement import read_issues
 from munro.envs.swe_build.validate import Bounds
 from munro.machine.run.lock import held_folder
 from munro.rewards import sandbox

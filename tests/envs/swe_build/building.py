@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 from munro.envs.swe.run import pytest_layer
-from munro.envs.swe_build.bugs import propose_bugs
 from munro.envs.swe_build.build import Builder, Options
 from munro.envs.swe_build.candidates import contents_at, made
 from munro.envs.swe_build.git import Repository, walk
 from munro.envs.swe_build.journal import Journal
-from munro.envs.swe_build.requirements import Needs
+from munro.envs.swe_build.made.bugs import propose_bugs
+from munro.envs.swe_build.packages.requirements import Needs
 from munro.envs.swe_build.validate import Bounds
 from munro.rewards import sandbox
 from munro.rewards.sandbox import Layer, Sandbox

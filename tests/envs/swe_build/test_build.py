@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from munro.envs.swe_build.bugs import propose_bugs
 from munro.envs.swe_build.candidates import contents_at, made, mined
-from munro.envs.swe_build.functions import propose_functions
 from munro.envs.swe_build.journal import Journal
+from munro.envs.swe_build.made.bugs import propose_bugs
+from munro.envs.swe_build.made.functions import propose_functions
 from munro.envs.swe_build.mine import Rules
 from munro.rewards import sandbox
 from munro.rewards.sandbox import Sandbox

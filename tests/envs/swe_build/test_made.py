@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from munro.envs.swe_build.bugs import code_files, propose_bugs
-from munro.envs.swe_build.functions import propose_functions, removals
+from munro.envs.swe_build.made.bugs import code_files, propose_bugs
+from munro.envs.swe_build.made.functions import propose_functions, removals
+from munro.envs.swe_build.packages.requirements import needs_of
 from munro.envs.swe_build.proposal import over
 from munro.envs.swe_build.related import related
-from munro.envs.swe_build.requirements import needs_of
 from tests.envs.swe_build.histories import LENGTHS, LENGTHS_TESTS, Hand
 
 TREE = {

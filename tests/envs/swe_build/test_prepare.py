@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from munro.envs.swe_build import prepare
 from munro.envs.swe_build.errors import BadRepository, Dropped
-from munro.envs.swe_build.prepare import OLDEST, Packages, install, quarter, tidy
-from munro.envs.swe_build.requirements import Needs
+from munro.envs.swe_build.packages import prepare
+from munro.envs.swe_build.packages.prepare import OLDEST, Packages, install, quarter, tidy
+from munro.envs.swe_build.packages.requirements import Needs
 
 NEEDS = Needs(distribution="own", requirements=("a>1", "pytest"), python_path=())
 

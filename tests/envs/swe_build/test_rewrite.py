@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from munro.envs.swe_build.proposal import Proposal
-from munro.envs.swe_build.rewrite import rewriter
-from munro.envs.swe_build.statement import Statement, of_failures
+from munro.envs.swe_build.statements.rewrite import rewriter
+from munro.envs.swe_build.statements.statement import Statement, of_failures
 from munro.rewards.errors import GraderError
 from tests.rewards.judges import Reply, ScriptedJudge, config_for, material, says
 

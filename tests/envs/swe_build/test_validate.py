@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from munro.envs.swe_build.errors import Dropped
-from munro.envs.swe_build.interface import interface_of
 from munro.envs.swe_build.proposal import Proposal
+from munro.envs.swe_build.statements.interface import interface_of
 from munro.envs.swe_build.validate import Bounds, measured, paths_of, run_rounds
 
 OLD = b"def size(x):\n    return len(x)\n"

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from munro.envs.swe_build.errors import BadRepository, Dropped
-from munro.envs.swe_build.requirements import Needs
+from munro.envs.swe_build.packages.requirements import Needs
 from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox.image import Layer, find_layer, layer_of
 
