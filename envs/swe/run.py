@@ -41,6 +41,11 @@ PINNED = (
     f"--rootdir={WORK}",
     f"--confcutdir={WORK}",
     "--continue-on-collection-errors",
+    # settings and marks of plugins that are not there, where the repository makes warnings errors
+    "-W",
+    "ignore::pytest.PytestConfigWarning",
+    "-W",
+    "ignore::pytest.PytestUnknownMarkWarning",
 )
 ENVIRONMENT = {
     "TZ": "UTC",

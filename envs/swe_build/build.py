@@ -1,8 +1,8 @@
 """From a proposal to a task's folder: base, packages, rounds, strength, leaks, statement, twins.
 
 Each proposal is worked on by one thread, in a folder of its own that goes away with it; what is
-kept is renamed into place whole. So a build that is killed has lost only what was in hand, and the same
-repository gives the same bytes.
+kept is renamed into place whole. So a build that is killed has lost only what was in hand, and the
+same repository gives the same bytes.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from munro.envs.swe_build.history import (
     write_planted_history,
     write_tree,
 )
-from munro.envs.swe_build.interface import interface_of
 from munro.envs.swe_build.journal import KEPT, PASSED, Journal
 from munro.envs.swe_build.leaks import Fix, Hit, fix_of, scan
+from munro.envs.swe_build.packages.requirements import Needs, needs_of
 from munro.envs.swe_build.proposal import Proposal, over
-from munro.envs.swe_build.requirements import Needs, needs_of
-from munro.envs.swe_build.rewrite import Rewrite
-from munro.envs.swe_build.statement import LEAST_CHARS, Statement, of_failures, stated
+from munro.envs.swe_build.statements.interface import interface_of
+from munro.envs.swe_build.statements.rewrite import Rewrite
+from munro.envs.swe_build.statements.statement import LEAST_CHARS, Statement, of_failures, stated
 from munro.envs.swe_build.suite import Clock, Suite
 from munro.envs.swe_build.validate import Bounds, Verdict, measured, run_rounds
 from munro.envs.swe_build.visible import host_leaks
@@ -68,6 +68,8 @@ class Options:
     jobs: int = 1
     """Proposals worked on at once."""
     issues: Mapping[str, str] = field(default_factory=dict)
+    requirements: tuple[str, ...] = ()
+    """Of pip, in place of what the repository says; none to take its word."""
     rewrite: Rewrite | None = None
     """A judge that writes statements anew; None for none."""
 
@@ -152,7 +154,7 @@ class Builder:
 
     def _make(self, proposal: Proposal) -> None:
         before, base = self._base(proposal)
-        needs = needs_of(before)
+        needs = needs_of(before, self.options.requirements)
         layer, date = self.packages.layer(needs, proposal.seconds)
         suite = Suite(
             box=self.box,

@@ -10,7 +10,7 @@ from munro.envs.swe_build.errors import Dropped
 from munro.envs.swe_build.git import Repository
 from munro.envs.swe_build.mine import Rules, propose, sources
 from munro.envs.swe_build.proposal import Proposal
-from munro.envs.swe_build.statement import LEAST_CHARS, scrub
+from munro.envs.swe_build.statements.statement import LEAST_CHARS, scrub
 
 
 @dataclass(slots=True)

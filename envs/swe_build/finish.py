@@ -14,10 +14,10 @@ from munro.envs.swe.folder import TaskFolder, write_folder
 from munro.envs.swe.run import Ran
 from munro.envs.swe.twins import RunFiles, TwinFile, bare, choose_twins
 from munro.envs.swe_build.errors import Dropped
+from munro.envs.swe_build.packages.requirements import Needs
 from munro.envs.swe_build.patch import patch_of
 from munro.envs.swe_build.proposal import Contents, Proposal
-from munro.envs.swe_build.requirements import Needs
-from munro.envs.swe_build.statement import Statement
+from munro.envs.swe_build.statements.statement import Statement
 from munro.envs.swe_build.suite import Suite
 from munro.envs.swe_build.validate import Verdict
 from munro.rewards.sandbox import Layer
@@ -139,7 +139,7 @@ def _bytes(contents: str | bytes) -> bytes:
 
 
 def _provenance(done: Finished) -> dict[str, Any]:
-    """Where a task is from and how it was proven: nothing that differs from one build to another."""
+    """Where a task is from and how it was proven: nothing that differs from build to build."""
     verdict, proposal = done.verdict, done.proposal
     return {
         **proposal.provenance,

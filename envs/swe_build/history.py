@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from munro.envs.swe_build.errors import BadRepository, Dropped
@@ -226,7 +225,7 @@ def _objects_left(there: Repository, refs: list[str], allowed: frozenset[str]) -
         "--unordered",
         "--batch-check=%(objectname) %(objecttype)",
     )
-    kinds: Mapping[str, str] = dict(line.split() for line in raw.splitlines())  # type: ignore[misc]
+    kinds = {oid: kind for oid, kind in map(str.split, raw.splitlines())}  # noqa: C416
     reachable: set[str] = set()
     if refs:
         listed = there.text("rev-list", "--objects", "--no-object-names", "HEAD")

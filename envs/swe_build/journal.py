@@ -10,9 +10,10 @@ import json
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from munro.envs.swe_build.errors import BadRepository, Dropped
 
@@ -111,7 +112,7 @@ def _end_line(descriptor: int) -> None:
                 os.write(descriptor, b"\n")
 
 
-def _rows(path: Path) -> Iterator[dict[str, dict[str, str] | str]]:
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_bytes().splitlines():
         try:
             row = json.loads(line)
@@ -132,16 +133,15 @@ def _compare(folder: Path, old: object, new: Mapping[str, str]) -> None:
             )
 
 
-def funnel(rows: Sequence[Mapping[str, str]] | object, num_commits: int) -> Iterator[str]:
+def funnel(rows: Collection[Mapping[str, str]], num_commits: int) -> Iterator[str]:
     """How many reached each stage, and why the others did not."""
-    done = list(rows)  # type: ignore[call-overload]
     lost: dict[str, Counter[str]] = {stage: Counter() for stage in STAGES}
-    for row in done:
+    for row in rows:
         if row["outcome"] == DROPPED:
             lost[row["stage"]][row["reason"]] += 1
-    left = max(num_commits, len(done))
+    left = max(num_commits, len(rows))
     yield f"{'commits':<12}{left:>7}"
-    looked = len(done)
+    looked = len(rows)
     if looked < left:
         yield f"{'looked at':<12}{looked:>7}"
     width, left = max(looked, 1), looked

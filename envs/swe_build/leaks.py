@@ -27,6 +27,10 @@ from munro.envs.swe_build.proposal import Contents, Proposal
 WINDOW = 3
 LEAST_LETTERS = 30
 """Letters and digits of a window that says something: three lines of brackets say nothing."""
+SURE_LETTERS = 55
+"""Of a window that nobody writes by chance: alone, it makes a file a hit."""
+FEW_WINDOWS = 3
+"""Of a fix so small that each of its windows counts alone."""
 IMPORTS = (b"import", b"from")
 LEAST_CODE = 32
 """Bytes of a function's code that are looked for in compiled files."""
@@ -73,8 +77,8 @@ def fix_of(proposal: Proposal, before: Mapping[str, bytes], names: Iterable[str]
     for contents in before.values():
         old.update(windows(contents))
     new = set[bytes]()
-    for contents in (*proposal.gold.values(), *proposal.tests.values()):
-        new.update(windows(contents or b""))
+    for fixed in (*proposal.gold.values(), *proposal.tests.values()):
+        new.update(windows(fixed or b""))
     return Fix(
         windows=frozenset(new - old),
         code=tuple(_new_code(before, proposal.gold)),
@@ -101,8 +105,12 @@ def _windows(lines: Sequence[bytes]) -> Iterator[bytes]:
         if all(line.startswith(IMPORTS) for line in lines[at : at + WINDOW]):
             continue  # which many files have alike
         window = b"\n".join(lines[at : at + WINDOW])
-        if sum(chr(byte).isalnum() for byte in window) >= LEAST_LETTERS:
+        if _letters(window) >= LEAST_LETTERS:
             yield window
+
+
+def _letters(window: bytes) -> int:
+    return sum(chr(byte).isalnum() for byte in window)
 
 
 def normalised(name: str) -> str:
@@ -175,7 +183,16 @@ class _Wanted:
         lines = bare_lines(contents)
         if self.lines.isdisjoint(lines):  # of nearly every file, and fast
             return set()
-        return {task for window in _windows(lines) for task in self.owners.get(window, ())}
+        seen: dict[str, set[bytes]] = {}
+        for window in _windows(lines):
+            for task in self.owners.get(window, ()):
+                seen.setdefault(task, set()).add(window)
+        return {task for task, windows in seen.items() if self._tells(task, windows)}
+
+    def _tells(self, task: str, seen: set[bytes]) -> bool:
+        """One short window of a large fix is met by chance; a copy of it has many."""
+        is_short = max(map(_letters, seen)) < SURE_LETTERS
+        return len(seen) > 1 or not is_short or len(self.fixes[task].windows) <= FEW_WINDOWS
 
 
 def _in_file(path: Path, wanted: _Wanted) -> Iterator[tuple[str, str]]:

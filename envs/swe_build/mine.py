@@ -31,6 +31,8 @@ class Rules:
     """Lines of its code files that are new, at most."""
     most_bytes: int = 1 << 20
     """Of one file."""
+    only: tuple[str, ...] = ()
+    """Folders that all code of the patch must be in; none for anywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,8 @@ def propose(repository: Repository, source: Source, rules: Rules, name: str) -> 
     wanted = [change for change in wanted if change.path in new]
     tests = {path: new[path] for path in new if sides[path] is Side.TESTS}
     code = {path: new[path] for path in new if sides[path] is Side.CODE}
+    if rules.only and not all(path.startswith(rules.only) for path in code):
+        raise Dropped("candidates", "changes code outside of --only")
     if not code:
         raise Dropped("candidates", "only generated or vendored code changed")
     if not any(runs(path) and contents is not None for path, contents in tests.items()):

@@ -27,6 +27,8 @@ NETWORK = re.compile(
     r"|Name or service not known|Errno 97"
 )
 MISSING = re.compile(r"(?m)^E?\s*(?:ModuleNotFoundError|ImportError): (.{1,80})")
+MOST_SAID = 300
+"""Characters of a log's end that a drop quotes."""
 MOST_TESTS = 20_000
 """Of one run; a suite of more is no suite for a task."""
 MOST_RELATED = 3
@@ -42,6 +44,8 @@ class Ran(Protocol):
     def is_finished(self) -> bool: ...
     @property
     def log(self) -> str: ...
+    @property
+    def broken(self) -> Mapping[str, str]: ...
     @property
     def messages(self) -> Mapping[str, str]: ...
 
@@ -98,7 +102,7 @@ def run_rounds(
     before: Mapping[str, bytes],
     run: Run,
     bounds: Bounds,
-    reached: Callable[[str], None] = str,
+    reached: Callable[[str], object] = str,
 ) -> Verdict:
     """Play the rounds and sort the tests.
 
@@ -173,12 +177,14 @@ def _is_steady(name: str, rans: Sequence[Ran]) -> bool:
 
 def _check_runs(after: Ran) -> None:
     """Whether the suite runs at all with the fix in place."""
+    said = " ".join(after.log[-MOST_SAID:].split())
     if not after.is_finished:
-        raise Dropped("suite runs", "the tests do not end in time, or end their interpreter")
+        what = "the tests do not end in time, or end their interpreter"
+        raise Dropped("suite runs", what, said)
     if len(after.results) > MOST_TESTS:
         raise Dropped("suite runs", f"more than {MOST_TESTS} tests")
     if not _passed(after):
-        raise Dropped("suite runs", _why_nothing_passes(after))
+        raise Dropped("suite runs", _why_nothing_passes(after), said)
 
 
 def _why_nothing_passes(after: Ran) -> str:
@@ -194,6 +200,8 @@ def _why_nothing_passes(after: Ran) -> str:
 def _why_none(after: Ran, before: Ran) -> str:
     if NETWORK.search(after.log):
         return "the tests need the network"
+    if missing := MISSING.search("\n".join(after.broken.values())):
+        return f"an import fails: {missing[1].strip()}"
     failing = set(after.results) - _passed(after)
     if failing and not set(before.results) - _passed(before) - failing:
         return "what fails before fails after too"

@@ -36,6 +36,11 @@ def _common(command: Command) -> Command:
                 help="Dependencies as of the base's date (the index must state dates), or newest.",
             ),
             click.option(
+                "--requirements",
+                default="",
+                help="File of pip's requirements, in place of what REPO says that it needs.",
+            ),
+            click.option(
                 "--test-s", default=20.0, show_default=True, help="Seconds of one test, at most."
             ),
             click.option(
@@ -57,6 +62,7 @@ def _common(command: Command) -> Command:
 @_common
 @click.option("--since", default="", help="Only changes since this date, as git reads it.")
 @click.option("--limit", default=0, help="Newest candidates to try, at most; 0 for all.")
+@click.option("--only", multiple=True, help="Folder that all changed code must be in.")
 @click.option(
     "--history",
     type=click.Choice(["none", "past"]),

@@ -5,25 +5,25 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from munro.envs.swe.folder import LAYERS
-from munro.envs.swe_build.bugs import propose_bugs
 from munro.envs.swe_build.build import Builder, Options, explained_disk
 from munro.envs.swe_build.candidates import Candidates, contents_at, made, mined
 from munro.envs.swe_build.errors import BadRepository
-from munro.envs.swe_build.functions import propose_functions
 from munro.envs.swe_build.git import Repository
 from munro.envs.swe_build.journal import Journal
+from munro.envs.swe_build.made.bugs import propose_bugs
+from munro.envs.swe_build.made.functions import propose_functions
 from munro.envs.swe_build.mine import Rules
-from munro.envs.swe_build.prepare import Packages
+from munro.envs.swe_build.packages.prepare import Packages
 from munro.envs.swe_build.related import test_files
-from munro.envs.swe_build.rewrite import Rewrite, rewriter
-from munro.envs.swe_build.statement import read_issues
+from munro.envs.swe_build.statements.rewrite import Rewrite, rewriter
+from munro.envs.swe_build.statements.statement import read_issues
 from munro.envs.swe_build.validate import Bounds
 from munro.machine.run.lock import held_folder
 from munro.rewards import sandbox
@@ -39,9 +39,29 @@ class Common:
     resume: bool
     jobs: int
     packages: str
+    requirements: str
     test_s: float
     wall_s: float
     least_strength: float
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The lines of the file of requirements; none where there is no such option.
+
+        Raises:
+            BadRepository: it cannot be read, or says nothing.
+        """
+        if not self.requirements:
+            return ()
+        try:
+            text = Path(self.requirements).expanduser().read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as failure:
+            raise BadRepository(f"--requirements {self.requirements}: {failure}") from failure
+        lines = [line.strip() for line in text.splitlines()]
+        found = tuple(line for line in lines if line and not line.startswith("#"))
+        if not found:
+            raise BadRepository(f"--requirements {self.requirements}: there is none in it")
+        return found
 
     def settings(self, repository: Repository, **more: object) -> dict[str, str]:
         """What tasks depend on, for the journal."""
@@ -50,6 +70,7 @@ class Common:
             "repository": repository.resolve("HEAD"),
             "python": python,
             "packages": self.packages,
+            "requirements": " ".join(self.needed),
             "test_s": f"{self.test_s:g}",
             "wall_s": f"{self.wall_s:g}",
             "least_strength": f"{self.least_strength:g}",
@@ -63,6 +84,7 @@ def run_build(
     *,
     since: str,
     limit: int,
+    only: Sequence[str],
     history: str,
     statement: str,
     issues: str,
@@ -85,14 +107,19 @@ def run_build(
     name, folder = name_of(repository), Path(out).expanduser()
     rewrite = _rewriter(statement.partition(":")[2], recipe) if ":" in statement else None
     settings = shared.settings(
-        repository, history=history, statement=statement, issues=len(exported), since=since
+        repository,
+        history=history,
+        statement=statement,
+        issues=len(exported),
+        since=since,
+        only=only,
     )
     with held_folder(folder, "give this build another --out"), explained_disk(folder):
         journal = Journal.open(folder, settings, resume=shared.resume)
         found = mined(
             repository,
             name,
-            Rules(),
+            Rules(only=tuple(f"{folder.strip('/')}/" for folder in only)),
             since=since,
             limit=limit,
             has_issues=bool(exported) or rewrite is not None,
@@ -178,6 +205,7 @@ def _build(
         wall_s=common.wall_s,
         jobs=common.jobs,
         issues=issues,
+        requirements=common.needed,
         rewrite=rewrite,
     )
     began = time.monotonic()

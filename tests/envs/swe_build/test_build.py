@@ -2,76 +2,40 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
+import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from munro.envs.swe.run import pytest_layer
-from munro.envs.swe_build.build import Builder, Options
 from munro.envs.swe_build.candidates import contents_at, made, mined
-from munro.envs.swe_build.bugs import propose_bugs
-from munro.envs.swe_build.functions import propose_functions
-from munro.envs.swe_build.git import Repository, walk
 from munro.envs.swe_build.journal import Journal
+from munro.envs.swe_build.made.bugs import propose_bugs
+from munro.envs.swe_build.made.functions import propose_functions
 from munro.envs.swe_build.mine import Rules
-from munro.envs.swe_build.requirements import Needs
-from munro.envs.swe_build.validate import Bounds
 from munro.rewards import sandbox
-from munro.rewards.sandbox import Layer, Sandbox
+from munro.rewards.sandbox import Sandbox
+from tests.envs.swe_build.building import NUMBER, build_bugs, builder, written
 from tests.envs.swe_build.histories import Hand, first_of_equals
 
-BOUNDS = Bounds(rounds=2, mutants=3, hunks=2)
-OPTIONS = Options(bounds=BOUNDS, test_s=2, wall_s=30, jobs=2)
-
-
-class Installed:
-    """The pytest of this interpreter, whatever is needed: nothing is asked of an index."""
-
-    def __init__(self, store: Path) -> None:
-        self._store = store
-
-    def layer(self, needs: Needs, seconds: int) -> tuple[Layer, str]:
-        return pytest_layer(self._store), ""
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory) -> Iterator[Sandbox]:
-    with sandbox.open("namespaces", store=tmp_path_factory.mktemp("layers")) as box:
+    with sandbox.open("namespaces", store=tmp_path_factory.mktemp("boxes") / "layers") as box:
         yield box
-
-
-def builder(repository: Repository, out: Path, box: Sandbox, **changes) -> Builder:
-    settings = {"repository": repository.resolve("HEAD")}
-    return Builder(
-        repository=repository,
-        out=out,
-        options=changes.pop("options", OPTIONS),
-        journal=Journal.open(out, settings, resume=True),
-        box=box,
-        packages=Installed(box.store),
-        store=box.store,
-        say=changes.pop("say", lambda line: None),
-        shown=[],
-    )
-
-
-def written(out: Path) -> dict[str, str]:
-    """Digest of every file of every task."""
-    return {
-        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in walk(out)
-        if path.relative_to(out).parts[0] not in ("journal.jsonl", ".work", ".lock")
-    }
 
 
 def test_a_merged_fix_becomes_a_task_and_the_same_one_again(tmp_path, box):
     repository = first_of_equals(tmp_path / "repo").repository
     found = mined(repository, "lengths", Rules())
     for name in ("one", "two"):
-        maker = builder(repository, tmp_path / name, box)
+        maker = builder(repository, tmp_path / name, box, box.store)
         maker.build(found.proposals)
         assert [row["outcome"] for row in maker.journal.done.values()] == ["kept"]
     assert written(tmp_path / "one") == written(tmp_path / "two")
@@ -115,7 +79,7 @@ def test_what_is_no_task_falls_out_with_its_reason(bad, tmp_path, box):
     repository = bad.repository
     found = mined(repository, "words", Rules())
     assert len(found.proposals) == 7
-    maker = builder(repository, tmp_path / "out", box)
+    maker = builder(repository, tmp_path / "out", box, box.store)
     maker.build(found.proposals)
     message = {one.id: one.message.split()[4].rstrip(",") for one in found.proposals}
     why = {message[name]: row["reason"] for name, row in maker.journal.done.items()}
@@ -130,36 +94,28 @@ def test_what_is_no_task_falls_out_with_its_reason(bad, tmp_path, box):
     }
 
 
-class Killed(BaseException):
-    """In place of a kill: nothing of the build's own may hold it up."""
-
-
 @pytest.mark.slow
-def test_a_build_that_is_stopped_at_any_point_goes_on_and_loses_nothing(tmp_path, box):
+def test_a_build_that_is_killed_at_any_time_goes_on_and_loses_nothing(tmp_path, box):
     repository = first_of_equals(tmp_path / "repo").repository
-    tree = contents_at(repository, "HEAD")
-    chosen = made(propose_bugs(repository, tree, "lengths", seed=0), 6)
-    whole = builder(repository, tmp_path / "whole", box)
-    whole.build(chosen.proposals)
-    stops = 0
+    whole = build_bugs(repository, tmp_path / "whole", box, box.store)
+    assert len(whole.journal.done) == NUMBER
+    out, kills, chance = tmp_path / "again", 0, random.Random(0)
+    words = [str(repository.path), str(out), str(box.store)]
     while True:
-        lines = []
-
-        def say(line: str, lines: list[str] = lines) -> None:
-            lines.append(line)
-            if len(lines) == 2:
-                raise Killed
-
-        again = builder(repository, tmp_path / "again", box, say=say)
+        command = [sys.executable, "-m", "tests.envs.swe_build.building", *words]
+        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": "src:."})
         try:
-            again.build(chosen.proposals)
-        except Killed:
-            stops += 1
+            assert process.wait(timeout=chance.uniform(4, 12)) == 0
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
             continue
         break
-    assert stops >= 2
-    assert again.journal.done == whole.journal.done
-    assert written(tmp_path / "again") == written(tmp_path / "whole")
+    assert kills >= 2
+    again = Journal.open(out, {"repository": repository.resolve("HEAD")}, resume=True)
+    assert again.done == whole.journal.done
+    assert written(out) == written(tmp_path / "whole")
 
 
 @pytest.mark.slow
@@ -170,7 +126,7 @@ def test_made_bugs_and_removed_functions_become_tasks_without_the_tests_that_fin
     tree = contents_at(repository, "HEAD")
     for kind, propose in (("bug", propose_bugs), ("function", propose_functions)):
         chosen = made(propose(repository, tree, "lengths", 0), 3)
-        maker = builder(repository, tmp_path / kind, box)
+        maker = builder(repository, tmp_path / kind, box, box.store)
         maker.build(chosen.proposals)
         kept = [name for name, row in maker.journal.done.items() if row["outcome"] == "kept"]
         assert kept, maker.journal.done

@@ -34,7 +34,17 @@ NEW = OLD.replace(b"len(word) > len(best)", b"len(word) >= len(best)").replace(
     b'    best = ""\n',
     b'    if words is None:\n        raise TypeError("no words")\n    best = ""\n',
 )
-TESTS = b"from words import longest\n\n\ndef test():\n    assert longest(['ab', 'cd']) == 'cd'\n"
+TESTS = b"""from words import longest
+
+
+def test_ties():
+    assert longest(["ab", "cd"]) == "cd"
+
+
+def test_none():
+    with raises(TypeError):
+        longest(None)
+"""
 PROPOSAL = Proposal(
     id="words-1", kind="merge", rev="0" * 40, seconds=0,
     gold={"words.py": NEW}, tests={"test_words.py": TESTS},
@@ -132,6 +142,18 @@ def test_what_the_base_has_and_what_others_wrote_is_no_leak(tmp_path):
     write(tmp_path / ".git/objects/words.py", NEW)
     (tmp_path / "loop").symlink_to(tmp_path)
     assert scan([tmp_path], {"words-1": FIX}) == {}
+
+
+def test_three_short_lines_of_a_large_fix_are_met_by_chance(tmp_path):
+    lines = [f"    result_{number} = compute(argument, {number})" for number in range(9)]
+    chance = ["try:", "value = int(text)", "except (ValueError, TypeError):", "pass"]
+    new = OLD + "\n".join([*chance, *lines]).encode()
+    proposal = Proposal(id="a", kind="merge", rev="", seconds=0, gold={"w.py": new}, tests={})
+    fix = fix_of(proposal, {"w.py": OLD})
+    write(tmp_path / "other.py", "\n".join(["while 1:", *chance[:3], "raise"]).encode())
+    assert scan([tmp_path], {"a": fix}) == {}
+    write(tmp_path / "part.py", "\n".join(lines[:4]).encode())
+    assert scan([tmp_path], {"a": fix})["a"]
 
 
 def test_each_task_has_its_own_hits(tmp_path):

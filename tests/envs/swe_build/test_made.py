@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from munro.envs.swe_build.bugs import code_files, propose_bugs
-from munro.envs.swe_build.functions import propose_functions, removals
+from munro.envs.swe_build.made.bugs import code_files, propose_bugs
+from munro.envs.swe_build.made.functions import propose_functions, removals
+from munro.envs.swe_build.packages.requirements import needs_of
 from munro.envs.swe_build.proposal import over
 from munro.envs.swe_build.related import related
-from munro.envs.swe_build.requirements import needs_of
 from tests.envs.swe_build.histories import LENGTHS, LENGTHS_TESTS, Hand
 
 TREE = {
@@ -143,6 +143,11 @@ def test_needs_are_read_from_files_and_never_an_address(tree, name, wanted):
     needs = needs_of(tree)
     assert needs.distribution == name
     assert " ".join(needs.requirements) == wanted
+
+
+def test_requirements_that_are_given_are_the_only_ones():
+    needs = needs_of({"pyproject.toml": PYPROJECT}, ["numpy>=2", "words-lib", "-r more.txt"])
+    assert needs.requirements == ("numpy>=2", "pytest")
 
 
 def test_a_folder_of_sources_is_imported_from():

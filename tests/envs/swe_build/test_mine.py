@@ -111,6 +111,13 @@ def test_generated_files_are_no_part_of_a_fix(begun):
     assert propose(repository, next(sources(repository)), Rules(), "a").gold.keys() == FIX.keys()
 
 
+def test_code_must_be_where_it_is_asked_for(begun):
+    begun.commit("Fix", {**FIX, **TEST, "lib/more.py": b"x = 1\n"})
+    repository = begun.repository
+    with pytest.raises(Dropped, match="outside of --only"):
+        propose(repository, next(sources(repository)), Rules(only=("lib/",)), "a")
+
+
 def test_a_revert_is_no_candidate(begun):
     begun.commit('Revert "Ties"', {**FIX, **TEST})
     assert reason(begun) == "reverts an earlier change"

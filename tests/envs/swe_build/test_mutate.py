@@ -61,7 +61,7 @@ def test_they_name_their_function_and_keep_to_the_lines_asked_for():
 
 
 @pytest.mark.parametrize(
-    "name", ["envs/check.py", "rewards/plugins.py", "envs/swe_build/mutate.py"]
+    "name", ["rewards/sandbox/plan.py", "rewards/plugins.py", "envs/swe_build/mutate.py"]
 )
 def test_on_real_source_every_one_parses_and_changes_one_place(name):
     source = (ROOT / name).read_bytes()

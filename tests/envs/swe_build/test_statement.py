@@ -8,7 +8,7 @@ import pytest
 
 from munro.envs.swe_build.errors import BadRepository
 from munro.envs.swe_build.proposal import Proposal
-from munro.envs.swe_build.statement import linked, read_issues, scrub, stated
+from munro.envs.swe_build.statements.statement import linked, read_issues, scrub, stated
 
 OLD = b"def best(words):\n    return max(words)\n"
 NEW = b"""def _longest_first(words):

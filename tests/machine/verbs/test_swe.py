@@ -63,6 +63,8 @@ def test_a_history_of_one_commit(tmp_path):
         (["--statement", "issue"], "add --issues FOLDER"),
         (["--statement", "issue", "--issues", "/nowhere"], "no such folder of exported issues"),
         (["--statement", "judge:strict"], "--config"),
+        (["--requirements", "/nowhere"], "--requirements /nowhere: "),
+        (["--requirements", "/dev/null"], "there is none in it"),
         (["--jobs", "0"], "--jobs 0: at least one"),
         (["--least-strength", "2"], "a share from 0 to 1"),
         (["--test-s", "0"], "more than 0"),
@@ -89,11 +91,12 @@ def test_a_build_that_is_there_already_is_gone_on_with_only_when_asked(repo, tmp
 
 
 def test_a_full_disk_is_one_line(tmp_path):
-    full = Path("/dev/full")
+    def fill() -> None:
+        with explained_disk(tmp_path):
+            Path("/dev/full").write_text("x" * 100_000)
+
     with pytest.raises(BadRepository, match="no space left while writing below"):
-        with explained_disk(tmp_path), full.open("w") as file:
-            file.write("x" * 100_000)
-            file.flush()
+        fill()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from munro.envs.swe_build.patch import patch_of
 from munro.envs.swe_build.proposal import Proposal
-from munro.envs.swe_build.statement import Statement, leak_of, scrub
+from munro.envs.swe_build.statements.statement import Statement, leak_of, scrub
 from munro.rewards.judge.access import Access
 from munro.rewards.judge.config import JudgeConfig
 from munro.rewards.judge.fence import clip

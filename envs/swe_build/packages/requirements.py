@@ -11,7 +11,7 @@ import ast
 import configparser
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,8 +51,13 @@ class Needs:
     """Folders of the repository that are imported from, beside its root."""
 
 
-def needs_of(tree: Mapping[str, bytes]) -> Needs:
-    """What a tree's own files say; what cannot be read says nothing."""
+def needs_of(tree: Mapping[str, bytes], given: Sequence[str] = ()) -> Needs:
+    """What a tree's own files say; what cannot be read says nothing.
+
+    Args:
+        tree: files by path.
+        given: requirements in place of those; none to read them from the files.
+    """
     pyproject, setup_cfg = _toml(tree.get("pyproject.toml")), _ini(tree.get("setup.cfg"))
     setup_py = _setup_py(tree.get("setup.py", b""))
     name = str(
@@ -73,7 +78,7 @@ def needs_of(tree: Mapping[str, bytes]) -> Needs:
             wanted += _chosen(kept, match["what"] or "")
     return Needs(
         distribution=canonicalize_name(name) if name else "",
-        requirements=_plain(wanted, canonicalize_name(name) if name else ""),
+        requirements=_plain(given or wanted, canonicalize_name(name) if name else ""),
         python_path=("src",) if any(path.startswith("src/") for path in tree) else (),
     )
 
@@ -151,9 +156,9 @@ def _setup_py(source: bytes) -> dict[str, list[str]]:
             found[node.arg] = list(_literals(node.value))
         elif node.arg == "extras_require" and isinstance(node.value, ast.Dict):
             for key, value in zip(node.value.keys, node.value.values, strict=True):
-                name = key.value if isinstance(key, ast.Constant) else ""
-                if FOR_TESTS.match(str(name)) or FOR_DEVELOPERS.match(str(name)):
-                    found[f"extra {name}"] = _chosen(_literals(value), str(name))
+                name = str(key.value) if isinstance(key, ast.Constant) else ""
+                if FOR_TESTS.match(name) or FOR_DEVELOPERS.match(name):
+                    found[f"extra {name}"] = _chosen(_literals(value), name)
     return {key: lines for key, lines in found.items() if lines}
 
 

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from munro.envs.swe_build.errors import BadRepository, Dropped
-from munro.envs.swe_build.requirements import Needs
+from munro.envs.swe_build.packages.requirements import Needs
 from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox.image import Layer, find_layer, layer_of
 
@@ -33,6 +33,8 @@ OLDEST = {
 }
 """What was uploaded before does not know that Python: a few months after its release."""
 INSTALL_S = 600.0
+MOST_SAID = 300
+NO_WHEELS = "its dependencies cannot be had as wheels of that date"
 HOSTS_OWN = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
 """Files of metadata that tell of this machine, or of the scripts that are left out."""
 
@@ -61,11 +63,11 @@ class Packages:
                 self._known[key] = self._made(needs, date, key)
             known = self._known[key]
         if isinstance(known, str):
-            raise Dropped("suite runs", known)
+            raise Dropped("suite runs", NO_WHEELS, known)
         return known, date
 
     def _made(self, needs: Needs, date: str, key: Sequence[str]) -> Layer | str:
-        name = hashlib.sha256("\n".join([*sys.version_info[:2].__repr__(), *key]).encode())
+        name = hashlib.sha256("\n".join([repr(sys.version_info[:2]), *key]).encode())
         note = self.store / f"packages-{name.hexdigest()[:32]}"
         if note.is_file():
             try:
@@ -82,7 +84,7 @@ class Packages:
                 if not said:
                     break
             else:
-                return "its dependencies cannot be had as wheels of that date"
+                return said[:MOST_SAID]
             tidy(folder, needs.distribution)
             layer = layer_of(folder, self.store)
         note.write_text(layer.digest)
