@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # who only looks does not wait for torch
 
 POINTER = b"version https://git-lfs.github.com/spec/"
 INDEX = "model.safetensors.index.json"
+AT_ONCE = 64 << 20
+"""Bytes of weights that are read before their file is opened anew."""
 NAMED = 3
 """Weights that a sentence names at most."""
 
@@ -77,9 +79,7 @@ def prove(folder: Path) -> None:
     if _kind_of(str(folder)) is not None:
         load(str(folder), device_map="meta")
     for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as opened:
-            # the handle is not iterable itself
-            _require_finite((name, opened.get_tensor(name)) for name in opened.keys())  # noqa: SIM118
+        _require_finite(_weights_in(file))
 
 
 def load(path: str, *, attention: Callable[[type], str] | None = None, **kwargs: Any) -> Any:
@@ -164,6 +164,24 @@ def _require_finite(weights: Iterable[tuple[str, Tensor]]) -> None:
         bad = int((~weight.isfinite()).sum())
         if bad:
             raise BadWeights(f"{name} holds {bad} numbers that are not finite (NaN or infinite)")
+
+
+def _weights_in(file: Path) -> Iterator[tuple[str, Tensor]]:
+    """Every weight of a safetensors file, of which little is in memory at a time.
+
+    What has been read of a file that is open stays in memory, so it is opened again and again.
+    """
+    left: list[str] | None = None
+    while left is None or left:
+        with safe_open(file, framework="pt") as opened:
+            left = list(opened.keys()) if left is None else left
+            read = 0
+            while left and read < AT_ONCE:
+                name = left.pop(0)
+                weight = opened.get_tensor(name)
+                read += weight.nbytes
+                yield name, weight
+                del weight
 
 
 def _names_in(file: Path) -> set[str]:

@@ -26,7 +26,7 @@ from munro.envs.problem_set import ProblemSet
 from munro.machine.climb.memory import needs_of
 from munro.machine.climb.origin import as_climbed
 from munro.machine.climb.probe import MUNRO, probe, usual
-from munro.machine.climb.sizes import gpus_here, model_of, prompt_tokens
+from munro.machine.climb.sizes import gpus_here, grown, loaded, model_of
 from munro.machine.climb.watching import more, peaks
 from munro.machine.config import RunConfig
 from munro.machine.loading import load, overrides_of
@@ -45,9 +45,10 @@ def model_folder(config: RunConfig) -> Path:
 
 def reckoned(config: RunConfig, model: Path) -> dict[str, float]:
     """Bytes by kind of process, before anything is started."""
-    prompt = prompt_tokens(model, ProblemSet(config.env, config.seed).task(0))
+    task, environment = grown(lambda: ProblemSet(config.env, config.seed).task(0))
+    seen = loaded(model, task, environment)
     needs = needs_of(
-        config, model_of(model, config.learner.lora), prompt=prompt, gpu_bytes=gpus_here()
+        config, model_of(model, config.learner.lora), loaded=seen, gpu_bytes=gpus_here()
     )
     return {need.name: need.host_bytes for need in needs}
 

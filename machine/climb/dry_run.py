@@ -18,7 +18,7 @@ from munro.machine.climb.models import foreseen, here
 from munro.machine.climb.needs import gpus_wanted, shortage
 from munro.machine.climb.origin import as_climbed
 from munro.machine.climb.probe import probe
-from munro.machine.climb.sizes import gpus_here, machine_bytes, model_of, prompt_tokens
+from munro.machine.climb.sizes import gpus_here, grown, loaded, machine_bytes, model_of
 from munro.machine.climb.start import changes, has_nothing_left, last_step, refuse_changes
 from munro.machine.config import RunConfig
 from munro.machine.loading import BadConfig
@@ -53,8 +53,7 @@ def plan(config: RunConfig, *, probe_s: float = 0.0) -> str:
     known = RunFolder.existing(path) if (path / "run.json").is_file() else None
     folder = here(config.model.path, revision=config.model.revision)
     config = as_climbed(config, known, lambda line: said.append(f"note      {line}"), folder)
-    problems = ProblemSet(config.env, config.seed)
-    task = problems.task(0)
+    (problems, task), environment = grown(lambda: _asked(config))
     lines = [
         _run(config),
         f"model     {_model(config)}",
@@ -65,7 +64,7 @@ def plan(config: RunConfig, *, probe_s: float = 0.0) -> str:
         *described(config),
         _distilling(config),
         _processes(config),
-        *_memory(config, task),
+        *_memory(config, task, environment),
         *(_probed(config, probe_s) if probe_s else []),
         *said,
     ]
@@ -159,7 +158,12 @@ def _processes(config: RunConfig) -> str:
     )
 
 
-def _memory(config: RunConfig, task: Task) -> list[str]:
+def _asked(config: RunConfig) -> tuple[ProblemSet, Task]:
+    problems = ProblemSet(config.env, config.seed)
+    return problems, problems.task(0)
+
+
+def _memory(config: RunConfig, task: Task, environment: int) -> list[str]:
     """What every process needs, and what there is; refused where it cannot fit."""
     folder, gpus = _folder(config), gpus_here()
     node = {"CPU": config.ray.cpus or os.cpu_count() or 1, "GPU": len(gpus)}
@@ -168,8 +172,7 @@ def _memory(config: RunConfig, task: Task) -> list[str]:
     if folder is None:
         unknown = "the model is fetched" if config.model.path else "the embedded base is trained"
         return [f"memory    known once {unknown}"]
-    prompt = prompt_tokens(folder, task)
-    needs, room = require_room(config, folder, prompt)
+    needs, room = require_room(config, folder, loaded(folder, task, environment))
     memory = machine_bytes()
     published = shared_memory(config, model_of(folder, config.learner.lora), on_gpu=bool(gpus))
     lines = [f"memory    {told(needs[0])}", *(f"          {told(need)}" for need in needs[1:])]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from munro.machine.climb.needs import transfer_of
-from munro.machine.climb.sizes import MIB, Model, gpus_here, machine_bytes, model_of
+from munro.machine.climb.sizes import MIB, Loaded, Model, gpus_here, machine_bytes, model_of
 from munro.machine.config import RunConfig
 from munro.machine.loading import BadConfig
 
@@ -81,7 +81,7 @@ def needs_of(
     config: RunConfig,
     model: Model,
     *,
-    prompt: int,
+    loaded: Loaded,
     gpu_bytes: Sequence[int] = (),
     rough: bool = False,
 ) -> list[Need]:
@@ -90,18 +90,20 @@ def needs_of(
     Args:
         config: resolved.
         model: that it climbs from.
-        prompt: tokens of a task's prompt.
+        loaded: of the tasks and the tokenizer.
         gpu_bytes: of each GPU here; none where everything runs on the CPU.
         rough: what is kept for the backward pass is to be told at once, and may be too much.
     """
     on_gpu = bool(gpu_bytes)
     rollout = config.rollout
     base = {name: {"libraries": size * MIB} for name, size in LIBRARIES.items()}
-    held = _learner(config, model, prompt=prompt, on_gpu=on_gpu, rough=rough)
+    own = {"tokenizer": float(loaded.tokenizer)}
+    asking = own | {"environment": float(loaded.environment)}
+    held = _learner(config, model, prompt=loaded.prompt, on_gpu=on_gpu, rough=rough)
     served = _server(config, model, min(gpu_bytes, default=0))
     needs = [
-        Need(name="driver", host=base["driver"], gpu={}),
-        Need(name="worker", host=base["worker"], gpu={}, copies=rollout.workers),
+        Need(name="driver", host=base["driver"] | asking, gpu={}),
+        Need(name="worker", host=base["worker"] | asking, gpu={}, copies=rollout.workers),
         Need(
             name="learner",
             host=base["learner"] | ({} if on_gpu else held),
@@ -116,7 +118,7 @@ def needs_of(
         needs.append(Need(name="server", host=host, gpu=on_card, copies=rollout.servers))
         return needs
     needs += [
-        Need(name="server", host=base["server"], gpu={}, copies=rollout.servers),
+        Need(name="server", host=base["server"] | own, gpu={}, copies=rollout.servers),
         Need(
             name="engine",
             host=base["engine"] | ({} if on_gpu else served),
@@ -290,26 +292,26 @@ def told(need: Need) -> str:
 
 
 def require_room(
-    config: RunConfig, path: Path, prompt: int, *, rough: bool = False
+    config: RunConfig, path: Path, loaded: Loaded, *, rough: bool = False
 ) -> tuple[list[Need], Room | None]:
     """What every process needs, and the room for keys and values.
 
     Args:
         config: resolved.
         path: of the model.
-        prompt: tokens of a task's prompt.
+        loaded: of the tasks and the tokenizer.
         rough: figures may be too high, as long as all fits even so.
 
     Raises:
         BadConfig: it cannot fit on this machine. A cluster's nodes are not looked at.
     """
     gpus, model = gpus_here(), model_of(path, config.learner.lora)
-    needs = needs_of(config, model, prompt=prompt, gpu_bytes=gpus, rough=rough)
+    needs = needs_of(config, model, loaded=loaded, gpu_bytes=gpus, rough=rough)
     room = room_of(config, model, needs)
     published = shared_memory(config, model, on_gpu=bool(gpus))
     what = lacking(needs, room, published, memory=machine_bytes(), gpus=gpus)
     if what and rough:
-        return require_room(config, path, prompt)
+        return require_room(config, path, loaded)
     if what and not config.ray.address:
         raise BadConfig(what)
     return needs, room

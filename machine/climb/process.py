@@ -84,7 +84,7 @@ def _to_the_end(
     from munro.machine.climb.base import model_folder
     from munro.machine.climb.memory import require_room
     from munro.machine.climb.restarting import Restarts
-    from munro.machine.climb.sizes import prompt_tokens
+    from munro.machine.climb.sizes import loaded
     from munro.machine.report.report import write_report
     from munro.rl.plugs import check_plugs
     from munro.rl.policy.optimizers import check_optimizer
@@ -98,7 +98,7 @@ def _to_the_end(
         loads = in_place(config, models)
         task = ProblemSet(loads.env, config.seed).task(0)
         model = model_folder(loads, console)
-        require_room(loads, model, prompt_tokens(model, task), rough=True)
+        require_room(loads, model, loaded(model, task), rough=True)
         provenance = {"model": str(model), **models.provenance}
         start = begin(run, config, provenance, force=force, unattended=unattended)
         attempt = Attempt(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
@@ -17,6 +18,7 @@ from munro.envs.types import Task
 from munro.machine.loading import BadConfig
 from munro.rewards.serving.architectures import register_architectures
 
+T = TypeVar("T")
 MIB = 1 << 20
 
 
@@ -35,6 +37,26 @@ class Model:
     tied: bool
     context: int
     path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What is known once a task was looked at and its prompt read."""
+
+    prompt: int
+    """Tokens of the task's prompt."""
+    environment: int = 0
+    """Bytes that a process grows by which loads the environments."""
+    tokenizer: int = 0
+    """Bytes that a process grows by which loads the tokenizer."""
+
+
+def grown(load: Callable[[], T]) -> tuple[T, int]:
+    """What `load` returns, and the bytes of memory that this process took for it."""
+    process = psutil.Process()
+    before = process.memory_info().rss
+    result = load()
+    return result, max(0, process.memory_info().rss - before)
 
 
 def model_config(model: Path) -> Any:
@@ -114,15 +136,23 @@ def adapter_parameters(model: Path, lora: LoraConfig) -> int:
     return sum(lora.rank * sum(weight.shape) for weight in chosen)
 
 
-def prompt_tokens(model: Path, task: Task) -> int:
-    """Of a task's messages, without what a template puts around them."""
+def loaded(model: Path, task: Task, environment: int = 0) -> Loaded:
+    """The tokens of a task's messages, without what a template puts around them, and their price.
+
+    Args:
+        model: its folder.
+        task: one of those that are to be climbed on.
+        environment: bytes that loading it took, where that was looked at.
+    """
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
+        tokenizer, size = grown(lambda: AutoTokenizer.from_pretrained(model))
     except (OSError, ValueError):
-        return 0  # who needs it to work with will say what is wrong with it
-    return sum(len(tokenizer.encode(message.content)) for message in task.messages)
+        # who needs it to work with will say what is wrong with it
+        return Loaded(prompt=0, environment=environment)
+    tokens = sum(len(tokenizer.encode(message.content)) for message in task.messages)
+    return Loaded(prompt=tokens, environment=environment, tokenizer=size)
 
 
 def machine_bytes() -> int:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
+from munro.envs.types import Task
 from munro.machine.climb import dry_run, memory
 from munro.machine.climb.memory import (
     GIB,
@@ -17,7 +18,7 @@ from munro.machine.climb.memory import (
     resident_bytes,
     room_of,
 )
-from munro.machine.climb.sizes import model_of, num_parameters
+from munro.machine.climb.sizes import Loaded, grown, loaded, model_of, num_parameters
 from munro.machine.loading import BadConfig, from_overrides, load
 from munro.rl.config import LearnerConfig
 from munro.rl.learner import Learner
@@ -41,7 +42,7 @@ def folder(tmp_path) -> Path:
 def needs(folder, *more, prompt: int = 20, gpus=()):
     config = config_of(*more)
     model = model_of(folder, config.learner.lora)
-    found = needs_of(config, model, prompt=prompt, gpu_bytes=gpus)
+    found = needs_of(config, model, loaded=Loaded(prompt=prompt), gpu_bytes=gpus)
     return {need.name: need for need in found}
 
 
@@ -128,7 +129,7 @@ def test_room_is_told_in_tokens_and_in_sequences(folder):
     # 2 layers of 2 heads of 16, keys and values, in float32
     config = config_of(("rollout.cpu_kv_cache_gb", "1"), ("rollout.max_batch", "64"))
     model = model_of(folder)
-    room = room_of(config, model, needs_of(config, model, prompt=20))
+    room = room_of(config, model, needs_of(config, model, loaded=Loaded(prompt=20)))
     assert room == Room(tokens=GIB // (4 * 2 * 2 * 2 * 16), longest=256, sequences=64)
 
 
@@ -189,18 +190,18 @@ def test_a_climb_looks_closer_only_where_a_rough_figure_does_not_fit(tmp_path, m
         memory, "needs_of", lambda *given, **how: asked.append(how["rough"]) or exact(*given, **how)
     )
     model = Path(config.model.path)
-    memory.require_room(config, model, 5, rough=True)
+    memory.require_room(config, model, Loaded(prompt=5), rough=True)
     assert asked == [True]
-    rough, _ = memory.require_room(config, model, 5, rough=True)
-    found, _ = memory.require_room(config, model, 5)
+    rough, _ = memory.require_room(config, model, Loaded(prompt=5), rough=True)
+    found, _ = memory.require_room(config, model, Loaded(prompt=5))
     between = (memory.total_host(rough, 0) + memory.total_host(found, 0)) / 2
     monkeypatch.setattr(memory, "machine_bytes", lambda: int(between))
     asked.clear()
-    memory.require_room(config, model, 5, rough=True)
+    memory.require_room(config, model, Loaded(prompt=5), rough=True)
     assert asked == [True, False]
     monkeypatch.setattr(memory, "machine_bytes", lambda: 1 << 30)
     with pytest.raises(BadConfig, match="the climb needs about"):
-        memory.require_room(config, model, 5, rough=True)
+        memory.require_room(config, model, Loaded(prompt=5), rough=True)
 
 
 def test_of_an_adapter_only_its_own_weights_are_trained(folder, tmp_path):
@@ -208,7 +209,9 @@ def test_of_an_adapter_only_its_own_weights_are_trained(folder, tmp_path):
     model = model_of(folder, config.learner.lora)
     # two layers, of each a matrix of 64 x 64
     assert model.trained == 2 * 4 * (64 + 64)
-    held = {need.name: need for need in needs_of(config, model, prompt=20)}["learner"].host
+    held = {need.name: need for need in needs_of(config, model, loaded=Loaded(prompt=20))}[
+        "learner"
+    ].host
     number = num_parameters(folder)
     assert held["weights"] == 4 * (number + model.trained)
     assert (held["gradients"], held["moments"]) == (4 * model.trained, 8 * model.trained)
@@ -221,3 +224,27 @@ def test_of_a_checkpoint_that_is_an_adapter_the_base_is_asked(folder, tmp_path):
     config = LearnerConfig.model_validate({"lora": {"rank": 2}, "threads": 1})
     Learner(folder, config, seed=0).save(tmp_path / "saved", {})
     assert model_of(tmp_path / "saved").parameters == num_parameters(folder)
+
+
+def test_what_an_environment_and_a_tokenizer_take_counts_where_they_are_loaded(folder):
+    config = config_of()
+    model = model_of(folder)
+    without = needs_of(config, model, loaded=Loaded(prompt=20))
+    seen = Loaded(prompt=20, environment=300 << 20, tokenizer=50 << 20)
+    more = {
+        have.name: have.host_bytes - had.host_bytes
+        for had, have in zip(without, needs_of(config, model, loaded=seen), strict=True)
+    }
+    alone, both = float(50 << 20), float(350 << 20)
+    assert more == {"driver": both, "worker": both, "learner": 0, "server": alone, "engine": 0}
+
+
+def test_what_is_loaded_is_seen_by_this_process_growing():
+    kept, size = grown(lambda: bytearray(b"x" * (64 << 20)))
+    assert len(kept) == 64 << 20
+    assert size > 48 << 20
+
+
+def test_a_model_without_a_tokenizer_is_reckoned_without_one(tmp_path):
+    task = Task(id="one", prompt="1 + 1 =")
+    assert loaded(tmp_path, task, 7) == Loaded(prompt=0, environment=7)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from munro.base_model import weights as opened
 from munro.base_model.checkpoint import Checkpoint, CheckpointError
 from munro.machine.climb.base import model_folder
 from munro.machine.climb.dry_run import plan
@@ -209,3 +210,12 @@ def test_the_command_line_says_it_in_one_line(whole, tmp_path):
     assert done.returncode != 0
     (line,) = done.stderr.strip().splitlines()
     assert f"{LOST} missing" in line
+
+
+def test_a_file_is_read_to_its_end_however_often_it_is_opened(tmp_path, monkeypatch):
+    held = {f"weight_{number}": torch.full((64,), float(number)) for number in range(9)}
+    save_file(held, tmp_path / "model.safetensors")
+    monkeypatch.setattr(opened, "AT_ONCE", 3 * 64 * 4)
+    read = dict(opened._weights_in(tmp_path / "model.safetensors"))
+    assert read.keys() == held.keys()
+    assert all(torch.equal(read[name], held[name]) for name in held)
