@@ -31,6 +31,8 @@ MOST_SAID = 300
 """Characters of a log's end that a drop quotes."""
 MOST_TESTS = 20_000
 """Of one run; a suite of more is no suite for a task."""
+FEW_TESTS = 40
+"""Tests that are run by their names rather than with all of their files."""
 MOST_RELATED = 3
 """Test files of the base that are run beside the hidden ones, for what must go on passing."""
 
@@ -232,6 +234,11 @@ def measured(
 
 
 def _is_accepted(wrong: Mutant, proposal: Proposal, verdict: Verdict, run: Run) -> bool:
-    ran = run({**wrong.gold, **proposal.tests}, verdict.paths, 0)
+    changes = {**wrong.gold, **proposal.tests}
+    if len(verdict.fail_to_pass) <= FEW_TESTS:  # most wrong fixes are noticed by these alone
+        ran = run(changes, verdict.fail_to_pass, 0)
+        if not set(verdict.fail_to_pass) <= _passed(ran):
+            return False
+    ran = run(changes, verdict.paths, 0)
     wanted = {*verdict.fail_to_pass, *verdict.pass_to_pass}
     return ran.is_finished and wanted <= _passed(ran)
