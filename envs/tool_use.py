@@ -121,6 +121,24 @@ class ToolUse(Environment):
         """Free what `setup` made."""
         return None
 
+    def save_state(self, state: dict[str, Any]) -> bytes | Awaitable[bytes | None] | None:  # noqa: ARG002
+        """The state after a turn, for `restore_state`; None where it cannot be had just now."""
+        return None
+
+    def restore_state(
+        self,
+        task: Task,
+        saved: bytes,
+    ) -> dict[str, Any] | Awaitable[dict[str, Any]]:
+        """The state again, of an episode that goes on; override both to opt in."""
+        raise NotImplementedError(f"{self.name} restores no episodes")
+
+    @property
+    def restores(self) -> bool:
+        """Where `restore_state` is there, or a `restore` of its own."""
+        cls = type(self)
+        return cls.restore_state is not ToolUse.restore_state or cls.restore is not ToolUse.restore
+
     @property
     def tools(self) -> tuple[Mapping[str, Any], ...]:
         """JSON schemas of all marked methods, in the OpenAI shape."""
@@ -138,15 +156,21 @@ class ToolUse(Environment):
         """An episode that is over with the first turn that calls nothing."""
         return Conversation(self, task)
 
+    async def restore(self, task: Task, saved: bytes) -> Episode:
+        """The same, with the state that was saved."""
+        return Conversation(self, task, await call(self.restore_state, task, saved))
+
 
 class Conversation(Episode):
     """An episode of `ToolUse`."""
 
-    def __init__(self, environment: ToolUse, task: Task) -> None:
+    def __init__(
+        self, environment: ToolUse, task: Task, state: dict[str, Any] | None = None
+    ) -> None:
         self._environment = environment
         self._task = task
         self._methods = environment.methods()
-        self._state: dict[str, Any] | None = None
+        self._state = state
         self._opening = asyncio.Lock()
 
     async def reply(self, message: Message) -> Sequence[Message] | None:
@@ -170,6 +194,10 @@ class Conversation(Episode):
         grade = self._environment.grade
         return as_grade(await call(grade, self._task, trajectory.reply, state))
 
+    async def save(self) -> bytes | None:
+        saved: bytes | None = await call(self._environment.save_state, await self._opened())
+        return saved
+
     async def close(self) -> None:
         if self._state is not None:
             await call(self._environment.teardown, self._state)
@@ -178,10 +206,6 @@ class Conversation(Episode):
     def state(self) -> dict[str, Any] | None:
         """What `ToolUse.setup` made; None as long as nothing needed it."""
         return self._state
-
-    def resume(self, state: dict[str, Any]) -> None:
-        """Go on with a state that is there already."""
-        self._state = state
 
     async def _opened(self) -> dict[str, Any]:
         async with self._opening:

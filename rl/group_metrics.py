@@ -45,6 +45,8 @@ def group_metrics(groups: Sequence[Group], state: ClimbState) -> dict[str, float
         "length/stage": state.stage,
         "policy/k": state.clip.widening,
     }
+    if resumed := sum(group.num_resumed for group in groups):
+        found["rollout/resumed"] = resumed / len(attempts)
     found |= _episodes(groups)
     return found | {f"staleness/hist/{age}": n for age, n in sorted(Counter(ages).items())}
 

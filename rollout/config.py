@@ -58,6 +58,10 @@ class RolloutConfig(Config):
     observation_tokens: int = Field(0, ge=0)
     """Longest observation of a turn, in tokens; more is cut out of its middle, and says so. 0 takes
     what the context leaves. Holds where no budget says otherwise."""
+    lockstep: Literal["auto", "always"] = "auto"
+    """Who waits for whom in evaluations and on-policy waves, so that they repeat bit by bit: auto
+    plays environments whose budget gives a reply more than 5 s freely, where everybody would wait
+    for the slowest tool in every turn; their draws still depend on the seed alone."""
     retries: int = Field(3, ge=0)
     """New tries of an attempt whose machinery failed, before its task is given up."""
     groups_in_flight: int = Field(8, ge=1)

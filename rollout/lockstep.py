@@ -17,7 +17,8 @@ grader would decide whether its problem's second phase made it into a batch.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -39,6 +40,10 @@ class Together(Protocol):
         """Run all at once and give their results in order."""
         ...
 
+    def away(self) -> AbstractContextManager[None]:
+        """While it is open, nobody waits for the calling attempt."""
+        ...
+
 
 class Freely:
     """Everyone as fast as they can: requests go straight to the engine."""
@@ -53,6 +58,10 @@ class Freely:
     async def gather(self, work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         """See `Together.gather`."""
         return await _all(_tasks(work))
+
+    def away(self) -> AbstractContextManager[None]:
+        """See `Together.away`: nobody waits for anybody here."""
+        return nullcontext()
 
 
 @dataclass(slots=True, eq=False)
@@ -134,6 +143,19 @@ class Lockstep:
         except asyncio.CancelledError:
             self._ready.pop(ready, None)
             raise
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """The calling party is not live while this is open: a batch goes without it.
+
+        Only for what the party's own siblings give back when they end (a box): who comes back then
+        is live again before the one who left is not, so a wave stays the same whatever it takes.
+        """
+        self._leave()
+        try:
+            yield
+        finally:
+            self._num_live += 1
 
     def _leave(self) -> None:
         self._num_live -= 1

@@ -33,6 +33,8 @@ class Group:
     """Pass rate of the first `num_early` attempts, before the gates."""
     num_unscored: int = 0
     """Attempts that got no grade and had to be made again."""
+    num_resumed: int = 0
+    """Times that an attempt went on from where it was saved, after its machinery had failed."""
     detail: str = ""
     """The last failure among those, in one line, naming the boundary it broke at."""
     seconds: Mapping[str, float] = field(default_factory=dict)

@@ -4,7 +4,7 @@
     instruction.md       what the agent is asked
     environment/         image.toml; where it was exported also repo.tar and a Dockerfile
     tests/               files/ of the hidden tests, fail_to_pass.json, pass_to_pass.json,
-                         twins/ with twins.json, test.sh for who runs it with Harbor
+                         twins.json, test.sh for who runs it with Harbor
     solution/            patch.diff, solve.sh
     provenance.json      repository, commits, date, licence, how it was proven
 
@@ -28,7 +28,7 @@ import tomli_w
 from munro.envs.swe import harbor_side
 from munro.envs.swe.patch import applied
 from munro.envs.swe.run import IMPORTS
-from munro.envs.swe.twins import TwinFile
+from munro.envs.swe.twins import Edit, TwinFile
 from munro.rewards.sandbox import Image, Layer
 from munro.rewards.sandbox.image import find_layer
 
@@ -168,12 +168,9 @@ def _files(task: TaskFolder) -> dict[str, bytes]:
     for name, contents in task.tests.items():
         found[f"tests/files/{name}"] = contents
     index = []
-    for number, twin in enumerate(sorted(task.twins, key=lambda twin: twin.of)):
-        found[f"tests/twins/{number}.py"] = twin.source.encode()
-        index.append(
-            {"of": twin.of, "must_fail": list(twin.must_fail), "must_pass": list(twin.must_pass)}
-        )
-    found["tests/twins/twins.json"] = _json(index)
+    for twin in sorted(task.twins, key=lambda twin: twin.of):
+        index.append(twin_as_data(twin))
+    found["tests/twins.json"] = _json(index)
     digests = {name: _digest(contents) for name, contents in sorted(found.items())}
     found["instruction.md"] = (task.statement.rstrip() + "\n").encode(errors="replace")
     found["environment/image.toml"] = _image_toml(task).encode()
@@ -278,15 +275,7 @@ def _check_digests(path: Path, digests: Mapping[str, str]) -> None:
 def _read(path: Path, ours: Mapping[str, Any]) -> TaskFolder:
     image = tomllib.loads((path / "environment/image.toml").read_text())
     tests = path / "tests"
-    twins = [
-        TwinFile(
-            of=twin["of"],
-            source=(tests / f"twins/{number}.py").read_text(),
-            must_fail=tuple(twin["must_fail"]),
-            must_pass=tuple(twin["must_pass"]),
-        )
-        for number, twin in enumerate(_list(tests / "twins/twins.json"))
-    ]
+    twins = [twin_of_data(twin) for twin in _list(tests / "twins.json")]
     files = tests / "files"
     return TaskFolder(
         id=path.name,
@@ -309,6 +298,30 @@ def _read(path: Path, ours: Mapping[str, Any]) -> TaskFolder:
         test_s=float(ours["test_s"]),
         wall_s=float(ours["wall_s"]),
         provenance=json.loads((path / "provenance.json").read_text()),
+    )
+
+
+def twin_as_data(twin: TwinFile) -> dict[str, Any]:
+    """For JSON."""
+    edits = [
+        {"id": name, "start": edit.start, "end": edit.end, "text": edit.text.decode()}
+        for name, edit in twin.edits
+    ]
+    ids = {"must_fail": list(twin.must_fail), "must_pass": list(twin.must_pass)}
+    return {"of": twin.of, "edits": edits, **ids}
+
+
+def twin_of_data(told: Mapping[str, Any]) -> TwinFile:
+    """What `twin_as_data` made."""
+    edits = [
+        (each["id"], Edit(int(each["start"]), int(each["end"]), each["text"].encode()))
+        for each in told["edits"]
+    ]
+    return TwinFile(
+        of=told["of"],
+        edits=tuple(edits),
+        must_fail=tuple(told["must_fail"]),
+        must_pass=tuple(told["must_pass"]),
     )
 
 

@@ -1,11 +1,11 @@
 """Grades a patch where nothing of its author runs but the patch: in a fresh box, by hidden tests.
 
     changes of the agent's box, as data ──► protected ──► fresh box: image, kept files, hidden
-    tests, plain copies and twins of them, canaries ──► Grade
+    tests under drawn names, twins among them, canaries ──► Grade
 
 Passed is who passes every fail-to-pass and pass-to-pass test exactly once, in a run that ended by
-itself, with every copy as its test, every twin failing and every canary as it should be. What is
-missing has failed. A broken box is no grade.
+itself, with every twin failing and every canary as it should be. What is missing has failed. A
+broken box is no grade.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from munro.envs.swe.folder import TaskFolder, read_from
 from munro.envs.swe.protected import Guard, Kept
 from munro.envs.swe.run import Ran, run_tests
-from munro.envs.swe.twins import alias, renamed
+from munro.envs.swe.twins import TwinFile, alias, bare, renamed
 from munro.rewards.errors import GraderError
 from munro.rewards.sandbox import Change, Limits, Sandbox, Session
 from munro.rewards.signs import signs_of
@@ -54,6 +54,8 @@ class Hidden:
     files: Mapping[str, bytes]
     paths: tuple[str, ...]
     """Test files to run, in the order drawn."""
+    stands: Mapping[str, str] = field(default_factory=dict)
+    """Ids of tests that are there under other names alone, and their own ids."""
     twins: Mapping[str, str] = field(default_factory=dict)
     """Ids that must fail, and the test that each is a twin of."""
     copies: Mapping[str, str] = field(default_factory=dict)
@@ -64,37 +66,77 @@ class Hidden:
 
 
 def hidden_of(task: TaskFolder, *, draw: random.Random, twins: bool = True) -> Hidden:
-    """Hidden tests, copies, twins and canaries, with names and an order drawn anew."""
-    files, paths = dict(task.tests), list(task.test_paths)
-    wrong: dict[str, str] = {}
-    copies: dict[str, str] = {}
-    must_pass: tuple[str, ...] = ()
-    must_fail: tuple[str, ...] = ()
-    for twin in task.twins if twins else ():
-        for source, ids, into in (
-            (twin.source.encode(), twin.must_fail, wrong),
-            (task.tests.get(twin.of, b""), twin.must_pass, copies),
-        ):
-            if ids:
-                name = _word(draw)
-                files[alias(twin.of, name)] = source
-                paths.append(alias(twin.of, name))
-                into |= {renamed(test, twin.of, name): test for test in ids}
-    if twins:
-        folder = PurePosixPath(task.test_paths[0])
-        place = alias(str(folder), _word(draw))
-        right, other = (f"test_{_word(draw)}" for _ in range(2))
-        files[place] = _canaries(right, other, draw)
-        must_pass, must_fail = (f"{place}::{right}",), (f"{place}::{other}",)
-        paths.append(place)
+    """Hidden tests, twins and canaries, with names and an order drawn anew."""
+    hidden = Hidden(files={}, paths=())
+    own = {twin.of: twin for twin in task.twins} if twins else {}
+    files = {name: text for name, text in task.tests.items() if name not in task.test_paths}
+    paths: list[str] = []
+    for path in task.test_paths:
+        source = task.tests.get(path)
+        twin = own.get(path)
+        if source is not None and twin is not None:
+            hidden = _with_halves(hidden, task, twin, draw)
+        if source is None or twin is None or not _is_free(task, twin):
+            paths.append(path)
+            files |= {} if source is None else {path: source}
+    files |= hidden.files
+    paths += hidden.paths
+    if not twins:
+        return replace(hidden, files=files, paths=tuple(paths))
+    place = alias(task.test_paths[0], _word(draw))
+    right, wrong = (f"test_{_word(draw)}" for _ in range(2))
+    files[place] = _canaries(right, wrong, draw)
+    paths.append(place)
     draw.shuffle(paths)
-    return Hidden(
+    return replace(
+        hidden,
         files=files,
         paths=tuple(paths),
-        twins=wrong,
+        must_pass=(f"{place}::{right}",),
+        must_fail=(f"{place}::{wrong}",),
+    )
+
+
+def _is_free(task: TaskFolder, twin: TwinFile) -> bool:
+    """Whether a hidden file can do under another name alone: its tests do not know their file's,
+    and no other file names it."""
+    wanted = {t for t in (*task.fail_to_pass, *task.pass_to_pass) if _file(t) == twin.of}
+    stem = PurePosixPath(twin.of).stem.encode()
+    others = [text for name, text in task.tests.items() if name != twin.of]
+    return wanted <= set(twin.must_pass) and not any(stem in text for text in others)
+
+
+def _file(test: str) -> str:
+    return test.partition("::")[0]
+
+
+def _with_halves(hidden: Hidden, task: TaskFolder, twin: TwinFile, draw: random.Random) -> Hidden:
+    """A hidden file under two drawn names: each test true in one of them, a twin in the other."""
+    names = [_word(draw), _word(draw)]
+    halves = twin.parted(task.tests[twin.of], draw)
+    files = {alias(twin.of, name): half.source for name, half in zip(names, halves, strict=True)}
+    stands, copies, wrong = dict(hidden.stands), dict(hidden.copies), dict(hidden.twins)
+    is_free = _is_free(task, twin)
+    for test in (*task.fail_to_pass, *task.pass_to_pass):
+        if _file(test) != twin.of:
+            continue
+        is_twin = [bare(test) in half.twins for half in halves]
+        true, other = (1, 0) if is_twin[0] else (0, 1)
+        if is_free:
+            stands[renamed(test, twin.of, names[true])] = test
+        elif test in twin.must_pass:
+            copies[renamed(test, twin.of, names[true])] = test
+        if not any(is_twin) and test in twin.must_pass:
+            copies[renamed(test, twin.of, names[other])] = test
+        elif any(is_twin) and test in twin.must_fail:
+            wrong[renamed(test, twin.of, names[other])] = test
+    return replace(
+        hidden,
+        files={**hidden.files, **files},
+        paths=(*hidden.paths, *files),
+        stands=stands,
         copies=copies,
-        must_pass=must_pass,
-        must_fail=must_fail,
+        twins=wrong,
     )
 
 
@@ -162,7 +204,7 @@ def grade_changes(
     draw = random.SystemRandom() if seed is None else random.Random(seed)
     hidden = hidden_of(task, draw=draw, twins=twins)
     with box.session(image=task.image(store), limits=LIMITS) as session:
-        _prepare(session, kept, hidden, task)
+        prepare(session, kept, hidden, task)
         ran = run_tests(
             session,
             hidden.paths,
@@ -175,7 +217,7 @@ def grade_changes(
     return verdict(task, kept, hidden, ran, touched=touched, guard=guard, reward=reward)
 
 
-def _prepare(session: Session, kept: Kept, hidden: Hidden, task: TaskFolder) -> None:
+def prepare(session: Session, kept: Kept, hidden: Hidden, task: TaskFolder) -> None:
     """The repository as the agent left it, as far as it is kept, with the hidden tests over it."""
     gone = [*kept.deleted, *task.removed]
     told = json.dumps({"deleted": gone, "links": dict(kept.links)})
@@ -216,13 +258,13 @@ def verdict(
     reward: Reward = "solved",
 ) -> Grade:
     """The grade of one run."""
-    good = ran.passed
+    good = frozenset(hidden.stands.get(test, test) for test in ran.passed)
     fail = [test for test in task.fail_to_pass if test in good]
     passing = [test for test in task.pass_to_pass if test in good]
-    tampered = _tampering(hidden, ran, touched)
-    odd = [test for test, of in hidden.copies.items() if of in good and test not in good]
+    tampered = _tampering(hidden, ran, good, touched)
+    odd = [t for t, of in hidden.copies.items() if of in good and _of(ran, t) != "passed"]
     odd += [test for test, of in hidden.twins.items() if of in good and _of(ran, test) != "failed"]
-    odd += [test for test in hidden.must_pass if test not in good]
+    odd += [test for test in hidden.must_pass if _of(ran, test) != "passed"]
     odd += [test for test in hidden.must_fail if _of(ran, test) != "failed"]
     is_whole = len(fail) == len(task.fail_to_pass) and len(passing) == len(task.pass_to_pass)
     is_solved = ran.is_finished and is_whole and not tampered and not odd
@@ -260,12 +302,13 @@ def _of(ran: Ran, test: str) -> str:
     return "repeated" if test in ran.repeated else ran.results.get(test, "missing")
 
 
-def _tampering(hidden: Hidden, ran: Ran, touched: Sequence[str]) -> list[str]:
+def _tampering(
+    hidden: Hidden, ran: Ran, good: Collection[str], touched: Sequence[str]
+) -> list[str]:
     """What no code does that only tries to do what was asked."""
     found = []
     both = ("passed", "repeated")
-    twins = [test for test in hidden.twins if _of(ran, test) in both]
-    if twins := [test for test in twins if _of(ran, hidden.twins[test]) in both]:
+    if twins := [t for t, of in hidden.twins.items() if of in good and _of(ran, t) in both]:
         found.append(f"{len(twins)} of {len(hidden.twins)} twins passed")
     if [test for test in hidden.must_fail if _of(ran, test) in both]:
         found.append("a test passed that cannot pass")

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path("/tests")
-REWARD = Path("/logs/verifier/reward.txt")
+TESTS, REWARD = "/tests", "/logs/verifier/reward.txt"
 
 
 class Passed:
@@ -26,21 +25,21 @@ class Passed:
         return {test for test, words in self.seen.items() if words == ["passed"] * 3}
 
 
-def main() -> None:
+def main(tests: Path, reward: Path) -> None:
     """Write the reward."""
-    REWARD.write_text("0\n")
+    reward.write_text("0\n")
     wanted = set()
     for name in ("fail_to_pass", "pass_to_pass"):
-        wanted |= set(json.loads((TESTS / f"{name}.json").read_text()))
-    for name in json.loads((TESTS / "removed.json").read_text()):
+        wanted |= set(json.loads((tests / f"{name}.json").read_text()))
+    for name in json.loads((tests / "removed.json").read_text()):
         Path(name).unlink(missing_ok=True)
     paths = sorted({test.partition("::")[0] for test in wanted})
     sys.path.insert(0, ".")
     passed = Passed()
     arguments = ["-q", "-o", "addopts=", "-p", "no:cacheprovider", "--rootdir=.", "--"]
     pytest.main([*arguments, *paths], plugins=[passed])
-    REWARD.write_text(f"{int(bool(wanted) and wanted <= passed.ids())}\n")
+    reward.write_text(f"{int(bool(wanted) and wanted <= passed.ids())}\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(Path, sys.argv[1:] or (TESTS, REWARD)))

@@ -6,9 +6,9 @@
 
 Whoever makes tests pass without making the code right (an object equal to everything, a replaced
 report, the expected value read from the caller's frame) makes their twins pass too; code that is
-honest never passes a test and its twin both. Which copy of a test is the true one cannot be told by
-a name: at each grading the test itself, a plain copy of it and its twin are there, the copies under
-names drawn anew.
+honest never passes a test and its twin both. At each grading the hidden file is there twice, under
+names drawn anew, and in which of the two a test is the true one is drawn for each test (`parted`):
+neither a name, nor what is known of one test, tells of another.
 
 A negation is a poor twin (an object that is equal to everything fails it as it should), so it is
 the last resort but one.
@@ -23,6 +23,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from random import Random
 
 from munro.envs.swe.run import Ran
 
@@ -96,11 +97,32 @@ class TwinFile:
 
     of: str
     """Path of the test file below the repository."""
-    source: str
+    edits: tuple[tuple[str, Edit], ...]
+    """By a test's id without parameters, sorted: what makes its twin of it."""
     must_fail: tuple[str, ...]
     """Ids, of the true file, whose twins fail on gold."""
     must_pass: tuple[str, ...] = ()
     """Ids that pass on gold in a plain copy of the file under another name."""
+
+    def parted(self, source: bytes, draw: Random) -> tuple[Half, Half]:
+        """Two files, in each of which about half of the tests are twins, and in the other one those
+        are themselves."""
+        first = {edit for edit in sorted({edit for _, edit in self.edits}) if draw.random() < 0.5}
+        halves = []
+        for is_first in (True, False):
+            twins = {name: edit for name, edit in self.edits if (edit in first) == is_first}
+            text = _edited(source, twins.values())
+            halves.append(Half(source=text.encode(), twins=frozenset(twins)))
+        return halves[0], halves[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Half:
+    """A hidden file some of whose tests are twins."""
+
+    source: bytes
+    twins: frozenset[str]
+    """Their ids, without parameters."""
 
 
 def twins_of(test_source: str, test_ids: Sequence[str]) -> list[Twin]:
@@ -161,11 +183,12 @@ def choose_twins(
             continue
         edits, failing = _settled(source, path, candidates, on_gold)
         echo = on_gold({alias(path, "echo"): source}, [alias(path, "echo")]).passed
-        must_pass = [test for test in ids if renamed(test, path, "echo") in echo]
+        place = alias(path, "echo")
+        must_pass = [test.replace(place, path, 1) for test in echo]
         files.append(
             TwinFile(
                 of=path,
-                source=_edited(source.encode(), edits.values()),
+                edits=tuple(sorted(edits.items())),
                 must_fail=tuple(sorted(failing)),
                 must_pass=tuple(sorted(must_pass)),
             )

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from munro.envs.swe.attempt import attempt, place_of
 from munro.envs.swe.folder import TaskFolder, read_folder, read_from
-from munro.envs.swe.grade import grade_changes, guard_of
+from munro.envs.swe.grade import LIMITS, Hidden, grade_changes, guard_of, prepare
 from munro.envs.swe.hacks import HACKS
 from munro.envs.swe.patch import BadPatch
+from munro.envs.swe.protected import Kept
+from munro.envs.swe.run import Ran, run_tests
+from munro.envs.swe.twins import choose_twins
 from munro.envs.swe_build.leaks import Fix, Hit, fix_of, scan
 from munro.envs.swe_build.proposal import Proposal
 from munro.envs.swe_build.visible import host_leaks
@@ -154,6 +157,37 @@ def check_task(
         twins=twins,
         hacks=tried,
     )
+
+
+def with_twins(task: TaskFolder, *, box: Sandbox, store: Path) -> TaskFolder:
+    """The same task with twins of its fail-to-pass tests, chosen anew.
+
+    Raises:
+        SandboxError: a box failed.
+        BadPatch: its solution does not fit.
+    """
+    gold = task.gold(store)
+    files = {path: contents for path, contents in gold.items() if contents is not None}
+    kept = Kept(files=files, deleted=tuple(set(gold) - set(files)))
+
+    def on_gold(more: Mapping[str, str | bytes], paths: Sequence[str]) -> Ran:
+        raw = {
+            name: text.encode() if isinstance(text, str) else text for name, text in more.items()
+        }
+        hidden = Hidden(files={**task.tests, **raw}, paths=tuple(paths))
+        with box.session(image=task.image(store), limits=LIMITS) as session:
+            prepare(session, kept, hidden, task)
+            return run_tests(
+                session, paths, test_s=task.test_s, wall_s=task.wall_s, imports=task.imports
+            )
+
+    sources = {
+        path: task.tests[path].decode(errors="replace")
+        for path in task.test_paths
+        if path in task.tests
+    }
+    twins = choose_twins(sources, task.fail_to_pass, on_gold=on_gold)
+    return replace(task, twins=twins)
 
 
 def read_all(folders: Sequence[Path]) -> tuple[dict[str, TaskFolder], list[Checked]]:

@@ -14,9 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from munro.envs.swe.folder import BadTask, TaskFolder, read_from
+from munro.envs.swe.folder import BadTask, TaskFolder, read_from, twin_as_data, twin_of_data
 from munro.envs.swe.patch import applied
-from munro.envs.swe.twins import TwinFile
 from munro.envs.swe_build.patch import patch_of
 
 SCHEME = "munro:"
@@ -55,10 +54,6 @@ def row_of(task: TaskFolder, store: Path) -> dict[str, str]:
     except UnicodeDecodeError as failure:
         raise BadTask(f"{task.id}: a hidden test file is no text: {failure}") from failure
     told = {name: str(value) for name, value in task.provenance.items()}
-    twins = [
-        {"of": t.of, "source": t.source, "must_fail": t.must_fail, "must_pass": t.must_pass}
-        for t in task.twins
-    ]
     return {
         "repo": told.get("repository", ""),
         "instance_id": task.id,
@@ -79,7 +74,7 @@ def row_of(task: TaskFolder, store: Path) -> dict[str, str]:
                 "requirements": task.requirements,
                 "python": task.python,
                 "imports": task.imports,
-                "twins": twins,
+                "twins": [twin_as_data(twin) for twin in task.twins],
                 "test_s": task.test_s,
                 "wall_s": task.wall_s,
                 "provenance": dict(task.provenance),
@@ -134,15 +129,7 @@ def task_of_row(row: Mapping[str, Any], store: Path) -> TaskFolder:
         removed=tuple(path for path, contents in tests.items() if contents is None),
         fail_to_pass=bare.fail_to_pass,
         pass_to_pass=bare.pass_to_pass,
-        twins=tuple(
-            TwinFile(
-                of=twin["of"],
-                source=twin["source"],
-                must_fail=tuple(twin["must_fail"]),
-                must_pass=tuple(twin["must_pass"]),
-            )
-            for twin in ours.get("twins", ())
-        ),
+        twins=tuple(twin_of_data(twin) for twin in ours.get("twins", ())),
         patch=bare.patch,
         test_s=float(ours.get("test_s", bare.test_s)),
         wall_s=float(ours.get("wall_s", bare.wall_s)),

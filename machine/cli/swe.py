@@ -142,3 +142,14 @@ def export(folder: str, out: str, **options: Any) -> None:
     from munro.machine.verbs.swe_tasks import run_export
 
     sys.exit(run_export(folder, out, **options))
+
+
+@swe.command("import")
+@click.argument("file")
+@click.option("--out", required=True, help="Folder of tasks to write.")
+@click.option("--store", default="", help="Folder of the layers that the rows name.")
+def import_(file: str, out: str, store: str) -> None:
+    """Make folders of tasks from FILE, rows in Parquet with SWE-bench's columns."""
+    from munro.machine.verbs.swe_tasks import run_import
+
+    sys.exit(run_import(file, out, store=store))

@@ -329,6 +329,9 @@ def _machinery() -> Spec:
         "Attempts without a grade are made again, never scored as wrong. A nucleus wider than the "
         "engine can record is cut.",
         _panel("Share of attempts unscored", _series("unscored", "rollout/unscored", "e")),
+        _panel(
+            "Machines lost and replaced, per attempt", _series("resumed", "rollout/resumed", "c")
+        ),
         _panel("Share of tokens with a cut nucleus", _series("cut", "rollout/nucleus_cut", "b")),
     )
 

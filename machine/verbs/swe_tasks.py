@@ -1,4 +1,4 @@
-"""`munro swe check | export`: is a folder of tasks what it says, and what do others call it?"""
+"""`munro swe check | export | import`: are tasks what they say, and how do others have them?"""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from munro.envs.swe import folders_in
-from munro.envs.swe.folder import LAYERS, BadTask
-from munro.envs.swe_tasks.check import TABLES, check_task, leaks_of, read_all
+from munro.envs.swe.folder import LAYERS, BadTask, write_folder
+from munro.envs.swe_tasks.check import TABLES, check_task, leaks_of, read_all, with_twins
 from munro.envs.swe_tasks.harbor import write_harbor
-from munro.envs.swe_tasks.rows import write_rows
+from munro.envs.swe_tasks.rows import read_rows, task_of_row, write_rows
 from munro.rewards import sandbox
 
 
@@ -64,6 +64,28 @@ def run_export(path: str, out: str, *, form: str, store: str) -> int:
         for name, task in tasks.items():
             write_harbor(task, place / name, layers)
     click.echo(f"{len(tasks)} tasks in {place}")
+    return 0
+
+
+def run_import(file: str, out: str, *, store: str) -> int:
+    """Folders of tasks from rows with SWE-bench's columns, with twins chosen where there are none.
+
+    Raises:
+        BadTask: no row can be had, or the first that cannot is told; what came before it is there.
+        SandboxError: there is no sandbox to be had, or a layer is gone.
+    """
+    rows, place = read_rows(Path(file).expanduser()), Path(out).expanduser()
+    layers = Path(store).expanduser() if store else place / LAYERS
+    if not layers.is_dir():
+        raise BadTask(f"{layers}: there are no layers of the rows' images; name them with --store")
+    place.mkdir(parents=True, exist_ok=True)
+    with sandbox.open("namespaces", store=layers) as box:
+        for row in rows:
+            task = task_of_row(row, layers)
+            if not task.twins:
+                task = with_twins(task, box=box, store=layers)
+            write_folder(task, place / task.id)
+    click.echo(f"{len(rows)} tasks in {place}")
     return 0
 
 

@@ -19,23 +19,25 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.resources import files as package_files
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox.docker_container import Container, job_of
-from munro.rewards.sandbox.freeze import MOST_BYTES, Change
-from munro.rewards.sandbox.image import Image, Layer
-from munro.rewards.sandbox.types import Files, Found, Limits, Outcome, Sandbox, Session
+from munro.rewards.sandbox.docker_session import DockerSession
+from munro.rewards.sandbox.image import Image, check_image, in_use, make_store
+from munro.rewards.sandbox.types import Files, Limits, Outcome, Sandbox, Session
 
 IMAGE = "munro-sandbox"
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 LABEL = "munro.sandbox"
-NAMESPACES_ONLY = "the back end 'docker' has none of this: open 'namespaces'"
 
 
-def open_sandbox(limits: Limits, *, image: str = IMAGE, host: str = "") -> Sandbox:
+def open_sandbox(
+    limits: Limits, *, image: str = IMAGE, host: str = "", store: str | Path | None = None
+) -> Sandbox:
     """A sandbox whose programs run in containers of `image`.
 
     Args:
@@ -43,6 +45,7 @@ def open_sandbox(limits: Limits, *, image: str = IMAGE, host: str = "") -> Sandb
         image: needs `python3` and whatever the programs need; the default is the one that the
             Dockerfile beside this module builds.
         host: address of the engine, as DOCKER_HOST spells it; by default what that says.
+        store: folder of the layers that images of sessions are made of; made if it is not there.
 
     Raises:
         SandboxError: there is no SDK, no engine, or no such image.
@@ -74,7 +77,8 @@ def open_sandbox(limits: Limits, *, image: str = IMAGE, host: str = "") -> Sandb
             mend = f"docker pull {image}"
         raise SandboxError(f"the Docker engine has no image {image!r}: {mend}") from None
     _sweep(client)
-    return DockerSandbox(client, image, limits)
+    layers = None if store is None else make_store(Path(store))
+    return DockerSandbox(client, image, limits, layers)
 
 
 def _first_line(failure: BaseException) -> str:
@@ -103,55 +107,12 @@ def _sweep(client: Any) -> None:
             container.remove(force=True)
 
 
-class _DockerSession(Session):
-    """Commands in one container."""
-
-    def __init__(self, container: Container, files: Files | None) -> None:
-        self.container, self.waiting = container, dict(files or {})
-
-    def run(
-        self,
-        command: Sequence[str],
-        *,
-        files: Files | None = None,
-        stdin: bytes | str = b"",
-        want: Sequence[str] = (),
-        limits: Limits | None = None,
-        clip: bool = False,
-        interleave: bool = False,
-    ) -> Outcome:
-        """As `Sandbox.run`; memory, processes and disk are at most the session's own."""
-        if clip or interleave:
-            raise ValueError(NAMESPACES_ONLY)
-        most = self.container.limits
-        limits = limits or most
-        for name in ("memory_mb", "processes", "disk_mb"):
-            if getattr(limits, name) > getattr(most, name):
-                raise ValueError(
-                    f"a command's {name} ({getattr(limits, name)}) cannot be more than its "
-                    f"session's ({getattr(most, name)}): open the session with more"
-                )
-        files, self.waiting = {**self.waiting, **(files or {})}, {}
-        return self.container.do(job_of(command, files, limits, stdin=stdin, want=want))
-
-    def look(self, path: str, *, most_bytes: int = MOST_BYTES, depth: int = 2) -> Found | None:
-        raise ValueError(NAMESPACES_ONLY)
-
-    def write(self, path: str, contents: bytes | str | None) -> str:
-        raise ValueError(NAMESPACES_ONLY)
-
-    def freeze(self) -> Layer:
-        raise ValueError(NAMESPACES_ONLY)
-
-    def changes(self, most_bytes: int = MOST_BYTES) -> Sequence[Change]:  # noqa: ARG002
-        raise ValueError(NAMESPACES_ONLY)
-
-
 class DockerSandbox(Sandbox):
     """Programs in containers of one image. `open_sandbox` makes it."""
 
-    def __init__(self, client: Any, image: str, limits: Limits) -> None:
+    def __init__(self, client: Any, image: str, limits: Limits, store: Path | None) -> None:
         self.client, self.image, self.limits = client, image, limits
+        self.store = store
         self.name = uuid.uuid4().hex
         self._has: dict[str, bool] = {}
         self._closed = threading.Event()
@@ -213,10 +174,12 @@ class DockerSandbox(Sandbox):
         keep_processes: bool = False,
         limits: Limits | None = None,
     ) -> Iterator[Session]:
-        if image is not None or loopback or keep_processes:
-            raise ValueError(NAMESPACES_ONLY)
-        with self._container(limits or self.limits) as container:
-            yield _DockerSession(container, files)
+        if image is not None:
+            check_image(image, self.store)
+        with in_use(image or Image()), self._container(limits or self.limits) as container:
+            yield DockerSession(
+                container, image, files, self.store, loopback=loopback, keeps=keep_processes
+            )
 
     def has(self, program: str) -> bool:
         if program not in self._has:

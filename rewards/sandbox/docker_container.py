@@ -26,10 +26,11 @@ CAPABILITIES = ["SETUID", "SETGID", "SETPCAP", "KILL"]
 """Of process 1 alone: it steps down with them, and the program has none."""
 OVERHEAD_MB = 48
 """MiB of a container beside what the program holds: the supervisor, the kernel's own tables."""
-INODES = 16_384
 PATIENCE_S = 60.0
 """Of a container that should have answered, beyond the wall seconds of its run."""
 CHUNK = 1 << 16
+OPTIONS = ("clip", "interleave", "loopback", "keeps")
+"""Of a session's command."""
 FRAME, MUX = struct.Struct("!cI"), struct.Struct("!B3xI")
 
 
@@ -63,8 +64,12 @@ def job_of(
     stdin: bytes | str = b"",
     want: Sequence[str] = (),
     answer: Callable[[bytes], bytes | None] | None = None,
+    **options: bool,
 ) -> Job:
     """Checked before there is a container.
+
+    Args:
+        options: of OPTIONS.
 
     Raises:
         ValueError: a path leads out of the working directory.
@@ -80,6 +85,8 @@ def job_of(
             "files": [(wire.pack(path), len(content)) for path, content in contents],
             "want": [wire.pack(path) for path in paths],
             "converse": answer is not None,
+            **dict.fromkeys(OPTIONS, False),
+            **options,
         }
     ).encode()
     blobs = [content for _, content in contents]
@@ -103,7 +110,7 @@ class Container:
             mem_limit=(limits.memory_mb + limits.disk_mb + OVERHEAD_MB) << 20,
             memswap_limit=(limits.memory_mb + limits.disk_mb + OVERHEAD_MB) << 20,
             tmpfs={
-                "/tmp": f"{tmpfs},size={limits.disk_mb}m,nr_inodes={INODES}",
+                "/tmp": f"{tmpfs},size={limits.disk_mb}m,nr_inodes={limits.inodes}",
                 "/dev/shm": f"{tmpfs},noexec,size=8m,nr_inodes=256",
             },
             ipc_mode="none",
@@ -210,6 +217,23 @@ class Container:
             if None in replies:
                 self._say(None)
 
+    def touch(self, head: dict[str, Any], blob: bytes = b"") -> tuple[dict[str, Any], bytes]:
+        """Have files looked at or written, between two programs.
+
+        Raises:
+            SandboxError: it could not be done.
+        """
+        words = json.dumps(head).encode()
+        self.send(b"T", struct.pack("!I", len(words)) + words + blob)
+        letter, payload = self.receive(time.monotonic() + PATIENCE_S)
+        if letter != b"R":
+            raise SandboxError("a Docker container said what it was not asked for")
+        start = 4 + struct.unpack_from("!I", payload)[0]
+        said = json.loads(payload[4:start])
+        if "failure" in said:
+            raise SandboxError(f"a Docker container could not take the files: {said['failure']}")
+        return said, payload[start:]
+
     def _say(self, reply: bytes | None) -> None:
         if reply is None:
             self.send(b"E")
@@ -248,7 +272,10 @@ module.main()
 def _supervisor() -> str:
     """Source of process 1: the modules that it imports, then itself."""
     room = package_files("munro.rewards.sandbox")
-    names = ("docker_meter", "inside.seccomp", "inside.syscalls", "docker_supervisor")
+    names = (
+        "docker_meter", "tree", "inside.files", "docker_tree", "output", "inside.seccomp",
+        "inside.syscalls", "docker_supervisor",
+    )  # fmt: skip
     modules = {
         f"munro.rewards.sandbox.{name}": room.joinpath(f"{name.replace('.', '/')}.py").read_text()
         for name in names
@@ -268,7 +295,7 @@ def _outcome(payload: bytes, want: Sequence[str]) -> Outcome:
         raise SandboxError(f"a Docker container could not take the files: {ended['failure']}")
     if "failure" in ended:
         nothing = Usage(cpu_s=0, wall_s=0, memory_mb=0)
-        return Outcome(status=-9, limit=Limit.DISK, usage=nothing)
+        return Outcome(status=-9, limit=Limit(ended["full"]), usage=nothing)
     contents = []
     for size in ended["sizes"]:
         contents.append(payload[start : start + size])
@@ -280,5 +307,6 @@ def _outcome(payload: bytes, want: Sequence[str]) -> Outcome:
         stderr=stderr,
         files={want[i]: content for i, content in zip(ended["found"], found, strict=True)},
         limit=Limit(ended["limit"]) if ended["limit"] else None,
+        left_out=ended["left_out"],
         usage=Usage(cpu_s=ended["cpu_s"], wall_s=ended["wall_s"], memory_mb=ended["memory_mb"]),
     )

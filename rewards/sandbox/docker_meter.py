@@ -71,6 +71,9 @@ class Meter:
         return (held.f_blocks - held.f_bfree) * held.f_frsize / MIB
 
 
-def disk_is_full() -> bool:
+def full() -> str:
+    """What of the room for files is used up: "disk", "inodes" or nothing."""
     held = os.statvfs(TEMP)
-    return held.f_bfree == 0 or held.f_ffree == 0
+    if held.f_ffree == 0:
+        return "inodes"
+    return "disk" if held.f_bfree == 0 else ""

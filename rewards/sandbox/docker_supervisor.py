@@ -7,6 +7,7 @@ capability: it can neither signal, nor trace, nor limit the process that judges 
 descriptor of it.
 
     host to here    J job (a header, then files and stdin)   I input   E end of input
+                    T touch files between jobs (a header, then contents)
     from here       O output of a conversation               R result (a header, then contents)
 
 Every frame is one letter, four bytes of length, the payload. The end of its input is the end of it.
@@ -20,34 +21,31 @@ import os
 import resource
 import select
 import signal
-import stat
 import struct
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
-from munro.rewards.sandbox.docker_meter import MIB, TEMP, Meter, disk_is_full
+from munro.rewards.sandbox.docker_meter import MIB, TEMP, Meter, full
+from munro.rewards.sandbox.docker_tree import (
+    PACKAGES,
+    PROGRAM,
+    as_program,
+    change,
+    get,
+    put,
+    spread,
+    standstill,
+)
 from munro.rewards.sandbox.inside import seccomp, syscalls
+from munro.rewards.sandbox.inside.files import WORK
+from munro.rewards.sandbox.output import Said
 
 HEAD = struct.Struct("!cI")
-WORK = f"{TEMP}/work"
-PROGRAM = 65534
-"""User and group of the program."""
 TICK_S = 0.02
+MOST_PARTS = 17
+"""Reads of what a program has left in a pipe, which holds at most a MiB."""
 LAST_CAPABILITY = 63
-
-
-@contextmanager
-def as_program() -> Iterator[None]:
-    """Touch its files as itself. Only while none of its processes lives."""
-    os.setegid(PROGRAM)
-    os.seteuid(PROGRAM)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
 
 
 def receive_exactly(size: int) -> bytes:
@@ -72,74 +70,6 @@ def send(data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(1, rest) :]
-
-
-def put(files: list[tuple[str, bytes]]) -> None:
-    """Write what the job brings."""
-    with as_program():
-        if os.path.islink(WORK) or os.path.isfile(WORK):
-            os.unlink(WORK)
-        os.makedirs(WORK, exist_ok=True)
-        os.chmod(WORK, 0o755)
-        for path, content in files:
-            make_way(path)
-            with open(f"{WORK}/{path}", "wb") as file:
-                file.write(content)
-
-
-def make_way(path: str) -> None:
-    """Folders down to it, and nothing at it, whatever an earlier command left there."""
-    *folders, name = path.split("/")
-    here = WORK
-    for folder in folders:
-        here = f"{here}/{folder}"
-        if os.path.islink(here) or not os.path.isdir(here):
-            with suppress(FileNotFoundError):
-                os.unlink(here)
-            os.mkdir(here)
-        os.chmod(here, 0o755)
-    whole = f"{here}/{name}"
-    if os.path.isdir(whole) and not os.path.islink(whole):
-        os.rename(whole, f"{WORK}/.{time.monotonic_ns()}")  # removing a tree can be made to fail
-    with suppress(FileNotFoundError):
-        os.unlink(whole)
-
-
-def open_below(path: str) -> int:
-    """A regular file below the working directory, no link followed on the way."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    *folders, name = path.split("/")
-    here = os.open(WORK, flags | os.O_DIRECTORY)
-    try:
-        for folder in folders:
-            below = os.open(folder, flags | os.O_DIRECTORY, dir_fd=here)
-            os.close(here)
-            here = below
-        return os.open(name, flags, dir_fd=here)
-    finally:
-        os.close(here)
-
-
-def get(paths: list[str], most_bytes: int) -> tuple[list[tuple[int, bytes]], bool]:
-    """Those that are there, by their place in `paths`, and whether one was too long to bring."""
-    found, cut = [], False
-    for place, path in enumerate(paths):
-        try:
-            with as_program():
-                descriptor = open_below(path)
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                os.close(descriptor)
-                continue
-            with open(descriptor, "rb") as file:
-                if status.st_size > most_bytes:
-                    cut = True
-                    continue
-                found.append((place, file.read(most_bytes)))
-        except OSError:
-            continue
-        most_bytes -= len(found[-1][1])
-    return found, cut
 
 
 def become_the_program(job: dict[str, Any], pipes: list[int]) -> None:
@@ -168,13 +98,21 @@ def become_the_program(job: dict[str, Any], pipes: list[int]) -> None:
         os.setresuid(PROGRAM, PROGRAM, PROGRAM)
         syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
         if syscalls.MACHINE in syscalls.MACHINES:  # beside the engine's own filter
-            syscalls.filter_calls(seccomp.program(syscalls.MACHINE, is_counted=True))
+            has_loopback = job["loopback"]
+            syscalls.filter_calls(
+                seccomp.program(syscalls.MACHINE, is_counted=True, has_loopback=has_loopback)
+            )
         for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         os.umask(0o022)
         os.chdir(WORK)
         # what the image sets (a tool chain's home, say); nothing of the host is in it
         environment = {**os.environ, "HOME": TEMP, "TMPDIR": TEMP, "LANG": "C.UTF-8"}
+        if packages := sorted(os.listdir(PACKAGES)) if os.path.isdir(PACKAGES) else []:
+            places = [f"{PACKAGES}/{name}" for name in packages]
+            environment["PYTHONPATH"] = ":".join(places)
+            tools = [f"{place}/bin" for place in places]
+            environment["PATH"] = ":".join([*tools, environment.get("PATH", os.defpath)])
         os.execvpe(job["command"][0], job["command"], environment)
     except (OSError, ValueError) as failure:
         os.write(2, f"{job['command'][0]}: {failure}\n".encode(errors="replace"))
@@ -201,15 +139,18 @@ class Run:
         self.peak_mb = 0.0
         self.waiting, self.closing = bytearray(stdin), not job["converse"]
         self.saying, self.line_bytes = bytearray(), 0
-        self.kept = {"stdout": bytearray(), "stderr": bytearray()}
+        most = job["output_bytes"]
+        self.kept = {
+            name: Said(most_bytes=most, is_clipped=job["clip"]) for name in ("stdout", "stderr")
+        }
         theirs_in, self.stdin = os.pipe()
         self.stdout, theirs_out = os.pipe()
         self.stderr, theirs_err = os.pipe()
-        theirs = [theirs_in, theirs_out, theirs_err]
+        theirs = [theirs_in, theirs_out, theirs_out if job["interleave"] else theirs_err]
         self.child = os.fork()
         if not self.child:
             become_the_program(job, theirs)
-        for descriptor in theirs:
+        for descriptor in (theirs_in, theirs_out, theirs_err):
             os.close(descriptor)
         for descriptor in (self.stdin, self.stdout, self.stderr):
             os.set_blocking(descriptor, False)
@@ -260,9 +201,8 @@ class Run:
             too_long = self.line_bytes > most
         else:
             kept = self.kept[name]
-            kept += part
-            too_long = len(kept) > most
-            del kept[most:]
+            kept.take(part)
+            too_long = kept.is_over and not kept.is_clipped
         if too_long:
             self.limit = self.limit or "output"
         return bool(part)
@@ -322,13 +262,17 @@ class Run:
     def finish(self) -> dict[str, Any]:
         """End it and all it began, and say how it went."""
         if self.limit:
-            os.kill(self.child, signal.SIGKILL)
+            for end in (os.killpg, os.kill) if self.job["keeps"] else (os.kill,):
+                with suppress(ProcessLookupError):
+                    end(self.child, signal.SIGKILL)
         _, status, spent = os.wait4(self.child, 0)
-        end_everything()
+        if not self.job["keeps"] or self.limit not in ("", "wall", "output"):
+            end_everything()
         wall_s = time.monotonic() - self.start
         for descriptor, name in ((self.stdout, "stdout"), (self.stderr, "stderr")):
-            while self.limit != "output" and self.take(descriptor, name):
-                pass
+            for _ in range(MOST_PARTS):
+                if self.limit == "output" or not self.take(descriptor, name):
+                    break
             os.close(descriptor)
         for descriptor in (self.stdin, self.ended):
             if descriptor >= 0:
@@ -344,10 +288,12 @@ class Run:
 
     def hidden_limit(self, code: int) -> str:
         """One that the kernel held without us: by a signal, or by an error that ended it."""
-        said = bytes(self.kept["stderr"][-4096:])
+        words = self.kept["stdout" if self.job["interleave"] else "stderr"]
+        said = words.text()[-4096:]
         hidden = (
             ("memory", self.meter.out_of_memory()),
-            ("disk", code == -signal.SIGXFSZ or disk_is_full()),
+            ("disk", code == -signal.SIGXFSZ),
+            (full(), full()),
             ("processes", self.meter.refused_a_process()),
             ("disk", code and (b"No space left" in said or b"File too large" in said)),
             ("open files", code and b"Too many open files" in said),
@@ -357,25 +303,49 @@ class Run:
 
 def serve(job: dict[str, Any], blobs: bytes) -> None:
     """Do one job and send its result."""
-    files, start = [], 0
+    brought, start = [], 0
     for path, size in job["files"]:
-        files.append((unpack(path), blobs[start : start + size]))
+        brought.append((unpack(path), blobs[start : start + size]))
         start += size
     job["command"] = [unpack(part) for part in job["command"]]
     try:
-        put(files)
+        with standstill(is_needed=job["keeps"]):
+            put(brought)
     except OSError as failure:
-        full = disk_is_full() or failure.errno == errno.ENOSPC
-        send(result({"failure": f"{failure}", "full": full}, []))
+        limit = full() or ("disk" if failure.errno == errno.ENOSPC else "")
+        send(result({"failure": f"{failure}", "full": limit}, []))
         return
+    with suppress(ChildProcessError):  # what an earlier job left, and has ended
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
     run = Run(job, blobs[start:])
     run.watch()
     ended = run.finish()
-    found, cut = get([unpack(path) for path in job["want"]], job["disk_mb"] * MIB)
+    with standstill(is_needed=job["keeps"]):
+        found, cut = get([unpack(path) for path in job["want"]], job["disk_mb"] * MIB)
     ended["limit"] = ended["limit"] or ("disk" if cut else "")
     ended["found"] = [place for place, _ in found]
-    streams = [bytes(run.kept[name]) for name in ("stdout", "stderr")]
+    streams = [run.kept[name].text() for name in ("stdout", "stderr")]
+    ended["left_out"] = sum(said.left_out for said in run.kept.values() if said.is_clipped)
     send(bytes(run.saying) + result(ended, streams + [content for _, content in found]))
+
+
+def touch(head: dict[str, Any], blob: bytes) -> None:
+    """Do something to the files between two jobs, and send what came of it."""
+    contents: list[bytes] = []
+    with standstill(is_needed=head.get("keeps", False)):
+        try:
+            if head["does"] == "packages":
+                os.makedirs(f"{PACKAGES}/{head['number']}", 0o755)
+                spread(f"{PACKAGES}/{head['number']}", head["entries"], blob)
+                said: dict[str, Any] = {}
+            else:
+                with as_program():
+                    os.makedirs(WORK, exist_ok=True)
+                    said, contents = change(head, blob)
+        except OSError as failure:
+            said = {"failure": f"{failure}"}
+    send(result(said, contents))
 
 
 def unpack(text: str) -> str:
@@ -399,7 +369,8 @@ def main() -> None:
         os.chmod(folder, 0o1777)  # the engine gives a mount the mode of the image's folder
     while True:
         letter, payload = receive()
-        if letter != b"J":
+        if letter not in b"JT":
             continue  # said to a program that has ended
         size = struct.unpack_from("!I", payload)[0]
-        serve(json.loads(payload[4 : 4 + size]), payload[4 + size :])
+        do = serve if letter == b"J" else touch
+        do(json.loads(payload[4 : 4 + size]), payload[4 + size :])

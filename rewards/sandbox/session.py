@@ -50,11 +50,17 @@ class NamespaceSession(Session):
         request = request_of(command, files, stdin=stdin, want=want, limits=limits or self._limits)
         with self._lock:
             return self._keeper.run(
-                replace(request, is_clipped=clip, is_interleaved=interleave, keeps=self._keeps)
+                replace(
+                    request,
+                    is_clipped=clip,
+                    is_interleaved=interleave,
+                    keeps=self._keeps,
+                    expects_more=True,
+                )
             )
 
     def look(self, path: str, *, most_bytes: int = MOST_BYTES, depth: int = 2) -> Found | None:
-        head = {"does": "look", "path": _place(path), "most_bytes": most_bytes, "depth": depth}
+        head = {"does": "look", "path": place_of(path), "most_bytes": most_bytes, "depth": depth}
         with self._lock:
             said, contents = self._keeper.touch(head)
         return found_of(said, contents)
@@ -63,7 +69,7 @@ class NamespaceSession(Session):
         refuse_outside(path)
         does = "remove" if contents is None else "write"
         with self._lock:
-            head = {"does": does, "path": _place(path)}
+            head = {"does": does, "path": place_of(path)}
             said, _ = self._keeper.touch(head, wire.as_bytes(contents or b""))
         return str(said["failure"])
 
@@ -93,7 +99,7 @@ class NamespaceSession(Session):
         return self._keeper.upper, self._image
 
 
-def _place(path: str) -> str:
+def place_of(path: str) -> str:
     """As the keeper takes it.
 
     Raises:

@@ -26,6 +26,8 @@ PATIENCE_S = 30.0
 NOBODY = 65534
 MIB = 1 << 20
 _CHUNK = 1 << 16
+MOST_PIPE_BYTES = 1 << 20
+"""That a program can give a pipe."""
 _TELLING = {
     Limit.MEMORY: (
         b"MemoryError",
@@ -69,6 +71,8 @@ class Request:
     """What it says on stderr goes the way of stdout."""
     keeps: bool = False
     """Processes that it leaves behind go on."""
+    expects_more: bool = False
+    """Another one is likely to come, for which the keeper may make ready."""
 
 
 class Keeper:
@@ -192,6 +196,7 @@ class Keeper:
             "python": not request.command,
             "talks": request.answer is not None,
             "keeps": request.keeps,
+            "expects_more": request.expects_more,
             "files": [[wire.pack(path), len(contents)] for path, contents in request.files],
             "want": [wire.pack(path) for path in request.want],
             "limits": {name: getattr(limits, name) for name in limits.__dataclass_fields__},
@@ -283,16 +288,18 @@ class _Exchange:
         self._write(poll)
 
     def drain(self, poll: select.poll) -> None:
-        """Read what its processes, all of them dead, have left in the pipes.
+        """Read what its processes have left in the pipes.
 
-        Not up to the end: a pipe that is on its way through a socket of theirs is still open.
+        Not up to the end: a pipe that is on its way through a socket of theirs is still open. And
+        no more than a pipe may hold: one that goes on may write for ever.
         """
         for descriptor in self._open:
             os.set_blocking(descriptor, False)
         for descriptor in list(self._open):
             with suppress(BlockingIOError):
-                while descriptor in self._open:
-                    self.pump(descriptor, poll)
+                for _ in range(MOST_PIPE_BYTES // _CHUNK + 1):
+                    if descriptor in self._open:
+                        self.pump(descriptor, poll)
 
     def pump(self, descriptor: int, poll: select.poll) -> None:
         """Something can be done with `descriptor`."""

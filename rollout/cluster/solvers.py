@@ -19,6 +19,7 @@ from munro.rewards.service.cluster import RemoteService
 from munro.rewards.service.meter import merged
 from munro.rewards.service.setup import configure
 from munro.rollout import waits
+from munro.rollout.boxes import pool_of
 from munro.rollout.cluster.actors import at_once, cause_of, end, everywhere, pids_of, start
 from munro.rollout.cluster.dealing import Dealer
 from munro.rollout.cluster.servers import ServerHandle, Servers
@@ -68,6 +69,7 @@ class _WorkerActor:
             seed=setting.seed,
             max_context=setting.max_context,
             servers=list(self._handles.values()),
+            boxes=pool_of(setting.run),
         )
 
     async def load(self) -> list[str]:
@@ -81,12 +83,14 @@ class _WorkerActor:
     async def solve_all(
         self, items: Sequence[tuple[int, int]], version: int, aside: Sequence[str]
     ) -> list[Group | Abandoned]:
+        self._router.expect(version)
         wave = [(index, self._problems.task(index), cap) for index, cap in items]
         return await self._worker.solve_all(wave, version=version, servers=self._but(aside))
 
     async def evaluate(
         self, num_tasks: int, num_attempts: int, cap: int, version: int, aside: Sequence[str]
     ) -> list[list[Attempt]]:
+        self._router.expect(version)
         tasks = self._problems.held_out(num_tasks)
         # indices below 0 keep the seeds apart from those of the training stream
         items = [(-1 - place, task, cap) for place, task in enumerate(tasks)]

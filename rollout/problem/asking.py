@@ -19,11 +19,14 @@ from munro.envs.budget import Budget
 from munro.envs.types import Task, Trajectory
 from munro.rewards.errors import EnvironmentFailure, EpisodeError, GraderError
 from munro.rewards.types import Grade
+from munro.rollout.boxes import Away, Boxes
 from munro.rollout.config import RolloutConfig
 from munro.rollout.waits import Stalled, waiting
 
 MOST_CALLS = 256
 """Calls into environments that one worker has open at once."""
+SLOW_S = 5.0
+"""Longest reply that a lockstep waits for in every turn."""
 MOST_LOST = 128
 """Threads of environments that may outlive their deadline."""
 
@@ -34,11 +37,19 @@ class Environments:
     Args:
         environment: the environment of a name, as in `Task.env`.
         config: deadlines and retries.
+        boxes: of the node, for environments that say how many may be open; of this worker alone
+            unless given.
     """
 
-    def __init__(self, environment: Callable[[str], Environment], config: RolloutConfig) -> None:
+    def __init__(
+        self,
+        environment: Callable[[str], Environment],
+        config: RolloutConfig,
+        boxes: Boxes | None = None,
+    ) -> None:
         self._environment = environment
         self._config = config
+        self._boxes = boxes or Boxes()
         self._calls = asyncio.Semaphore(MOST_CALLS)
 
     def budget(self, task: Task) -> Budget:
@@ -50,26 +61,67 @@ class Environments:
         said = self._environment(task.env).budget
         return said if task.budget is None else task.budget.over(said)
 
+    def is_slow(self, task: Task) -> bool:
+        """Whether a budget says that answers may take long; what holds for all says nothing."""
+        return (self._said(task).reply_s or 0) > SLOW_S
+
+    def restores(self, task: Task) -> bool:
+        """Whether an episode of the task can go on from where it was saved."""
+        return self._environment(task.env).restores
+
     @contextlib.asynccontextmanager
-    async def started(self, task: Task) -> AsyncIterator[Episode]:
-        """An episode that is closed whatever happens; the first failure is the one that counts."""
-        start = self._environment(task.env).start
-        episode: Episode = await self.ask(task, "start", start, task)
-        try:
-            yield episode
-        except BaseException:
-            with contextlib.suppress(EpisodeError):
-                await self.ask(task, "close", episode.close)
-            raise
-        await self.ask(task, "close", episode.close)
+    async def started(
+        self, task: Task, saved: bytes | None = None, away: Away = contextlib.nullcontext
+    ) -> AsyncIterator[Episode]:
+        """An episode that is closed whatever happens; the first failure is the one that counts.
+
+        Args:
+            task: that it plays.
+            saved: where it goes on; from its start unless given.
+            away: entered while it waits for a box.
+        """
+        most = self._environment(task.env).budget.boxes
+        async with contextlib.AsyncExitStack() as held:
+            starting = contextlib.AsyncExitStack()
+            if most is not None:
+                await held.enter_async_context(self._boxes.one(task.env, most, away))
+                await starting.enter_async_context(self._boxes.starting())
+            async with starting:
+                episode = await self._opened(task, saved)
+            try:
+                yield episode
+            except BaseException:
+                with contextlib.suppress(EpisodeError):
+                    await self.ask(task, "close", episode.close)
+                raise
+            await self.ask(task, "close", episode.close)
+
+    async def _opened(self, task: Task, saved: bytes | None) -> Episode:
+        environment = self._environment(task.env)
+        episode: Episode
+        if saved is None:
+            episode = await self.ask(task, "start", environment.start, task)
+        else:
+            episode = await self.ask(task, "restore", environment.restore, task, saved)
+        return episode
+
+    async def saved(self, task: Task, episode: Episode) -> bytes | None:
+        """The episode as it is after a turn; None where it does not say. Raises as `ask`."""
+        saved = await self.ask(task, "save", episode.save)
+        if saved is not None and not isinstance(saved, bytes):
+            raise EnvironmentFailure(
+                f"save of {task.env}/{task.id} gave {type(saved).__name__}: bytes, or None"
+            )
+        return saved
 
     async def ask(self, task: Task, what: str, function: Callable[..., Any], *args: Any) -> Any:
         """Call into the environment: the one place where its exceptions become ours.
 
         Args:
             task: whose episode it is.
-            what: "start", "reply", "grade", "group grade" or "close"; the last word's deadline
-                holds, of the budget where it names one, else of the config.
+            what: "start", "restore", "reply", "save", "grade", "group grade" or "close"; the last
+                word's deadline holds, of the budget where it names one, else of the config. To
+                restore is to start, and to save belongs to a reply.
             function: the environment's own.
             args: its arguments.
 
@@ -100,6 +152,7 @@ class Environments:
 
     def _deadline(self, task: Task, word: str) -> tuple[str, float]:
         """The key that says how long this may take, and the seconds."""
+        word = {"restore": "start", "save": "reply"}.get(word, word)
         said: float | None = getattr(self._said(task), f"{word}_s", None)
         if said is not None:
             return f"env.budget.{word}_s", said

@@ -1,10 +1,11 @@
-"""One attempt: an episode played and graded, and again from its start while machinery fails.
+"""One attempt: an episode played and graded, and again while machinery fails.
 
     Player.make ──► Environments.started ──► play ──► grade ──► Played
          ▲                       │ EpisodeError
          └───────────────────────┘  at most `rollout.retries` times
 
-Broken machinery is tried again, and is never scored as wrong.
+Broken machinery is tried again, and is never scored as wrong: from where the episode was last
+saved, with all the tokens that it had, where its environment restores episodes, else anew.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from munro.rewards.errors import EpisodeError
 from munro.rewards.types import Grade
 from munro.rollout.calls import Reader
 from munro.rollout.config import RolloutConfig
-from munro.rollout.episode import Limits, play
+from munro.rollout.episode import Limits, Progress, begun, play
 from munro.rollout.lockstep import Together
 from munro.rollout.problem.asking import Environments
 from munro.rollout.render import BadTemplate, Renderer
@@ -45,6 +46,8 @@ class Account:
     played: list[Played] = field(default_factory=list)
     num_unscored: int = 0
     last_failure: str = ""
+    num_resumed: int = 0
+    """Times that an attempt went on from where it was saved, after its machinery had failed."""
     gave_up: bool = False
     """An attempt failed more often than `rollout.retries` allows."""
 
@@ -63,6 +66,36 @@ class Problem:
     task: Task
     cap: int
     """Tokens of a response, at most."""
+
+
+@dataclass(slots=True)
+class _Standing:
+    """How one attempt stands: its tokens, and its environment as that was last saved."""
+
+    again: int
+    """Times that it was begun anew."""
+    began: float = field(default_factory=time.monotonic)
+    progress: Progress | None = None
+    saved: bytes | None = None
+    _kept: Progress | None = None
+    """As it was when `saved` was."""
+    _lost: int = 0
+    """Failures since then."""
+
+    def keep(self, saved: bytes | None) -> None:
+        """The environment as it is now; None where it has only been started."""
+        assert self.progress is not None
+        self.saved, self._kept, self._lost = saved, self.progress.copy(), 0
+
+    def goes_on(self, retries: int) -> bool:
+        """Whether to go on from where it was saved; its tokens are then what they were there, and
+        a turn that waits for its answer."""
+        if self._kept is None or self.progress is None or self._lost >= retries:
+            return False
+        self._lost += 1
+        if self.progress.num_replies != self._kept.num_replies:
+            self.progress = self._kept.copy()
+        return True
 
 
 @contextlib.contextmanager
@@ -119,42 +152,64 @@ class Player:
     async def _persist(
         self, number: int, problem: Problem, account: Account, together: Together
     ) -> Played | None:
-        """One attempt, made again while machinery fails and retries are left."""
-        for again in range(self._config.retries + 1):
+        """One attempt, made again while machinery fails and retries are left.
+
+        Begun anew it draws anew, but for a machine that is lost whatever it does it goes on with
+        what it drew. A turn that costs its machine every time is not waited for more often than
+        `rollout.retries` allows.
+        """
+        retries = self._config.retries
+        standing = _Standing(again=0)
+        while True:
             try:
-                return await self._play((problem.index, number, again), problem, together)
+                return await self._play((problem.index, number), problem, together, standing)
             except EpisodeError as failure:
-                account.num_unscored += 1
                 account.last_failure = f"{type(failure).__name__}: {failure}"
-        account.gave_up = True
-        return None
+            if standing.goes_on(retries):
+                account.num_resumed += 1
+                continue
+            account.num_unscored += 1
+            if standing.again == retries:
+                account.gave_up = True
+                return None
+            standing = _Standing(again=standing.again + 1)
 
     async def _play(
-        self, key: tuple[int, int, int], problem: Problem, together: Together
+        self, place: tuple[int, int], problem: Problem, together: Together, standing: _Standing
     ) -> Played:
-        task, ask = problem.task, self._environments.ask
-        began = time.monotonic()
-        async with self._environments.started(task) as episode:
+        task, environments, ask = problem.task, self._environments, self._environments.ask
+        limits, is_kept = self._limits(problem), environments.restores(task)
+        async with environments.started(task, standing.saved, together.away) as episode:
 
             async def reply(message: Message) -> Sequence[Message] | None:
                 seen: Sequence[Message] | None
                 seen = await ask(task, "reply", episode.reply, message)
                 return seen
 
+            async def keep() -> None:
+                if is_kept and (saved := await environments.saved(task, episode)) is not None:
+                    standing.keep(saved)
+
             with showing(task):
+                if standing.progress is None:
+                    standing.progress = begun(task, self._renderer, limits)
+                    if is_kept:
+                        standing.keep(None)
                 trajectory = await play(
                     task,
                     reply,
                     together.generate,
                     self._renderer,
-                    self._limits(problem),
+                    limits,
                     seed=self._seed,
-                    key=key,
+                    key=(*place, standing.again),
                     reader=self._reader,
+                    progress=standing.progress,
+                    on_answer=keep,
                 )
             generated = time.monotonic()
             grade = as_grade(await ask(task, "grade", episode.grade, trajectory))
-            spent = {"generate": generated - began, "grade": time.monotonic() - generated}
+            spent = {"generate": generated - standing.began, "grade": time.monotonic() - generated}
         return Played(trajectory, grade, Counter(spent))
 
     def _limits(self, problem: Problem) -> Limits:

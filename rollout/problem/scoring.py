@@ -49,6 +49,7 @@ def group_of(
         ),
         early_pass_rate=early_pass_rate,
         num_unscored=account.num_unscored,
+        num_resumed=account.num_resumed,
         detail=account.last_failure,
         seconds={phase: total / num for phase, total in seconds.items()},
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
 
 from munro.envs.base import Environment
 from munro.envs.types import Task
 from munro.rewards.config import RewardsConfig
 from munro.rewards.errors import EpisodeError
+from munro.rollout.boxes import Boxes
 from munro.rollout.calls import reader_of
 from munro.rollout.config import RolloutConfig
 from munro.rollout.engine import Engine
@@ -19,6 +22,8 @@ from munro.rollout.problem.attempts import Account, Player, Problem, showing
 from munro.rollout.problem.scoring import group_of
 from munro.rollout.render import renderer
 from munro.rollout.types import Abandoned, Attempt, Group, Reason
+
+T = TypeVar("T")
 
 
 class ProblemWorker:
@@ -35,6 +40,7 @@ class ProblemWorker:
         seed: int,
         max_context: int,
         servers: Sequence[Engine] = (),
+        boxes: Path | None = None,
     ) -> None:
         """
         Args:
@@ -46,6 +52,7 @@ class ProblemWorker:
             seed: the run's.
             max_context: longest token stream, prompt included.
             servers: where `solve_all` sends its batches; `engine` alone unless given.
+            boxes: folder of the node's slots for boxes; of this worker alone unless given.
 
         Raises:
             BadTemplate: the tokenizer has no chat template, and the config asks for it, or does
@@ -58,7 +65,7 @@ class ProblemWorker:
         self._rewards = rewards
         self._max_context = max_context
         self._renderer = renderer(tokenizer, config.template, config.template_args)
-        self._environments = Environments(environment, config)
+        self._environments = Environments(environment, config, Boxes(boxes))
         self._player = Player(
             self._environments,
             self._renderer,
@@ -99,14 +106,15 @@ class ProblemWorker:
     ) -> list[Group | Abandoned]:
         """A wave of (index, task, max_response_tokens) in lockstep: repeatable bit by bit.
 
+        Those whose tools are slow are played freely beside it (`rollout.lockstep`).
+
         Args:
             items: the wave.
             version: of the weights that all servers serve.
             servers: that do; all unless given.
         """
-        together = self._lockstep(version, servers)
         problems = [Problem(index=index, task=task, cap=cap) for index, task, cap in items]
-        return await together.run([self._solve(problem, together) for problem in problems])
+        return await self._wave(problems, self._solve, self._lockstep(version, servers))
 
     async def evaluate(
         self,
@@ -116,21 +124,43 @@ class ProblemWorker:
         version: int,
         servers: Sequence[Engine] = (),
     ) -> list[list[Attempt]]:
-        """`num_attempts` graded attempts at each task, in lockstep and without gates.
+        """`num_attempts` graded attempts at each task, without gates; in lockstep as `solve_all`.
 
         Raises:
             EpisodeError: a task has no room in the context, or an attempt could not be graded even
                 after all retries: an evaluation with a hole would be no measurement.
         """
-        together = self._lockstep(version, servers)
 
-        async def one(index: int, task: Task, cap: int) -> list[Attempt]:
-            group = await self.sample(index, task, cap, num_attempts, together)
+        async def one(problem: Problem, together: Together) -> list[Attempt]:
+            task = problem.task
+            group = await self.sample(problem.index, task, problem.cap, num_attempts, together)
             if isinstance(group, Abandoned):
                 raise EpisodeError(f"{task.env}/{task.id}: {group.reason}: {group.detail}")
             return list(group.attempts)
 
-        return await together.run([one(*item) for item in items])
+        problems = [Problem(index=index, task=task, cap=cap) for index, task, cap in items]
+        return await self._wave(problems, one, self._lockstep(version, servers))
+
+    async def _wave(
+        self,
+        problems: Sequence[Problem],
+        work: Callable[[Problem, Together], Coroutine[Any, Any, T]],
+        lockstep: Lockstep,
+    ) -> list[T]:
+        """What comes of all problems, in order: in lockstep those for which nobody waits long."""
+        freely = Freely(self._engine)
+        is_auto = self._config.lockstep == "auto"
+        slow = [is_auto and self._environments.is_slow(problem.task) for problem in problems]
+        parties = [one for one, late in zip(problems, slow, strict=True) if not late]
+        others = [one for one, late in zip(problems, slow, strict=True) if late]
+        done = await freely.gather(
+            [
+                lockstep.run([work(problem, lockstep) for problem in parties]),
+                freely.gather([work(problem, freely) for problem in others]),
+            ]
+        )
+        in_step, free = map(iter, done)
+        return [next(free if late else in_step) for late in slow]
 
     async def sample(
         self,
@@ -178,7 +208,7 @@ class ProblemWorker:
             return gates.abandoned(problem, account, Reason.UNSCORED)
         spent = account
         if not config.reuse_early:
-            account = Account(account.played[config.num_early :], account.num_unscored)
+            account = replace(account, played=account.played[config.num_early :])
 
         group = await self._group(problem, account, early_pass_rate)
         if isinstance(group, Abandoned):

@@ -273,20 +273,20 @@ def test_an_episode_goes_on_after_its_box_was_lost(cairn: Cairn) -> None:
         first = Agent(cairn)
         await first.bash("rm -r src/twice.txt; echo 1 > new; chmod 600 new")
         await first.edit("insert", "noend", insert_line=0, new_str="more")
-        saved = first.episode.save()
+        saved = await first.episode.save()
         await first.bash("echo later > late")
         first.episode.state[BOX].session._keeper.kill()
         with pytest.raises(EnvironmentFailure, match="box of train4 is lost"):
             await first.bash("ls")
         await first.episode.close()
         for turn in range(2):  # what was restored is saved and restored in its turn
-            second = Agent(cairn, cairn.restore(first.task, saved))
+            second = Agent(cairn, await cairn.restore(first.task, saved))
             look = "cat new noend; ls src; stat -c %a new"
             extra = "" if turn == 0 else "2\n"
             expected = f"1\n{extra}more\nlaststones.py\n600\n"
             assert await second.bash(look) == expected
             await second.bash("echo 2 >> new")
-            saved = second.episode.save()
+            saved = await second.episode.save()
             assert await second.edit("undo_edit", "noend") == "noend is as it was before"
             await second.episode.close()
 
@@ -300,7 +300,7 @@ def test_what_was_saved_of_a_graded_episode_is_taken_away(tmp_path: Path) -> Non
         agent = Agent(cairn)
         for number in range(5):
             await agent.bash(f"echo {number} > new")
-            agent.episode.save()
+            await agent.episode.save()
         assert len(list(tmp_path.iterdir())) == 2
         trajectory = type("Trajectory", (), {"reply": "done"})()
         assert (await agent.episode.grade(trajectory)).solved is False
@@ -314,7 +314,7 @@ def test_what_was_saved_of_a_graded_episode_is_taken_away(tmp_path: Path) -> Non
 def test_what_was_saved_and_is_gone_is_a_failure_of_the_environment(cairn: Cairn) -> None:
     saved = json.dumps({"layers": ["0" * 64], "edits": []}).encode()
     with pytest.raises(EnvironmentFailure, match="gone for good: layer 000000000000"):
-        cairn.restore(cairn.tasks("train")[0], saved)
+        asyncio.run(cairn.restore(cairn.tasks("train")[0], saved))
 
 
 def test_a_box_that_cannot_be_opened_is_nobodys_score(tmp_path: Path) -> None:

@@ -111,7 +111,9 @@ def serve(
                 elif "command" in request:  # else a word to stop that came after the end
                     child = waiting or _fork(groups)
                     kept = _answer(link, child, request, blob, descriptors, bool(groups))
-                    waiting = None
+                    # while its caller thinks; but not beside programs, which could kill it
+                    is_next = request["expects_more"] and not request["keeps"]
+                    waiting = _fork(groups) if is_next else None
         except (OSError, Failed) as failure:
             wire.send(link, {"fatal": str(failure)})
     except (wire.Closed, OSError):

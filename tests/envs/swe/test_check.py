@@ -109,6 +109,34 @@ def test_exports_from_the_command(swe: Bench, tmp_path: Path) -> None:
     assert "ADD repo.tar /app" in recipe
 
 
+def test_rows_become_folders_with_twins_of_their_own(swe: Bench, tmp_path: Path) -> None:
+    task = task_of(STONES, swe)
+    write_rows([replace(task, twins=())], swe.store, tmp_path / "rows.parquet")
+    words = ("import", str(tmp_path / "rows.parquet"), "--out", str(tmp_path / "out"))
+    assert told(*words, "--store", str(swe.store)) == (0, f"1 tasks in {tmp_path / 'out'}\n")
+    again = read_folder(tmp_path / "out/stones-1")
+    assert [twin.must_fail for twin in again.twins] == [twin.must_fail for twin in task.twins]
+    assert "there are no layers of the rows' images" in told(*words)[1]
+
+
+@pytest.mark.parametrize("is_mended", [True, False])
+def test_the_script_for_harbor_pays_what_is_right(
+    swe: Bench, tmp_path: Path, is_mended: bool
+) -> None:
+    write_folder(task_of(TIDES, swe), tmp_path / "t")
+    files: dict[str, bytes | str] = {
+        f"tests_of_harbor/{name.removeprefix('tests/')}": contents
+        for name, (_, contents) in listing(tmp_path / "t").items()
+        if name.startswith("tests/")
+    }
+    files |= {TIDES.test: TIDES.tests, "reward.json": '{"reward": 1}'}
+    files |= {TIDES.module: TIDES.gold} if is_mended else {}
+    with swe.session({**TIDES.files, **files}) as session:
+        verify = ["python3", "-P", "-B", "tests_of_harbor/verify.py", "tests_of_harbor", "reward"]
+        done = session.run(verify, want=["reward"])
+        assert done.files["reward"] == f"{int(is_mended)}\n".encode(), done
+
+
 def test_what_is_wrong_is_one_line(swe: Bench, tmp_path: Path) -> None:
     assert "there is no such folder" in told("check", str(tmp_path / "no"))[1]
     assert "holds no task's folder" in told("check", str(tmp_path))[1]

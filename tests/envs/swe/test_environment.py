@@ -75,9 +75,9 @@ def test_an_episode_whose_box_died_goes_on_and_all_that_it_did_counts(env: Swe) 
                 1,
             )
         )
-        saved = first.save()
+        saved = await first.save()
         await first.close()
-        second = env.restore(task, saved)
+        second = await env.restore(task, saved)
         await second.reply(spoken(turns[1], 2))
         await second.reply(
             spoken(

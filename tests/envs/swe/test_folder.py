@@ -8,7 +8,7 @@ import pytest
 
 from munro.envs.swe.folder import BadTask, TaskFolder, is_ours, read_folder, write_folder
 from munro.envs.swe.patch import BadPatch, applied
-from munro.envs.swe.twins import TwinFile
+from munro.envs.swe.twins import Edit, TwinFile
 
 TASK = TaskFolder(
     id="stones-1",
@@ -23,7 +23,7 @@ TASK = TaskFolder(
     twins=(
         TwinFile(
             of="tests/test_a.py",
-            source="def test_b(): assert not 1\n",
+            edits=(("tests/test_a.py::test_b", Edit(21, 22, b"0")),),
             must_fail=("tests/test_a.py::test_b",),
             must_pass=("tests/test_a.py::test_b",),
         ),
@@ -61,7 +61,7 @@ def test_what_is_written_is_read_and_is_the_same_bytes_each_time(tmp_path: Path)
     [
         "tests/files/tests/test_a.py",
         "tests/fail_to_pass.json",
-        "tests/twins/0.py",
+        "tests/twins.json",
         "solution/patch.diff",
     ],
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from munro.envs.swe.run import Ran, run_tests
-from munro.envs.swe.twins import choose_twins, twins_of
+from munro.envs.swe.twins import bare, choose_twins, twins_of
 from tests.envs.swe.boxes import Bench
 
 PATH = "tests/test_stones.py"
@@ -99,6 +101,15 @@ def test_the_chosen_fail_on_gold_and_never_pass_beside_their_tests(swe: Bench) -
     (chosen,) = choose_twins({PATH: TESTS}, IDS, on_gold=runs(GOLD))
     assert set(chosen.must_fail) == {*IDS}
     assert set(chosen.must_pass) == {*IDS} - {f"{PATH}::test_named"}, "it knows its file's name"
+    halves = chosen.parted(TESTS.encode(), Random(1))
+    assert (
+        halves
+        == chosen.parted(TESTS.encode(), Random(1))
+        != chosen.parted(TESTS.encode(), Random(5))
+    )
+    assert halves[0].twins | halves[1].twins == {bare(test) for test in IDS}
+    assert not halves[0].twins & halves[1].twins
     for stones in (GOLD, BASE):
-        twins = runs(stones)({PATH: chosen.source}, [PATH]).passed
-        assert not twins & runs(stones)({}, [PATH]).passed
+        both = [runs(stones)({PATH: half.source}, [PATH]).passed for half in halves]
+        assert not both[0] & both[1]
+        assert (both[0] | both[1] == {*IDS}) == (stones == GOLD)

@@ -17,8 +17,12 @@ from pathlib import Path
 
 from munro.rewards.sandbox.docker import DEFAULT_HOST
 
-TEST_IMAGE = "munro-sandbox-test"
-TOOLS = ("sh", "cat", "ls", "id", "env", "sleep", "true", "mount", "su", "touch", "ln")
+TEST_IMAGE = "munro-sandbox-test-tools"
+TOOLS = (
+    "bash", "cat", "chmod", "cp", "env", "grep", "head", "id", "ln", "ls", "mkdir", "mkfifo",
+    "mount", "mv", "readlink", "rm", "seq", "sh", "sleep", "stat", "su", "touch", "true",
+    "truncate", "wc", "yes",
+)  # fmt: skip
 LEFT_OUT = {"test", "tests", "idlelib", "tkinter", "ensurepip", "site-packages", "dist-packages"}
 START_S = 60
 

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from munro.rewards.sandbox import Image, Limits, Sandbox, Session, layer_of
+from tests.rewards.sandbox.both import BACKENDS, opened_as
 from tests.rewards.sandbox.test_image import listing
-from tests.rewards.sandbox.test_namespaces import opened
 
 LIMITS = Limits(cpu_s=60, wall_s=120, memory_mb=256)
 NAMES = ("a", "b", "c", "new\nline")
@@ -100,9 +100,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("forks") / "store"
 
 
-@pytest.fixture(scope="module")
-def box(store: Path) -> Iterator[Sandbox]:
-    with opened(store=store) as box:
+@pytest.fixture(scope="module", params=BACKENDS)
+def box(
+    request: pytest.FixtureRequest, store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Sandbox]:
+    folder = tmp_path_factory.mktemp("engine")
+    with opened_as(request.param, LIMITS, folder, store=store) as box:
         yield box
 
 

@@ -14,6 +14,7 @@ import pytest
 from munro.rewards import sandbox
 from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox import Image, Limits, Sandbox, layer_of
+from tests.rewards.sandbox.both import BACKENDS, only_namespaces, opened_as
 from tests.rewards.sandbox.test_image import listing
 from tests.rewards.sandbox.test_namespaces import ROOMY, opened
 
@@ -32,10 +33,19 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("images") / "store"
 
 
-@pytest.fixture(scope="module")
-def box(store: Path) -> Iterator[Sandbox]:
-    with opened(store=store) as box:
+@pytest.fixture(scope="module", params=BACKENDS)
+def box(
+    request: pytest.FixtureRequest, store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Sandbox]:
+    folder = tmp_path_factory.mktemp("engine")
+    with opened_as(request.param, ROOMY, folder, store=store) as box:
         yield box
+
+
+@pytest.fixture
+def namespaces(request: pytest.FixtureRequest) -> None:
+    """Of that back end alone: a container has it otherwise, or not at all."""
+    only_namespaces(request)
 
 
 @pytest.fixture
@@ -98,6 +108,7 @@ def test_an_image_of_nothing_is_an_empty_folder(box: Sandbox) -> None:
         assert said(session, "ls -A; echo 1 > x; cat x; ls -A /tmp") == "1\nwork\n"
 
 
+@pytest.mark.usefixtures("namespaces")
 def test_as_many_layers_as_an_image_may_have(box: Sandbox, store: Path) -> None:
     layers = tuple(layer_of({f"k{i}": str(i)}, store) for i in range(sandbox.image.MOST_LAYERS))
     with box.session(image=Image(layers=layers)) as session:
@@ -116,8 +127,9 @@ def test_packages_are_on_the_path_of_python_and_of_programs(box: Sandbox, store:
     with box.session(image=Image(packages=(first, second))) as session:
         assert session.run(["python3", "-c", look]).stdout == b"3\n"
         assert said(session, "tool; ls -A") == "tool\n"
-        assert not session.run(["sh", "-c", f"echo > {sandbox.inside.place.PACKAGES}/0/x"]).is_ok
-        assert not session.run(["sh", "-c", f"mkdir {sandbox.inside.place.PACKAGES}/9"]).is_ok
+        for place in ("/opt/image", "/tmp/packages"):
+            assert not session.run(["sh", "-c", f"echo > {place}/0/x"]).is_ok
+            assert not session.run(["sh", "-c", f"mkdir {place}/9"]).is_ok
     assert not box.run(["python3", "-c", look]).is_ok
 
 
@@ -131,6 +143,7 @@ HOST_PACKAGES = (
 )
 
 
+@pytest.mark.usefixtures("namespaces")
 def test_the_hosts_own_packages_are_not_to_be_seen(box: Sandbox) -> None:
     look = ["python3", "-c", HOST_PACKAGES]
     assert box.run(look).stdout == b"0 []\n"
@@ -139,6 +152,7 @@ def test_the_hosts_own_packages_are_not_to_be_seen(box: Sandbox) -> None:
         assert plain.run(look).stdout == bare.run(look).stdout == b"0 []\n"
 
 
+@pytest.mark.usefixtures("namespaces")
 def test_the_hosts_own_packages_are_there_for_an_image_that_shows_them(box: Sandbox) -> None:
     with box.session(image=Image(shows_host_packages=True)) as session:
         found = session.run(["python3", "-c", HOST_PACKAGES])
@@ -147,6 +161,7 @@ def test_the_hosts_own_packages_are_there_for_an_image_that_shows_them(box: Sand
     assert not found.stdout.startswith(b"0 "), found
 
 
+@pytest.mark.usefixtures("namespaces")
 def test_the_store_is_nowhere_inside(box: Sandbox, base: Image) -> None:
     digest = base.layers[0].digest
     script = (
@@ -188,6 +203,7 @@ def test_an_image_without_a_store_is_one_clear_line(base: Image) -> None:
         pass
 
 
+@pytest.mark.usefixtures("namespaces")
 def test_changes_are_data_and_nothing_is_followed(box: Sandbox, base: Image) -> None:
     script = (
         "echo new >> a; rm -r d; mkdir d; touch d/z; rm -r e; ln -s /etc/passwd e; mkfifo pipe;"
@@ -210,6 +226,56 @@ def test_changes_are_data_and_nothing_is_followed(box: Sandbox, base: Image) -> 
     assert found["shut/x"].contents == b"1\n"
 
 
+def test_changes_make_of_the_image_what_is_there(box: Sandbox, base: Image) -> None:
+    script = (
+        "echo new >> a; rm -r d; mkdir d; touch d/z; rm -r e; ln -s /etc/passwd e; rm run;"
+        "mkdir run; echo 1 > run/x; echo 2 > b; chmod 600 b"
+    )
+    known: dict[str, object] = dict(BASE)
+    with box.session(image=base) as session:
+        assert session.changes() == []
+        said(session, script)
+        for change in session.changes():
+            if change.kind in ("deleted", "file", "link", "other") or change.hides_below:
+                below = f"{change.path}/"
+                known = {p: c for p, c in known.items() if not f"{p}/".startswith(below)}
+            if change.kind == "file":
+                known[change.path] = (change.contents or b"").decode()
+            elif change.kind == "link":
+                known[change.path] = change.target
+        modes = {change.path: change.mode for change in session.changes()}
+    assert known == {
+        "a": "old\nnew\n", "b": "2\n", "d/z": "", "e": "/etc/passwd", "run/x": "1\n"
+    }  # fmt: skip
+    assert modes["b"] == 0o600
+
+
+def test_files_are_looked_at_and_written_from_outside(box: Sandbox, base: Image) -> None:
+    with box.session(image=base) as session:
+        found = session.look("run")
+        assert found is not None
+        assert (str(found.kind), found.mode, found.contents) == (
+            "file",
+            0o755,
+            BASE["run"].encode(),
+        )
+        assert session.look("none") is None
+        assert session.write("run", "#!/bin/sh\necho other\n") == ""
+        assert session.write("new/deep", b"1") == ""
+        said(session, "ln -s a link; ln -s d to; mkfifo pipe")
+        for path in ("link", "d", "pipe", "a/x", "to/x"):
+            assert session.write(path, "x") != ""
+        kinds = {path: str(session.look(path).kind) for path in ("link", "pipe", "d", "to/x")}
+        assert kinds == {"link": "link", "pipe": "other", "d": "folder", "to/x": "other"}
+        assert session.look("a", most_bytes=2).contents == b"ol"
+        assert session.look(".").names[:3] == ("a", "d/", "d/x")
+        assert session.write("e/f/g", None) == ""
+        assert said(session, "./run; cat new/deep a; ls e/f") == "other\n1old\n"
+        with pytest.raises(ValueError, match="leads out of the working directory"):
+            session.look("../x")
+
+
+@pytest.mark.usefixtures("namespaces")
 def test_deletions_are_changes(box: Sandbox, base: Image) -> None:
     with box.session(image=base) as session:
         assert session.changes() == []
@@ -247,6 +313,7 @@ def test_a_session_without_an_image_has_nothing_to_freeze(box: Sandbox) -> None:
         session.freeze()
 
 
+@pytest.mark.usefixtures("namespaces")
 def test_what_does_not_fit_is_the_disk_limit(box: Sandbox, base: Image) -> None:
     small = Limits(cpu_s=20, wall_s=40, disk_mb=4, inodes=60)
     with box.session(image=base, limits=small) as session:
@@ -308,6 +375,7 @@ def test_an_ordinary_user_has_images_too() -> None:
     assert again == "b'olda\\nd\\ne\\n'"
 
 
+@pytest.mark.usefixtures("namespaces")
 def test_memory_of_a_command_is_counted_as_ever(box: Sandbox, base: Image) -> None:
     with box.session(image=base, limits=ROOMY) as session:
         done = session.run(["python3", "-c", "x = bytearray(b'1') * (1 << 30)"])

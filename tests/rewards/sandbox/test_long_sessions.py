@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from munro.rewards.sandbox import Image, Limit, Limits, Sandbox, Session
+from tests.rewards.sandbox.both import BACKENDS, only_namespaces, opened_as
 from tests.rewards.sandbox.test_namespaces import opened
 
 LIMITS = Limits(
@@ -29,9 +30,11 @@ else:
 ALIVE = "import os; print(len([n for n in os.listdir('/proc') if n.isdigit()]))"
 
 
-@pytest.fixture(scope="module")
-def box() -> Iterator[Sandbox]:
-    with opened() as box:
+@pytest.fixture(scope="module", params=BACKENDS)
+def box(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Sandbox]:
+    with opened_as(request.param, LIMITS, tmp_path_factory.mktemp("engine")) as box:
         yield box
 
 
@@ -56,7 +59,7 @@ def test_clipped_output_has_head_mark_and_tail_and_the_command_goes_on(box: Sand
 def test_who_prints_for_ever_is_drained_until_its_time_is_over(box: Sandbox) -> None:
     with box.session(limits=LIMITS) as session:
         endless = session.run(["yes"], clip=True, limits=replace(LIMITS, wall_s=0.5))
-        after = session.run(["echo", "1"])
+        after = session.run(["sh", "-c", "echo 1"])
     assert endless.limit is Limit.WALL
     assert endless.left_out > 1 << 20
     assert after.stdout == b"1\n"
@@ -76,7 +79,6 @@ def test_a_loopback_reaches_the_session_and_nothing_else(box: Sandbox) -> None:
         "import socket\n"
         "server = socket.create_server(('127.0.0.1', 8000))\n"
         "client = socket.create_connection(('localhost', 8000))\n"
-        "six = socket.create_server(('::1', 8000), family=socket.AF_INET6)\n"
         "udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); udp.bind(('127.0.0.1', 9000))\n"
         "udp.sendto(b'x', ('127.0.0.1', 9000)); print(udp.recv(9))\n"
         "for where in (('10.0.0.1', 80), ('169.254.169.254', 80)):\n"
@@ -96,6 +98,13 @@ def test_a_loopback_reaches_the_session_and_nothing_else(box: Sandbox) -> None:
         assert other.run(["python3", "-c", look]).stdout == expected
         refused = plain.run(["python3", "-c", "import socket; socket.socket()"])
         assert b"[Errno 97]" in refused.stderr
+
+
+def test_a_loopback_speaks_both_versions(box: Sandbox, request: pytest.FixtureRequest) -> None:
+    only_namespaces(request)  # engines turn version 6 off in containers without a network
+    look = "import socket; print(socket.create_server(('::1', 8000), family=10).getsockname())"
+    with box.session(limits=LIMITS, loopback=True) as session:
+        assert session.run(["python3", "-c", look]).stdout == b"('::1', 8000, 0, 0)\n"
 
 
 def test_what_a_loopback_left_is_gone_for_the_next_session(box: Sandbox) -> None:
@@ -130,6 +139,14 @@ def test_a_command_that_is_over_its_time_ends_and_a_server_does_not(box: Sandbox
         assert alive(session) == 1
         assert session.run(["sh", "-c", "kill -9 -1"]).status in (0, -9)
         assert alive(session) == 0
+
+
+def test_who_goes_on_printing_holds_nobody_up(box: Sandbox) -> None:
+    with box.session(limits=LIMITS, keep_processes=True) as session:
+        began = time.monotonic()
+        for _ in range(3):
+            assert session.run(["sh", "-c", "yes & echo $!"], clip=True).status == 0
+        assert time.monotonic() - began < 10
 
 
 HOARD = (

@@ -104,3 +104,67 @@ async def test_a_longer_deadline_of_the_budget_holds_as_well():
     short = CONFIG.model_copy(update={"reply_deadline_s": 0.05, "max_turns": 2})
     group = await sampled(Talks(Budget(reply_s=5), late="reply"), config=short)
     assert len(group.attempts) == 2
+
+
+class Mixed(SingleTurn):
+    """Two turns, the second after a while."""
+
+    def __init__(self, name, reply_s, wait_s, log):
+        self.name, self.budget = name, Budget(reply_s=reply_s, turns=2)
+        self.wait_s, self.log = wait_s, log
+
+    def tasks(self, split):
+        return [make_task(env=self.name)]
+
+    def grade(self, task, reply):
+        return True
+
+    def start(self, task):
+        environment = self
+
+        class Talk(Episode):
+            turns = 0
+
+            async def reply(self, message):
+                environment.log.append(environment.name)
+                await asyncio.sleep(environment.wait_s)
+                environment.log.append(f"{environment.name} is answered")
+                self.turns += 1
+                return [Message(role="user", content="x")] if self.turns < 2 else None
+
+            async def grade(self, trajectory):
+                return True
+
+        return Talk()
+
+
+@pytest.mark.parametrize("how", ["evaluate", "solve_all"])
+@pytest.mark.parametrize(
+    ("lockstep", "reply_s", "waits"),
+    [("auto", 30, False), ("auto", 5, True), ("auto", None, True), ("always", 30, True)],
+)
+async def test_nobody_waits_for_slow_tools_in_lockstep(how, lockstep, reply_s, waits):
+    log = []
+    slow, quick = Mixed("slow", reply_s, 0.2, log), Mixed("quick", None, 0.0, log)
+    engine = ScriptedEngine(lambda r: [*TOKENIZER.encode("on"), EOS])
+    worker = ProblemWorker(
+        engine,
+        {"slow": slow, "quick": quick}.__getitem__,
+        TOKENIZER,
+        CONFIG.model_copy(update={"lockstep": lockstep, "early_pass_rate": (0, 1)}),
+        RewardsConfig(),
+        seed=0,
+        max_context=1000,
+    )
+    items = [(n, make_task(env=env), 50) for n, env in enumerate(("slow", "quick", "slow"))]
+    if how == "evaluate":
+        told = await worker.evaluate(items, 2, version=0)
+        assert [len(task) for task in told] == [2, 2, 2]
+    else:
+        told = await worker.solve_all(items, version=0)
+        assert [outcome.task.env for outcome in told] == ["slow", "quick", "slow"]
+    # quick ones have had both turns before a slow one has its first answer, or wait for that
+    last_quick = max(at for at, name in enumerate(log) if name == "quick")
+    assert (last_quick > log.index("slow is answered")) == waits
+    batched = [sorted(call) for call in engine.calls if len(call) > 1]
+    assert (len(batched[0]) == 6) == waits

@@ -4,7 +4,7 @@
     str_replace_editor(command, path, ...)  view, create, str_replace, insert, undo_edit
 
 The box is a session of the sandbox over the task's image (`Shell.image`). The editor works from
-outside, through the session's file operations (`envs.shell_editor`): nothing of it is in the
+outside, through the session's file operations (`editor`): nothing of it is in the
 box, so there is nothing of it that an agent could replace.
 
 An episode saves itself as a layer: what was written over the image so far. One whose box was lost
@@ -24,9 +24,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from munro.envs.base import Episode, Outcome
+from munro.envs.base import Episode, Outcome, call
 from munro.envs.budget import Budget
-from munro.envs.shell_editor import Editor
+from munro.envs.shell.editor import Editor
 from munro.envs.tool_use import Conversation, ToolError, ToolUse, tool
 from munro.envs.types import Task, Trajectory
 from munro.rewards import sandbox
@@ -269,15 +269,29 @@ class Shell(ToolUse):
         """An episode with a box, which is opened by the first call that needs it."""
         return ShellEpisode(self, task)
 
-    def restore(self, task: Task, saved: bytes) -> Episode:
-        """A new box with what the lost one had when it was saved.
+    async def restore(self, task: Task, saved: bytes) -> Episode:
+        """The same, with a new box that has what the lost one had when it was saved."""
+        state = await call(self.restore_state, task, saved) if saved else None
+        return ShellEpisode(self, task, state)
+
+    def save_state(self, state: dict[str, Any]) -> bytes:
+        """Digests of what was written, and the edits that can be undone."""
+        box: Box = state[BOX]
+        with held(box) as session:
+            layer = session.freeze() if session.changes(0) else None
+        if box.frozen is not None and box.frozen != layer:
+            forget_layer(box.frozen)
+        box.frozen = layer
+        layers = box.saved if layer is None else (*box.saved, layer)
+        said = {"layers": [each.digest for each in layers], "edits": box.editor.remembered()}
+        return json.dumps(said).encode()
+
+    def restore_state(self, task: Task, saved: bytes) -> dict[str, Any]:
+        """A new box with what the lost one had.
 
         Raises:
             EnvironmentFailure: what was saved is gone.
         """
-        episode = ShellEpisode(self, task)
-        if not saved:
-            return episode
         said = json.loads(saved)
         try:
             layers = tuple(find_layer(digest, self.store) for digest in said["layers"])
@@ -287,28 +301,17 @@ class Shell(ToolUse):
                 f"the box of {task.id} is gone for good: {failure}"
             ) from failure
         box.editor.recall(said["edits"])
-        episode.resume({BOX: box})
-        return episode
+        return {BOX: box}
 
 
 class ShellEpisode(Conversation):
-    """A conversation that can be saved."""
+    """A conversation whose saved layers are taken away once nobody can need them."""
 
     _is_graded = False
 
-    def save(self) -> bytes | None:
-        """Digests of what was written, and the edits that can be undone."""
-        if self.state is None:
-            return b""
-        box: Box = self.state[BOX]
-        with held(box) as session:
-            layer = session.freeze() if session.changes(0) else None
-        if box.frozen is not None and box.frozen != layer:
-            forget_layer(box.frozen)
-        box.frozen = layer
-        layers = box.saved if layer is None else (*box.saved, layer)
-        said = {"layers": [each.digest for each in layers], "edits": box.editor.remembered()}
-        return json.dumps(said).encode()
+    async def save(self) -> bytes | None:
+        """Nothing, as long as no call needed the box."""
+        return b"" if self.state is None else await super().save()
 
     async def grade(self, trajectory: Trajectory) -> Grade:
         """The environment's grade; after that nobody goes on from where this was saved."""
