@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import sdists
+from benchmarks.histories import sdists
 from munro.envs.swe_build.git import Repository
 
 RELEASES = {
