@@ -55,13 +55,26 @@ class Hit:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A function as a compiled file holds it: short ones of other names have the same code."""
+
+    code: bytes
+    names: frozenset[bytes]
+    """Its own, of its variables, and of what it uses."""
+
+    def is_in(self, contents: bytes) -> bool:
+        """Whether a compiled file has it."""
+        return self.code in contents and all(name in contents for name in self.names)
+
+
 @dataclass(slots=True)
 class Fix:
     """What a fix is known by."""
 
     windows: frozenset[bytes]
-    code: tuple[bytes, ...] = ()
-    """Bytecode of functions that the fix makes or changes, by this interpreter's compiler."""
+    code: tuple[Compiled, ...] = ()
+    """Functions that the fix makes or changes, by this interpreter's compiler."""
     names: frozenset[str] = field(default_factory=frozenset)
     """Normalised names of the distribution that is mended."""
 
@@ -214,7 +227,7 @@ def _in_contents(
 ) -> Iterator[tuple[str, str]]:
     if name.endswith(COMPILED):
         for task, fix in wanted.fixes.items():
-            if any(code in contents for code in fix.code):
+            if any(one.is_in(contents) for one in fix.code):
                 yield task, "a compiled file with the code of the fix"
         return
     if name.endswith(ARCHIVES) and depth < MOST_NESTED:
@@ -252,16 +265,16 @@ def _unpacked(contents: bytes) -> bytes:
         return b""
 
 
-def _new_code(before: Mapping[str, bytes], gold: Contents) -> Iterator[bytes]:
-    """Bytecode of the functions that a fix makes or changes."""
+def _new_code(before: Mapping[str, bytes], gold: Contents) -> Iterator[Compiled]:
+    """The functions that a fix makes or changes."""
     for path, new in gold.items():
         if path.endswith(".py") and new is not None:
             old = set(bytecode(before.get(path, b"")))
             yield from (code for code in bytecode(new) if code not in old)
 
 
-def bytecode(source: bytes) -> list[bytes]:
-    """Code of each function in a source, long enough to be told from others; never run."""
+def bytecode(source: bytes) -> list[Compiled]:
+    """Each function in a source that is long enough to be told from others; never run."""
     tree = parsed(source)
     if tree is None:
         return []
@@ -276,5 +289,6 @@ def bytecode(source: bytes) -> list[bytes]:
         code = rest.pop()
         rest += [part for part in code.co_consts if isinstance(part, CodeType)]
         if code is not whole and len(code.co_code) >= LEAST_CODE:
-            found.append(code.co_code)
+            names = (code.co_name, *code.co_names, *code.co_varnames)
+            found.append(Compiled(code.co_code, frozenset(name.encode() for name in names)))
     return found

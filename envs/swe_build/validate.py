@@ -31,6 +31,8 @@ MOST_SAID = 300
 """Characters of a log's end that a drop quotes."""
 MOST_TESTS = 20_000
 """Of one run; a suite of more is no suite for a task."""
+FEW_TESTS = 40
+"""Tests that are run by their names rather than with all of their files."""
 MOST_RELATED = 3
 """Test files of the base that are run beside the hidden ones, for what must go on passing."""
 
@@ -221,9 +223,13 @@ def measured(
         Dropped: they accept more of them than the bound allows.
     """
     mutants = mutants_of(proposal.gold, before, bounds.mutants)
-    survivors = [mutant.what for mutant in mutants if _is_accepted(mutant, proposal, verdict, run)]
     partial = partial_fixes(proposal.gold, before, bounds.hunks)
-    unneeded = [part.what for part in partial if _is_accepted(part, proposal, verdict, run)]
+    names = _by_name(proposal, verdict, run) if len(mutants) + len(partial) > 1 else ()
+
+    def accepted(wrong: Sequence[Mutant]) -> list[str]:
+        return [one.what for one in wrong if _is_accepted(one, proposal, verdict, names, run)]
+
+    survivors, unneeded = accepted(mutants), accepted(partial)
     strength = 1 - len(survivors) / len(mutants) if mutants else None
     if strength is not None and strength < bounds.least_strength:
         what = f"{len(survivors)} of {len(mutants)}: {'; '.join(survivors)}"
@@ -231,7 +237,22 @@ def measured(
     return strength, tuple(survivors), tuple(unneeded)
 
 
-def _is_accepted(wrong: Mutant, proposal: Proposal, verdict: Verdict, run: Run) -> bool:
-    ran = run({**wrong.gold, **proposal.tests}, verdict.paths, 0)
+def _by_name(proposal: Proposal, verdict: Verdict, run: Run) -> tuple[str, ...]:
+    """The fail-to-pass tests, where pytest finds and passes them by their names; most wrong fixes
+    are noticed by these alone."""
+    names = verdict.fail_to_pass
+    if len(names) > FEW_TESTS:
+        return ()
+    ran = run({**proposal.gold, **proposal.tests}, names, 0)
+    return names if set(names) <= _passed(ran) else ()
+
+
+def _is_accepted(
+    wrong: Mutant, proposal: Proposal, verdict: Verdict, names: Sequence[str], run: Run
+) -> bool:
+    changes = {**wrong.gold, **proposal.tests}
+    if names and not set(names) <= _passed(run(changes, names, 0)):
+        return False
+    ran = run(changes, verdict.paths, 0)
     wanted = {*verdict.fail_to_pass, *verdict.pass_to_pass}
     return ran.is_finished and wanted <= _passed(ran)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import marshal
 import py_compile
 import tarfile
 import zipfile
@@ -49,6 +50,7 @@ PROPOSAL = Proposal(
     id="words-1", kind="merge", rev="0" * 40, seconds=0,
     gold={"words.py": NEW}, tests={"test_words.py": TESTS},
 )  # fmt: skip
+CODE = compile(NEW, "words.py", "exec")
 FIX = fix_of(PROPOSAL, {"words.py": OLD}, names=["Words_Lib"])
 
 
@@ -109,9 +111,7 @@ PLANTED: dict[str, Callable[[Path], None]] = {
     "an sdist by its name": lambda box: write(box / "cache/words-lib-2.0.tar.gz", b"x"),
     "inside a wheel": lambda box: zipped(box / "wheels/other-1.0-py3-none-any.whl"),
     "a wheel in a zip": lambda box: wheel_in_zip(box / "all.zip"),
-    "compiled in an egg": lambda box: zipped(
-        box / "a.egg", "words.pyc", b"\0" * 16 + b"".join(FIX.code)
-    ),
+    "compiled in an egg": lambda box: zipped(box / "a.egg", "words.pyc", marshal.dumps(CODE)),
     "inside a tar": lambda box: tarred(box / "other.tar.gz"),
     "documentation": lambda box: write(box / "usr/share/doc/words/changes.gz", gzip.compress(NEW)),
     "the hidden tests": lambda box: write(box / "site-packages/tests/test_w.py", TESTS),
@@ -154,6 +154,14 @@ def test_three_short_lines_of_a_large_fix_are_met_by_chance(tmp_path):
     assert scan([tmp_path], {"a": fix}) == {}
     write(tmp_path / "part.py", "\n".join(lines[:4]).encode())
     assert scan([tmp_path], {"a": fix})["a"]
+
+
+def test_short_functions_of_other_names_have_the_same_bytecode_and_are_no_leak(tmp_path):
+    other = NEW.replace(b"longest", b"shortest").replace(b"best", b"least")
+    compiled(tmp_path / "x/__pycache__/other.pyc", other)
+    codes = {one.code for one in bytecode(other)}
+    assert codes & {one.code for one in FIX.code}
+    assert scan([tmp_path], {"words-1": FIX}) == {}
 
 
 def test_each_task_has_its_own_hits(tmp_path):

@@ -7,6 +7,7 @@ they were. What `layer_of` would refuse is planted in the store by hand here, as
 from __future__ import annotations
 
 import os
+import platform
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -14,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from munro.rewards.sandbox import Image, Layer, Limit, Limits, Sandbox, layer_of
+from munro.rewards.sandbox import Image, Layer, Limit, Limits, Outcome, Sandbox, layer_of
+from tests.rewards.sandbox.hosts import fingerprint, host
+from tests.rewards.sandbox.sweep import ATTEMPTS, sweep
 from tests.rewards.sandbox.test_image import listing
 from tests.rewards.sandbox.test_namespaces import IS_ROOT, opened
 
@@ -290,3 +293,32 @@ def test_folders_too_deep_are_named_and_not_walked(box: Sandbox) -> None:
         with pytest.raises(ValueError, match="more than 256 folders in each other"):
             session.freeze()
         assert session.run(["sh", "-c", "ls"]).stdout == b"d\n"
+
+
+class InSessions:
+    """Each attempt in a session of its own, with an image and a network of itself."""
+
+    def __init__(self, box: Sandbox, image: Image, *, keeps: bool) -> None:
+        self._box, self._image, self._keeps = box, image, keeps
+
+    def run(self, command, *, files, want, limits) -> Outcome:
+        with self._box.session(
+            image=self._image, limits=limits, loopback=True, keep_processes=self._keeps
+        ) as session:
+            return session.run(command, files=files, want=want)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the attempts name calls by number")
+@pytest.mark.parametrize("keeps", [False, True], ids=["ends processes", "keeps processes"])
+def test_no_attempt_of_the_table_gets_out_of_a_session_over_an_image(keeps, tmp_path) -> None:
+    store = tmp_path / "store"
+    image = Image(layers=(layer_of({"a": "1"}, store),), packages=(layer_of({"p.py": ""}, store),))
+    with host() as outside:
+        before = fingerprint(outside)
+        with opened(store=store) as box:
+            found = sweep(ATTEMPTS, InSessions(box, image, keeps=keeps), outside, cold=True)
+        after = fingerprint(outside)
+    assert found == {}
+    assert {name for name in before if before[name] != after[name]} == set()

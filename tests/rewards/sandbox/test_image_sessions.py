@@ -343,6 +343,15 @@ with sandbox.open("namespaces", store=store) as box:
         print(done.stdout, done.stderr, layer.path.lstat().st_uid)
     with box.session(image=base) as three:
         print(three.run(["sh", "-c", "cat a; ls"]).stdout)
+    with box.session(loopback=True, keep_processes=True) as four:
+        serve = "import socket, time; s = socket.create_server(('127.0.0.1', 80)); time.sleep(99)"
+        four.run(["sh", "-c", 'python3 -c "$0" > log 2>&1 &', serve.replace("80", "8000")])
+        ask = (
+            "import socket, time\\nfor _ in range(200):\\n"
+            "    try: socket.create_connection(('127.0.0.1', 8000)); print('heard'); break\\n"
+            "    except OSError: time.sleep(0.05)"
+        )
+        print(four.run(["python3", "-c", ask]).stdout)
 """
 
 
@@ -364,7 +373,8 @@ def test_an_ordinary_user_has_images_too() -> None:
     finally:
         shutil.rmtree(folder)
     assert done.stderr == ""
-    changes, fork, again = done.stdout.splitlines()
+    changes, fork, again, heard = done.stdout.splitlines()
+    assert heard == r"b'heard\n'"
     assert changes == str(
         [
             ("a", "file", b"oldnew\n"), ("d", "folder", None), ("e", "folder", None),

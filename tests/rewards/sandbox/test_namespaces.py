@@ -46,8 +46,8 @@ def box() -> Iterator[sandbox.Sandbox]:
 
 
 @functools.cache
-def instructions(machine: str, *, is_counted: bool) -> list[tuple[int, ...]]:
-    return list(struct.iter_unpack("=HBBI", seccomp.program(machine, is_counted=is_counted)))
+def instructions(machine: str, **options: bool) -> list[tuple[int, ...]]:
+    return list(struct.iter_unpack("=HBBI", seccomp.program(machine, **options)))
 
 
 def verdict(machine: str, number: int, *arguments: int, arch: int | None = None, **options) -> int:
@@ -63,6 +63,9 @@ def verdict(machine: str, number: int, *arguments: int, arch: int | None = None,
             return constant
         if code == seccomp.LOAD:
             (value,) = struct.unpack_from("=I", call, constant)
+            continue
+        if code == seccomp.AND:
+            value &= constant
             continue
         holds = {
             seccomp.EQUAL: value == constant,
@@ -107,6 +110,40 @@ def test_the_filter_looks_at_arguments(machine):
     assert verdict(machine, ioctl, 0, 1 << 32 | 0x5412) == no
     assert verdict(machine, personality, 0xFFFF_FFFF) == seccomp.ALLOW
     assert verdict(machine, personality, 0x4_0000) == no
+
+
+@pytest.mark.parametrize("machine", seccomp.AUDIT_ARCH)
+def test_with_a_loopback_the_filter_lets_tcp_and_udp_through_and_no_more(machine):
+    column = list(seccomp.AUDIT_ARCH).index(machine)
+    socket, pair = (numbers[column] for numbers in seccomp.SOCKETS.values())
+    no_family = seccomp.ERRNO | errno.EAFNOSUPPORT
+    no_protocol = seccomp.ERRNO | errno.EPROTONOSUPPORT
+
+    def said(*arguments):
+        return verdict(machine, *arguments, has_loopback=True)
+
+    flags = 0o2000000 | 0o4000  # closed on exec, never blocking
+    for family in (2, 10):
+        for kind, protocol in ((1, 0), (1, 6), (2, 0), (2, 17), (1 | flags, 0)):
+            assert said(socket, family, kind, protocol) == seccomp.ALLOW
+        for kind, protocol in (
+            (3, 1),
+            (3, 0),
+            (5, 0),
+            (6, 0),
+            (2, 1),
+            (1, 132),
+            (1, 262),
+            (2, 136),
+        ):
+            assert said(socket, family, kind, protocol) == no_protocol
+        assert said(pair, family, 1, 0) == no_family
+    assert said(socket, 1, 1, 0) == said(pair, 1, 1, 0) == seccomp.ALLOW
+    assert {said(socket, family, 3, 0) for family in (0, 16, 17, 40)} == {no_family}
+    refused = seccomp.ERRNO | errno.EPERM
+    assert said(seccomp.DENIED["mount"][column]) == refused  # what comes after it in the filter
+    assert said(seccomp.DENIED["umount2"][column]) == refused
+    assert said(seccomp.CLONE[column], 1 << 28) == refused
 
 
 @pytest.mark.parametrize("machine", seccomp.AUDIT_ARCH)

@@ -1,6 +1,6 @@
 """Histories of released packages: each version's source distribution is a commit.
 
-    python benchmarks/sdists.py OUT [NAME ...]      # one repository a package, in OUT/NAME
+    python benchmarks/histories/sdists.py OUT [NAME ...]      # one repository a package, in OUT/NAME
     munro swe build OUT/toolz --out tasks/toolz
 
 For machines that may ask a package index and nothing else. Only names and versions stand here. What
@@ -122,7 +122,7 @@ def _git(folder: Path, *words: str, seconds: int) -> None:
 def main() -> None:
     """The histories that the command line names, or all of them."""
     if len(sys.argv) < 2:
-        sys.exit("usage: python benchmarks/sdists.py OUT [NAME ...]")
+        sys.exit("usage: python benchmarks/histories/sdists.py OUT [NAME ...]")
     out, names = Path(sys.argv[1]), sys.argv[2:] or list(VERSIONS)
     for name in names:
         if name not in VERSIONS:
