@@ -22,7 +22,9 @@ WAYS = {
     "assert stack(1)": "assert not (stack(1))",
     "assert stack(1) == fall(2), 'no'": "assert stack(1) == (fall(2), 0), 'no'",
     "with pytest.raises(ValueError): fall()": "with pytest.raises(TypeError): fall()",
-    "with pytest.raises((KeyError, OSError)): fall()": "with pytest.raises(ZeroDivisionError): fall()",
+    "with pytest.raises((KeyError, OSError)): fall()": (
+        "with pytest.raises(ZeroDivisionError): fall()"
+    ),
     "self.assertEqual(stack(1), 2)": "self.assertEqual(stack(1), 3)",
     "self.assertEqual(stack(1), fall(1))": "self.assertEqual(stack(1), (fall(1), 0))",
     "self.assertRaises(OSError, fall)": "self.assertRaises(AttributeError, fall)",
