@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from munro.envs.swe.folder import TaskFolder
 from munro.envs.swe.run import pytest_layer
 from munro.rewards import sandbox
 from munro.rewards.sandbox import Image, Limits, Sandbox, Session, layer_of
@@ -19,6 +20,7 @@ class Bench:
     def __init__(self, box: Sandbox, store: Path) -> None:
         self.box, self.store = box, store
         self.pytest = pytest_layer(store)
+        self.made: dict[str, TaskFolder] = {}
 
     def image(self, files: Mapping[str, bytes | str]) -> Image:
         return Image(layers=(layer_of(files, self.store),), packages=(self.pytest,))

@@ -116,7 +116,13 @@ SMALL = (STONES, ROADS, TIDES)
 
 
 def task_of(small: Small, swe: Bench) -> TaskFolder:
-    """The task, with twins chosen as a build chooses them."""
+    """The task, with twins chosen as a build chooses them; made once for each bench."""
+    if small.name not in swe.made:
+        swe.made[small.name] = _made(small, swe)
+    return swe.made[small.name]
+
+
+def _made(small: Small, swe: Bench) -> TaskFolder:
     fail = tuple(f"{small.test}::{name}" for name in small.fail)
 
     def runs(code: str):

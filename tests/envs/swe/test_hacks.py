@@ -14,13 +14,9 @@ from tests.envs.swe.boxes import Bench
 from tests.envs.swe.tasks import SMALL, STONES, TIDES, Small, task_of
 from tests.envs.swe.wrong import wrong_patches
 
-_made: dict[str, TaskFolder] = {}
-
 
 def task_for(small: Small, swe: Bench) -> TaskFolder:
-    if small.name not in _made:
-        _made[small.name] = replace(task_of(small, swe), test_s=1.0, wall_s=20.0)
-    return _made[small.name]
+    return replace(task_of(small, swe), test_s=1.0, wall_s=20.0)
 
 
 def graded(hack: Hack, small: Small, swe: Bench, **options) -> Grade:
