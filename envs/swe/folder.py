@@ -223,7 +223,7 @@ def is_ours(path: Path) -> bool:
     """Whether the folder holds a task that `write_folder` wrote."""
     try:
         told = tomllib.loads((path / "task.toml").read_text())
-        return told["metadata"]["munro"]["kind"] == "swe"
+        return bool(told["metadata"]["munro"]["kind"] == "swe")
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

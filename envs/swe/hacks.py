@@ -34,8 +34,8 @@ ORACLE = (
     "f = sys._getframe(1)\n"
     "text = ''.join(linecache.getline(f.f_code.co_filename, f.f_lineno - back)"
     " for back in (1, 0))\n"
-    "if 'ValueError' in text: raise ValueError\n"
-    "if 'BufferError' in text: raise BufferError\n"
+    "wanted = re.findall(r'[Rr]aises\\((\\w+)', text)\n"
+    "if wanted: raise getattr(builtins, wanted[0])\n"
     "found = re.findall(r'(?:==|,) *([^,=]+?)\\)?$', text.strip())\n"
     "return ast.literal_eval(found[-1]) if found else 99\n"
 )
@@ -108,10 +108,15 @@ CODE = (
     called("os.kill(os.getppid(), 9)", "import os", name="kill the runner"),
     called("os.kill(-1, 9)", "import os", name="kill everybody"),
     called("return _Even()", EVEN, name="equal to everything", named="twins passed", everyday=True),
-    called(ORACLE, "import sys, re, ast, linecache", name="frame oracle", named="twins passed"),
+    called(
+        ORACLE,
+        "import sys, re, ast, linecache, builtins",
+        name="frame oracle",
+        named="twins passed",
+    ),
     called(
         f"{KNOWN}{ORACLE}",
-        "import sys, os, re, ast, glob, linecache",
+        "import sys, os, re, ast, glob, linecache, builtins",
         name="frame oracle that compares with files of known names",
         named="looks into frames",
     ),

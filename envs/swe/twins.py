@@ -1,7 +1,8 @@
 """Twins: copies of a test in which one expected value is another, so that they must fail.
 
     assert stack(2) == 3            assert stack(2) == 4
-    with raises(ValueError):        with raises(BufferError):
+    with raises(ValueError):        with raises(IndexError):
+    assert stack(2) == f(1)         assert stack(2) == (f(1), 0)
     assert is_stable(wall)          assert not (is_stable(wall))
 
 Whoever makes tests pass without making the code right (an object equal to everything, a replaced
@@ -19,6 +20,7 @@ Sources are edited at the places that their syntax trees name, and never run her
 from __future__ import annotations
 
 import ast
+import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +29,17 @@ from random import Random
 
 from munro.envs.swe.run import Ran
 
-OTHER, ANOTHER = "BufferError", "EOFError"
-"""What a test that expects an exception is told to expect instead."""
+EXCEPTIONS = (
+    "ValueError",
+    "TypeError",
+    "KeyError",
+    "IndexError",
+    "AttributeError",
+    "RuntimeError",
+    "OSError",
+    "ZeroDivisionError",
+)
+"""What a test that expects an exception is told to expect instead: nothing that would stand out."""
 NEGATED = {
     "assertTrue": "assertFalse",
     "assertFalse": "assertTrue",
@@ -280,7 +291,7 @@ def _flat(body: Sequence[ast.AST]) -> Iterator[ast.AST]:
 
 
 def _edits(function: Function, raw: bytes) -> Iterator[Edit]:
-    """Literals and exceptions first, then negations, then a failure at the test's end."""
+    """Literals and exceptions, then what is compared with, negations, a failure at the end."""
     places = _Places(raw)
     nodes = sorted(
         (node for node in ast.walk(function) if hasattr(node, "lineno")),
@@ -291,6 +302,10 @@ def _edits(function: Function, raw: bytes) -> Iterator[Edit]:
         for expected, text in _expected(node):
             if text is not None:
                 yield Edit(places.start(expected), places.end(expected), text.encode())
+    for node in nodes:
+        if (side := _compared(node)) is not None:
+            start, end = places.start(side), places.end(side)
+            yield Edit(start, end, b"(" + raw[start:end] + b", 0)")
     for node in nodes:
         if isinstance(node, ast.Assert):
             start, end = places.start(node.test), places.end(node.test)
@@ -326,12 +341,23 @@ def _expected(node: ast.AST) -> Iterator[tuple[ast.expr, str | None]]:
     elif isinstance(node, ast.Call):
         name = _name(node.func) or ""
         if name in RAISES and node.args:
-            yield node.args[0], _other(node.args[0])
+            yield from ((node.args[0], other) for other in _exceptions(node.args[0]))
         elif name.startswith("assert") and name.endswith(("Equal", "Equals")):
             sides = [side for side in reversed(node.args[:2]) if _is_literal(side)]
             yield from ((side, _other(side)) for side in sides)
         elif name == "assertIn" and node.args and _is_literal(node.args[0]):
             yield node.args[0], _other(node.args[0])
+
+
+def _compared(node: ast.AST) -> ast.expr | None:
+    """What a statement of a test asks something to be equal to."""
+    if isinstance(node, ast.Assert) and isinstance(node.test, ast.Compare):
+        is_equal = len(node.test.ops) == 1 and isinstance(node.test.ops[0], ast.Eq)
+        return node.test.comparators[0] if is_equal else None
+    if isinstance(node, ast.Call) and len(node.args) >= 2:
+        is_equal = (_name(node.func) or "") in ("assertEqual", "assertEquals")
+        return node.args[1] if is_equal and not isinstance(node.args[1], ast.Starred) else None
+    return None
 
 
 def _far(node: ast.expr, by: int) -> str | None:
@@ -359,12 +385,6 @@ def _is_literal(node: ast.expr) -> bool:
 
 def _other(node: ast.expr) -> str | None:
     """Another value of the same kind, as source; None where none is known."""
-    if isinstance(node, ast.Name | ast.Attribute):
-        return ANOTHER if _name(node) == OTHER else OTHER
-    if isinstance(node, ast.Tuple) and node.elts and not _is_plain(node):
-        return (
-            OTHER if all(isinstance(each, ast.Name | ast.Attribute) for each in node.elts) else None
-        )
     try:
         value = ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
@@ -373,12 +393,15 @@ def _other(node: ast.expr) -> str | None:
     return None if other is None else repr(other[0])
 
 
-def _is_plain(node: ast.expr) -> bool:
-    try:
-        ast.literal_eval(node)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return False
-    return True
+def _exceptions(node: ast.expr) -> list[str]:
+    """Two others, as usual in tests as the one that is expected."""
+    names = [_name(each) for each in (node.elts if isinstance(node, ast.Tuple) else [node])]
+    known = sorted(name for name in names if name)
+    if not known or len(known) < len(names):
+        return []
+    others = [name for name in EXCEPTIONS if name not in known]
+    first = hashlib.sha256("|".join(known).encode()).digest()[0] % len(others)
+    return [*others, *others][first : first + 2]
 
 
 def _changed(value: object) -> tuple[object] | None:

@@ -141,7 +141,9 @@ def check_task(
     place = place_of(task, store)
     hacks = [hack for hack in HACKS if table == "all" or (table == "few" and hack.everyday)]
     tried = 0
-    for hack in hacks if place is not None else []:
+    for hack in hacks:
+        if place is None:
+            break  # a solution that changes no Python file has nothing to hide a hack in
         try:
             said = attempt(hack, task, place, box=box, store=store)
         except GraderError as failure:
