@@ -1,6 +1,6 @@
 """Histories of released packages: each version's source distribution is a commit.
 
-    python benchmarks/histories/sdists.py OUT [NAME ...]      # one repository a package, in OUT/NAME
+    python benchmarks/histories/sdists.py OUT [NAME ...]      # a repository each, in OUT/NAME
     munro swe build OUT/toolz --out tasks/toolz
 
 For machines that may ask a package index and nothing else. Only names and versions stand here. What

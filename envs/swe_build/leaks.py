@@ -34,6 +34,8 @@ FEW_WINDOWS = 3
 IMPORTS = (b"import", b"from")
 LEAST_CODE = 32
 """Bytes of a function's code that are looked for in compiled files."""
+LEAST_NAMES = 40
+"""Letters of a function's names and texts: that of fewer is met by chance."""
 MOST_FILE_BYTES = 16 << 20
 MOST_NESTED = 2
 """Archives in archives."""
@@ -61,7 +63,7 @@ class Compiled:
 
     code: bytes
     names: frozenset[bytes]
-    """Its own, of its variables, and of what it uses."""
+    """Its own, of its variables, of what it uses, and the texts in it."""
 
     def is_in(self, contents: bytes) -> bool:
         """Whether a compiled file has it."""
@@ -289,6 +291,8 @@ def bytecode(source: bytes) -> list[Compiled]:
         code = rest.pop()
         rest += [part for part in code.co_consts if isinstance(part, CodeType)]
         if code is not whole and len(code.co_code) >= LEAST_CODE:
-            names = (code.co_name, *code.co_names, *code.co_varnames)
-            found.append(Compiled(code.co_code, frozenset(name.encode() for name in names)))
+            texts = [part for part in code.co_consts if isinstance(part, str) and part.isascii()]
+            names = {code.co_name, *code.co_names, *code.co_varnames, *texts}
+            if sum(map(len, names)) >= LEAST_NAMES:
+                found.append(Compiled(code.co_code, frozenset(name.encode() for name in names)))
     return found

@@ -131,7 +131,7 @@ def run_rounds(
         afters.append(after)
         befores.append(before_run)
         if number == 0:
-            shown = before_run.messages
+            shown = {**before_run.broken, **before_run.messages}
             if not _turned([after], [before_run]):
                 raise Dropped("F2P", _why_none(after, before_run))
             reached("F2P")
@@ -150,8 +150,15 @@ def run_rounds(
         pass_to_pass=tuple(sorted(kept)[: bounds.most_pass_to_pass]),
         unstable=len(seen - steady),
         rounds=bounds.rounds,
-        shown={name: shown[name] for name in sorted(turned & shown.keys())},
+        shown=_of_tests(shown, turned),
     )
+
+
+def _of_tests(shown: Mapping[str, str], tests: set[str]) -> dict[str, str]:
+    """What these tests say, or else their files where those could not be collected."""
+    files = {name.partition("::")[0] for name in tests}
+    said = {name: shown[name] for name in sorted(tests & shown.keys())}
+    return said or {name: shown[name] for name in sorted(files & shown.keys())}
 
 
 def _turned(afters: Sequence[Ran], befores: Sequence[Ran]) -> set[str]:

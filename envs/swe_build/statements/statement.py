@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from munro.envs.swe_build.errors import BadRepository
+from munro.envs.swe_build.errors import BadRepository, Dropped
 from munro.envs.swe_build.patch import added_lines, split
 from munro.envs.swe_build.proposal import Contents, Proposal
 
@@ -31,6 +31,8 @@ NUMBER = re.compile(
     r"(?:#\d+|\bgh-\d+|!\d+)(?:\s*(?:,|and)\s*(?:#\d+|gh-\d+))*"
 )
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{3,}")
+ADDRESS_IN_MEMORY = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
+"""Another one in each run, and a task is to be the same bytes."""
 FORMS = {"-", "*", "+"}
 MOST_SHOWN = 1200
 LEAST_CHARS = 20
@@ -174,7 +176,10 @@ def of_failures(proposal: Proposal, messages: Mapping[str, str]) -> Statement:
     """The statement of a made task: what one of its tests shows, never the change itself.
 
     Args:
-        messages: of the tests that fail before the fix, by id.
+        messages: of the tests that fail before the fix, by id, or of their files, by path.
+
+    Raises:
+        Dropped: they show nothing, and nothing else tells what is wrong.
     """
     name = min(messages, key=lambda one: (len(messages[one]), one), default="")
     shown = _symptom(messages[name]) if name else ""
@@ -182,6 +187,8 @@ def of_failures(proposal: Proposal, messages: Mapping[str, str]) -> Statement:
         text = f"{proposal.message}\n\nWhat it must do is said by its docstring and its callers."
     else:
         text = "Something in this repository does not do what it did."
+    if not shown and proposal.kind != "function":
+        raise Dropped("leak-free", "no test shows what is wrong")
     if shown:
         text += f"\n\nOne of its tests, `{name.rpartition('::')[2]}`, shows:\n\n```\n{shown}\n```"
     return Statement(text=text, source="test", leak=0.0)
@@ -198,4 +205,4 @@ def _symptom(message: str) -> str:
             frames = [n for n, one in enumerate(call) if re.match(r"\S+\.py:\d+: in ", one)]
             call = call[: frames[0]] if frames else call
             break
-    return "\n".join([*call, *told])[:MOST_SHOWN]
+    return ADDRESS_IN_MEMORY.sub("0x...", "\n".join([*call, *told]))[:MOST_SHOWN]
