@@ -263,6 +263,7 @@ def main() -> None:
         spread = f"{max(values):.2f} .. {min(values):.2f}"
         print(f"{name:<12}{1 / median:>12.2f}{ratio:>11.2f}x    {spread}")
     figures = {"fork_ms": options.fork_ms, "episode_s": medians}
+    print(json.dumps(figures))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2))
     wanted = {"docker": WANTED_TO_DOCKER, "bubblewrap": WANTED_TO_BUBBLEWRAP}

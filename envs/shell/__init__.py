@@ -14,6 +14,7 @@ is restored by a new session over image and layer; a blank box never takes its p
 from __future__ import annotations
 
 import json
+import secrets
 import threading
 from abc import abstractmethod
 from collections.abc import Awaitable, Iterator
@@ -65,6 +66,8 @@ class Box:
     task: str
     shell: tuple[str, ...]
     """What a command is handed to."""
+    salt: str = field(default_factory=lambda: secrets.token_hex(8))
+    """Of the layers that are saved: they are this box's, and are taken away with it."""
     frozen: Layer | None = None
     """What was saved last."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -278,7 +281,7 @@ class Shell(ToolUse):
         """Digests of what was written, and the edits that can be undone."""
         box: Box = state[BOX]
         with held(box) as session:
-            layer = session.freeze() if session.changes(0) else None
+            layer = session.freeze(box.salt) if session.changes(0) else None
         if box.frozen is not None and box.frozen != layer:
             forget_layer(box.frozen)
         box.frozen = layer

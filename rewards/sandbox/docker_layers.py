@@ -166,7 +166,9 @@ def changes_between(
     return found
 
 
-def layer_between(base: Mapping[bytes, Item], now: Mapping[bytes, Item], store: Path) -> Layer:
+def layer_between(
+    base: Mapping[bytes, Item], now: Mapping[bytes, Item], store: Path, salt: str = ""
+) -> Layer:
     """What makes of `base` what is there now.
 
     Raises:
@@ -204,4 +206,4 @@ def layer_between(base: Mapping[bytes, Item], now: Mapping[bytes, Item], store: 
                 )
                 writer.file(path, item.mode, item.mtime_ns, len(contents), blocks)
 
-    return images.write_layer(store, write)
+    return images.write_layer(store, write, salt)

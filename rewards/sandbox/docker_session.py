@@ -89,12 +89,12 @@ class DockerSession(Session):
         said, _ = self.container.touch(head, wire.as_bytes(contents or b""))
         return str(said["refused"])
 
-    def freeze(self) -> Layer:
+    def freeze(self, salt: str = "") -> Layer:
         if self._base is None:
             raise ValueError(NO_IMAGE)
         if self._store is None:
             raise ValueError('a layer needs a place: open the sandbox with store="A FOLDER"')
-        return docker_layers.layer_between(self._base, self._now(), self._store)
+        return docker_layers.layer_between(self._base, self._now(), self._store, salt)
 
     def changes(self, most_bytes: int = MOST_BYTES) -> Sequence[Change]:
         if self._base is None:

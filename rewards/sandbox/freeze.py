@@ -78,7 +78,7 @@ def _read(node: Node, size: int) -> bytes:
         return stream.read(size)
 
 
-def layer_of_upper(upper: int, image: Image, store: Path) -> Layer:
+def layer_of_upper(upper: int, image: Image, store: Path, salt: str = "") -> Layer:
     """A layer that makes of `image` what the session sees now.
 
     What has no meaning without its processes (a FIFO, a socket) is not there.
@@ -101,7 +101,7 @@ def layer_of_upper(upper: int, image: Image, store: Path) -> Layer:
             elif is_there(image.layers, node.path):
                 writer.deleted(node.path)
 
-    return images.write_layer(store, write)
+    return images.write_layer(store, write, salt)
 
 
 def is_there(layers: Sequence[Layer], path: bytes) -> bool:

@@ -180,11 +180,11 @@ def forget_layer(layer: Layer) -> None:
         os.close(folder)
 
 
-def write_layer(store: Path, write: Callable[[Writer], None]) -> Layer:
-    """What `write` makes, under the name of its digest."""
+def write_layer(store: Path, write: Callable[[Writer], None], salt: str = "") -> Layer:
+    """What `write` makes, under the name of its digest, and of `salt` where there is one."""
     make_store(store)
     with _new_folder(store) as (path, folder):
-        writer = Writer(folder, NOBODY if os.geteuid() == 0 else None)
+        writer = Writer(folder, NOBODY if os.geteuid() == 0 else None, salt)
         write(writer)
         digest = writer.finish()
         layer = Layer(path=store / digest, digest=digest)

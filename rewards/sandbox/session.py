@@ -73,12 +73,12 @@ class NamespaceSession(Session):
             said, _ = self._keeper.touch(head, wire.as_bytes(contents or b""))
         return str(said["failure"])
 
-    def freeze(self) -> Layer:
+    def freeze(self, salt: str = "") -> Layer:
         if self._store is None:
             raise ValueError('a layer needs a place: open the sandbox with store="A FOLDER"')
         with self._lock, self._standstill():
             upper, image = self._written()
-            return layer_of_upper(upper, image, self._store)
+            return layer_of_upper(upper, image, self._store, salt)
 
     def changes(self, most_bytes: int = MOST_BYTES) -> Sequence[Change]:
         with self._lock, self._standstill():

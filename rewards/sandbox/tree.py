@@ -171,6 +171,8 @@ class Writer:
     top: int
     owner: int | None = None
     """User and group that all of it is to belong to; None leaves them."""
+    salt: str = ""
+    """Goes into the digest, where nobody else's tree is to have the same."""
     _lines: list[tuple[bytes, bytes]] = field(default_factory=list)
     _folders: list[tuple[bytes, int, int | None]] = field(default_factory=list)
     _first: dict[tuple[int, int], tuple[bytes, bytes]] = field(default_factory=dict)
@@ -259,7 +261,7 @@ class Writer:
                 os.close(folder)
         self._own(self.top)
         os.fchmod(self.top, 0o755)
-        whole = hashlib.sha256()
+        whole = hashlib.sha256(self.salt.encode())
         for path, said in sorted(self._lines):
             whole.update(b"%d %s %s\n" % (len(path), path, said))
         return whole.hexdigest()

@@ -169,11 +169,15 @@ class Session(ABC):
         """
 
     @abstractmethod
-    def freeze(self) -> Layer:
+    def freeze(self, salt: str = "") -> Layer:
         """What was written over the image, deletions included, as a layer of the sandbox's store.
 
         A session of `image.over(layer)` begins with the files that this one has now below the
         working directory; what is elsewhere in /tmp is not part of it. Costs what was changed.
+
+        Args:
+            salt: goes into the layer's digest: with one of its own, a layer is nobody else's, and
+                may be forgotten by who made it.
 
         Raises:
             ValueError: the session has no image, or the sandbox no store.

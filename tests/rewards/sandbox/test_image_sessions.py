@@ -14,6 +14,7 @@ import pytest
 from munro.rewards import sandbox
 from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox import Image, Limits, Sandbox, layer_of
+from munro.rewards.sandbox.image import forget_layer
 from tests.rewards.sandbox.both import BACKENDS, only_namespaces, opened_as
 from tests.rewards.sandbox.test_image import listing
 from tests.rewards.sandbox.test_namespaces import ROOMY, opened
@@ -95,6 +96,27 @@ def test_a_layer_of_nothing_stays_the_same_folder(box: Sandbox, base: Image) -> 
         assert session.freeze() == nothing
         assert nothing.path.stat().st_ino == before
         assert said(session, "cat a") == "old\n"
+
+
+def test_a_layer_with_salt_is_nobody_elses(box: Sandbox, base: Image) -> None:
+    with box.session(image=base) as session:
+        said(session, "echo 1 > new")
+        plain, mine = session.freeze(), session.freeze("mine")
+        assert len({plain, mine, session.freeze("yours"), session.freeze("mine")}) == 3
+    forget_layer(mine)
+    assert plain.path.is_dir()
+    assert not mine.path.exists()
+
+
+def test_a_layer_in_use_is_not_forgotten(box: Sandbox, base: Image) -> None:
+    with box.session(image=base) as session:
+        said(session, "echo 1 > new")
+        layer = session.freeze("mine")
+    with box.session(image=base.over(layer)) as session:
+        forget_layer(layer)
+        assert said(session, "cat new") == "1\n"
+    forget_layer(layer)
+    assert not layer.path.exists()
 
 
 def test_a_layer_made_after_the_sandbox_was_opened_works(box: Sandbox, store: Path) -> None:
