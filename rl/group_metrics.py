@@ -5,7 +5,7 @@ Text that a model wrote names no metric: a tool counts by its name where the tas
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import fields
 from statistics import fmean, pstdev
@@ -45,8 +45,8 @@ def group_metrics(groups: Sequence[Group], state: ClimbState) -> dict[str, float
         "length/stage": state.stage,
         "policy/k": state.clip.widening,
     }
-    if resumed := sum(group.num_resumed for group in groups):
-        found["rollout/resumed"] = resumed / len(attempts)
+    if any(group.num_resumed for group in groups):
+        found["rollout/resumed"] = sum(g.num_resumed for g in groups) / len(attempts)
     found |= _episodes(groups)
     return found | {f"staleness/hist/{age}": n for age, n in sorted(Counter(ages).items())}
 
@@ -66,14 +66,14 @@ def _episodes(groups: Sequence[Group]) -> dict[str, float]:
     found["calls/per_attempt"] = len(calls) / len(attempts)
     found["calls/failed"] = sum(not one.ok for one in calls) / max(len(calls), 1)
     found["calls/malformed"] = sum(one.is_malformed for one in calls) / max(len(calls), 1)
-    spent: Counter[str] = Counter()
+    spent: defaultdict[str, float] = defaultdict(float)
     for group in groups:
         offered = {str(tool.get("function", tool).get("name")) for tool in group.task.tools}
         for attempt in group.attempts:
             for record in attempt.trajectory.calls:
                 spent[record.name if record.name in offered else OTHER] += record.seconds
-    for name, seconds in spent.most_common(MOST_PARTS):
-        found[f"calls/seconds/{name}"] = seconds / len(attempts)
+    for name in sorted(spent, key=spent.__getitem__, reverse=True)[:MOST_PARTS]:
+        found[f"calls/seconds/{name}"] = spent[name] / len(attempts)
     return found
 
 

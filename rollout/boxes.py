@@ -44,7 +44,7 @@ Away = Callable[[], AbstractContextManager[None]]
 
 def most_here() -> int:
     """Boxes that this node's processors and memory allow."""
-    memory = min([psutil.virtual_memory().total, *_granted("memory.max")])
+    memory: int = min([psutil.virtual_memory().total, *_granted("memory.max")])
     return max(1, min(BOXES_A_CORE * _cores(), memory // 2 // MEMORY_A_BOX))
 
 
