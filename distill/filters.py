@@ -24,24 +24,12 @@ from munro.envs.types import Ending
 from munro.rewards.judge.fence import addresses_judge
 from munro.rewards.language import chain_of_thought, num_foreign_words, visible
 from munro.rewards.repetition import PIECE, share
+from munro.rewards.signs import TAMPERING
 
 EXAMPLES, EXCERPT = 3, 160
 SIGNATURE, SHINGLE = 128, 5
 """MinHash bins, and words of a shingle."""
 
-TAMPERING = re.compile(
-    r"""
-    \bos\._exit\s*\(                                    # ends the process before the test does
-    | \b(?:sys\.)?_getframe\s*\( | \binspect\.(?:stack|currentframe)\s*\(
-    | \bgc\.get_(?:objects|referrers)\s*\(              # looks for the expected values
-    | \bdef\s+__eq__\s*\([^)]{0,80}\)[^:\n]{0,40}:\s*return\s+True
-    | \bsys\.modules\s*\[ | \bbuiltins\.\w+\s*=[^=]     # replaces what the test calls
-    | \bconftest\.py\b | \bpytest_(?:runtest|configure|collection)\w*
-    | \bTestCase\.assert\w+\s*= | \bunittest\.mock\.patch\b
-    | /proc/self\b | \bsys\.settrace\s*\(
-    """,
-    re.VERBOSE,
-)
 ANSWER = re.compile(r"<answer>.*?(?:</answer>|\Z)", re.DOTALL)
 
 

@@ -1,0 +1,117 @@
+"""Twins: another expected value for each test, and only those that fail on what is right."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from munro.envs.swe.run import Ran, run_tests
+from munro.envs.swe.twins import bare, choose_twins, twins_of
+from tests.envs.swe.boxes import Bench
+
+PATH = "tests/test_stones.py"
+HEAD = "import unittest\nimport pytest\nfrom stones import stack, fall\n"
+WAYS = {
+    "assert stack(1) == 2": "assert stack(1) == 3",
+    "assert 2 == stack(1)": "assert 3 == stack(1)",
+    "assert stack(1) == [1, (2, 'a')]": "assert stack(1) == [1, (2, 'x')]",
+    "assert stack(1) == {'a': None}": "assert stack(1) == {'a': 0}",
+    "assert stack(1) is True": "assert stack(1) is False",
+    "assert stack(1) == 'bäx'": "assert stack(1) == 'bäy'",
+    "assert stack(1)": "assert not (stack(1))",
+    "assert stack(1) == fall(2), 'no'": "assert stack(1) == (fall(2), 0), 'no'",
+    "with pytest.raises(ValueError): fall()": "with pytest.raises(TypeError): fall()",
+    "with pytest.raises((KeyError, OSError)): fall()": (
+        "with pytest.raises(ZeroDivisionError): fall()"
+    ),
+    "self.assertEqual(stack(1), 2)": "self.assertEqual(stack(1), 3)",
+    "self.assertEqual(stack(1), fall(1))": "self.assertEqual(stack(1), (fall(1), 0))",
+    "self.assertRaises(OSError, fall)": "self.assertRaises(AttributeError, fall)",
+    "self.assertIn(1, fall())": "self.assertIn(2, fall())",
+    "self.assertNotIn(1, fall())": "self.assertIn(1, fall())",
+    "assert 'a' in stack(1)": "assert 'x' in stack(1)",
+    "assert stack(1) > 1": "assert stack(1) > 1000001",
+    "assert 1 >= stack(1)": "assert -999999 >= stack(1)",
+    "stack(1)": "stack(1)\n    raise AssertionError",
+}
+
+
+@pytest.mark.parametrize("said", WAYS)
+def test_each_way_of_expecting_has_another(said: str) -> None:
+    source = f"{HEAD}def test_ä(self):\n    {said}\n"
+    twin = twins_of(source, [f"{PATH}::test_ä"])[0]
+    assert twin.source == f"{HEAD}def test_ä(self):\n    {WAYS[said]}\n"
+    assert twin.id == f"{PATH}::test_ä"
+
+
+def test_tests_of_classes_are_found_where_they_are_written() -> None:
+    source = (
+        "class Base:\n    def test_a(self):\n        assert 1 == 1\n"
+        "class TestB(Base):\n    def test_b(self):\n        assert 2 == 2\n"
+    )
+    ids = [f"{PATH}::TestB::test_a[x-1]", f"{PATH}::TestB::test_b", f"{PATH}::TestC::test_c"]
+    twins = {twin.id: twin.source for twin in reversed(twins_of(source, ids))}
+    assert list(twins) == [f"{PATH}::TestB::test_b", f"{PATH}::TestB::test_a"]
+    assert "assert 1 == 2" in twins[f"{PATH}::TestB::test_a"]
+    assert "assert 2 == 3" in twins[f"{PATH}::TestB::test_b"]
+
+
+def test_what_is_no_python_has_no_twins() -> None:
+    assert twins_of("def test_a(:\n", [f"{PATH}::test_a"]) == []
+
+
+GOLD = "def stack(n):\n    return n + 1\ndef fall():\n    raise ValueError\n"
+BASE = "def stack(n):\n    return n\ndef fall():\n    pass\n"
+TESTS = (
+    HEAD
+    + """
+def test_one():
+    assert stack(1) == 2
+
+@pytest.mark.parametrize("n", [1, 5])
+def test_each(n):
+    assert stack(n) == n + 1
+    assert stack(n) <= 1 or stack(n) == 99 or True
+
+def test_fall():
+    with pytest.raises(ValueError):
+        fall()
+
+class TestOld(unittest.TestCase):
+    def test_old(self):
+        self.assertEqual(stack(2), 3)
+
+def test_named():
+    assert __name__ == "test_stones" and stack(1) == 2
+"""
+)
+IDS = [
+    f"{PATH}::{name}"
+    for name in ("test_one", "test_each[1]", "test_each[5]", "test_fall", "TestOld::test_old")
+] + [f"{PATH}::test_named"]
+
+
+def test_the_chosen_fail_on_gold_and_never_pass_beside_their_tests(swe: Bench) -> None:
+    def runs(stones: str):
+        def run(files, paths) -> Ran:
+            with swe.session({"stones.py": stones, PATH: TESTS, **files}) as session:
+                return run_tests(session, paths, test_s=5, wall_s=50)
+
+        return run
+
+    (chosen,) = choose_twins({PATH: TESTS}, IDS, on_gold=runs(GOLD))
+    assert set(chosen.must_fail) == {*IDS}
+    assert set(chosen.must_pass) == {*IDS} - {f"{PATH}::test_named"}, "it knows its file's name"
+    halves = chosen.parted(TESTS.encode(), Random(1))
+    assert (
+        halves
+        == chosen.parted(TESTS.encode(), Random(1))
+        != chosen.parted(TESTS.encode(), Random(5))
+    )
+    assert halves[0].twins | halves[1].twins == {bare(test) for test in IDS}
+    assert not halves[0].twins & halves[1].twins
+    for stones in (GOLD, BASE):
+        both = [runs(stones)({PATH: half.source}, [PATH]).passed for half in halves]
+        assert not both[0] & both[1]
+        assert (both[0] | both[1] == {*IDS}) == (stones == GOLD)
