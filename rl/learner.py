@@ -30,6 +30,7 @@ from munro.rl.config import LearnerConfig
 from munro.rl.metrics import idle, report
 from munro.rl.passes import Passes
 from munro.rl.plugs import Loss
+from munro.rl.policy.allocator import map_large_blocks
 from munro.rl.policy.loading import layout_for, load_policy
 from munro.rl.policy.optimizers import make_optimizer
 from munro.rl.policy.reference import reference_of
@@ -223,9 +224,10 @@ class Learner:
 
 
 def _settle(config: LearnerConfig, device: torch.device) -> None:
-    """Threads, and on the CPU the same bits in every run."""
+    """Threads, and on the CPU the same bits in every run and no memory that nobody uses."""
     _set_threads(config)
     if device.type == "cpu":
+        map_large_blocks()
         vector_math.settle()
         torch.use_deterministic_algorithms(True)
         # deterministic mode would fill every new buffer with NaN before it is written

@@ -1,0 +1,38 @@
+"""Freed blocks go back to the system, whatever small ones lie between them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+BETWEEN = """
+import sys
+import psutil, torch
+from munro.rl.policy.allocator import map_large_blocks
+if sys.argv[1] == "mapped" and not map_large_blocks():
+    sys.exit(3)
+first = torch.empty(24 << 20, dtype=torch.uint8)  # as it is freed the threshold rises
+del first
+kept, large = [], []
+for _ in range(40):
+    large.append(torch.ones(8 << 20, dtype=torch.uint8))
+    kept.append(torch.ones(4 << 10, dtype=torch.uint8))
+large.clear()
+print(psutil.Process().memory_info().rss >> 20)
+"""
+
+
+def left_mib(how: str) -> int:
+    done = subprocess.run(
+        [sys.executable, "-c", BETWEEN, how], capture_output=True, text=True, check=False
+    )
+    if done.returncode == 3:
+        pytest.skip("this C library has no such threshold")
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+def test_a_small_tensor_keeps_no_large_one_in_memory():
+    assert left_mib("mapped") < left_mib("heap") - 200
