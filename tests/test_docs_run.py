@@ -24,11 +24,12 @@ QUICK = {
 }
 """Commands that a test has the time for; of others, those that are asked for a dry run or help."""
 OWN = re.compile(
-    r"(^|/)(runs|machines|checkpoints|data|mine|my_\w+|ckpt|BASE)\b|\w\.jsonl$|^(Qwen|me)/[\w.-]+$"
+    r"(^|/)(runs|machines|checkpoints|data|mine|my_\w+|ckpt|BASE|tasks|histories|src)\b|\w\.jsonl$|^(Qwen|me)/[\w.-]+$"
 )
 """What a reader has, and a checkout has not; models of the hub among it."""
 LARGE = {
-    f"configs/{name}.toml" for name in ("machine", "ladder", "mix", "pretrain", "stem", "data")
+    f"configs/{name}.toml"
+    for name in ("machine", "ladder", "mix", "pretrain", "stem", "agentic", "data")
 }
 """Recipes at the report's sizes, or that read all of a machine's files."""
 CHECKOUT = ("README.md", "CONTRIBUTING.md", "Makefile", "benchmarks", "configs", "docs", "examples")

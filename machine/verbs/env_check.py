@@ -11,6 +11,10 @@ import click
 
 from munro.envs.check import NOT_COUNTED, CheckReport, check, check_config
 from munro.machine.loading import load, value_of
+from munro.rollout.observe import clipped
+
+SHOWN = 2000
+"""Characters of a text that are printed; a gold reply may hold a whole file."""
 
 
 def run_check(path: str, arguments: Sequence[tuple[str, str]]) -> int:
@@ -40,6 +44,10 @@ def _bare(key: str) -> str:
     return key.removeprefix("env.").removeprefix("args.") if "args." in key else key
 
 
+def _shown(who: str, text: str) -> Iterator[str]:
+    yield from (f"  {who}| {line}" for line in clipped(text, SHOWN).splitlines())
+
+
 def described(report: CheckReport) -> Iterator[str]:
     """The report as lines for a person."""
     if report.task is not None:
@@ -49,9 +57,9 @@ def described(report: CheckReport) -> Iterator[str]:
         yield f"{report.name}: {train} tasks to train on{held_out}"
         yield f"task {report.task.id}, as the model sees it:"
         for message in report.task.messages:
-            yield from (f"  {message.role}| {line}" for line in message.content.splitlines())
+            yield from _shown(message.role, message.content)
     for reply in report.gold:
-        yield from (f"  gold| {line}" for line in reply.splitlines())
+        yield from _shown("gold", reply)
     if report.grade is not None and report.grade_ms is not None:
         verdict = "passes" if report.grade.solved else "fails"
         others = ", doing nothing and random calls of its tools fail"

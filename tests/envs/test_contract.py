@@ -16,6 +16,9 @@ from munro.envs.check import check_config
 from munro.envs.config import EnvConfig
 from munro.envs.problem_set import ProblemSet, TaskPool
 from munro.envs.reasoning_gym import is_formula, is_list, is_sum
+from munro.envs.swe.folder import read_folder, write_folder
+from tests.envs.swe.boxes import bench
+from tests.envs.swe.tasks import ROADS, STONES, task_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::SyntaxWarning")
 
@@ -32,8 +35,21 @@ PROGRAMS = [
 ROWS = [{"question": f"What is half of {2 * n}?", "answer": str(n)} for n in range(100, 160)]
 
 
+@pytest.fixture(scope="module")
+def repositories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """Two tasks from repositories, one on either side."""
+    top = tmp_path_factory.mktemp("repositories")
+    with bench(top / "store") as swe:
+        tasks = [task_of(small, swe) for small in (STONES, ROADS)]
+    for task in tasks:
+        write_folder(task, top / "tasks" / task.id)
+    digests = [read_folder(folder).digest() for folder in sorted((top / "tasks").iterdir())]
+    share = sum(int(digest[:8], 16) / 2**32 for digest in digests) / 2
+    return {"path": str(top / "tasks"), "store": str(top / "store"), "test_share": share}
+
+
 @pytest.fixture
-def arguments(tmp_path: Path) -> dict[str, dict[str, object]]:
+def arguments(tmp_path: Path, repositories: dict[str, object]) -> dict[str, dict[str, object]]:
     file = tmp_path / "halves.jsonl"
     file.write_text("\n".join(map(json.dumps, ROWS)))
     programs = tmp_path / "programs.jsonl"
@@ -51,6 +67,7 @@ def arguments(tmp_path: Path) -> dict[str, dict[str, object]]:
             ]
         },
         "qa": {"path": str(file)},
+        "swe": repositories,
         "reasoning_gym": {"dataset": "chain_sum", "size": 50, "test_size": 10},
     }
 
