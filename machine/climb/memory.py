@@ -24,7 +24,7 @@ CONTEXTS = 2 * GIB
 """What CUDA, cuBLAS and two processes' allocators take of a GPU beside tensors: an assumption."""
 PUBLISHED = 3
 """Versions of the weights in shared memory: the newest two, and one that is being written."""
-LIBRARIES = {"driver": 610, "server": 690, "engine": 880, "worker": 535, "learner": 490}
+LIBRARIES = {"driver": 610, "server": 690, "engine": 880, "worker": 670, "learner": 490}
 """MiB of a process without what its model takes: seen at quickstarts with torch 2.13 for CPUs and
 vLLM 0.32. Other builds differ; a probe sees how much."""
 
