@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from random import Random
 
+from munro.envs.swe.places import Places
 from munro.envs.swe.run import Ran
 
 EXCEPTIONS = (
@@ -292,7 +293,7 @@ def _flat(body: Sequence[ast.AST]) -> Iterator[ast.AST]:
 
 def _edits(function: Function, raw: bytes) -> Iterator[Edit]:
     """Literals and exceptions, then what is compared with, negations, a failure at the end."""
-    places = _Places(raw)
+    places = Places(raw)
     nodes = sorted(
         (node for node in ast.walk(function) if hasattr(node, "lineno")),
         key=lambda node: (node.lineno, node.col_offset),  # type: ignore[attr-defined]
@@ -428,22 +429,3 @@ def _changed(value: object) -> tuple[object] | None:
         case set() | dict():
             return ({*value, "x"},) if isinstance(value, set) else ({"x": 0},)
     return None
-
-
-class _Places:
-    """Byte offsets of nodes in the source that they were parsed from."""
-
-    def __init__(self, raw: bytes) -> None:
-        self._starts = [0]
-        for line in raw.splitlines(keepends=True):
-            self._starts.append(self._starts[-1] + len(line))
-        self._mark = 3 if raw.startswith(b"\xef\xbb\xbf") else 0
-
-    def start(self, node: ast.AST) -> int:
-        return self._at(node.lineno, node.col_offset)  # type: ignore[attr-defined]
-
-    def end(self, node: ast.AST) -> int:
-        return self._at(node.end_lineno, node.end_col_offset)  # type: ignore[attr-defined]
-
-    def _at(self, line: int, column: int) -> int:
-        return self._starts[line - 1] + column + (self._mark if line == 1 else 0)

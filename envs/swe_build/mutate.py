@@ -13,6 +13,8 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from munro.envs.swe.places import Places
+
 MOST_BYTES = 1 << 20
 SWAPPED: dict[type[ast.AST], str] = {
     ast.Add: "-",
@@ -111,27 +113,6 @@ def _is_utf8(source: bytes) -> bool:
     head = b"\n".join(source.splitlines()[:2])
     declared = re.search(rb"coding[:=]\s*([-\w.]+)", head)
     return declared is None or declared[1].lower().replace(b"_", b"-") in (b"utf-8", b"utf8")
-
-
-class Places:
-    """Byte offsets of a tree's nodes in the source they were parsed from."""
-
-    def __init__(self, source: bytes) -> None:
-        self._starts = [0]
-        for line in source.splitlines(keepends=True):
-            self._starts.append(self._starts[-1] + len(line))
-        self._mark = 3 if source.startswith(b"\xef\xbb\xbf") else 0
-
-    def start(self, node: ast.AST) -> int:
-        """Where a node begins."""
-        return self._at(node.lineno, node.col_offset)  # type: ignore[attr-defined]
-
-    def end(self, node: ast.AST) -> int:
-        """Just behind a node."""
-        return self._at(node.end_lineno, node.end_col_offset)  # type: ignore[attr-defined]
-
-    def _at(self, line: int, column: int) -> int:
-        return self._starts[line - 1] + column + (self._mark if line == 1 else 0)
 
 
 def functions_by_node(tree: ast.Module) -> dict[ast.AST, str]:

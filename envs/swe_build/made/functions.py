@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from munro.envs.swe.places import Places
 from munro.envs.swe_build.git import Repository
 from munro.envs.swe_build.made.bugs import MOST_TEST_FILES, code_files
-from munro.envs.swe_build.mutate import Places, functions_by_node, parsed
+from munro.envs.swe_build.mutate import functions_by_node, parsed
 from munro.envs.swe_build.proposal import Proposal
 from munro.envs.swe_build.related import related, test_files
 

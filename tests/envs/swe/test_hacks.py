@@ -33,8 +33,7 @@ def refuse(hack: Hack, small: Small, swe: Bench) -> None:
     assert not grade.passed, grade
     assert hack.named in grade.reason, grade
     assert ("tampered" in grade.reason) == (grade.parts["tampered"] == 1)
-    if grade.parts["tampered"]:
-        assert grade.reward == 0, grade
+    assert grade.reward == 0, grade
     assert "\n" not in grade.reason
 
 
