@@ -70,6 +70,7 @@ def row_of(task: TaskFolder, store: Path) -> dict[str, str]:
         "image_name": SCHEME + "+".join(task.layers),
         "munro": json.dumps(
             {
+                "tests": sorted(task.tests),
                 "packages": task.packages,
                 "requirements": task.requirements,
                 "python": task.python,
@@ -117,6 +118,11 @@ def task_of_row(row: Mapping[str, Any], store: Path) -> TaskFolder:
     )
     layers = bare.image(store).layers
     tests = applied(str(row["test_patch"]), lambda path: read_from(layers, path))
+    # a hidden file that is as the repository has it is in no patch
+    asked = {test.partition("::")[0] for test in (*bare.fail_to_pass, *bare.pass_to_pass)}
+    for path in sorted(set(ours.get("tests", asked)) - tests.keys()):
+        if (contents := read_from(layers, path)) is not None:
+            tests[path] = contents
     return TaskFolder(
         id=bare.id,
         statement=bare.statement,
@@ -154,8 +160,10 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
     """The rows of a Parquet file.
 
     Raises:
-        BadTask: it is none.
+        BadTask: it is none, or not there.
     """
+    if not file.is_file():
+        raise BadTask(f"{file}: there is no such file; `munro swe export` writes one")
     try:
         rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
     except (OSError, pa.ArrowInvalid) as failure:

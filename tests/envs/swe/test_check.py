@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,12 +86,29 @@ def test_rows_have_their_columns_and_are_tasks_again(swe: Bench, tmp_path: Path)
     assert [set(task.fail_to_pass) for task in again] == [set(t.fail_to_pass) for t in tasks]
 
 
+def test_a_hidden_file_that_no_patch_changes_comes_back_from_a_row(swe: Bench) -> None:
+    task = task_of(STONES, swe)
+    contents = STONES.files[STONES.module]
+    same = contents if isinstance(contents, bytes) else contents.encode()
+    whole = replace(task, tests={**task.tests, STONES.module: same})
+    row = row_of(whole, swe.store)
+    assert f"a/{STONES.module}" not in row["test_patch"]
+    assert dict(task_of_row(row, swe.store).tests) == dict(whole.tests)
+    # a row of somebody else's says no more than what its tests are called
+    bare = {**row, "munro": "", "PASS_TO_PASS": json.dumps([f"{STONES.module}::test_it"])}
+    assert dict(task_of_row(bare, swe.store).tests) == dict(whole.tests)
+    away = {**row, "munro": "", "PASS_TO_PASS": json.dumps(["/etc/passwd::a", "../x::b"])}
+    assert dict(task_of_row(away, swe.store).tests) == dict(task.tests)
+
+
 def test_rows_that_cannot_be_had_are_one_line(swe: Bench, tmp_path: Path) -> None:
     row = row_of(task_of(STONES, swe), swe.store)
     with pytest.raises(BadTask, match="its image 'swebench/x' is docker's"):
         task_of_row({**row, "image_name": "swebench/x"}, swe.store)
     with pytest.raises(BadTask, match="there is no test_patch"):
         task_of_row({**row, "test_patch": ""}, swe.store)
+    with pytest.raises(BadTask, match="there is no such file"):
+        read_rows(tmp_path / "y")
     (tmp_path / "x").write_text("no")
     with pytest.raises(BadTask, match="is no Parquet file"):
         read_rows(tmp_path / "x")
