@@ -15,9 +15,9 @@ from munro.base_model.adapters.files import is_adapter
 from munro.base_model.training.sharding import World
 from munro.rl.config import LearnerConfig
 from munro.rl.loss import MAX_LOG_RATIO
+from munro.rl.policy.device import DeviceBatch
 from munro.rl.policy.loading import load_policy
 from munro.rl.policy.model import Policy
-from munro.rl.policy.packing import MicroBatch
 
 
 class Reference(Protocol):
@@ -25,7 +25,7 @@ class Reference(Protocol):
     adapter that is being trained on it.
     """
 
-    def __call__(self, micro: MicroBatch, *, temperature: float) -> Tensor:
+    def __call__(self, micro: DeviceBatch, *, temperature: float) -> Tensor:
         """[T] float32, without gradient, over the same nuclei as the policy's."""
         ...
 
@@ -37,7 +37,7 @@ class Frozen:
         self._policy = policy.eval().requires_grad_(False)
 
     @torch.no_grad()
-    def __call__(self, micro: MicroBatch, *, temperature: float) -> Tensor:
+    def __call__(self, micro: DeviceBatch, *, temperature: float) -> Tensor:
         """See `Reference`; a mixture of experts chooses its own."""
         logp_T: Tensor = self._policy(micro, temperature=temperature)[0]
         return logp_T
@@ -50,7 +50,7 @@ class LeftOut:
         self._policy = policy
 
     @torch.no_grad()
-    def __call__(self, micro: MicroBatch, *, temperature: float) -> Tensor:
+    def __call__(self, micro: DeviceBatch, *, temperature: float) -> Tensor:
         """See `Reference`; a mixture of experts chooses its own."""
         was_training = self._policy.training
         self._policy.eval()
