@@ -6,6 +6,7 @@ Batch ──► micro-batches ──► log-probs ──► loss ──► gradi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any
@@ -17,8 +18,9 @@ from torch import Tensor
 
 from munro.base_model.device.feed import ahead
 from munro.base_model.device.figures import Figures
+from munro.base_model.device.working import working_copy
 from munro.base_model.model.balance import GlobalLoad, balance_loss, violation_rate
-from munro.base_model.training.sharding import World
+from munro.base_model.training.sharding import World, reduce_next
 from munro.envs.types import KeptTokens
 from munro.rl.batch import Batch
 from munro.rl.clip import Clip
@@ -28,7 +30,7 @@ from munro.rl.metrics import merged
 from munro.rl.plugs import Loss
 from munro.rl.policy.device import DeviceBatch, on_device
 from munro.rl.policy.model import Policy, UnsupportedModel
-from munro.rl.policy.packing import Layout, MicroBatch, lay_out
+from munro.rl.policy.packing import Layout, MicroBatch, lay_out, planned
 from munro.rl.policy.reference import Reference, kl_to
 from munro.rl.policy.sequences import Bundle, TrainingSequence
 
@@ -46,6 +48,8 @@ class Passes:
     loss: Loss
     reference: Reference | None = None
     """What `config.kl_weight` measures the distance to."""
+    working: torch.dtype | None = None
+    """What the weights are computed with in, if not in what they are held in."""
 
     def gradients(self, batch: Batch, clip: Clip) -> dict[str, float]:
         """Add up the gradients of this rank's micro-batches; return its sums.
@@ -56,13 +60,16 @@ class Passes:
         # agreed on first: from here on every pass is a sequence of collectives
         num_passes = self.world.largest(len(plans))
         load, figures = GlobalLoad(), Figures()
-        for micro in self._fed(plans):
-            loss, metrics = self._loss(micro, clip, batch, load)
-            # FSDP averages gradients over the ranks, but each loss is a share of the global mean
-            (loss * self.world.size).backward()  # type: ignore[no-untyped-call]
-            metrics["learner/loss"] = loss.detach()
-            figures.add(metrics | {"learner/computed_tokens": micro.num_tokens})
-        self._keep_pace(num_passes - len(plans), load)
+        with self._working():
+            for micro in self._fed(plans):
+                self._reduce_in_pass(len(figures), num_passes)
+                loss, metrics = self._loss(micro, clip, batch, load)
+                # FSDP averages gradients over the ranks, but each loss is a share of the global
+                # mean
+                (loss * self.world.size).backward()  # type: ignore[no-untyped-call]
+                metrics["learner/loss"] = loss.detach()
+                figures.add(metrics | {"learner/computed_tokens": micro.num_tokens})
+            self._keep_pace(len(plans), num_passes, load)
         if load.counts_ME is not None:
             figures.add({"learner/expert_violation/max": violation_rate(load.counts_ME).max()})
             *told, more = figures.read()
@@ -79,17 +86,23 @@ class Passes:
 
     def scores(self, token_ids: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
         """See `Learner.score`; the policy must be in evaluation mode."""
-        sequences = [_to_score(ids) for ids in token_ids]
-        long = [index for index, sequence in enumerate(sequences) if sequence.sampled.any()]
         result = [np.zeros(len(ids), np.float32) for ids in token_ids]
-        for index in long:
-            # one at a time: rows are sorted by length otherwise, and the proof is a few sequences
-            layout = Layout.PACKED if self.layout is Layout.PACKED else Layout.PADDED
-            bundle = Bundle(num_shared=0, sequences=(sequences[index],))
-            (micro,) = lay_out([bundle], self.config.token_budget, layout=layout, width=1)
-            with torch.no_grad(), self._autocast():
-                logp, _ = self.policy(on_device(micro, self.world.device), temperature=1.0)
-            result[index][1:] = logp.float().cpu().numpy()
+        # as rows are laid out, so that what comes back is one sequence after another
+        long = sorted(
+            (index for index, ids in enumerate(token_ids) if len(ids) > 1),
+            key=lambda index: -len(token_ids[index]),
+        )
+        if not long:
+            return result
+        bundle = Bundle(num_shared=0, sequences=tuple(_to_score(token_ids[i]) for i in long))
+        layout = Layout.PACKED if self.layout is Layout.PACKED else Layout.PADDED
+        plans = planned([bundle], self.config.token_budget, layout=layout, width=1)
+        with torch.no_grad(), self._working(), self._autocast():
+            logps = [self.policy(micro, temperature=1.0)[0] for micro in self._fed(plans)]
+        told = torch.cat(logps).float().cpu().numpy()
+        ends = np.cumsum([len(token_ids[index]) - 1 for index in long])
+        for index, part in zip(long, np.split(told, ends[:-1]), strict=True):
+            result[index][1:] = part
         return result
 
     def _row_width(self) -> int:
@@ -151,12 +164,19 @@ class Passes:
         self.policy.train()
         return whole_T.float() + (logp_T - logp_T.detach()).float(), routing
 
-    def _keep_pace(self, num_passes: int, load: GlobalLoad) -> None:
+    def _reduce_in_pass(self, number: int, num_passes: int) -> None:
+        """Sum gradients over the ranks in the last pass of all, or in every one."""
+        reduce_next(self.policy, not self.config.reduce_once or number + 1 == num_passes)
+
+    def _keep_pace(self, done: int, num_passes: int, load: GlobalLoad) -> None:
         """Take part in the collectives of ranks that have more micro-batches than this one."""
+        if done == num_passes:
+            return
         bundle = Bundle(num_shared=0, sequences=(_to_score([0, 0]),))
         (laid,) = lay_out([bundle], 64, layout=Layout.PADDED, width=1)
         micro = on_device(laid, self.world.device)
-        for _ in range(num_passes):
+        for number in range(done, num_passes):
+            self._reduce_in_pass(number, num_passes)
             logp, routing = self._logp(micro)
             if self.reference is not None:
                 self._referred(self.reference, micro)
@@ -177,6 +197,9 @@ class Passes:
                 + ' Set it to "auto" to train without.'
             )
         return can and self.config.replay_routing != "off"
+
+    def _working(self) -> AbstractContextManager[None]:
+        return working_copy(self.policy, self.working)
 
     def _autocast(self) -> torch.autocast:
         device = self.world.device.type

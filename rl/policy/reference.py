@@ -12,7 +12,8 @@ from torch import Tensor
 
 from munro.base_model.adapters.attach import left_out
 from munro.base_model.adapters.files import is_adapter
-from munro.base_model.training.sharding import World
+from munro.base_model.device.working import narrow
+from munro.base_model.training.sharding import World, working_dtype
 from munro.rl.config import LearnerConfig
 from munro.rl.loss import MAX_LOG_RATIO
 from munro.rl.policy.device import DeviceBatch
@@ -78,7 +79,10 @@ def reference_of(
     if config.lora is not None and not is_adapter(path):
         return LeftOut(policy)
     still = config.model_copy(update={"dropout": 0.0, "activation_checkpointing": False})
-    return Frozen(world.shard(load_policy(path, still, device=world.device)))
+    policy = load_policy(path, still, device=world.device)
+    if dtype := working_dtype(world):
+        narrow(policy, dtype)
+    return Frozen(world.shard(policy))
 
 
 def kl_to(reference_logp_T: Tensor, logp_T: Tensor) -> Tensor:
