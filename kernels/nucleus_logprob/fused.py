@@ -23,6 +23,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from munro.kernels.gradient import dtype_of, grad_of
 from munro.kernels.nucleus_logprob.call import Call
 from munro.kernels.nucleus_logprob.layout import Plan, Sums
 
@@ -113,18 +114,12 @@ class _Fused(torch.autograd.Function):
             grad_hidden = torch.empty_like(hidden_TD, memory_format=torch.contiguous_format)
             add_rows(weight_VD, plan.ids, grad_M, None, plan.by_position, grad_hidden, call)
         if wants_weight:
-            total_VD = grad_weight = torch.zeros_like(weight_VD) if not call.adds else None
-            if total_VD is None:
-                total_VD = _grad_of(weight_VD)
-            by_id = plan.by_id
-            add_rows(hidden_TD, plan.owner, grad_M, plan.order, by_id, total_VD, call)
+            if call.adds:
+                total_VD = grad_of(weight_VD)
+            else:
+                total_VD = grad_weight = torch.zeros_like(weight_VD, dtype=dtype_of(weight_VD))
+            add_rows(hidden_TD, plan.owner, grad_M, plan.order, plan.by_id, total_VD, call)
         return grad_hidden, grad_weight, None, None, None
-
-
-def _grad_of(weight: Tensor) -> Tensor:
-    if weight.grad is None:
-        weight.grad = torch.zeros_like(weight)
-    return weight.grad
 
 
 def add_rows(

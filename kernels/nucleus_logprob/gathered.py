@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from munro.kernels.gradient import dtype_of, grad_of
 from munro.kernels.nucleus_logprob.call import Call
 from munro.kernels.nucleus_logprob.layout import Plan
 
@@ -101,13 +102,12 @@ class _Rows:
 def _given(grad_UD: Tensor, weight_VD: Tensor, plan: Plan, call: Call) -> Tensor | None:
     """What autograd is told of the matrix's gradient, unless it is added here."""
     distinct_U = plan.distinct.long()
-    if not call.adds:
-        grad_VD = torch.zeros_like(weight_VD)
-        return grad_VD.index_copy_(0, distinct_U, grad_UD.to(weight_VD.dtype))
-    if weight_VD.grad is None:
-        weight_VD.grad = torch.zeros_like(weight_VD)
-    weight_VD.grad.index_add_(0, distinct_U, grad_UD.to(weight_VD.grad.dtype))
-    return None
+    if call.adds:
+        total_VD = grad_of(weight_VD)
+        total_VD.index_add_(0, distinct_U, grad_UD.to(total_VD.dtype))
+        return None
+    grad_VD = torch.zeros_like(weight_VD, dtype=dtype_of(weight_VD))
+    return grad_VD.index_copy_(0, distinct_U, grad_UD.to(grad_VD.dtype))
 
 
 def _turns(size: int) -> Iterator[slice]:

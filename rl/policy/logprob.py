@@ -136,8 +136,8 @@ def sampled_logp(
         return far
     if targets.near_at is None or targets.far_at is None:
         return nucleus_logprob(hidden_TD, weight_VD, tokens, targets.near, **how)
-    hidden, token = hidden_TD.index_select(0, targets.near_at), tokens.index_select(0, targets.near_at)
+    hidden, token = (one.index_select(0, targets.near_at) for one in (hidden_TD, tokens))
     near = nucleus_logprob(hidden, weight_VD, token, targets.near, **how)
-    hidden, token = hidden_TD.index_select(0, targets.far_at), tokens.index_select(0, targets.far_at)
+    hidden, token = (one.index_select(0, targets.far_at) for one in (hidden_TD, tokens))
     far, _ = linear_logprob(hidden, weight_VD, token, tile=tile, **how)
     return torch.cat([near, far]).index_select(0, targets.place)
