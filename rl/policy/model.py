@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from munro.rl.policy.device import DeviceBatch
 from munro.rl.policy.logprob import Scale, sampled_logp
-from munro.rl.policy.packing import MicroBatch
 
 log = logging.getLogger(__name__)
 
@@ -106,52 +106,41 @@ class Policy(nn.Module):
         return "routed_experts" in self._takes
 
     def forward(
-        self, micro: MicroBatch, *, temperature: float, replay: bool = False
+        self, micro: DeviceBatch, *, temperature: float, replay: bool = False
     ) -> tuple[Tensor, Any]:
         """Log-probability of every sampled token of the micro-batch, and how experts were used.
 
         Args:
-            micro: what to compute.
+            micro: what to compute, where the model is.
             temperature: divides the logits.
             replay: have the model repeat the recorded choice of experts.
 
         Returns:
             [T] float32, and the model's `routing` (None where it counts none).
         """
-        device = self.get_input_embeddings().weight.device
-        hidden_RLD, routing = self._hidden(micro, device, replay=replay)
-        at_T = torch.from_numpy(micro.predicted_at).to(device)
-        hidden_TD = hidden_RLD.flatten(0, 1).index_select(0, at_T)
+        hidden_RLD, routing = self._hidden(micro, replay=replay)
+        hidden_TD = hidden_RLD.flatten(0, 1).index_select(0, micro.predicted_at)
         targets = (
-            *(
-                torch.from_numpy(array).to(device)
-                for array in (micro.tokens, micro.kept_ids, micro.kept_starts)
-            ),
+            *(micro.tokens, micro.kept_ids, micro.kept_starts),
             Scale(temperature=temperature / self.multiplier, softcap=self.softcap),
             self.tile,
         )
         logp_T: Tensor = self.get_output_embeddings()(hidden_TD, targets)
         return logp_T, routing
 
-    def _hidden(
-        self, micro: MicroBatch, device: torch.device, *, replay: bool
-    ) -> tuple[Tensor, Any]:
-        mask = None
+    def _hidden(self, micro: DeviceBatch, *, replay: bool) -> tuple[Tensor, Any]:
+        """[R, L, D] what the output matrix is applied to, and the model's routing."""
+        mask: Tensor | None = None
         more: dict[str, Tensor] = {}
         if "position_ids" in self._takes:
-            more["position_ids"] = torch.from_numpy(micro.positions).to(device)
+            more["position_ids"] = micro.positions
         if self.repeats_routing:
-            more["counted"] = torch.from_numpy(micro.present).to(device)
+            more["counted"] = micro.present
         if replay and micro.routed_experts is not None:
-            more["routed_experts"] = torch.from_numpy(micro.routed_experts).to(device)
+            more["routed_experts"] = micro.routed_experts
         if micro.until is not None:
-            mask = tree_mask(torch.from_numpy(micro.until).to(device), self.model.dtype)
-        output = self.base(
-            input_ids=torch.from_numpy(micro.token_ids).to(device),
-            attention_mask=mask,
-            use_cache=False,
-            **more,
-        )
+            mask = tree_mask(micro.until, self.model.dtype)
+        output = self.base(input_ids=micro.token_ids, attention_mask=mask, use_cache=False, **more)
         return output.last_hidden_state, getattr(output, "routing", None)
 
     @torch.no_grad()
