@@ -91,6 +91,7 @@ def _subjects(work: Work, *, smoke: bool) -> dict[str, Subject]:
 
 
 def _munro(work: Work, weight: Tensor, grad_weight: str = "return") -> Tensor:
+    work.hidden.grad = None
     if grad_weight == "return":
         work.reset()
     with torch.autocast(work.hidden.device.type, torch.bfloat16):
