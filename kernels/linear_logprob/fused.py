@@ -64,6 +64,11 @@ def linear_logprob(
     return logp_T, entropy_T
 
 
+def warps_of(block: int) -> int:
+    """Of a program that holds so many numbers: 16 numbers a thread, where there are enough."""
+    return min(16, max(4, block // 512))
+
+
 class _Rows:
     """Row passes over tiles of one call: their memory, and their launches."""
 
@@ -80,7 +85,7 @@ class _Rows:
         # rows begin where vector loads can, whatever the vocabulary's size
         self._width = -(-tiling.columns // LEAST_BLOCK) * LEAST_BLOCK
         self._block = max(LEAST_BLOCK, triton.next_power_of_2(tiling.columns))
-        self.warps = min(16, max(4, self._block // 512))
+        self.warps = warps_of(self._block)
         self._tile = torch.empty(rows, self._width, dtype=torch.float32, device=device)
         self._marks = (
             None
@@ -265,8 +270,12 @@ def _scaled(raw, temperature, softcap, SOFTCAP: tl.constexpr):  # type: ignore[n
         small = tl.exp(-2.0 * tl.abs(ratio))
         tanh = (1.0 - small) / (1.0 + small)
         tanh = tl.where(ratio < 0, -tanh, tanh)
-        return softcap * tanh / temperature, (1.0 - tanh * tanh) / temperature
-    return raw / temperature, 1.0 / temperature
+        logit = softcap * tanh / temperature
+        slope = (1.0 - tanh * tanh) / temperature
+    else:
+        logit = raw / temperature
+        slope = 1.0 / temperature
+    return logit, slope
 
 
 @triton.jit(do_not_specialize=["first"])
