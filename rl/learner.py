@@ -97,6 +97,8 @@ class Learner:
         _settle(config, self._world.device)
         policy = load_policy(self._path, config, device=self._world.device, seed=seed)
         layout = layout_for(policy, share_prompts=config.share_prompts)
+        # on a CPU it would change the order of sums, and so the last bits of a climb
+        policy.get_output_embeddings().adds = working_dtype(self._world) is not None
         if said := compile_layers(policy, config.compile, self._world.device):
             log.warning(said)
         self._policy = self._world.shard(policy)

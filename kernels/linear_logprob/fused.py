@@ -97,9 +97,7 @@ class _Rows:
         """[num_rows, v] memory for derivatives by a block of columns."""
         return torch.empty(num_rows, self._width, dtype=dtype, device=self._tile.device)
 
-    def logits(
-        self, hidden: tuple[Tensor, ...], weight: tuple[Tensor, ...], rows: slice
-    ) -> Tensor:
+    def logits(self, hidden: tuple[Tensor, ...], weight: tuple[Tensor, ...], rows: slice) -> Tensor:
         """[t, v] products of a tile, before anything is done to them."""
         out = self._tile[: rows.stop - rows.start, : len(weight[0])]
         return product(out, tuple(part[rows] for part in hidden), transposed(weight))

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.kernels.hopper import assert_fits, assert_repeats, compiled
 
