@@ -1,11 +1,12 @@
 """NVIDIA's GPUs: the two passes, block of columns after block of columns.
 
     forward    a block's logits -> what each position's come to
-    backward   its logits again -> derivatives, rounded to operands -> two products, summed in float32
+    backward   its logits again -> derivatives, as operands -> two products, summed in float32
 
-A block of the matrix is cast once a pass. The derivatives of `Tiling.deep` positions stand together,
-so that the matrix's gradient is written once and not once a tile. Every sum has a fixed order and no
-thread adds into another's number: the same call gives the same bits. Nothing waits for the device.
+A block of the matrix is cast once a pass. The derivatives of `Tiling.deep` positions stand
+together, so that the matrix's gradient is written once and not once a tile. Every sum has a fixed
+order and no thread adds into another's number: the same call gives the same bits. Nothing waits for
+the device.
 
 Shape suffixes: T = positions, D = model width, V = vocabulary, M = kept candidates of all positions
 together, t and v = one tile of T and V.
