@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from munro.kernels.gradient import dtype_of
 from munro.kernels.linear_logprob.call import Call, plainly, tiles
 from munro.kernels.linear_logprob.gemm.fused import Gemm, Shape
 from munro.kernels.linear_logprob.rows.fused import Rows, padded
@@ -176,12 +177,12 @@ def _room(
 
 def _matrix_for(weight: Tensor, call: Call) -> tuple[Tensor, bool]:
     """[V, D] the matrix's gradient, and whether nothing is in it yet."""
-    if not call.adds:
-        return torch.empty_like(weight), True
-    if weight.grad is None:
-        weight.grad = torch.empty_like(weight)
-        return weight.grad, True
-    return weight.grad, False
+    if call.adds and weight.grad is not None:
+        return weight.grad, False
+    made = torch.empty_like(weight, dtype=dtype_of(weight))
+    if call.adds:
+        weight.grad = made
+    return made, True
 
 
 def _sum_of(grad_weight: Tensor, columns: slice) -> Tensor:
