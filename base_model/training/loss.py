@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from munro.base_model.data.shards.packing import NO_DOCUMENT, PackedRows, attention_mask
+from munro.base_model.training.head import answering, does_as_said, head_of
 from munro.base_model.training.rows import DeviceRows, rows_on_device
 
 
@@ -32,30 +33,48 @@ class SummedLoss:
     """The experts' load (`munro.base_model.model.model`), or None of a dense model."""
 
 
-def summed_loss(model: nn.Module, rows: DeviceRows, *, apart: bool) -> SummedLoss:
+def summed_loss(
+    model: nn.Module, rows: DeviceRows, *, apart: bool, adds: bool = False
+) -> SummedLoss:
     """Cross-entropy over every learned token with a predecessor in its document.
 
-    Where lessons leave most columns with nothing to learn, logits exist at the others only.
+    The logits of all tokens do not stand in memory together, unless the model does with them what
+    only it knows; then at least those of columns with nothing to learn do not, where they are many.
 
     Args:
         model: a transformers causal LM.
         rows: what it reads, where it is.
         apart: documents of a row do not see each other.
+        adds: the output matrix's gradient may be added straight into its `grad`.
     """
     mask = attention_mask(rows.documents, next(model.parameters()).dtype) if apart else None
     inputs: dict[str, Any] = {
+        "input_ids": rows.token_ids,
         "attention_mask": mask,
         "position_ids": rows.positions,
         "use_cache": False,
     }
     if _takes(model, "counted"):
         inputs["counted"] = rows.documents != NO_DOCUMENT
+    if head_of(model) is not None:
+        with answering(model, rows.predicted_at, rows.targets, adds=adds) as answer:
+            output = model(**inputs)
+        assert answer.logp_N is not None
+        if answer.probe is None or does_as_said(model, answer.probe, output.logits):
+            return _summed(-answer.logp_N.sum(), rows, output)
+    return _from_logits(model, rows, inputs)
+
+
+def _from_logits(model: nn.Module, rows: DeviceRows, inputs: dict[str, Any]) -> SummedLoss:
     few = 2 * len(rows.columns) < rows.token_ids.shape[1] - 1 and _takes(model, "logits_to_keep")
     if few:
         inputs["logits_to_keep"] = rows.columns
-    output = model(input_ids=rows.token_ids, **inputs)
+    output = model(**inputs)
     logits_NV = output.logits.flatten(0, 1)[rows.in_columns if few else rows.predicted_at]
-    nll = F.cross_entropy(logits_NV.float(), rows.targets, reduction="sum")
+    return _summed(F.cross_entropy(logits_NV.float(), rows.targets, reduction="sum"), rows, output)
+
+
+def _summed(nll: Tensor, rows: DeviceRows, output: Any) -> SummedLoss:
     return SummedLoss(
         nll=nll, num_targets=rows.num_targets, routing=getattr(output, "routing", None)
     )
