@@ -12,11 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional as F
 
 from munro.base_model.device.working import working_copy
+from munro.kernels import attention
 from munro.rl.config import LearnerConfig
 from munro.rl.policy.sizes import CONTEXTS, SHARE, held, tokens_that_fit
 
+WITHOUT_MASK = "munro-without-mask"
 UNKNOWN = 16
 """Widths that a token keeps in a layer, where the model cannot be run without numbers."""
 
@@ -102,8 +105,7 @@ def _saved(config: Any, rows: int, row: int, *, checkpointing: bool, on_gpu: boo
         model = AutoModelForCausalLM.from_config(
             config,
             dtype=torch.float32,
-            # keeps what ours does; and knows shapes without numbers
-            attn_implementation="sdpa" if getattr(kind, "_supports_sdpa", False) else "eager",
+            attn_implementation=_attention(kind, on_gpu=on_gpu),
         ).train()
         if checkpointing:
             model.gradient_checkpointing_enable()
@@ -115,10 +117,6 @@ def _saved(config: Any, rows: int, row: int, *, checkpointing: bool, on_gpu: boo
                 found[storage._cdata] = storage.nbytes(), storage
             return tensor
 
-        mask = torch.zeros(rows, 1, row, row)
-        if on_gpu:
-            # blocks of it, there
-            weights.add(mask.untyped_storage()._cdata)
         positions = torch.arange(row)[None].expand(rows, row)
         with (
             working_copy(model, torch.bfloat16 if on_gpu else None),
@@ -128,8 +126,29 @@ def _saved(config: Any, rows: int, row: int, *, checkpointing: bool, on_gpu: boo
             weights |= {weight.untyped_storage()._cdata for weight in model.parameters()}
             model.base_model(
                 input_ids=torch.zeros(rows, row, dtype=torch.int64),
-                attention_mask=mask,
+                attention_mask=torch.zeros(rows, 1, row, row),
                 position_ids=positions,
                 use_cache=False,
             )
     return sum(size for size, _ in found.values())
+
+
+def _attention(kind: type, *, on_gpu: bool) -> str:
+    """The name of an attention that keeps what ours does, and needs to know no numbers."""
+    if on_gpu and attention.takes(kind):
+        from transformers import AttentionInterface
+
+        AttentionInterface.register(WITHOUT_MASK, _without_mask)
+        return WITHOUT_MASK
+    return "sdpa" if getattr(kind, "_supports_sdpa", False) else "eager"
+
+
+def _without_mask(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **how: Any
+) -> tuple[Tensor, None]:
+    """As on a GPU, where a mask is of blocks."""
+    del module, mask
+    mixed = F.scaled_dot_product_attention(
+        query, key, value, is_causal=True, scale=how.get("scaling"), enable_gqa=True
+    )
+    return mixed.transpose(1, 2).contiguous(), None

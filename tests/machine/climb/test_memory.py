@@ -175,7 +175,7 @@ def test_what_cannot_fit_is_told_with_what_can_be_done(folder):
     card = lacking(
         list(needs(folder, gpus=(1 << 20,)).values()), room, 0.0, memory=20 * GIB, gpus=(1 << 20,)
     )
-    assert "the learner needs about 0.3 GB of a GPU's memory" in card
+    assert "the learner needs about 0.0 GB of a GPU's memory" in card
     tight = lacking(found, Room(tokens=99, longest=500, sequences=0), 0.0, memory=GIB * 9, gpus=())
     assert "keys and values of 99 tokens, and one sequence may have 500. Raise rollout.cpu" in tight
 

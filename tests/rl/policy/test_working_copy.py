@@ -114,6 +114,18 @@ def test_saved_loaded_and_stepped_is_bitwise_uninterrupted(folder, tmp_path):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+def test_the_head_s_gradient_goes_straight_to_its_place_and_comes_to_the_same(folder):
+    told = {}
+    for adds in (False, True):
+        learner = halved(learner_of(folder))
+        learner._policy.get_output_embeddings().adds = adds
+        learner._passes.gradients(some_batch(), CLIP)
+        told[adds] = {name: p.grad for name, p in learner._policy.model.named_parameters()}
+    for name, gradient in told[False].items():
+        assert gradient.dtype == torch.float32
+        torch.testing.assert_close(told[True][name], gradient, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.gpu
 def test_on_a_gpu_a_step_twice_gives_the_same_bits_and_masters_stay_float32(tmp_path):
     path = random_qwen(tmp_path / "model")
