@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from munro.base_model.adapters.attach import left_out
 from munro.base_model.device.compiling import compile_layers
+from munro.base_model.device.fetch import fetched
 from munro.base_model.training.repeatable import repeat
 from munro.base_model.training.sharding import whole, working_dtype, world
 from munro.rewards.plugins import BadPlugin
@@ -54,6 +55,11 @@ class LearnerDiverged(Exception):
 
 class WeightTransfer(Protocol):
     """How weights reach the inference servers; `munro.rollout.weights` has them."""
+
+    @property
+    def through_host(self) -> bool:
+        """It wants tensors in the host's memory."""
+        ...
 
     def publish(self, named_tensors: Any, version: int) -> WeightSource:
         """Put (name, tensor) pairs where servers can read them."""
@@ -177,6 +183,8 @@ class Learner:
         Every rank must call it; rank 0 returns the source, the others None.
         """
         weights = saving.published(self._policy.model, self._world)
+        if self._world.device.type == "cuda" and transfer.through_host:
+            weights = fetched(weights)
         if self._world.rank == 0:
             return transfer.publish(weights, version)
         for _ in weights:
