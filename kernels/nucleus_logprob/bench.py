@@ -5,6 +5,8 @@
     python -m munro.kernels.nucleus_logprob.bench --crossing   from which width the rows cost more
 
 One line a subject: milliseconds (the median of interleaved rounds), and GB/s of what must be moved.
+On a GPU operands are bfloat16 (by autocast, where the matrix is float32), and each is timed twice:
+as it is called, and as a recorded graph, which the host has no part in.
 """
 
 from __future__ import annotations
@@ -27,6 +29,11 @@ from munro.kernels.nucleus_logprob import nucleus_logprob
 from munro.kernels.nucleus_logprob.layout import PART, plan
 
 WIDEST = 64
+TILINGS = (
+    *((4, 1024, 4), (2, 1024, 4), (4, 512, 4)),
+    *((1, 1024, 4), (8, 1024, 8), (4, 512, 2), (8, 512, 4), (8, 256, 4), (4, 256, 2), (8, 256, 2)),
+)
+"""Rows, columns, warps; the first are raced with every size of parts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,47 +82,69 @@ class Bench:
 
         def numbers(rows: int, deviation: float) -> Tensor:
             made = torch.randn(rows, size.width, generator=draw, device=device)
-            return (made * deviation).to(dtype).requires_grad_()
+            return made * deviation
 
-        self.hidden = numbers(size.positions, 1.0)
-        self.weight = numbers(size.vocabulary, 3 / size.width**0.5)
+        self._is_gpu = device.type == "cuda"
+        operand = torch.bfloat16 if self._is_gpu else dtype
+        self.hidden = numbers(size.positions, 1.0).to(operand).requires_grad_()
+        self.weight = numbers(size.vocabulary, 3 / size.width**0.5).to(dtype).requires_grad_()
         if hasattr(self.weight, "grad_dtype"):
             self.weight.grad_dtype = torch.float32
         self.weight.grad = torch.zeros_like(self.weight, dtype=torch.float32)
         self.token = torch.from_numpy(token).to(device)
+        self._upstream = torch.randn(size.positions, generator=draw, device=device)
         self.plan = plan(token, ids, starts, size.vocabulary, part=part).to(device)
         # a candidate: its row twice, a hidden state; and the rows of the gradient, read and written
         wide, distinct = len(ids) * size.width, len(self.plan.distinct) * size.width
-        self.bytes = 3 * wide * self.weight.itemsize + 8 * distinct
+        self.bytes = wide * (2 * self.weight.itemsize + self.hidden.itemsize) + 8 * distinct
 
     def added(self) -> Tensor:
         """The rows that occur, into the matrix's gradient."""
-        return self._passed(
-            nucleus_logprob(self.hidden, self.weight, self.token, self.plan, grad_weight="add")
-        )
+        return self._passed(nucleus_logprob, self.plan, grad_weight="add")
 
     def returned(self) -> Tensor:
         """Through autograd, as a whole matrix."""
-        return self._passed(nucleus_logprob(self.hidden, self.weight, self.token, self.plan))
+        return self._passed(nucleus_logprob, self.plan)
 
     def whole(self) -> Tensor:
         """The head over the whole vocabulary."""
-        return self._passed(
-            linear_logprob(self.hidden, self.weight, self.token, grad_weight="add")[0]
-        )
+        return self._passed(_head, grad_weight="add")
 
     def scored(self) -> Tensor:
         """Forward alone."""
-        with torch.no_grad():
+        with torch.no_grad(), self._autocast():
             return nucleus_logprob(self.hidden, self.weight, self.token, self.plan)
 
-    def _passed(self, logp: Tensor) -> Tensor:
+    def _passed(self, function: Callable[..., Tensor], *more: object, **how: object) -> Tensor:
         self.hidden.grad = None
-        logp.sum().backward()  # type: ignore[no-untyped-call]
+        with self._autocast():
+            logp = function(self.hidden, self.weight, self.token, *more, **how)
+        logp.backward(self._upstream)  # type: ignore[no-untyped-call]
         return logp
 
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast("cuda", torch.bfloat16, enabled=self._is_gpu)
 
-def timed(subjects: Mapping[str, Callable[[], Tensor]], *, rounds: int = 9) -> dict[str, float]:
+
+def _head(hidden: Tensor, weight: Tensor, token: Tensor, **how: str) -> Tensor:
+    return linear_logprob(hidden, weight, token, **how)[0]
+
+
+def recorded(run: Callable[[], Tensor]) -> Callable[[], object]:
+    """The same work as a graph of the device's."""
+    beside = torch.cuda.Stream()
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside):
+        for _ in range(2):
+            run()
+    torch.cuda.current_stream().wait_stream(beside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return graph.replay
+
+
+def timed(subjects: Mapping[str, Callable[[], object]], *, rounds: int = 9) -> dict[str, float]:
     """Median milliseconds of each, its rounds between those of the others."""
     found: dict[str, list[float]] = {name: [] for name in subjects}
     for index in range(rounds + 1):
@@ -126,7 +155,7 @@ def timed(subjects: Mapping[str, Callable[[], Tensor]], *, rounds: int = 9) -> d
     return {name: statistics.median(times) for name, times in found.items()}
 
 
-def _once(run: Callable[[], Tensor], *, repeats: int = 10) -> float:
+def _once(run: Callable[[], object], *, repeats: int = 10) -> float:
     if not torch.cuda.is_available():
         began = time.perf_counter()
         run()
@@ -144,11 +173,17 @@ def _once(run: Callable[[], Tensor], *, repeats: int = 10) -> float:
 def against_the_head(size: Size, device: torch.device, dtype: torch.dtype) -> None:
     """Print this kernel beside the whole vocabulary."""
     bench = Bench(size, device, dtype=dtype)
-    names = {"nucleus": bench.added, "returned": bench.returned, "forward": bench.scored}
+    subjects: dict[str, Callable[[], object]] = {
+        "nucleus": bench.added,
+        "returned": bench.returned,
+        "forward": bench.scored,
+    }
     rounds = 9 if device.type == "cuda" else 3
-    for name, ms in timed(names | {"whole vocabulary": bench.whole}, rounds=rounds).items():
-        rate = f"{bench.bytes / ms / 1e6:8.0f} GB/s" if name == "nucleus" else ""
-        _say(f"{dtype} {name:18}{ms:10.3f} ms {rate}")
+    if device.type == "cuda":
+        subjects |= {f"{name}, a graph": recorded(run) for name, run in [*subjects.items()]}  # type: ignore[arg-type]
+    for name, ms in timed(subjects | {"whole vocabulary": bench.whole}, rounds=rounds).items():
+        rate = f"{bench.bytes / ms / 1e6:8.0f} GB/s" if name.startswith("nucleus") else ""
+        _say(f"{dtype} {name:22}{ms:10.3f} ms {rate}")
 
 
 def race(size: Size, device: torch.device, dtype: torch.dtype) -> None:
@@ -158,17 +193,16 @@ def race(size: Size, device: torch.device, dtype: torch.dtype) -> None:
     found = {}
     for part in (32, 64, 128, 256):
         bench = Bench(size, device, dtype=dtype, part=part)
-        for rows, columns, warps in ((1, 1024, 4), (2, 1024, 4), (4, 1024, 4), (8, 1024, 8)):
-            found[part, rows, columns, warps] = _as(bench, fused.Tiling(rows, columns, warps))
-        for rows, columns, warps in ((4, 512, 4), (4, 512, 2), (8, 512, 4), (8, 256, 4)):
-            found[part, rows, columns, warps] = _as(bench, fused.Tiling(rows, columns, warps))
+        for one in TILINGS if part == PART else TILINGS[:3]:
+            found[part, *one] = _as(bench, fused.Tiling(*one))
     for key, (forward, both) in sorted(found.items(), key=lambda item: -item[1][1]):
         _say(f"{dtype} part, rows, columns, warps {key}: {forward:.3f}, {both:.3f} ms")
 
 
 def _as(bench: Bench, tiling: object) -> tuple[float, float]:
     with _tiling(tiling):
-        taken = timed({"forward": bench.scored, "both": bench.added}, rounds=5)
+        graphs = {"forward": recorded(bench.scored), "both": recorded(bench.added)}
+        taken = timed(graphs, rounds=5)
     return taken["forward"], taken["both"]
 
 
@@ -185,15 +219,15 @@ def _tiling(tiling: object) -> Iterator[None]:
 
 def crossing(size: Size, device: torch.device, dtype: torch.dtype) -> None:
     """Print by the width of nuclei: rows of a product that cost what one gathered row does."""
-    for candidates in (8.0, 64.0, 256.0):
+    for candidates in (8.0, 64.0, 160.0):
         some = Size(
-            positions=size.positions // 4,
+            positions=size.positions // 2,
             width=size.width,
             vocabulary=size.vocabulary,
             candidates=candidates,
         )
         bench = Bench(some, device, dtype=dtype)
-        taken = timed({"rows": bench.added, "whole": bench.whole}, rounds=3)
+        taken = timed({"rows": recorded(bench.added), "whole": bench.whole}, rounds=3)
         rows = taken["rows"] / len(bench.plan.ids)
         column = taken["whole"] / some.positions / some.vocabulary
         _say(f"{dtype} {candidates:.0f} candidates: {taken} ms; a row {rows / column:.0f} columns")

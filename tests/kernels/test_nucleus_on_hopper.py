@@ -12,12 +12,13 @@ from munro.kernels.nucleus_logprob import fused
 from tests.kernels.hopper import Compiled, assert_fits, assert_repeats, compiled
 
 WIDTHS = (13, 576, 1024, 8192)
-INDICES = dict.fromkeys(("owner", "starts", "into", "ids", "rows", "order"), "*i32")
-COMMON = INDICES | {
+INDICES = (*("owner", "starts", "into", "ids", "order", "id_starts", "id_into"),)
+COMMON = {
+    **dict.fromkeys(INDICES, "*i32"),
     "token": "*i64",
-    **dict.fromkeys(("logit", "norm", "logp", "grad", "factor", "partial"), "*fp32"),
+    **dict.fromkeys(("logit", "norm", "logp", "grad", "partial", "id_partial"), "*fp32"),
     **dict.fromkeys(("temperature", "softcap"), "fp32"),
-    "size": "i32",
+    **dict.fromkeys(("num_ids", "grad_stride"), "i32"),
 }
 
 
@@ -39,11 +40,12 @@ def scores(width: int, hidden: str, weight: str, *, softcap: bool) -> Compiled:
     )
 
 
-def add_rows(width: int, table: str, out: str, *, adds: bool) -> Compiled:
-    more = {"table": table, "out": out, **strides(width, "table_stride", "out_stride")}
-    sizes = {"D": width, "ADDS": adds, "OPERAND": tl.bfloat16, **tiles(width)}
+def gradients(width: int, hidden: str, weight: str, *, softcap: bool) -> Compiled:
+    more = {"hidden": hidden, "weight": weight, "out": hidden, "id_out": "*fp32"}
+    more |= strides(width, "hidden_stride", "weight_stride", "id_stride", "out_stride")
+    sizes = {"D": width, "SOFTCAP": softcap, "OPERAND": tl.bfloat16, **tiles(width)}
     return compiled(
-        fused._add_rows, COMMON | more, sizes, num_warps=fused.tiling(width).warps, **fused.LAUNCH
+        fused._gradients, COMMON | more, sizes, num_warps=fused.tiling(width).warps, **fused.LAUNCH
     )
 
 
@@ -54,22 +56,16 @@ def assert_in_order(kernel: Compiled, width: int) -> None:
     assert ("ld.global.v4" in kernel.ptx) == (width % 16 == 0)
 
 
+@pytest.mark.parametrize("make", [scores, gradients])
 @pytest.mark.parametrize("width", WIDTHS)
-def test_scores_fit_and_have_no_atomics(width):
-    for hidden, weight in (("*bf16", "*fp32"), ("*bf16", "*bf16"), ("*fp32", "*fp32")):
-        assert_in_order(scores(width, hidden, weight, softcap=weight == "*fp32"), width)
-
-
-@pytest.mark.parametrize("width", WIDTHS)
-def test_sums_of_rows_fit_and_have_no_atomics(width):
-    assert_in_order(add_rows(width, "*fp32", "*bf16", adds=False), width)
-    assert_in_order(add_rows(width, "*bf16", "*fp32", adds=True), width)
+def test_kernels_over_candidates_fit_and_have_no_atomics(width, make):
+    assert_in_order(make(width, "*bf16", "*fp32", softcap=True), width)
+    assert_in_order(make(width, "*bf16", "*bf16", softcap=False), width)
 
 
 def test_the_small_ones_fit_too():
     for kernel, sizes in (
-        (fused._slopes, {"SOFTCAP": True, "BLOCK": fused.SLOPES}),
-        (fused._join_scores, {"BLOCK": fused.SLOPES}),
+        (fused._join_scores, {"BLOCK": fused.BLOCK}),
         (fused._join_rows, {"D": 1024, "ADDS": True, **tiles(1024)}),
     ):
         more = {"out": "*fp32", **strides(1024, "out_stride")}
