@@ -18,7 +18,7 @@ from torch import Tensor
 
 from munro.base_model.device.feed import ahead
 from munro.base_model.device.figures import Figures
-from munro.base_model.device.working import working_copy
+from munro.base_model.device.working import gradients_aside, working_copy
 from munro.base_model.model.balance import GlobalLoad, balance_loss, violation_rate
 from munro.base_model.training.sharding import World, reduce_next
 from munro.envs.types import KeptTokens
@@ -30,7 +30,7 @@ from munro.rl.metrics import merged
 from munro.rl.plugs import Loss
 from munro.rl.policy.device import DeviceBatch, on_device
 from munro.rl.policy.model import Policy, UnsupportedModel
-from munro.rl.policy.packing import Layout, MicroBatch, lay_out, planned
+from munro.rl.policy.packing import Layout, MicroBatch, planned
 from munro.rl.policy.reference import Reference, kl_to
 from munro.rl.policy.sequences import Bundle, TrainingSequence
 
@@ -63,7 +63,8 @@ class Passes:
         with self._working():
             for micro in self._fed(plans):
                 self._reduce_in_pass(len(figures), num_passes)
-                loss, metrics = self._loss(micro, clip, batch, load)
+                with gradients_aside(self.policy):
+                    loss, metrics = self._loss(micro, clip, batch, load)
                 # FSDP averages gradients over the ranks, but each loss is a share of the global
                 # mean
                 (loss * self.world.size).backward()  # type: ignore[no-untyped-call]
@@ -82,7 +83,7 @@ class Passes:
         return ahead([partial(self._made, plan) for plan in plans], self.world.device)
 
     def _made(self, plan: Callable[[], MicroBatch]) -> DeviceBatch:
-        return on_device(plan(), self.world.device)
+        return on_device(plan(), self.world.device, vocabulary=self.policy.vocabulary)
 
     def scores(self, token_ids: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
         """See `Learner.score`; the policy must be in evaluation mode."""
@@ -173,8 +174,8 @@ class Passes:
         if done == num_passes:
             return
         bundle = Bundle(num_shared=0, sequences=(_to_score([0, 0]),))
-        (laid,) = lay_out([bundle], 64, layout=Layout.PADDED, width=1)
-        micro = on_device(laid, self.world.device)
+        (plan,) = planned([bundle], 64, layout=Layout.PADDED, width=1)
+        micro = self._made(plan)
         for number in range(done, num_passes):
             self._reduce_in_pass(number, num_passes)
             logp, routing = self._logp(micro)

@@ -1,6 +1,6 @@
 """The data pipeline: what it finds of what was planted, its memory, its time against datatrove's.
 
-    python benchmarks/base_model/data.py --size-mb 1000 --debian --peer-python ~/datatrove/bin/python
+    python benchmarks/base_model/data.py --debian --peer-python ~/datatrove/bin/python
 
 Makes a corpus from what this machine carries (data_corpus.py), builds it with every stage,
 and compares what went with what was planted. Memory is the sum over all processes, taken five times

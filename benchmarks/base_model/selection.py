@@ -1,6 +1,6 @@
 """Selecting 100,000 of a million stored traces by the report's rule, against the same in pandas.
 
-    python benchmarks/base_model/selection.py                      # 1,000,000 traces, 1.25 GB on disk
+    python benchmarks/base_model/selection.py           # 1,000,000 traces, 1.25 GB on disk
     python benchmarks/base_model/selection.py --traces 50000 --most 5000
 
 Writes a made-up store with the store's own writer, then lets both sides take turns, each time in a

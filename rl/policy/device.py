@@ -1,6 +1,6 @@
 """A micro-batch where the model is: everything that its pass and its loss want, as tensors.
 
-Shape letters: R = rows, L = columns, T = sampled tokens, M = kept candidates of all T together.
+Shape letters: R = rows, L = columns, T = sampled tokens.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from munro.base_model.device.feed import moved
+from munro.rl.policy.logprob import Targets, prepare
 from munro.rl.policy.packing import MicroBatch
 
 
@@ -32,18 +33,14 @@ class DeviceBatch:
     """[R, L] bool"""
     predicted_at: Tensor
     """[T] int64"""
-    tokens: Tensor
-    """[T] int64"""
     behaviour_logp: Tensor
     """[T] float32"""
     advantages: Tensor
     """[T] float32"""
     sequences: Tensor
     """[T] int64"""
-    kept_ids: Tensor
-    """[M] int64"""
-    kept_starts: Tensor
-    """[T + 1] int64"""
+    targets: Targets
+    """The T sampled tokens, and which way to each one's log-probability."""
     routed_experts: Tensor | None
     """[R, L, layers, experts per token] int16"""
 
@@ -55,10 +52,20 @@ class DeviceBatch:
     @property
     def num_sampled(self) -> int:
         """T"""
-        return len(self.tokens)
+        return len(self.targets)
 
 
-def on_device(micro: MicroBatch, device: torch.device) -> DeviceBatch:
-    """Copy a micro-batch, all of it at once; the host does not wait until it is there."""
-    arrays = {field.name: getattr(micro, field.name) for field in fields(MicroBatch)}
-    return DeviceBatch(**moved(arrays, device))
+def on_device(micro: MicroBatch, device: torch.device, *, vocabulary: int) -> DeviceBatch:
+    """Copy a micro-batch, all of it at once; the host does not wait until it is there.
+
+    Args:
+        micro: laid out.
+        device: where to.
+        vocabulary: rows of the output matrix.
+    """
+    targets = prepare(
+        *(micro.tokens, micro.kept_ids, micro.kept_starts), vocabulary, kind=device.type
+    )
+    same = {field.name for field in fields(MicroBatch)} & {f.name for f in fields(DeviceBatch)}
+    arrays = {name: getattr(micro, name) for name in sorted(same)}
+    return DeviceBatch(**moved(arrays | {"targets": targets}, device))

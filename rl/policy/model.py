@@ -15,11 +15,14 @@ from torch.nn import functional as F
 
 from munro.kernels import attention
 from munro.kernels.attention import RowMask, tree_mask
+from munro.kernels.gradient import can_add
+from munro.kernels.scale import Scale
 from munro.rl.policy.device import DeviceBatch
-from munro.rl.policy.logprob import Scale, sampled_logp
+from munro.rl.policy.logprob import Targets, sampled_logp
 
 log = logging.getLogger(__name__)
 
+PLAIN = Scale()
 KINDS = {"full_attention", "sliding_attention"}
 """Layers that our attention computes."""
 
@@ -33,6 +36,9 @@ class UnsupportedModel(ValueError):
 class LogProbHead(nn.Module):
     """The output matrix, and its bias if it has one; given targets it answers with their log-probs.
 
+    With `adds` a backward pass puts the matrix's gradient straight into its `grad`, where it can:
+    for those who take gradients from there alone.
+
     Example:
         LogProbHead(model.get_output_embeddings())
     """
@@ -41,22 +47,21 @@ class LogProbHead(nn.Module):
         super().__init__()
         self.weight = head.weight
         self.bias = getattr(head, "bias", None)
+        self.adds = False
 
     def forward(
-        self, hidden: Tensor, targets: tuple[Tensor, Tensor, Tensor, Scale, int] | None = None
+        self, hidden: Tensor, targets: Targets | None = None, *, scale: Scale = PLAIN, tile: int = 1
     ) -> Tensor:
-        """Logits; with targets (token_T, kept_ids_M, kept_starts, scale, tile) logp_T."""
+        """Logits; with targets [T] their log-probabilities, see `sampled_logp`."""
         if targets is None:
             return F.linear(hidden, self.weight, self.bias)
-        token_T, kept_ids_M, kept_starts, scale, tile = targets
         weight = self.weight
         if self.bias is not None:
             # a bias is the weight of an input that is always 1
             hidden = torch.cat([hidden, torch.ones_like(hidden[:, :1])], dim=-1)
             weight = torch.cat([weight, self.bias[:, None]], dim=-1)
-        return sampled_logp(
-            hidden, weight, token_T, kept_ids_M, kept_starts, scale=scale, tile=tile
-        )
+        how = "add" if self.adds and can_add(weight) else "return"
+        return sampled_logp(hidden, weight, targets, scale=scale, tile=tile, grad_weight=how)
 
 
 class Policy(nn.Module):
@@ -107,6 +112,11 @@ class Policy(nn.Module):
         return self.model.get_output_embeddings()
 
     @property
+    def vocabulary(self) -> int:
+        """Rows of the output matrix."""
+        return int(self.get_output_embeddings().weight.shape[0])
+
+    @property
     def repeats_routing(self) -> bool:
         """Whether the model takes a recorded choice of experts."""
         return "routed_experts" in self._takes
@@ -132,12 +142,10 @@ class Policy(nn.Module):
         """
         hidden_RLD, routing = self._hidden(micro, replay=replay)
         hidden_TD = hidden_RLD.flatten(0, 1).index_select(0, micro.predicted_at)
-        targets = (
-            *(micro.tokens, micro.kept_ids, micro.kept_starts),
-            Scale(temperature=temperature / self.multiplier, softcap=self.softcap),
-            self.tile,
+        scale = Scale(temperature=temperature / self.multiplier, softcap=self.softcap)
+        logp_T: Tensor = self.get_output_embeddings()(
+            hidden_TD, micro.targets, scale=scale, tile=self.tile
         )
-        logp_T: Tensor = self.get_output_embeddings()(hidden_TD, targets)
         return logp_T, routing
 
     def _hidden(self, micro: DeviceBatch, *, replay: bool) -> tuple[Tensor, Any]:

@@ -73,9 +73,8 @@ def logp(batch: Batch, *, replay: bool, layout: Layout = Layout.PADDED) -> np.nd
     found = []
     for micro in batch.micro_batches(512, layout=layout):
         with torch.no_grad():
-            logp_T, _ = policy(
-                on_device(micro, torch.device("cpu")), temperature=1.0, replay=replay
-            )
+            there = on_device(micro, torch.device("cpu"), vocabulary=policy.vocabulary)
+            logp_T, _ = policy(there, temperature=1.0, replay=replay)
         found.append(logp_T.numpy())
     return np.sort(np.concatenate(found))
 

@@ -104,10 +104,10 @@ async def test_a_learner_repeats_the_engine_s_experts_under_its_adapter(served: 
         )
         bundle = Bundle(num_shared=0, sequences=(sequence,))
         (micro,) = lay_out([bundle], 256, layout=Layout.PADDED, width=1)
+        policy = learner._policy.eval()
+        there = on_device(micro, torch.device("cpu"), vocabulary=policy.vocabulary)
         with torch.no_grad():
-            ours, _ = learner._policy.eval()(
-                on_device(micro, torch.device("cpu")), temperature=1.0, replay=True
-            )
+            ours, _ = policy(there, temperature=1.0, replay=True)
         assert np.abs(ours.numpy() - micro.behaviour_logp).mean() < HAIR
 
 
