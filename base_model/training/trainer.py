@@ -52,6 +52,7 @@ from munro.base_model.training.sharding import (
     working_dtype,
 )
 from munro.base_model.training.spikes import SpikeWatch
+from munro.kernels.attention import give as give_attention
 
 log = logging.getLogger(__name__)
 
@@ -142,6 +143,7 @@ class Trainer:
         if origin is not None:
             load_weights(model, origin)
         model.to(world.device).train()
+        give_attention(model)
         if config.bias_rate:
             _require_biases(model, config)
         if config.activation_checkpointing:

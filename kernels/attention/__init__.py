@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from munro.kernels.attention.attend import UnsupportedAttention, attend
 from munro.kernels.attention.masks import block_mask
-from munro.kernels.attention.models import NAME, register, takes
+from munro.kernels.attention.models import NAME, computes, give, register, row_mask, takes
 from munro.kernels.attention.reference import tree_mask
 from munro.kernels.attention.rows import TWINS, Documents, RowMask, documents_in
 
@@ -25,8 +25,11 @@ __all__ = [
     "UnsupportedAttention",
     "attend",
     "block_mask",
+    "computes",
     "documents_in",
+    "give",
     "register",
+    "row_mask",
     "takes",
     "tree_mask",
 ]

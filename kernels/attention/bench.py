@@ -2,6 +2,7 @@
 
     python -m munro.kernels.attention.bench            this machine's fastest device
     python -m munro.kernels.attention.bench --length   where FlexAttention overtakes the dense mask
+    python -m munro.kernels.attention.bench --race     on a GPU: sizes of FlexAttention's programs
 
 One line a subject: milliseconds (the median of interleaved rounds), TFLOP/s of the pairs that are
 seen, and on a GPU the memory beside what was there.
@@ -15,10 +16,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.attention.flex_attention import flex_attention
 
 from munro.kernels.attention import Documents, RowMask, attend, by_blocks, fused, reference
 
@@ -56,9 +60,31 @@ GPU = (
 )
 FEW = {"heads": 4, "groups": 2, "width": 64}
 CPU = (
-    Size(prompt=512, replies=6, reply=256, **FEW),
-    Size(prompt=4096, replies=0, reply=0, window=512, **FEW),
+    Size(prompt=512, replies=6, reply=128, **FEW),
+    Size(prompt=2048, replies=0, reply=0, window=128, **FEW),
 )
+
+
+VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "": {},
+    "safe": {"ROWS_GUARANTEED_SAFE": True},
+    "prescaled": {"PRESCALE_QK": True},
+    "by TMA": {"fwd_USE_TMA": True},
+    "128 x 128": {"fwd_BLOCK_M": 128, "fwd_BLOCK_N": 128, "fwd_num_stages": 2, "fwd_num_warps": 8},
+    "64 x 128": {"fwd_BLOCK_M": 64, "fwd_BLOCK_N": 128, "fwd_num_stages": 2, "fwd_num_warps": 4},
+    "backward 64s": {
+        **{f"bwd_BLOCK_{one}": 64 for one in ("M1", "N1", "M2", "N2")},
+        "bwd_num_stages": 3,
+        "bwd_num_warps": 4,
+    },
+    "backward 2 stages": {"bwd_num_stages": 2},
+    "backward 128s": {
+        **{f"bwd_BLOCK_{one}": 128 for one in ("M1", "N1", "M2", "N2")},
+        "bwd_num_stages": 2,
+        "bwd_num_warps": 8,
+    },
+}
+"""Beside FlexAttention's own choice."""
 
 
 class Bench:
@@ -92,10 +118,29 @@ class Bench:
         windows = (self.size.window,)
         return RowMask(self.until, self.position, documents=documents, windows=windows)
 
-    def passed(self, out: Tensor) -> Tensor:
-        """Its backward pass."""
-        torch.autograd.grad(out, self.leaves, self.asked)
-        return out
+    def timed(self, run: Subject) -> None:
+        """Forward and backward."""
+        torch.autograd.grad(run(), self.leaves, self.asked)
+
+    def variants(self) -> Mapping[str, Subject]:
+        """FlexAttention with other sizes of programs, promises of the mask, or a fixed length."""
+        query, key, value = self.leaves
+        block = self.mask().blocks(self.size.window)
+
+        def cut(how: Mapping[str, Any], *, dynamic: bool) -> Subject:
+            # each its own code, or they would share one compiler cache
+            made = torch.compile(lambda *x, **y: flex_attention(*x, **y), dynamic=dynamic)
+            shared = query.shape[1] != key.shape[1]
+            options = dict(how)
+            return lambda: made(
+                query, key, value, block_mask=block, enable_gqa=shared, kernel_options=options
+            )
+
+        found = {"as it is": self.subjects()["flex, mask kept"]}
+        return found | {
+            f"fixed length, {name or 'no more'}": cut(how, dynamic=False)
+            for name, how in VARIANTS.items()
+        }
 
     def subjects(self) -> Mapping[str, Subject]:
         """By name."""
@@ -137,15 +182,20 @@ class Bench:
         return found
 
 
-def race(bench: Bench, *, rounds: int, only: str = "") -> dict[str, float]:
+def race(bench: Bench, subjects: Mapping[str, Subject], *, rounds: int) -> dict[str, float]:
     """Print a line a subject; milliseconds of forward and backward by name."""
-    subjects = {name: run for name, run in bench.subjects().items() if only in name}
     seconds: dict[str, list[float]] = {name: [] for name in subjects}
+    subjects = dict(subjects)
     memory: dict[str, float] = {}
     device = bench.leaves[0].device
     for turn in range(rounds + 2):
-        for name, run in subjects.items():
-            used, taken = _timed(lambda run=run: bench.passed(run()), device)
+        for name, run in list(subjects.items()):
+            try:
+                used, taken = _timed(partial(bench.timed, run), device)
+            except Exception as error:  # noqa: BLE001 (a variant that cannot be compiled is a row)
+                emit(f"  {name}: {type(error).__name__}")
+                del subjects[name], seconds[name]
+                continue
             if turn >= 2:  # the first ones compile and warm up
                 seconds[name].append(taken)
                 memory[name] = used
@@ -184,23 +234,28 @@ def lengths(device: torch.device, dtype: torch.dtype, rounds: int) -> None:
     """Rows of a prompt and four replies, from short to long."""
     for eighth in (32, 64, 96, 128, 192, 256):
         bench = Bench(Size(prompt=4 * eighth, replies=4, reply=eighth, **HEADS), device, dtype)
-        race(bench, rounds=rounds)
+        race(bench, bench.subjects(), rounds=rounds)
 
 
 def main(words: list[str]) -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m munro.kernels.attention.bench")
     parser.add_argument("--length", action="store_true", help="of rows, from short to long")
+    parser.add_argument("--race", action="store_true", help="sizes of programs")
     parser.add_argument("--rounds", type=int, default=10)
     asked = parser.parse_args(words)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if asked.race and device.type != "cuda":
+        parser.error("--race needs an NVIDIA GPU: FlexAttention has no backward pass elsewhere")
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     emit(f"varlen_attn takes {', '.join(sorted(fused.lengths_words())) or 'nothing'}")
     if asked.length:
         lengths(device, dtype, asked.rounds)
         return
     for size in GPU if device.type == "cuda" else CPU:
-        race(Bench(size, device, dtype), rounds=asked.rounds)
+        bench = Bench(size, device, dtype)
+        subjects = bench.variants() if asked.race else bench.subjects()
+        race(bench, subjects, rounds=asked.rounds)
 
 
 if __name__ == "__main__":

@@ -167,9 +167,8 @@ def by_lengths(
 
 def _how(window: int, shares_keys: bool) -> dict[str, Any]:
     """Causality, window and shared keys in the words of the torch at hand."""
-    words = lengths_words()
     how: dict[str, Any] = {}
-    if "window_size" in words:
+    if CAN_WINDOW:
         how["window_size"] = (window - 1 if window else -1, 0)
     else:
         how["is_causal"] = True
@@ -178,7 +177,6 @@ def _how(window: int, shares_keys: bool) -> dict[str, Any]:
     return how
 
 
-@cache
 def lengths_words() -> frozenset[str]:
     """The arguments that this torch's `varlen_attn` takes; none where it has none."""
     try:
@@ -188,16 +186,21 @@ def lengths_words() -> frozenset[str]:
     return frozenset(inspect.signature(varlen_attn).parameters)
 
 
+_WORDS = lengths_words()
+CAN_WINDOW = "window_size" in _WORDS
+CAN_SHARE_KEYS = "enable_gqa" in _WORDS
+CAN_LENGTHS = "scale" in _WORDS and (CAN_WINDOW or "is_causal" in _WORDS)
+
+
 def takes_lengths(query: Tensor, key: Tensor, value: Tensor, window: int) -> bool:
     """Whether `by_lengths` can do it here."""
-    words = lengths_words()
     width = query.shape[-1]
     return (
         query.dtype in (torch.float16, torch.bfloat16)
         and width == value.shape[-1]
         and width <= 256
         and width % 8 == 0
-        and {"scale"} <= words
-        and ("window_size" in words or ("is_causal" in words and not window))
-        and (query.shape[1] == key.shape[1] or "enable_gqa" in words)
+        and CAN_LENGTHS
+        and (CAN_WINDOW or not window)
+        and (CAN_SHARE_KEYS or bool(query.shape[1] == key.shape[1]))
     )

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from munro.kernels import attention
 from munro.kernels.attention import RowMask, tree_mask
+from munro.kernels.attention.models import layers_of
 from munro.kernels.gradient import can_add
 from munro.kernels.scale import Scale
 from munro.rl.policy.device import DeviceBatch
@@ -23,8 +24,6 @@ from munro.rl.policy.logprob import Targets, sampled_logp
 log = logging.getLogger(__name__)
 
 PLAIN = Scale()
-KINDS = {"full_attention", "sliding_attention"}
-"""Layers that our attention computes."""
 
 
 class UnsupportedModel(ValueError):
@@ -92,7 +91,7 @@ class Policy(nn.Module):
         self.softcap = float(getattr(text, "final_logit_softcapping", None) or 0.0)
         self.multiplier = logit_multiplier(text)
         self._takes = inspect.signature(self.base.forward).parameters.keys()
-        self._kinds, self._window = _layers_of(text)
+        self._kinds, self._window = layers_of(model.config)
         # what accelerate asks of the module it shards
         self.config, self._no_split_modules = model.config, model._no_split_modules
         self.base_model_prefix = "base"
@@ -124,8 +123,7 @@ class Policy(nn.Module):
     @property
     def takes_rows(self) -> bool:
         """Whether its attention is ours, in every layer, which knows rows of several sequences."""
-        ours = self.config._attn_implementation == attention.NAME
-        return ours and "position_ids" in self._takes and self._kinds <= KINDS
+        return "position_ids" in self._takes and attention.computes(self.config)
 
     def forward(
         self, micro: DeviceBatch, *, temperature: float, replay: bool = False
@@ -171,14 +169,7 @@ class Policy(nn.Module):
         """What tells the model's attention who sees whom; made once for all layers."""
         if not self.takes_rows:
             return None if until_RL is None else tree_mask(until_RL, self.model.dtype)
-        if until_RL is None:
-            length = position_RL.shape[1]
-            until_RL = torch.full_like(position_RL, length, dtype=torch.int32)
-        documents = None
-        if starts_N is not None:
-            documents = attention.Documents(starts=starts_N, longest=longest)
-        windows = {0 if kind == "full_attention" else self._window for kind in self._kinds}
-        return RowMask(until_RL, position_RL, documents=documents, windows=windows)
+        return attention.row_mask(self.config, until_RL, position_RL, starts_N, longest)
 
     @torch.no_grad()
     def _prove_head(self) -> None:
@@ -246,12 +237,3 @@ def logit_multiplier(text: Any) -> float:
     """
     by = getattr(text, "logit_scale", None) or getattr(text, "lm_head_multiplier", None) or 1.0
     return float(by) / float(getattr(text, "logits_scaling", None) or 1.0)
-
-
-def _layers_of(text: Any) -> tuple[frozenset[str], int]:
-    """The kinds of a model's layers by its text config, and the window of those that slide."""
-    window = int(getattr(text, "sliding_window", None) or 0)
-    named = getattr(text, "layer_types", None) or getattr(text, "layers_block_type", None)
-    if named:
-        return frozenset(named), window
-    return frozenset({"sliding_attention" if window else "full_attention"}), window
