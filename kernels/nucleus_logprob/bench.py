@@ -126,13 +126,13 @@ class Bench:
         return torch.autocast("cuda", torch.bfloat16, enabled=self._is_gpu)
 
 
-def _head(hidden: Tensor, weight: Tensor, token: Tensor, **how: str) -> Tensor:
-    return linear_logprob(hidden, weight, token, **how)[0]
+def _head(hidden: Tensor, weight: Tensor, token: Tensor, *, grad_weight: str) -> Tensor:
+    return linear_logprob(hidden, weight, token, grad_weight=grad_weight)[0]
 
 
 def recorded(run: Callable[[], Tensor]) -> Callable[[], object]:
     """The same work as a graph of the device's."""
-    beside = torch.cuda.Stream()
+    beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     beside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(beside):
         for _ in range(2):
@@ -160,7 +160,10 @@ def _once(run: Callable[[], object], *, repeats: int = 10) -> float:
         began = time.perf_counter()
         run()
         return (time.perf_counter() - began) * 1e3
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin, end = (
+        torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        for _ in range(2)
+    )
     torch.cuda.synchronize()
     begin.record()
     for _ in range(repeats):

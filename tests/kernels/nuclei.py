@@ -41,7 +41,8 @@ class Problem:
 
     @property
     def upstream(self) -> Tensor:
-        return torch.linspace(-2, 3, len(self.token), dtype=torch.float64).to(self.token.device)
+        num, device = len(self.token), self.token.device
+        return torch.linspace(-2, 3, num, dtype=torch.float64, device=device)
 
 
 def problem(
