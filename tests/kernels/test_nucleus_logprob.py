@@ -19,7 +19,6 @@ from tests.kernels.nuclei import (
     PART,
     SCALES,
     WIDTHS,
-    assert_right,
     check,
     expected,
     found,
