@@ -159,7 +159,7 @@ def test_triton_s_kernels_do_all_that_is_asked_of_a_twin_on_the_card():
     check("cuda")
 
 
-@pytest.fixture(params=[torch.float32, torch.bfloat16], ids=str)
+@pytest.fixture(scope="module", params=[torch.float32, torch.bfloat16], ids=str)
 def real(request):
     """M = 32,768 candidates, D = 1024, a vocabulary of 151,936; the matrix in this precision."""
     return bench.Bench(bench.GPU, torch.device("cuda"), dtype=request.param)
