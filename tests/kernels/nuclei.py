@@ -121,12 +121,17 @@ def poison(given: Problem) -> None:
         del dirty
 
 
-def check(device: str) -> None:
-    """What can be asked of any twin at small sizes; float32 and bfloat16."""
+def check(device: str, *, beyond: int) -> None:
+    """What can be asked of any twin at small sizes; float32 and bfloat16.
+
+    Args:
+        device: where.
+        beyond: a width that is more than a block, and odd.
+    """
     for widths in WIDTHS.values():
         assert_right(problem(widths, dtype=torch.float32, device=device), SCALES[-1])
     # odd, a whole number of vectors, beyond a block
-    for width, kind in ((13, torch.float32), (32, torch.bfloat16), (1025, torch.bfloat16)):
+    for width, kind in ((13, torch.float32), (32, torch.bfloat16), (beyond, torch.bfloat16)):
         given = problem([3, 1], width=width, dtype=kind, device=device)
         assert_right(given, SCALES[1])
     # an id that is in every nucleus, and one that is all there is: their rows' sums are of parts
