@@ -95,7 +95,7 @@ def _best(twins: Sequence[str], asked: str, obstacle: str) -> tuple[str, str]:
         return found, f"{VARIABLE}={asked}, which this kernel does not have"
     if found == "fused":
         return found, "Triton and a GPU that it compiles for"
-    return found, obstacle if "fused" in twins else "torch's own operators do it"
+    return found, obstacle if "fused" in twins else "it has no other"
 
 
 @cache

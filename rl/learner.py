@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from munro.base_model.adapters.attach import left_out
 from munro.base_model.device.compiling import compile_layers
+from munro.base_model.training.repeatable import repeat
 from munro.base_model.training.sharding import whole, working_dtype, world
-from munro.kernels import vector_math
 from munro.rewards.plugins import BadPlugin
 from munro.rl import saving
 from munro.rl.batch import Batch, StepReport
@@ -97,7 +97,9 @@ class Learner:
         _settle(config, self._world.device)
         policy = load_policy(self._path, config, device=self._world.device, seed=seed)
         layout = layout_for(policy, share_prompts=config.share_prompts)
-        if said := compile_layers(policy.base.layers, config.compile, self._world.device):
+        # on a CPU it would change the order of sums, and so the last bits of a climb
+        policy.get_output_embeddings().adds = working_dtype(self._world) is not None
+        if said := compile_layers(policy, config.compile, self._world.device):
             log.warning(said)
         self._policy = self._world.shard(policy)
         self._passes = Passes(
@@ -230,14 +232,11 @@ class Learner:
 
 
 def _settle(config: LearnerConfig, device: torch.device) -> None:
-    """Threads, and on the CPU the same bits in every run and no memory that nobody uses."""
+    """Threads, the same bits in every run, and on the CPU no memory that nobody uses."""
     _set_threads(config)
     if device.type == "cpu":
         map_large_blocks()
-        vector_math.settle()
-        torch.use_deterministic_algorithms(True)
-        # deterministic mode would fill every new buffer with NaN before it is written
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    repeat(device)
 
 
 def _set_threads(config: LearnerConfig) -> None:

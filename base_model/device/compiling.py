@@ -21,11 +21,12 @@ class CannotCompile(Exception):
     is_sentence = True
 
 
-def compile_layers(layers: nn.ModuleList, choice: Choice, device: torch.device) -> str:
+def compile_layers(model: nn.Module, choice: Choice, device: torch.device) -> str:
     """Have each layer compiled when it is first called, for rows of any number and length.
 
     Args:
-        layers: of a transformer.
+        model: its layers are what its class says must not be split (transformers'
+            `_no_split_modules`).
         choice: "auto" does so on GPUs, where there is a compiler.
         device: where they are computed.
 
@@ -43,8 +44,10 @@ def compile_layers(layers: nn.ModuleList, choice: Choice, device: torch.device) 
         return f"layers are not compiled, which is slower: {lacks}"
     limits: Any = torch._dynamo.config
     limits.recompile_limit = max(limits.recompile_limit, GRAPHS)
-    for layer in layers:
-        layer.compile(dynamic=True)
+    names = {*(getattr(model, "_no_split_modules", None) or ())}
+    for module in model.modules():
+        if type(module).__name__ in names:
+            module.compile(dynamic=True)
     return ""
 
 

@@ -239,14 +239,24 @@ def restore_optimizer(
     parameters = dict(model.named_parameters())
     if strangers := sorted(state.keys() - parameters.keys()):
         raise ValueError(f"the optimizer's state is of another model: it knows {strangers[0]!r}")
+    fused = {
+        parameter
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if group.get("fused")
+    }
     for name, values in state.items():
         parameter = parameters[name]
+        # a fused optimizer counts its steps where it computes
+        counted_at = parameter.device if parameter in fused else torch.device("cpu")
         optimizer.state[parameter] = {
-            key: _restored(key, value, parameter) for key, value in values.items()
+            key: _restored(key, value, parameter, counted_at) for key, value in values.items()
         }
 
 
-def _restored(key: str, value: Any, parameter: Tensor) -> Any:
+def _restored(key: str, value: Any, parameter: Tensor, counted_at: torch.device) -> Any:
     if not isinstance(value, Tensor):
         return value  # bitsandbytes counts its steps in a number
-    return value.clone() if key == "step" else like(value.clone(), parameter)
+    if key == "step":
+        return value.clone().to(counted_at)
+    return like(value.clone(), parameter)

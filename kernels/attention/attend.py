@@ -125,9 +125,7 @@ def attend(
     if chosen is Way.LENGTHS:
         assert mask.documents is not None
         starts, longest = mask.documents.starts, mask.documents.longest
-        return fused.by_lengths(
-            query, key, value, starts, longest, window=window, scaling=scaling
-        )
+        return fused.by_lengths(query, key, value, starts, longest, window=window, scaling=scaling)
     scores: dict[str, Any] = {"scaling": scaling, "softcap": softcap, "sinks": sinks}
     if chosen is Way.FLEX:
         return fused.flex(query, key, value, mask.blocks(window), **scores)

@@ -62,9 +62,7 @@ def attention_forward(
     if isinstance(attention_mask, RowMask):
         _require_rows(module, query, key, dropout, kwargs)
         window = sliding_window or 0
-        mixed = attend(
-            query, key, value, attention_mask, scaling=scaling, window=window, **scores
-        )
+        mixed = attend(query, key, value, attention_mask, scaling=scaling, window=window, **scores)
         return mixed.transpose(1, 2).contiguous(), None
     if softcap or s_aux is not None:
         mask = attention_mask
