@@ -31,7 +31,7 @@ from munro.base_model.data.shards.packing import Cursor, Lesson, PackedRows, pac
 from munro.base_model.device.compiling import compile_layers
 from munro.base_model.device.feed import ahead
 from munro.base_model.device.figures import Figures
-from munro.base_model.device.working import working_copy
+from munro.base_model.device.working import gradients_aside, working_copy
 from munro.base_model.model.balance import (
     GlobalLoad,
     balance_loss,
@@ -248,7 +248,10 @@ class Trainer:
         with working_copy(self.model, working_dtype(self._world) if halved else None):
             for micro in ahead(makers, device):
                 reduce_next(self.model, not config.reduce_once or len(figures) + 1 == len(parts))
-                with torch.autocast(device.type, torch.bfloat16, enabled=halved):
+                with (
+                    gradients_aside(self.model),
+                    torch.autocast(device.type, torch.bfloat16, enabled=halved),
+                ):
                     made = summed_loss(self.model, micro, apart=config.keep_documents_apart)
                 loss = made.nll / rows.num_targets
                 if made.routing is not None:

@@ -30,30 +30,32 @@ from munro.kernels.nucleus_logprob.layout import Plan, Sums
 LAUNCH = {"enable_fp_fusion": True}
 """Said aloud, for Triton's default is to change and would change bits."""
 OPERANDS = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
-MOST_COLUMNS, MOST_ROWS, NUMBERS = 1024, 8, 4096
+ROWS = 4
+MOST_COLUMNS, LEAST_COLUMNS = 1024, 16
 SLOPES = 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Tiling:
-    """How much a program holds at once."""
+    """How much a program holds at once.
+
+    Example:
+        Tiling(4, 1024, 4)
+    """
 
     rows: int
     """Candidates."""
     columns: int
     """Of a row's D."""
-    warps: int = 4
+    warps: int
 
 
 def tiling(width: int) -> Tiling:
     """For rows of a width: as few turns as possible, and little room beside them."""
-    columns = triton.next_power_of_2(width)
-    if columns > MOST_COLUMNS:
-        columns = MOST_COLUMNS
+    columns = min(MOST_COLUMNS, max(LEAST_COLUMNS, triton.next_power_of_2(width)))
     while columns >= 512 and -(-width // columns) * columns - width >= columns // 4:
         columns //= 2  # too much of the last turn would be for nothing
-    columns = max(16, columns)
-    return Tiling(rows=min(MOST_ROWS, max(1, NUMBERS // columns)), columns=columns)
+    return Tiling(rows=ROWS, columns=columns, warps=4)
 
 
 def nucleus_logprob(

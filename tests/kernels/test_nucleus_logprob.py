@@ -98,7 +98,7 @@ def test_nothing_of_it_waits_for_a_device():
 
 def test_a_matrix_that_cannot_be_added_to_is_refused():
     given = problem([2], dtype=torch.bfloat16)
-    with pytest.raises(ValueError, match="leaf in float32"):
+    with pytest.raises(ValueError, match="gradients in float32"):
         nucleus_logprob(given.hidden, given.weight, given.token, given.plan, grad_weight="add")
 
 

@@ -17,7 +17,7 @@ from munro.rl.config import LearnerConfig
 from munro.rl.learner import Learner
 from munro.rl.saving import published
 from tests.rl.builders import random_group, save_model
-from tests.rl.test_waits import random_qwen
+from tests.rl.policy.test_waits import random_qwen
 
 CLIP = Clip(eps=0.6)
 CONFIG = LearnerConfig(learning_rate=1e-3, token_budget=64, logits_chunk=16, threads=1)
