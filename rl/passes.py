@@ -96,7 +96,7 @@ class Passes:
         if not long:
             return result
         bundle = Bundle(num_shared=0, sequences=tuple(_to_score(token_ids[i]) for i in long))
-        layout = Layout.PACKED if self.layout is Layout.PACKED else Layout.PADDED
+        layout = Layout.PACKED if self.layout.is_one_row else Layout.PADDED
         plans = planned([bundle], self.config.token_budget, layout=layout, width=1)
         with torch.no_grad(), self._working(), self._autocast():
             logps = [self.policy(micro, temperature=1.0)[0] for micro in self._fed(plans)]

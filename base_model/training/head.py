@@ -127,7 +127,7 @@ def does_as_said(model: Any, probe: Tensor, logits: Tensor) -> bool:
     assert scale is not None
     ours = scale.apply(probe.clone())
     known = ours.shape == logits.shape and torch.allclose(
-        ours, logits.detach().float(), rtol=2e-2, atol=1e-3
+        ours, logits.detach().float(), rtol=1e-2, atol=1e-3
     )
     if not known:
         _refuse(model)

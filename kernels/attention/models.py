@@ -85,15 +85,17 @@ def _require_rows(
     """Refuse what the ways over rows do not compute."""
     causal = kwargs.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
-    refused = {
-        f"dropout of {dropout} on its attention: set attention_dropout to 0": dropout > 0,
-        "a bias of positions on its scores": kwargs.get("position_bias") is not None,
-        "attention to later tokens": not causal,
-        "cached keys, of which the rows' mask says nothing": query.shape[2] != key.shape[2],
-    }
-    for what, asked in refused.items():
-        if asked:
-            raise UnsupportedAttention(
-                f"{type(module).__name__} asks for {what}, which attention over packed rows or "
-                "trees does not compute."
-            )
+    if dropout > 0:
+        what = "dropout on its attention (its config's attention_dropout; set it to 0)"
+    elif kwargs.get("position_bias") is not None:
+        what = "a bias of positions on its scores"
+    elif not causal:
+        what = "attention to later tokens"
+    elif query.shape[2] != key.shape[2]:
+        what = "cached keys, of which the rows' mask says nothing"
+    else:
+        return
+    raise UnsupportedAttention(
+        f"{type(module).__name__} asks for {what}, which attention over packed rows or trees does "
+        "not compute."
+    )
