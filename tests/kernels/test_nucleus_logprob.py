@@ -146,6 +146,7 @@ check("cpu", beyond=33)
     root = Path(__file__).parents[2]
     environment = os.environ | {
         "TRITON_INTERPRET": "1",
+        "OMP_NUM_THREADS": "1",
         dispatch.VARIABLE: "fused",
         "PYTHONPATH": f"{root / 'src'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
     }
