@@ -1,3 +1,4 @@
+# mypy: disable-error-code="untyped-decorator, no-untyped-def"
 """NVIDIA's GPUs, in Triton: what is read is the candidates' rows, and each sum has its order.
 
     _scores     a program a position     rows of the matrix -> logits, softmax on the way
@@ -162,7 +163,7 @@ def _add_gradients(
 
 
 @triton.jit
-def _scaled(raw, temperature, softcap, SOFTCAP: tl.constexpr):  # type: ignore[no-untyped-def]
+def _scaled(raw, temperature, softcap, SOFTCAP: tl.constexpr):
     """Logits of products."""
     if SOFTCAP:
         # tanh by the exponential of what is below 0, which cannot overflow
@@ -174,7 +175,7 @@ def _scaled(raw, temperature, softcap, SOFTCAP: tl.constexpr):  # type: ignore[n
 
 
 @triton.jit
-def _scores(  # type: ignore[no-untyped-def]
+def _scores(
     hidden, weight, owner, starts, into, ids, token, logit, norm, logp,
     hidden_stride, weight_stride, temperature, softcap,
     D: tl.constexpr, SOFTCAP: tl.constexpr, OPERAND: tl.constexpr,
@@ -212,7 +213,7 @@ def _scores(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _join_scores(starts, into, ids, token, logit, norm, logp, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+def _join_scores(starts, into, ids, token, logit, norm, logp, BLOCK: tl.constexpr):
     """One program a position whose logits several have made: its softmax."""
     position = tl.load(into + tl.program_id(0)).to(tl.int64)
     begin, end = tl.load(starts + position), tl.load(starts + position + 1)
@@ -233,7 +234,7 @@ def _join_scores(starts, into, ids, token, logit, norm, logp, BLOCK: tl.constexp
 
 
 @triton.jit(do_not_specialize=["num_ids", "grad_stride"])
-def _gradients(  # type: ignore[no-untyped-def]
+def _gradients(
     hidden, weight, ids, owner, order, token, logit, norm, grad,
     id_starts, id_into, id_out, id_partial, starts, into, out, partial,
     num_ids, grad_stride, hidden_stride, weight_stride, id_stride, out_stride,
@@ -258,7 +259,7 @@ def _gradients(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _add_part(  # type: ignore[no-untyped-def]
+def _add_part(
     part, starts, into, out, partial, out_stride, table, table_stride,
     ids, owner, order, token, logit, norm, grad, grad_stride, temperature, softcap,
     SOFTCAP: tl.constexpr, OPERAND: tl.constexpr,
@@ -304,7 +305,7 @@ def _add_part(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _join_rows(  # type: ignore[no-untyped-def]
+def _join_rows(
     partial, starts, into, out, out_stride,
     D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, ADDS: tl.constexpr,
 ):  # fmt: skip

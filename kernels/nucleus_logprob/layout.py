@@ -85,7 +85,8 @@ class Plan:
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> Self:
         """With tensors on a device in place of arrays."""
-        return _moved(self, device, non_blocking=non_blocking)
+        moved: Self = _moved(self, device, non_blocking=non_blocking)
+        return moved
 
 
 def plan(
