@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests.kernels.hopper import assert_fits, assert_repeats, compiled
 
 pytest.importorskip("triton")
 
-from munro.kernels.linear_logprob.gemm.fused import Shape, gather_blocks, join, slope_blocks
+from munro.kernels.linear_logprob.gemm.fused import ROOMY, Shape, gather_blocks, join, slope_blocks
 from munro.kernels.linear_logprob.rows.fused import gather_rows, mark_rows, slope_rows, warps_of
 
 ROW = {
@@ -75,16 +76,23 @@ def in_blocks(shape: Shape, *, softcap: bool, entropy: bool) -> dict[str, object
     return {"SOFTCAP": softcap, "ENTROPY": entropy, "GROUP": shape.group, **sizes}
 
 
-@pytest.mark.parametrize("flag", [False, True], ids=["plain", "softcap, entropy"])
-def test_our_own_product_multiplies_in_tensor_cores_and_fits_an_h100(flag):
-    shape = Shape()
-    sizes = in_blocks(shape, softcap=flag, entropy=flag)
+WAITING = 64
+"""Bytes of a thread's stack that a few numbers may wait in while the product is made, once a
+program: on a card a block of 256 columns is faster with them than one of 128 without."""
+
+
+@pytest.mark.parametrize("softcap", [False, True])
+@pytest.mark.parametrize("entropy", [False, True])
+def test_our_own_product_multiplies_in_tensor_cores_and_fits_an_h100(softcap, entropy):
+    shape = ROOMY if softcap else Shape()
+    sizes = in_blocks(shape, softcap=softcap, entropy=entropy)
     for kernel, types in (
         (gather_blocks, PRODUCT | FOUND | {"chosen": "*fp32"}),
         (slope_blocks, PRODUCT | KNOWN | {"out": "*bf16", "out_stride": "i32:16"}),
     ):
         made = compiled(kernel, types, sizes, num_warps=shape.warps, num_stages=shape.stages)
-        assert_fits(made, products=True)
+        assert made.stack <= WAITING
+        assert_fits(replace(made, stack=0), products=True)
         assert_repeats(made)
 
 

@@ -27,12 +27,16 @@ class Shape:
     """Of a program."""
 
     rows: int = 128
-    columns: int = 128
+    columns: int = 256
     inner: int = 64
     group: int = 8
     """Blocks of rows that take turns at the same columns, for L2's sake."""
     warps: int = 8
-    stages: int = 4
+    stages: int = 3
+
+
+ROOMY = Shape(columns=128, stages=4)
+"""Where there is a soft cap, whose arithmetic takes registers."""
 
 
 class Gemm:
@@ -128,8 +132,9 @@ def _product(  # type: ignore[no-untyped-def]
     row = (block_row * ROWS + tl.arange(0, ROWS)) % height
     column = (block_column * COLUMNS + tl.arange(0, COLUMNS)) % width
     at = tl.arange(0, INNER)
-    left = hidden + row[:, None].to(tl.int64) * hidden_stride + at[None, :]
-    right = weight + column[None, :].to(tl.int64) * weight_stride + at[:, None]
+    # numbers of 32 bits: a block of columns and the positions beside it are far below 2^31 numbers
+    left = hidden + row[:, None] * hidden_stride + at[None, :]
+    right = weight + column[None, :] * weight_stride + at[:, None]
     total = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
     for start in range(0, inner, INNER):
         one = tl.load(left, mask=at[None, :] < inner - start, other=0.0)
@@ -162,7 +167,7 @@ def gather_blocks(  # type: ignore[no-untyped-def]
     tl.store(chosen + row, here, mask=in_block & (column < width) & (row < height))
     top = tl.max(logit, 1)
     share = tl.exp(logit - top[:, None])
-    place = block_column.to(tl.int64) * stride + row
+    place = block_column * stride + row
     tl.store(tops + place, top, mask=row < height)
     tl.store(totals + place, tl.sum(share, 1), mask=row < height)
     if ENTROPY:
@@ -231,6 +236,6 @@ def slope_blocks(  # type: ignore[no-untyped-def]
     column = (tl.load(token + row, mask=there, other=-1) - first).to(tl.int32)
     value = tl.where(at[None, :] == column[:, None], up[:, None], 0.0) - weight_of * share
     value = value * slope
-    place = row[:, None].to(tl.int64) * out_stride + at[None, :]
+    place = row[:, None] * out_stride + at[None, :]
     inside = there[:, None] & (at < width)[None, :]
     tl.store(out + place, value.to(out.dtype.element_ty), mask=inside)
