@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 class Nucleus(NamedTuple):
@@ -50,15 +51,39 @@ def nucleus(logits_BV: Tensor, temperature_B: Tensor, top_k_B: Tensor, top_p_B: 
     return Nucleus(ids_BK, top_BK.log_softmax(-1))
 
 
+BLOCK = 256
+"""Candidates that are added up together where there are many."""
+
+
 def draw(logp_BK: Tensor, uniform_B: Tensor) -> Tensor:
     """[B, 1] int64: the candidate of its row that each uniform number in [0, 1) hits.
 
     Accumulated in float64, so that a candidate of any recorded probability can be hit. A candidate
-    at -inf never is.
+    at -inf never is. Of many candidates blocks are hit first, and then one of a block's.
     """
-    mass_BK = logp_BK.double().exp().cumsum(-1)
-    target_B1 = uniform_B[:, None] * mass_BK[:, -1:]
-    return (mass_BK <= target_B1).sum(-1, keepdim=True)
+    if logp_BK.shape[1] <= 2 * BLOCK:
+        mass_BK = logp_BK.double().exp().cumsum(-1)
+        return _hit(mass_BK, uniform_B[:, None] * mass_BK[:, -1:])
+    p_BK = logp_BK.exp()
+    if missing := -p_BK.shape[1] % BLOCK:
+        p_BK = F.pad(p_BK, (0, missing))
+    p_BNb = p_BK.unflatten(1, (-1, BLOCK))
+    mass_BN = F.pad(p_BNb.sum(-1).double().cumsum(-1), (1, 0))
+    target_B1 = uniform_B[:, None] * mass_BN[:, -1:]
+    block_B1 = _hit(mass_BN[:, 1:], target_B1)
+    below_B1, above_B1 = mass_BN.gather(1, block_B1), mass_BN.gather(1, block_B1 + 1)
+    p_Bb = p_BNb[torch.arange(len(p_BNb), device=p_BNb.device), block_B1[:, 0]]
+    mass_Bb = p_Bb.double().cumsum(-1)
+    # the block's share of the target, of a sum that differs from the first one's in its last bits
+    share_B1 = (target_B1 - below_B1) / (above_B1 - below_B1)
+    return block_B1 * BLOCK + _hit(mass_Bb, share_B1 * mass_Bb[:, -1:])
+
+
+def _hit(mass_BK: Tensor, target_B1: Tensor) -> Tensor:
+    """[B, 1] the first place whose accumulated mass lies beyond the target; never one of none."""
+    mass_BK = mass_BK.contiguous()
+    last_B1 = torch.searchsorted(mass_BK, mass_BK[:, -1:].contiguous())
+    return torch.searchsorted(mass_BK, target_B1, right=True).minimum(last_B1)
 
 
 class Draws(NamedTuple):
@@ -100,11 +125,12 @@ def sample(
     for rows in (wide_B.nonzero().squeeze(-1), (~wide_B).nonzero().squeeze(-1)):
         if not len(rows):
             continue
+        taken = logits_BV if len(rows) == B else logits_BV[rows]
         if wide_B[rows[0]]:
-            scaled = logits_BV[rows].float() / temperature_B[rows].float()[:, None]
+            scaled = taken.float() / temperature_B[rows].float()[:, None]
             logp, ids = scaled.log_softmax(-1), None
         else:
-            ids, logp = nucleus(logits_BV[rows], temperature_B[rows], top_k_B[rows], top_p_B[rows])
+            ids, logp = nucleus(taken, temperature_B[rows], top_k_B[rows], top_p_B[rows])
             ids_BK[rows, : ids.shape[-1]], logp_BK[rows, : ids.shape[-1]] = ids, logp
         place = draw(logp, uniform_B[rows])
         token_B[rows] = (place if ids is None else ids.gather(-1, place)).squeeze(-1)
