@@ -53,6 +53,8 @@ def nucleus(logits_BV: Tensor, temperature_B: Tensor, top_k_B: Tensor, top_p_B: 
 
 BLOCK = 256
 """Candidates that are added up together where there are many."""
+AT_ONCE = 1 << 20
+"""Logits of a whole vocabulary that are worked on at once, on a CPU."""
 
 
 def draw(logp_BK: Tensor, uniform_B: Tensor) -> Tensor:
@@ -122,19 +124,25 @@ def sample(
     logp_B = torch.empty(B, dtype=torch.float32, device=logits_BV.device)
     ids_BK = torch.zeros(B, K, dtype=torch.int64, device=logits_BV.device)
     logp_BK = torch.full((B, K), float("-inf"), device=logits_BV.device)
-    for rows in (wide_B.nonzero().squeeze(-1), (~wide_B).nonzero().squeeze(-1)):
-        if not len(rows):
-            continue
-        taken = logits_BV if len(rows) == B else logits_BV[rows]
-        if wide_B[rows[0]]:
-            scaled = taken.float() / temperature_B[rows].float()[:, None]
-            logp, ids = scaled.log_softmax(-1), None
-        else:
-            ids, logp = nucleus(taken, temperature_B[rows], top_k_B[rows], top_p_B[rows])
-            ids_BK[rows, : ids.shape[-1]], logp_BK[rows, : ids.shape[-1]] = ids, logp
+    wide, narrow = wide_B.nonzero().squeeze(-1), (~wide_B).nonzero().squeeze(-1)
+    # a few rows at a time: what is made of them stays in the processor's cache
+    for rows in wide.split(B if logits_BV.is_cuda else max(1, AT_ONCE // V)):
+        scaled = logits_BV[rows].float() / temperature_B[rows].float()[:, None]
+        logp = scaled.log_softmax(-1)
         place = draw(logp, uniform_B[rows])
-        token_B[rows] = (place if ids is None else ids.gather(-1, place)).squeeze(-1)
-        logp_B[rows] = logp.gather(-1, place).squeeze(-1)
+        token_B[rows], logp_B[rows] = place.squeeze(-1), logp.gather(-1, place).squeeze(-1)
+    if len(narrow):
+        kept = nucleus(
+            logits_BV if len(narrow) == B else logits_BV[narrow],
+            temperature_B[narrow],
+            top_k_B[narrow],
+            top_p_B[narrow],
+        )
+        place = draw(kept.logp, uniform_B[narrow])
+        token_B[narrow] = kept.ids.gather(-1, place).squeeze(-1)
+        logp_B[narrow] = kept.logp.gather(-1, place).squeeze(-1)
+        ids_BK[narrow, : kept.ids.shape[-1]] = kept.ids
+        logp_BK[narrow, : kept.ids.shape[-1]] = kept.logp
     return Draws(token_B, logp_B, ids_BK, logp_BK)
 
 
