@@ -156,6 +156,12 @@ class PretrainConfig(Config):
     shard: Literal["zero2", "zero3"] = "zero3"
     """With several ranks: zero3 gives a layer's weights back after its forward pass, zero2 keeps
     them until its backward pass."""
+    reduce_once: bool = True
+    """With several ranks, sum gradients over them once a step: until then each rank holds those of
+    the whole model, 4 bytes a parameter. Unset, it is done after every micro-batch."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Have torch.compile make the model's layers faster, which costs a minute at the start: auto
+    does so on GPUs."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more work."""
     evaluate_every: int = Field(0, ge=0)

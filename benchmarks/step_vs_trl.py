@@ -18,75 +18,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from statistics import median
-from typing import Any, Self
 
 from sides.step_work import Work
+from sides.turns import Side
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from munro.rollout.openmp import preload
 
 HERE = Path(__file__).parent
-
-
-class Side:
-    """One worker process."""
-
-    def __init__(self, name: str, command: list[str], variables: Mapping[str, str]) -> None:
-        self.name = name
-        self.steps: list[dict[str, Any]] = []
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **variables},
-        )
-        self.about = self._answer()
-        print(f"{name:<6} up: {self.about}", flush=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(60)
-
-    def step(self, work: Work, *, counts: bool) -> None:
-        """Let it take one step.
-
-        Raises:
-            SystemExit: it died, or did another amount of work.
-        """
-        assert self._process.stdin is not None
-        self._process.stdin.write("step\n")
-        self._process.stdin.flush()
-        done = self._answer()
-        if done["tokens"] != work.num_sampled:
-            sys.exit(f"{self.name} trained on {done['tokens']} tokens, not {work.num_sampled}")
-        figures = " ".join(f"{key}={value:.3g}" for key, value in done.items())
-        print(f"{self.name:<6} {'' if counts else '(warm-up) '}{figures}", flush=True)
-        if counts:
-            self.steps.append(done)
-
-    def seconds(self) -> float:
-        """Median of the steps that count."""
-        return median(float(step["seconds"]) for step in self.steps)
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            sys.exit(f"{self.name} ended with exit code {self._process.wait()}; see above")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
 
 
 def arguments() -> argparse.Namespace:
@@ -134,7 +76,7 @@ def main() -> None:
     ):
         for round_ in range(args.rounds + 1):
             for side in (trl, munro):
-                side.step(work, counts=round_ > 0)
+                side.step(work.num_sampled, counts=round_ > 0)
         ratio = trl.seconds() / munro.seconds()
         print(f"median of {args.rounds}: TRL {trl.seconds():.1f} s, Munro {munro.seconds():.1f} s")
         print(f"Munro is {ratio:.2f} times as fast")

@@ -106,7 +106,7 @@ def _best(twins: Sequence[str], wish: str, obstacle: str) -> tuple[str, str]:
         return found, f"{VARIABLE}={wish}, which this kernel does not have"
     if found == "fused":
         return found, "Triton and a GPU that it compiles for"
-    return found, obstacle if "fused" in twins else "torch's own operators do it"
+    return found, obstacle if "fused" in twins else "it has no other"
 
 
 @cache

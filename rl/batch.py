@@ -5,7 +5,7 @@ NumPy only, so that it crosses Ray without copies. `rl/policy/packing.py` lays i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from munro.envs.types import Trajectory
 from munro.rl.advantage import group_relative
 from munro.rl.plugs import Advantage
-from munro.rl.policy.packing import Layout, MicroBatch, lay_out
+from munro.rl.policy.packing import Layout, MicroBatch, lay_out, planned
 from munro.rl.policy.sequences import Bundle, TrainingSequence
 from munro.rollout.branches import refuse_broken
 from munro.rollout.types import Group
@@ -82,6 +82,10 @@ class Batch:
                 (about five times the model's width); with `Layout.SHARED` it limits a row's length.
         """
         return lay_out(self.bundles, budget, layout=layout, width=width)
+
+    def planned(self, budget: int, *, layout: Layout, width: int) -> list[Callable[[], MicroBatch]]:
+        """The same, each laid out when it is called for."""
+        return planned(self.bundles, budget, layout=layout, width=width)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

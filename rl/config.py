@@ -91,6 +91,12 @@ class LearnerConfig(Config):
     """Weight of the load-balancing loss, for models with experts that count their load."""
     ranks: int = Field(1, ge=1)
     """Learner processes; more than one shards the model with FSDP2 through accelerate."""
+    reduce_once: bool = True
+    """With several ranks, sum gradients over them once a step: until then each rank holds those of
+    the whole model, 4 bytes a parameter. Unset, it is done after every micro-batch."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Have torch.compile make the model's layers faster, which costs a minute at the start: auto
+    does so on GPUs."""
     threads: int = Field(0, ge=0)
     """CPU threads of a rank; 0 takes all cores, divided among the ranks."""
     advantage_eps: float = Field(1e-6, ge=0)

@@ -7,6 +7,7 @@ inference servers ◄── publish ── weights ◄────────�
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -20,8 +21,9 @@ import torch
 from numpy.typing import NDArray
 
 from munro.base_model.adapters.attach import left_out
-from munro.base_model.training.sharding import whole, world
-from munro.kernels import vector_math
+from munro.base_model.device.compiling import compile_layers
+from munro.base_model.training.repeatable import repeat
+from munro.base_model.training.sharding import whole, working_dtype, world
 from munro.rewards.plugins import BadPlugin
 from munro.rl import saving
 from munro.rl.batch import Batch, StepReport
@@ -36,6 +38,8 @@ from munro.rl.policy.optimizers import make_optimizer
 from munro.rl.policy.reference import reference_of
 from munro.rl.rate import rate_of
 from munro.rollout.engine import WeightSource
+
+log = logging.getLogger(__name__)
 
 
 class LearnerDiverged(Exception):
@@ -93,6 +97,10 @@ class Learner:
         _settle(config, self._world.device)
         policy = load_policy(self._path, config, device=self._world.device, seed=seed)
         layout = layout_for(policy, share_prompts=config.share_prompts)
+        # on a CPU it would change the order of sums, and so the last bits of a climb
+        policy.get_output_embeddings().adds = working_dtype(self._world) is not None
+        if said := compile_layers(policy, config.compile, self._world.device):
+            log.warning(said)
         self._policy = self._world.shard(policy)
         self._passes = Passes(
             policy=self._policy,
@@ -102,6 +110,7 @@ class Learner:
             temperature=temperature,
             loss=Loss.of(config.loss),
             reference=reference_of(self._path, config, self._world, self._policy),
+            working=working_dtype(self._world),
         )
         self._optimizer = make_optimizer(self._policy, config)
         self._rate = rate_of(config)
@@ -127,15 +136,14 @@ class Learner:
         self._policy.train()
         self._optimizer.zero_grad(set_to_none=True)
         sums = self._world.summed(self._passes.gradients(batch, clip))
-        norm = whole(
-            torch.nn.utils.clip_grad_norm_(self._policy.parameters(), self._config.max_grad_norm)
-        )
-        self._require_finite(sums, float(norm))
+        limit = self._config.max_grad_norm
+        norm = float(whole(torch.nn.utils.clip_grad_norm_(self._policy.parameters(), limit)))
+        self._require_finite(sums, norm)
         rate = self._set_rate()
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self._num_steps += 1
-        found = report(sums, batch, grad_norm=float(norm), estimator=self._estimator)
+        found = report(sums, batch, grad_norm=norm, estimator=self._estimator)
         return replace(found, metrics={**found.metrics, **rate})
 
     def _set_rate(self) -> dict[str, float]:
@@ -224,14 +232,11 @@ class Learner:
 
 
 def _settle(config: LearnerConfig, device: torch.device) -> None:
-    """Threads, and on the CPU the same bits in every run and no memory that nobody uses."""
+    """Threads, the same bits in every run, and on the CPU no memory that nobody uses."""
     _set_threads(config)
     if device.type == "cpu":
         map_large_blocks()
-        vector_math.settle()
-        torch.use_deterministic_algorithms(True)
-        # deterministic mode would fill every new buffer with NaN before it is written
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    repeat(device)
 
 
 def _set_threads(config: LearnerConfig) -> None:

@@ -5,8 +5,10 @@ Batch ──► micro-batches ──► log-probs ──► loss ──► gradi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from munro.base_model.device.feed import ahead
+from munro.base_model.device.figures import Figures
+from munro.base_model.device.working import working_copy
 from munro.base_model.model.balance import GlobalLoad, balance_loss, violation_rate
-from munro.base_model.training.sharding import World
+from munro.base_model.training.sharding import World, reduce_next
 from munro.envs.types import KeptTokens
 from munro.rl.batch import Batch
 from munro.rl.clip import Clip
@@ -23,8 +28,9 @@ from munro.rl.config import LearnerConfig
 from munro.rl.loss import MEASURED, measured
 from munro.rl.metrics import merged
 from munro.rl.plugs import Loss
+from munro.rl.policy.device import DeviceBatch, on_device
 from munro.rl.policy.model import Policy, UnsupportedModel
-from munro.rl.policy.packing import Layout, MicroBatch, lay_out
+from munro.rl.policy.packing import Layout, MicroBatch, planned
 from munro.rl.policy.reference import Reference, kl_to
 from munro.rl.policy.sequences import Bundle, TrainingSequence
 
@@ -42,42 +48,61 @@ class Passes:
     loss: Loss
     reference: Reference | None = None
     """What `config.kl_weight` measures the distance to."""
+    working: torch.dtype | None = None
+    """What the weights are computed with in, if not in what they are held in."""
 
     def gradients(self, batch: Batch, clip: Clip) -> dict[str, float]:
-        """Add up the gradients of this rank's micro-batches; return its sums."""
-        micros = batch.micro_batches(
-            self.config.token_budget, layout=self.layout, width=self._row_width()
-        )
+        """Add up the gradients of this rank's micro-batches; return its sums.
+
+        The device is asked for a number once, when all of them are under way.
+        """
+        plans = batch.planned(self.config.token_budget, layout=self.layout, width=self._row_width())
         # agreed on first: from here on every pass is a sequence of collectives
-        num_passes = self.world.largest(len(micros))
-        load = GlobalLoad()
-        sums: dict[str, float] = {}
-        for micro in micros:
-            loss, metrics = self._loss(micro, clip, batch, load)
-            # FSDP averages gradients over the ranks, but each loss is a share of the global mean
-            (loss * self.world.size).backward()  # type: ignore[no-untyped-call]
-            metrics["learner/loss"] = loss.detach()
-            figures = {name: float(value) for name, value in metrics.items()}
-            figures["learner/computed_tokens"] = float(micro.token_ids.size)
-            sums = merged(sums, figures)
-        self._keep_pace(num_passes - len(micros), load)
+        num_passes = self.world.largest(len(plans))
+        load, figures = GlobalLoad(), Figures()
+        with self._working():
+            for micro in self._fed(plans):
+                self._reduce_in_pass(len(figures), num_passes)
+                loss, metrics = self._loss(micro, clip, batch, load)
+                # FSDP averages gradients over the ranks, but each loss is a share of the global
+                # mean
+                (loss * self.world.size).backward()  # type: ignore[no-untyped-call]
+                metrics["learner/loss"] = loss.detach()
+                figures.add(metrics | {"learner/computed_tokens": micro.num_tokens})
+            self._keep_pace(len(plans), num_passes, load)
         if load.counts_ME is not None:
-            sums["learner/expert_violation/max"] = float(violation_rate(load.counts_ME).max())
-        return sums
+            figures.add({"learner/expert_violation/max": violation_rate(load.counts_ME).max()})
+            *told, more = figures.read()
+        else:
+            told, more = figures.read(), {}
+        return reduce(merged, told, {}) | more
+
+    def _fed(self, plans: Sequence[Callable[[], MicroBatch]]) -> Iterator[DeviceBatch]:
+        """The micro-batches on the device, each laid out while the one before is computed."""
+        return ahead([partial(self._made, plan) for plan in plans], self.world.device)
+
+    def _made(self, plan: Callable[[], MicroBatch]) -> DeviceBatch:
+        return on_device(plan(), self.world.device, vocabulary=self.policy.vocabulary)
 
     def scores(self, token_ids: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
         """See `Learner.score`; the policy must be in evaluation mode."""
-        sequences = [_to_score(ids) for ids in token_ids]
-        long = [index for index, sequence in enumerate(sequences) if sequence.sampled.any()]
         result = [np.zeros(len(ids), np.float32) for ids in token_ids]
-        for index in long:
-            # one at a time: rows are sorted by length otherwise, and the proof is a few sequences
-            layout = Layout.PACKED if self.layout is Layout.PACKED else Layout.PADDED
-            bundle = Bundle(num_shared=0, sequences=(sequences[index],))
-            (micro,) = lay_out([bundle], self.config.token_budget, layout=layout, width=1)
-            with torch.no_grad(), self._autocast():
-                logp, _ = self.policy(micro, temperature=1.0)
-            result[index][1:] = logp.float().cpu().numpy()
+        # as rows are laid out, so that what comes back is one sequence after another
+        long = sorted(
+            (index for index, ids in enumerate(token_ids) if len(ids) > 1),
+            key=lambda index: -len(token_ids[index]),
+        )
+        if not long:
+            return result
+        bundle = Bundle(num_shared=0, sequences=tuple(_to_score(token_ids[i]) for i in long))
+        layout = Layout.PACKED if self.layout is Layout.PACKED else Layout.PADDED
+        plans = planned([bundle], self.config.token_budget, layout=layout, width=1)
+        with torch.no_grad(), self._working(), self._autocast():
+            logps = [self.policy(micro, temperature=1.0)[0] for micro in self._fed(plans)]
+        told = torch.cat(logps).float().cpu().numpy()
+        ends = np.cumsum([len(token_ids[index]) - 1 for index in long])
+        for index, part in zip(long, np.split(told, ends[:-1]), strict=True):
+            result[index][1:] = part
         return result
 
     def _row_width(self) -> int:
@@ -88,21 +113,17 @@ class Passes:
         return 5 * int(self.policy.config.get_text_config().hidden_size)
 
     def _loss(
-        self, micro: MicroBatch, clip: Clip, batch: Batch, load: GlobalLoad
+        self, micro: DeviceBatch, clip: Clip, batch: Batch, load: GlobalLoad
     ) -> tuple[Tensor, dict[str, Tensor]]:
         logp_T, routing = self._logp(micro, replay=self._replays(micro))
-        behaviour_logp_T, advantage_T, sequence_T = (
-            torch.from_numpy(array).to(logp_T.device)
-            for array in (micro.behaviour_logp, micro.advantages, micro.sequences)
-        )
         sampled_T = torch.ones_like(logp_T, dtype=torch.bool)
-        given = (logp_T, behaviour_logp_T, advantage_T, sampled_T)
+        given = (logp_T, micro.behaviour_logp, micro.advantages, sampled_T)
         loss, metrics = self.loss(
             *given,
             clip=clip,
             num_global_tokens=batch.num_global_tokens,
             offered={
-                "sequence_T": sequence_T,
+                "sequence_T": micro.sequences,
                 "num_global_sequences": batch.num_global_sequences,
                 "tokens_per_sequence": self.config.tokens_per_sequence,
             },
@@ -122,11 +143,11 @@ class Passes:
         metrics["learner/balance_loss"] = balance.detach() * len(logp_T)
         return loss + self.config.balance * share * balance, metrics
 
-    def _referred(self, reference: Reference, micro: MicroBatch) -> Tensor:
+    def _referred(self, reference: Reference, micro: DeviceBatch) -> Tensor:
         with self._autocast():
             return reference(micro, temperature=self.temperature).float()
 
-    def _logp(self, micro: MicroBatch, *, replay: bool = False) -> tuple[Tensor, Any]:
+    def _logp(self, micro: DeviceBatch, *, replay: bool = False) -> tuple[Tensor, Any]:
         """[T] float32 with its gradient, and how experts were used.
 
         Where an adapter drops some of what it reads, the numbers are those of the whole adapter,
@@ -143,11 +164,19 @@ class Passes:
         self.policy.train()
         return whole_T.float() + (logp_T - logp_T.detach()).float(), routing
 
-    def _keep_pace(self, num_passes: int, load: GlobalLoad) -> None:
+    def _reduce_in_pass(self, number: int, num_passes: int) -> None:
+        """Sum gradients over the ranks in the last pass of all, or in every one."""
+        reduce_next(self.policy, not self.config.reduce_once or number + 1 == num_passes)
+
+    def _keep_pace(self, done: int, num_passes: int, load: GlobalLoad) -> None:
         """Take part in the collectives of ranks that have more micro-batches than this one."""
+        if done == num_passes:
+            return
         bundle = Bundle(num_shared=0, sequences=(_to_score([0, 0]),))
-        (micro,) = lay_out([bundle], 64, layout=Layout.PADDED, width=1)
-        for _ in range(num_passes):
+        (plan,) = planned([bundle], 64, layout=Layout.PADDED, width=1)
+        micro = self._made(plan)
+        for number in range(done, num_passes):
+            self._reduce_in_pass(number, num_passes)
             logp, routing = self._logp(micro)
             if self.reference is not None:
                 self._referred(self.reference, micro)
@@ -155,7 +184,7 @@ class Passes:
                 load.add(torch.zeros_like(routing.counts))
             (logp.sum() * 0.0).backward()  # type: ignore[no-untyped-call]
 
-    def _replays(self, micro: MicroBatch) -> bool:
+    def _replays(self, micro: DeviceBatch) -> bool:
         can = micro.routed_experts is not None and self.policy.repeats_routing
         if self.config.replay_routing == "require" and not can:
             raise UnsupportedModel(
@@ -168,6 +197,9 @@ class Passes:
                 + ' Set it to "auto" to train without.'
             )
         return can and self.config.replay_routing != "off"
+
+    def _working(self) -> AbstractContextManager[None]:
+        return working_copy(self.policy, self.working)
 
     def _autocast(self) -> torch.autocast:
         device = self.world.device.type

@@ -23,6 +23,7 @@ import torch
 from munro.base_model.data.shards.held_out import BadEvaluation, HeldOutSet
 from munro.base_model.results import REPORT_WEIGHTS, Category
 from munro.base_model.training.loss import summed_loss
+from munro.base_model.training.rows import rows_on_device
 from munro.base_model.training.sharding import Alone, World
 
 
@@ -145,12 +146,12 @@ def _score(
 ) -> SetScore:
     batches = list(held_out.rows.split(micro_rows))
     nll, num_tokens = 0.0, 0
-    device = next(model.parameters()).device.type
+    device = next(model.parameters()).device
     # as many passes on every rank: with sharded weights each is a collective
     for turn in range(-(-len(batches) // world.size)):
         mine = turn * world.size + world.rank
-        rows = batches[min(mine, len(batches) - 1)]
-        with torch.autocast(device, torch.bfloat16, enabled=autocast):
+        rows = rows_on_device(batches[min(mine, len(batches) - 1)], device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             loss = summed_loss(model, rows, apart=True)
         if mine < len(batches):
             nll += float(loss.nll)

@@ -9,11 +9,12 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from munro.base_model.data.shards.packing import NO_DOCUMENT, PackedRows, attention_mask, has_target
+from munro.base_model.data.shards.packing import NO_DOCUMENT, PackedRows, attention_mask
+from munro.base_model.training.head import answering, does_as_said, head_of
+from munro.base_model.training.rows import DeviceRows, rows_on_device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,47 +33,57 @@ class SummedLoss:
     """The experts' load (`munro.base_model.model.model`), or None of a dense model."""
 
 
-def summed_loss(model: nn.Module, rows: PackedRows, *, apart: bool) -> SummedLoss:
+def summed_loss(
+    model: nn.Module, rows: DeviceRows, *, apart: bool, adds: bool = False
+) -> SummedLoss:
     """Cross-entropy over every learned token with a predecessor in its document.
 
-    Where lessons leave most columns with nothing to learn, logits exist at the others only.
+    The logits of all tokens do not stand in memory together, unless the model does with them what
+    only it knows; then at least those of columns with nothing to learn do not, where they are many.
 
     Args:
         model: a transformers causal LM.
-        rows: what it reads.
+        rows: what it reads, where it is.
         apart: documents of a row do not see each other.
+        adds: the output matrix's gradient may be added straight into its `grad`.
     """
-    device = next(model.parameters()).device
-    token_ids_BT = torch.from_numpy(rows.token_ids).to(device)
-    document_BT = torch.from_numpy(rows.documents).to(device)
-    position_BT = torch.from_numpy(rows.positions).to(device)
-    mask = attention_mask(document_BT, next(model.parameters()).dtype) if apart else None
-    predicted = has_target(document_BT) & torch.from_numpy(rows.learned[:, 1:]).to(device)
-    target_BT = token_ids_BT[:, 1:]
+    mask = attention_mask(rows.documents, next(model.parameters()).dtype) if apart else None
     inputs: dict[str, Any] = {
+        "input_ids": rows.token_ids,
         "attention_mask": mask,
-        "position_ids": position_BT,
+        "position_ids": rows.positions,
         "use_cache": False,
     }
     if _takes(model, "counted"):
-        inputs["counted"] = document_BT != NO_DOCUMENT
-    columns = predicted.any(dim=0).nonzero().flatten()
-    if 2 * len(columns) < predicted.shape[1] and _takes(model, "logits_to_keep"):
-        predicted, target_BT = predicted[:, columns], target_BT[:, columns]
-        output = model(input_ids=token_ids_BT, logits_to_keep=columns, **inputs)
-        logits_BTV = output.logits
-    else:
-        output = model(input_ids=token_ids_BT, **inputs)
-        logits_BTV = output.logits[:, :-1]
-    nll = F.cross_entropy(logits_BTV[predicted].float(), target_BT[predicted], reduction="sum")
+        inputs["counted"] = rows.documents != NO_DOCUMENT
+    if head_of(model) is not None:
+        with answering(model, rows.predicted_at, rows.targets, adds=adds) as answer:
+            output = model(**inputs)
+        assert answer.logp_N is not None
+        if answer.probe is None or does_as_said(model, answer.probe, output.logits):
+            return _summed(-answer.logp_N.sum(), rows, output)
+    return _from_logits(model, rows, inputs)
+
+
+def _from_logits(model: nn.Module, rows: DeviceRows, inputs: dict[str, Any]) -> SummedLoss:
+    few = 2 * len(rows.columns) < rows.token_ids.shape[1] - 1 and _takes(model, "logits_to_keep")
+    if few:
+        inputs["logits_to_keep"] = rows.columns
+    output = model(**inputs)
+    logits_NV = output.logits.flatten(0, 1)[rows.in_columns if few else rows.predicted_at]
+    return _summed(F.cross_entropy(logits_NV.float(), rows.targets, reduction="sum"), rows, output)
+
+
+def _summed(nll: Tensor, rows: DeviceRows, output: Any) -> SummedLoss:
     return SummedLoss(
-        nll=nll, num_targets=int(predicted.sum()), routing=getattr(output, "routing", None)
+        nll=nll, num_targets=rows.num_targets, routing=getattr(output, "routing", None)
     )
 
 
 def language_loss(model: nn.Module, rows: PackedRows, *, apart: bool) -> Tensor:
     """Mean cross-entropy in nats; see `summed_loss`."""
-    loss = summed_loss(model, rows, apart=apart)
+    device = next(model.parameters()).device
+    loss = summed_loss(model, rows_on_device(rows, device), apart=apart)
     return loss.nll / loss.num_targets
 
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -107,7 +108,7 @@ class Ranks:
             cpu_ram_efficient_loading=False,
         )
         if self._bfloat16:
-            plugin.set_mixed_precision("bf16")
+            plugin.mixed_precision_policy = IN_BFLOAT16
         self._accelerator.state.fsdp_plugin = plugin
         sharded: Model = fsdp2_prepare_model(self._accelerator, model)
         return sharded
@@ -133,6 +134,26 @@ class Ranks:
         value = torch.tensor(number, device=self.device)
         distributed.all_reduce(value, distributed.ReduceOp.MAX)
         return int(value)
+
+
+# accelerate's own "bf16" would round gradients before they are summed, and log-probabilities
+IN_BFLOAT16 = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+"""Of FSDP: weights are gathered in bfloat16; gradients are summed over the ranks, and what the
+model returns stays, in float32."""
+
+
+def reduce_next(model: nn.Module, reduces: bool) -> None:
+    """Whether the next backward pass of a sharded model sums its gradients over the ranks.
+
+    Where it does not, they are added up on each rank, whole, until one does.
+    """
+    if isinstance(model, FSDPModule):
+        model.set_requires_gradient_sync(reduces)
+
+
+def working_dtype(world: World) -> torch.dtype | None:
+    """What an unsharded model's weights are copied to for passes on a GPU; FSDP sees to its own."""
+    return torch.bfloat16 if world.device.type == "cuda" and world.size == 1 else None
 
 
 def world() -> World:
@@ -218,14 +239,24 @@ def restore_optimizer(
     parameters = dict(model.named_parameters())
     if strangers := sorted(state.keys() - parameters.keys()):
         raise ValueError(f"the optimizer's state is of another model: it knows {strangers[0]!r}")
+    fused = {
+        parameter
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if group.get("fused")
+    }
     for name, values in state.items():
         parameter = parameters[name]
+        # a fused optimizer counts its steps where it computes
+        counted_at = parameter.device if parameter in fused else torch.device("cpu")
         optimizer.state[parameter] = {
-            key: _restored(key, value, parameter) for key, value in values.items()
+            key: _restored(key, value, parameter, counted_at) for key, value in values.items()
         }
 
 
-def _restored(key: str, value: Any, parameter: Tensor) -> Any:
+def _restored(key: str, value: Any, parameter: Tensor, counted_at: torch.device) -> Any:
     if not isinstance(value, Tensor):
         return value  # bitsandbytes counts its steps in a number
-    return value.clone() if key == "step" else like(value.clone(), parameter)
+    if key == "step":
+        return value.clone().to(counted_at)
+    return like(value.clone(), parameter)

@@ -13,9 +13,11 @@ Shape letters: M = mixture layers, E = experts.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -26,6 +28,10 @@ from munro.base_model.adapters.errors import BadAdapter
 from munro.base_model.checkpoint import Checkpoint, CheckpointError
 from munro.base_model.config import PretrainConfig
 from munro.base_model.data.shards.packing import Cursor, Lesson, PackedRows, pack
+from munro.base_model.device.compiling import compile_layers
+from munro.base_model.device.feed import ahead
+from munro.base_model.device.figures import Figures
+from munro.base_model.device.working import working_copy
 from munro.base_model.model.balance import (
     GlobalLoad,
     balance_loss,
@@ -35,14 +41,19 @@ from munro.base_model.model.balance import (
 from munro.base_model.training.async_checkpoint import on_host
 from munro.base_model.training.loss import summed_loss
 from munro.base_model.training.optim import adamw, set_learning_rate
+from munro.base_model.training.rows import rows_on_device
 from munro.base_model.training.schedule import schedule
 from munro.base_model.training.sharding import (
     World,
     optimizer_state,
+    reduce_next,
     restore_optimizer,
     whole,
+    working_dtype,
 )
 from munro.base_model.training.spikes import SpikeWatch
+
+log = logging.getLogger(__name__)
 
 
 class TrainingError(Exception):
@@ -138,6 +149,8 @@ class Trainer:
             if attach.is_adapted(model):
                 # what a frozen embedding gives asks for no gradient, and the segments had none
                 model.enable_input_require_grads()
+        if said := compile_layers(model, config.compile, world.device):
+            log.warning(said)
         self.model = world.shard(model, reshard=config.shard == "zero3")
         self._optimizer = adamw(self.model, config.optimizer)
         self._load = GlobalLoad()
@@ -222,27 +235,36 @@ class Trainer:
         return rows, cursor
 
     def _gradients(self, rows: PackedRows) -> float:
-        """Add up the gradients of this rank's micro-batches; returns their summed NLL."""
+        """Add up the gradients of this rank's micro-batches; returns their summed NLL.
+
+        The device is asked for a number once, when all of them are under way.
+        """
         config, rank = self._config, self._world.rank
         share = rows[rank * self._rows : (rank + 1) * self._rows]
-        nll = 0.0
-        for micro in share.split(config.micro_rows or self._rows):
-            with torch.autocast(
-                self._world.device.type,
-                torch.bfloat16,
-                enabled=config.precision == "bfloat16",
-            ):
-                made = summed_loss(self.model, micro, apart=config.keep_documents_apart)
-            loss = made.nll / rows.num_targets
-            if made.routing is not None:
-                counts_ME = self._load.add(made.routing.counts)
-                if config.balance:
-                    balance = balance_loss(counts_ME, made.routing.probability)
-                    loss = loss + config.balance * balance * (micro.num_tokens / rows.num_tokens)
-            # FSDP averages gradients over the ranks, but each loss is a share of the global mean
-            (loss * self._world.size).backward()  # type: ignore[no-untyped-call]
-            nll += float(made.nll.detach())
-        return nll
+        device, figures = self._world.device, Figures()
+        halved = config.precision == "bfloat16"
+        parts = list(share.split(config.micro_rows or self._rows))
+        makers = [partial(rows_on_device, part, device) for part in parts]
+        with working_copy(self.model, working_dtype(self._world) if halved else None):
+            for micro in ahead(makers, device):
+                reduce_next(self.model, not config.reduce_once or len(figures) + 1 == len(parts))
+                with torch.autocast(device.type, torch.bfloat16, enabled=halved):
+                    made = summed_loss(self.model, micro, apart=config.keep_documents_apart)
+                loss = made.nll / rows.num_targets
+                if made.routing is not None:
+                    loss = loss + self._balance(made.routing, micro.num_tokens / rows.num_tokens)
+                # FSDP averages gradients over the ranks, but each loss is a share of the global
+                # mean
+                (loss * self._world.size).backward()  # type: ignore[no-untyped-call]
+                figures.add({"nll": made.nll})
+        return sum(told["nll"] for told in figures.read())
+
+    def _balance(self, routing: Any, share: float) -> Tensor | float:
+        """Count a micro-batch's load; its weighed share of the step's balance loss."""
+        counts_ME = self._load.add(routing.counts)
+        if not self._config.balance:
+            return 0.0
+        return self._config.balance * balance_loss(counts_ME, routing.probability) * share
 
     def _require_finite(self, taken: Taken) -> None:
         for name, figure in (("loss", taken.loss), ("gradient norm", taken.grad_norm)):

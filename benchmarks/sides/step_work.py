@@ -1,7 +1,6 @@
-"""The work that both sides of `step_vs_trl.py` do, and how they are told to: standard library only.
+"""The work that both sides of `step_vs_trl.py` do, and a worker's end of the line to its parent.
 
-parent ── "step" ──► worker        one line asks for one optimizer step
-parent ◄── JSON ──── worker        one line says how long it took and how much it was
+Standard library only; `turns.py` is the other end.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from munro.kernels.dispatch import twin
+from munro.kernels.gradient import adds
 from munro.kernels.linear_logprob import reference, tiled
 from munro.kernels.linear_logprob.call import Call, plainly
 from munro.kernels.precision import named
@@ -64,7 +65,7 @@ def linear_logprob(
         scale=scale,
         entropy=entropy,
         precision=named(precision, hidden_TD),
-        adds=_adds(grad_weight, weight_VD),
+        adds=adds(grad_weight, weight_VD),
         tile=tile,
     )
     which = twin("linear_logprob", hidden_TD.device, TWINS)
@@ -78,16 +79,3 @@ def linear_logprob(
 
             return fused.linear_logprob(hidden_TD, weight_VD, token_T, kept, call)
         return tiled.linear_logprob(hidden_TD, weight_VD, token_T, kept, call)
-
-
-def _adds(grad_weight: str, weight: Tensor) -> bool:
-    if grad_weight not in ("return", "add"):
-        raise ValueError(f'grad_weight is "return" or "add", not "{grad_weight}"')
-    if grad_weight == "return" or not weight.requires_grad:
-        return False
-    if not weight.is_leaf or weight.dtype.itemsize < 4 or hasattr(weight, "device_mesh"):
-        raise ValueError(
-            'grad_weight = "add" needs an output matrix that is a leaf in float32 on one device; '
-            'this one is not: take "return"'
-        )
-    return True

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from munro.kernels.gradient import dtype_of, grad_of
 from munro.kernels.precision import Precision
 from munro.kernels.scale import Scale
 
@@ -40,13 +41,11 @@ def tiles(size: int, step: int) -> Iterator[slice]:
 
 def sum_for(weight: Tensor, call: Call) -> Tensor:
     """[V, D] what the matrix's gradient is added up in."""
-    if not call.adds:
-        return torch.zeros_like(weight, dtype=call.precision.exact)
-    if weight.grad is None:
-        weight.grad = torch.zeros_like(weight)
-    return weight.grad
+    if call.adds:
+        return grad_of(weight)
+    return torch.zeros_like(weight, dtype=call.precision.exact)
 
 
 def returned(total: Tensor, weight: Tensor, call: Call) -> Tensor | None:
     """What autograd is told of the matrix's gradient."""
-    return None if call.adds else total.to(weight.dtype)
+    return None if call.adds else total.to(dtype_of(weight))

@@ -144,7 +144,7 @@ class _Tiled(torch.autograd.Function):
         ids_M: Tensor | None,
         starts: Tensor | None,
         call: Call,
-        learns: bool,  # noqa: FBT001 (autograd hands on positions alone)
+        learns: bool,
     ) -> tuple[Tensor, Tensor | None]:
         problem = _Problem(hidden_TD, weight_VD, token_T, ids_M, starts, call)
         exact, device = call.precision.exact, hidden_TD.device

@@ -5,12 +5,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from munro.machine.doctor import compute, libraries, model, places, python, sandboxes
+from munro.machine.doctor import compute, kernels, libraries, model, places, python, sandboxes
 from munro.machine.doctor.types import Finding
 
 MARKS = {"ok": "ok", "missing": "--", "broken": "!!"}
 WIDTH = 100
-FAMILIES = (python, compute, libraries, sandboxes, places)
+FAMILIES = (python, compute, kernels, libraries, sandboxes, places)
 
 
 def findings() -> list[Finding]:

@@ -41,10 +41,12 @@ def gspo(
     log_ratio_T = torch.where(sampled_T, logp_T - behaviour_logp_T, 0.0)
     length_S = _by_sequence(sampled_T.to(log_ratio_T.dtype), sequence_T)
     mean_S = _by_sequence(log_ratio_T, sequence_T) / length_S.clamp(min=1)
-    # the same for all of a sequence's tokens
-    advantage_S = torch.zeros_like(mean_S).index_copy(
-        0, sequence_T[sampled_T], advantage_T[sampled_T].to(mean_S.dtype)
+    # the same for all of a sequence's tokens; the others, of whatever worth, must not count
+    known_T = torch.where(sampled_T, advantage_T.to(mean_S.dtype), float("-inf"))
+    advantage_S = torch.full_like(mean_S, float("-inf")).scatter_reduce(
+        0, sequence_T, known_T, "amax"
     )
+    advantage_S = torch.where(advantage_S.isinf(), 0.0, advantage_S)
     ratio_S = mean_S.clamp(max=MAX_LOG_RATIO).exp()
     trusted_S = ratio_S.clamp(clip.low, clip.high)
     surrogate_S = torch.minimum(ratio_S * advantage_S, trusted_S * advantage_S)

@@ -13,10 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from munro.rl.policy.logprob import Scale, sampled_logp
-from munro.rl.policy.packing import MicroBatch
+from munro.kernels.gradient import can_add
+from munro.kernels.scale import Scale
+from munro.rl.policy.device import DeviceBatch
+from munro.rl.policy.logprob import Targets, sampled_logp
 
 log = logging.getLogger(__name__)
+
+PLAIN = Scale()
 
 
 class UnsupportedModel(ValueError):
@@ -28,6 +32,9 @@ class UnsupportedModel(ValueError):
 class LogProbHead(nn.Module):
     """The output matrix, and its bias if it has one; given targets it answers with their log-probs.
 
+    With `adds` a backward pass puts the matrix's gradient straight into its `grad`, where it can:
+    for those who take gradients from there alone.
+
     Example:
         LogProbHead(model.get_output_embeddings())
     """
@@ -36,22 +43,21 @@ class LogProbHead(nn.Module):
         super().__init__()
         self.weight = head.weight
         self.bias = getattr(head, "bias", None)
+        self.adds = False
 
     def forward(
-        self, hidden: Tensor, targets: tuple[Tensor, Tensor, Tensor, Scale, int] | None = None
+        self, hidden: Tensor, targets: Targets | None = None, *, scale: Scale = PLAIN, tile: int = 1
     ) -> Tensor:
-        """Logits; with targets (token_T, kept_ids_M, kept_starts, scale, tile) logp_T."""
+        """Logits; with targets [T] their log-probabilities, see `sampled_logp`."""
         if targets is None:
             return F.linear(hidden, self.weight, self.bias)
-        token_T, kept_ids_M, kept_starts, scale, tile = targets
         weight = self.weight
         if self.bias is not None:
             # a bias is the weight of an input that is always 1
             hidden = torch.cat([hidden, torch.ones_like(hidden[:, :1])], dim=-1)
             weight = torch.cat([weight, self.bias[:, None]], dim=-1)
-        return sampled_logp(
-            hidden, weight, token_T, kept_ids_M, kept_starts, scale=scale, tile=tile
-        )
+        how = "add" if self.adds and can_add(weight) else "return"
+        return sampled_logp(hidden, weight, targets, scale=scale, tile=tile, grad_weight=how)
 
 
 class Policy(nn.Module):
@@ -101,57 +107,49 @@ class Policy(nn.Module):
         return self.model.get_output_embeddings()
 
     @property
+    def vocabulary(self) -> int:
+        """Rows of the output matrix."""
+        return int(self.get_output_embeddings().weight.shape[0])
+
+    @property
     def repeats_routing(self) -> bool:
         """Whether the model takes a recorded choice of experts."""
         return "routed_experts" in self._takes
 
     def forward(
-        self, micro: MicroBatch, *, temperature: float, replay: bool = False
+        self, micro: DeviceBatch, *, temperature: float, replay: bool = False
     ) -> tuple[Tensor, Any]:
         """Log-probability of every sampled token of the micro-batch, and how experts were used.
 
         Args:
-            micro: what to compute.
+            micro: what to compute, where the model is.
             temperature: divides the logits.
             replay: have the model repeat the recorded choice of experts.
 
         Returns:
             [T] float32, and the model's `routing` (None where it counts none).
         """
-        device = self.get_input_embeddings().weight.device
-        hidden_RLD, routing = self._hidden(micro, device, replay=replay)
-        at_T = torch.from_numpy(micro.predicted_at).to(device)
-        hidden_TD = hidden_RLD.flatten(0, 1).index_select(0, at_T)
-        targets = (
-            *(
-                torch.from_numpy(array).to(device)
-                for array in (micro.tokens, micro.kept_ids, micro.kept_starts)
-            ),
-            Scale(temperature=temperature / self.multiplier, softcap=self.softcap),
-            self.tile,
+        hidden_RLD, routing = self._hidden(micro, replay=replay)
+        hidden_TD = hidden_RLD.flatten(0, 1).index_select(0, micro.predicted_at)
+        scale = Scale(temperature=temperature / self.multiplier, softcap=self.softcap)
+        logp_T: Tensor = self.get_output_embeddings()(
+            hidden_TD, micro.targets, scale=scale, tile=self.tile
         )
-        logp_T: Tensor = self.get_output_embeddings()(hidden_TD, targets)
         return logp_T, routing
 
-    def _hidden(
-        self, micro: MicroBatch, device: torch.device, *, replay: bool
-    ) -> tuple[Tensor, Any]:
-        mask = None
+    def _hidden(self, micro: DeviceBatch, *, replay: bool) -> tuple[Tensor, Any]:
+        """[R, L, D] what the output matrix is applied to, and the model's routing."""
+        mask: Tensor | None = None
         more: dict[str, Tensor] = {}
         if "position_ids" in self._takes:
-            more["position_ids"] = torch.from_numpy(micro.positions).to(device)
+            more["position_ids"] = micro.positions
         if self.repeats_routing:
-            more["counted"] = torch.from_numpy(micro.present).to(device)
+            more["counted"] = micro.present
         if replay and micro.routed_experts is not None:
-            more["routed_experts"] = torch.from_numpy(micro.routed_experts).to(device)
+            more["routed_experts"] = micro.routed_experts
         if micro.until is not None:
-            mask = tree_mask(torch.from_numpy(micro.until).to(device), self.model.dtype)
-        output = self.base(
-            input_ids=torch.from_numpy(micro.token_ids).to(device),
-            attention_mask=mask,
-            use_cache=False,
-            **more,
-        )
+            mask = tree_mask(micro.until, self.model.dtype)
+        output = self.base(input_ids=micro.token_ids, attention_mask=mask, use_cache=False, **more)
         return output.last_hidden_state, getattr(output, "routing", None)
 
     @torch.no_grad()

@@ -14,9 +14,10 @@ Shape letters: R = rows, L = columns, T = sampled tokens, M = kept candidates of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -89,6 +90,13 @@ def lay_out(
     bundles: Sequence[Bundle], budget: int, *, layout: Layout, width: int
 ) -> list[MicroBatch]:
     """Micro-batches of at most `budget` tokens, padding included; see `Batch.micro_batches`."""
+    return [fill() for fill in planned(bundles, budget, layout=layout, width=width)]
+
+
+def planned(
+    bundles: Sequence[Bundle], budget: int, *, layout: Layout, width: int
+) -> list[Callable[[], MicroBatch]]:
+    """The micro-batches of `lay_out`, each written when it is called for."""
     units: list[_Unit]
     if layout is Layout.SHARED:
         units = [(piece,) for bundle in bundles for piece in _pieces(bundle, budget, width)]
@@ -100,12 +108,12 @@ def lay_out(
         ]
     if layout is Layout.PACKED:
         filled = _fitting(units, budget, pad=False)
-        return [_fill([[*chain(*chosen)]], _numbers(chosen)) for chosen in filled]
+        return [partial(_fill, [[*chain(*chosen)]], _numbers(chosen)) for chosen in filled]
     # rows that are no trees need no mask, which attention computes faster: keep them apart
     trees = [unit for unit in units if any(piece.is_tree for piece in unit)]
     plain = [unit for unit in units if not any(piece.is_tree for piece in unit)]
     return [
-        _fill([[piece] for piece in chain(*chosen)], _numbers(chosen))
+        partial(_fill, [[piece] for piece in chain(*chosen)], _numbers(chosen))
         for kind in (trees, plain)
         for chosen in _fitting(kind, budget, pad=True)
     ]

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from munro.base_model.adapters.attach import left_out
 from munro.base_model.adapters.files import is_adapter
-from munro.base_model.training.sharding import World
+from munro.base_model.device.working import narrow
+from munro.base_model.training.sharding import World, working_dtype
 from munro.rl.config import LearnerConfig
 from munro.rl.loss import MAX_LOG_RATIO
+from munro.rl.policy.device import DeviceBatch
 from munro.rl.policy.loading import load_policy
 from munro.rl.policy.model import Policy
-from munro.rl.policy.packing import MicroBatch
 
 
 class Reference(Protocol):
@@ -25,7 +26,7 @@ class Reference(Protocol):
     adapter that is being trained on it.
     """
 
-    def __call__(self, micro: MicroBatch, *, temperature: float) -> Tensor:
+    def __call__(self, micro: DeviceBatch, *, temperature: float) -> Tensor:
         """[T] float32, without gradient, over the same nuclei as the policy's."""
         ...
 
@@ -37,7 +38,7 @@ class Frozen:
         self._policy = policy.eval().requires_grad_(False)
 
     @torch.no_grad()
-    def __call__(self, micro: MicroBatch, *, temperature: float) -> Tensor:
+    def __call__(self, micro: DeviceBatch, *, temperature: float) -> Tensor:
         """See `Reference`; a mixture of experts chooses its own."""
         logp_T: Tensor = self._policy(micro, temperature=temperature)[0]
         return logp_T
@@ -50,7 +51,7 @@ class LeftOut:
         self._policy = policy
 
     @torch.no_grad()
-    def __call__(self, micro: MicroBatch, *, temperature: float) -> Tensor:
+    def __call__(self, micro: DeviceBatch, *, temperature: float) -> Tensor:
         """See `Reference`; a mixture of experts chooses its own."""
         was_training = self._policy.training
         self._policy.eval()
@@ -78,7 +79,10 @@ def reference_of(
     if config.lora is not None and not is_adapter(path):
         return LeftOut(policy)
     still = config.model_copy(update={"dropout": 0.0, "activation_checkpointing": False})
-    return Frozen(world.shard(load_policy(path, still, device=world.device)))
+    policy = load_policy(path, still, device=world.device)
+    if dtype := working_dtype(world):
+        narrow(policy, dtype)
+    return Frozen(world.shard(policy))
 
 
 def kl_to(reference_logp_T: Tensor, logp_T: Tensor) -> Tensor:

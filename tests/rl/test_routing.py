@@ -15,6 +15,7 @@ from munro.rl.batch import Batch, build_batch
 from munro.rl.clip import Clip
 from munro.rl.config import LearnerConfig
 from munro.rl.learner import Learner
+from munro.rl.policy.device import on_device
 from munro.rl.policy.model import Policy, UnsupportedModel
 from munro.rl.policy.packing import Layout
 from munro.rl.saving import published
@@ -72,7 +73,8 @@ def logp(batch: Batch, *, replay: bool, layout: Layout = Layout.PADDED) -> np.nd
     found = []
     for micro in batch.micro_batches(512, layout=layout):
         with torch.no_grad():
-            logp_T, _ = policy(micro, temperature=1.0, replay=replay)
+            there = on_device(micro, torch.device("cpu"), vocabulary=policy.vocabulary)
+            logp_T, _ = policy(there, temperature=1.0, replay=replay)
         found.append(logp_T.numpy())
     return np.sort(np.concatenate(found))
 

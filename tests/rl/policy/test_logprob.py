@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from munro.rl.policy import logprob
-from munro.rl.policy.logprob import Scale, sampled_logp
+from munro.base_model.device.feed import moved
+from munro.kernels.linear_logprob import tiled
+from munro.kernels.nucleus_logprob import gathered
+from munro.kernels.scale import Scale
+from munro.rl.policy.logprob import GATHER_COST, prepare, sampled_logp
 from tests.rounding import assert_near
+from tests.syncs import Synchronisations
 
+PLAIN = Scale()
 SOFTCAPPED = Scale(temperature=0.7, softcap=3.0)
+
+
+def scored(hidden, weight, token, ids, starts, *, scale: Scale = PLAIN, **how) -> Tensor:
+    """As the learner does: decided on the host, then computed."""
+    targets = prepare(token.numpy(), ids.numpy(), starts.numpy(), len(weight))
+    return sampled_logp(hidden, weight, moved(targets, hidden.device), scale=scale, **how)
 
 
 def naive(
@@ -59,15 +71,15 @@ CASES = {
 @pytest.mark.parametrize("widths", CASES.values(), ids=CASES)
 def test_values_and_both_gradients_are_those_of_the_full_softmax(widths, scale, monkeypatch):
     # tiles far smaller than the problem, none of which divides it
-    monkeypatch.setattr(logprob, "VOCAB_TILE", 77)
-    monkeypatch.setattr(logprob, "GATHER_TILE", 5)
+    monkeypatch.setattr(tiled, "VOCAB_TILE", 77)
+    monkeypatch.setattr(gathered, "GATHER_TILE", 5)
     hidden, weight, token, ids, starts = problem(widths)
     leaves = [hidden.requires_grad_(), weight.requires_grad_()]
     upstream = torch.linspace(-2, 3, len(widths), dtype=torch.float64)
 
     expected = naive(hidden, weight, token, ids, starts, scale)
     expected_grads = torch.autograd.grad((expected * upstream).sum(), leaves)
-    got = sampled_logp(hidden, weight, token, ids, starts, scale=scale, tile=3)
+    got = scored(hidden, weight, token, ids, starts, scale=scale, tile=3)
     got_grads = torch.autograd.grad((got * upstream).sum(), leaves)
 
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
@@ -81,7 +93,7 @@ def test_float32_gradients_are_right_to_1e_5(widths):
     exact = [hidden.double().requires_grad_(), weight.double().requires_grad_()]
     leaves = [hidden.requires_grad_(), weight.requires_grad_()]
 
-    sampled_logp(hidden, weight, token, ids, starts, scale=Scale()).mean().backward()
+    scored(hidden, weight, token, ids, starts).mean().backward()
     naive(*exact, token, ids, starts, Scale()).mean().backward()
 
     for ours, theirs in zip(leaves, exact, strict=True):
@@ -92,7 +104,7 @@ def test_float32_gradients_are_right_to_1e_5(widths):
 def test_a_nucleus_of_one_token_is_certain_and_teaches_nothing():
     hidden, weight, token, ids, starts = problem([1, 1, 1])
     hidden.requires_grad_()
-    logp = sampled_logp(hidden, weight, token, ids, starts, scale=Scale())
+    logp = scored(hidden, weight, token, ids, starts)
     logp.sum().backward()
     assert logp.abs().max() == 0
     assert hidden.grad.abs().max() == 0
@@ -103,7 +115,7 @@ def test_small_nuclei_never_touch_the_rest_of_the_vocabulary():
     outside = torch.ones(len(weight), dtype=torch.bool)
     outside[ids] = False
     weight[outside] = float("nan")
-    assert sampled_logp(hidden, weight, token, ids, starts, scale=Scale()).isfinite().all()
+    assert scored(hidden, weight, token, ids, starts).isfinite().all()
 
 
 def test_the_same_call_twice_is_bitwise_the_same():
@@ -111,7 +123,7 @@ def test_the_same_call_twice_is_bitwise_the_same():
     weight.requires_grad_()
     grads = []
     for _ in range(2):
-        logp = sampled_logp(hidden, weight, token, ids, starts, scale=Scale())
+        logp = scored(hidden, weight, token, ids, starts)
         grads.append(torch.autograd.grad(logp.sum(), weight)[0])
     assert torch.equal(*grads)
 
@@ -127,11 +139,11 @@ def trained_size(widths: list[int]) -> tuple[Tensor, ...]:
 
 @pytest.mark.parametrize("widths", ROUNDED.values(), ids=ROUNDED)
 def test_under_autocast_only_what_is_multiplied_is_rounded(widths, monkeypatch):
-    monkeypatch.setattr(logprob, "VOCAB_TILE", 77)
+    monkeypatch.setattr(tiled, "VOCAB_TILE", 77)
     hidden, weight, token, ids, starts = trained_size(widths)
     upstream = torch.linspace(-2, 3, len(widths))
     with torch.autocast("cpu", torch.bfloat16):
-        got = sampled_logp(hidden, weight, token, ids, starts, scale=Scale(), tile=7)
+        got = scored(hidden, weight, token, ids, starts, tile=7)
     got_grads = torch.autograd.grad((got * upstream).sum(), [hidden, weight])
 
     exact = [leaf.detach().bfloat16().double().requires_grad_() for leaf in (hidden, weight)]
@@ -153,7 +165,45 @@ def test_a_backward_pass_is_the_same_bits_inside_and_outside_autocast(widths):
     found = []
     for inside in (True, False):
         with torch.autocast("cpu", torch.bfloat16):
-            logp = sampled_logp(hidden, weight, token, ids, starts, scale=Scale(), tile=7)
+            logp = scored(hidden, weight, token, ids, starts, tile=7)
         with torch.autocast("cpu", torch.bfloat16, enabled=inside):
             found.append(torch.autograd.grad(logp.sum(), [hidden, weight]))
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("widths", CASES.values(), ids=CASES)
+def test_nothing_between_the_host_s_decision_and_the_gradients_waits_for_a_device(widths):
+    hidden, weight, token, ids, starts = problem(widths, dtype=torch.float32)
+    targets = moved(prepare(token.numpy(), ids.numpy(), starts.numpy(), 300), hidden.device)
+    leaves = hidden.requires_grad_(), weight.requires_grad_()
+    with Synchronisations() as found:
+        for how in ("return", "add"):
+            sampled_logp(*leaves, targets, scale=Scale(), grad_weight=how).sum().backward()
+    assert found.total == 0, found.counts
+
+
+@pytest.mark.parametrize("widths", CASES.values(), ids=CASES)
+def test_a_gradient_that_is_added_in_place_is_the_one_that_is_returned(widths):
+    found = []
+    for how in ("return", "add"):
+        hidden, weight, *rest = problem(widths, dtype=torch.float32)
+        weight.requires_grad_()
+        for _ in range(2):
+            scored(hidden, weight, *rest, grad_weight=how).sum().backward()
+        found.append(weight.grad)
+    assert_near(*found, 4 * len(widths))
+
+
+def test_nuclei_are_gathered_up_to_the_width_at_which_the_whole_vocabulary_costs_less():
+    for kind, cost in GATHER_COST.items():
+        for extra, is_near in ((0, True), (1, False)):
+            vocabulary, width = 100 * cost, 100 + extra
+            ids = np.arange(width)
+            targets = prepare(ids[:1], ids, np.asarray([0, width]), vocabulary, kind=kind)
+            assert (targets.near is not None) == is_near
+            assert (targets.wide is None) == is_near
+
+
+def test_a_nucleus_without_its_token_is_refused():
+    with pytest.raises(ValueError, match="position 1 holds its token 5 0 times"):
+        prepare(np.asarray([4, 5]), np.asarray([4, 6]), np.asarray([0, 1, 2]), 300)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from munro.rl.batch import build_batch
 from munro.rl.clip import Clip
 from munro.rl.loss import policy_loss
+from munro.rl.policy.device import on_device
 from munro.rl.policy.model import Policy
 from munro.rl.policy.packing import Layout
 from munro.rollout.branches import way
@@ -83,7 +84,8 @@ def through_the_learner(model, batch, layout):
     )
     total, found = torch.zeros((), dtype=torch.float64), {}
     for micro in batch.micro_batches(100_000, layout=layout, width=100_000):
-        logp_T, _ = policy(micro, temperature=TEMPERATURE)
+        there = on_device(micro, torch.device("cpu"), vocabulary=policy.vocabulary)
+        logp_T, _ = policy(there, temperature=TEMPERATURE)
         behaviour_T, advantage_T = (
             torch.from_numpy(array).double() for array in (micro.behaviour_logp, micro.advantages)
         )
@@ -167,7 +169,8 @@ def test_our_model_s_windows_and_experts_follow_the_branches(seed):
         assert policy.shares_prompts()
         logps = {}
         for micro in batch.micro_batches(10_000, layout=layout, width=10_000):
-            logp_T, _ = policy(micro, temperature=1.0, replay=True)
+            there = on_device(micro, torch.device("cpu"), vocabulary=policy.vocabulary)
+            logp_T, _ = policy(there, temperature=1.0, replay=True)
             logps |= dict(zip(micro.behaviour_logp.tolist(), logp_T.tolist(), strict=True))
             logp_T.sum().backward()
         found.append((logps, [p.grad for p in model.parameters()]))

@@ -18,6 +18,7 @@ from munro.base_model.adapters import attach
 from munro.envs.types import KeptTokens
 from munro.rl.config import LearnerConfig
 from munro.rl.learner import Learner
+from munro.rl.policy.device import on_device
 from munro.rl.policy.packing import Layout, lay_out
 from munro.rl.policy.sequences import Bundle, TrainingSequence
 from munro.rollout.config import RolloutConfig
@@ -103,8 +104,10 @@ async def test_a_learner_repeats_the_engine_s_experts_under_its_adapter(served: 
         )
         bundle = Bundle(num_shared=0, sequences=(sequence,))
         (micro,) = lay_out([bundle], 256, layout=Layout.PADDED, width=1)
+        policy = learner._policy.eval()
+        there = on_device(micro, torch.device("cpu"), vocabulary=policy.vocabulary)
         with torch.no_grad():
-            ours, _ = learner._policy.eval()(micro, temperature=1.0, replay=True)
+            ours, _ = policy(there, temperature=1.0, replay=True)
         assert np.abs(ours.numpy() - micro.behaviour_logp).mean() < HAIR
 
 

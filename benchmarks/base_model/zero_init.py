@@ -6,8 +6,8 @@ Both read the same text with the same balancing loss. For every optimizer step t
 layers (MAI-Thinking-1 report, section 2.6.2, Fig. 8: peaks of 2.98 with random and 0.59 with zero
 initialisation).
 
-    python benchmarks/zero_init.py --out docs/zero_init.png
-    python benchmarks/zero_init.py --steps 10
+    python benchmarks/base_model/zero_init.py --out docs/zero_init.png
+    python benchmarks/base_model/zero_init.py --steps 10
 
 Ends with one line of JSON; exit status 1 if the direction is not the report's.
 """

@@ -1,7 +1,7 @@
 """Selecting 100,000 of a million stored traces by the report's rule, against the same in pandas.
 
-    python benchmarks/selection.py                      # 1,000,000 traces, 1.25 GB on disk
-    python benchmarks/selection.py --traces 50000 --most 5000
+    python benchmarks/base_model/selection.py           # 1,000,000 traces, 1.25 GB on disk
+    python benchmarks/base_model/selection.py --traces 50000 --most 5000
 
 Writes a made-up store with the store's own writer, then lets both sides take turns, each time in a
 process of its own, so that its peak memory is its own too. Both take the last half of the steps,
@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 GROUP, GROUPS_OF_A_STEP, TOKENS, PROMPTS = 128, 8, 200, 5_000
 COLUMNS = ["trace", "step", "env", "task_id", "solved"]

@@ -4,7 +4,7 @@ Ladders are drawn from a known law, gain and noise, and compared as `munro gain`
 interval should hold the truth 95 times in 100, whether there are four rungs or six; what few rungs
 cost is width. Prints a table and, at the end, one line of JSON.
 
-    python benchmarks/efficiency_gain.py --draws 400
+    python benchmarks/base_model/efficiency_gain.py --draws 400
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The data pipeline: what it finds of what was planted, its memory, its time against datatrove's.
 
-    python benchmarks/data.py --size-mb 1000 --debian --peer-python ~/datatrove/bin/python
+    python benchmarks/base_model/data.py --debian --peer-python ~/datatrove/bin/python
 
-Makes a corpus from what this machine carries (sides/data_corpus.py), builds it with every stage,
+Makes a corpus from what this machine carries (data_corpus.py), builds it with every stage,
 and compares what went with what was planted. Memory is the sum over all processes, taken five times
 a second. Then both sides deduplicate the same part of the corpus in turns. Ends with one line of
 JSON.
@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-from sides.data_corpus import Plant, make
+from data_corpus import Plant, make
 
 from munro.base_model.data.clean.compare import COMPARING
 from munro.base_model.data.config import DataConfig
@@ -107,7 +107,7 @@ def built(config: DataConfig) -> tuple[list[SourceFunnel], float, list[int]]:
     script.write_text(BUILD)
     began = time.perf_counter()
     command = [sys.executable, str(script), config.model_dump_json()]
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parent / "src")}
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1] / "src")}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as side:
         memory = Memory(side.pid)
         printed, _ = side.communicate()
@@ -185,11 +185,11 @@ def against(corpus: Path, work: Path, options: argparse.Namespace) -> dict[str, 
     source = work / "same"
     size_mb = _sample(corpus, source, options.peer_mb)
     sides = {
-        "munro": [sys.executable, str(HERE / "sides" / "data_dedup.py")],
-        "datatrove": [options.peer_python, str(HERE / "sides" / "data_datatrove.py")],
+        "munro": [sys.executable, str(HERE / "data_dedup.py")],
+        "datatrove": [options.peer_python, str(HERE / "data_datatrove.py")],
         "datatrove, words by str.split": [
             options.peer_python,
-            str(HERE / "sides" / "data_datatrove.py"),
+            str(HERE / "data_datatrove.py"),
         ],
     }
     seconds: dict[str, list[float]] = {side: [] for side in sides}
@@ -202,7 +202,7 @@ def against(corpus: Path, work: Path, options: argparse.Namespace) -> dict[str, 
             words = [] if side == "munro" else ["split" if "split" in side else "english"]
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
             if side == "munro":
-                environment["PYTHONPATH"] = str(HERE.parent / "src")
+                environment["PYTHONPATH"] = str(HERE.parents[1] / "src")
             done = subprocess.run(
                 [*command, str(source), str(out), str(options.workers), *words],
                 capture_output=True,

@@ -1,0 +1,60 @@
+"""Packed rows where the model is, and what is learned of them, decided on the host.
+
+Shape suffixes: B = rows, T = tokens of a row, N = tokens to be learned, C = columns with one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from munro.base_model.data.shards.packing import NO_DOCUMENT, PackedRows
+from munro.base_model.device.feed import moved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRows:
+    """`PackedRows` on a device, in whose passes the host then need not look at anything."""
+
+    token_ids: Tensor
+    """[B, T] int64"""
+    documents: Tensor
+    """[B, T] int64; `NO_DOCUMENT` on padding."""
+    positions: Tensor
+    """[B, T] int64"""
+    predicted_at: Tensor
+    """[N] int64 index into the B * T tokens of the one that a learned token follows."""
+    targets: Tensor
+    """[N] int64 the learned tokens."""
+    columns: Tensor
+    """[C] int64 the columns that predict one, in order."""
+    in_columns: Tensor
+    """[N] int64 index into the B * C tokens of those columns: another `predicted_at`."""
+    num_tokens: int
+    """Tokens that are not padding."""
+
+    @property
+    def num_targets(self) -> int:
+        """N"""
+        return len(self.targets)
+
+
+def rows_on_device(rows: PackedRows, device: torch.device) -> DeviceRows:
+    """Copy rows, all of them at once; the host does not wait until they are there."""
+    same_BT = rows.documents[:, 1:] == rows.documents[:, :-1]
+    is_learned_BT = same_BT & rows.learned[:, 1:] & (rows.documents[:, 1:] != NO_DOCUMENT)
+    row_N, column_N = np.nonzero(is_learned_BT)
+    columns = np.flatnonzero(is_learned_BT.any(axis=0))
+    arrays = {
+        "token_ids": rows.token_ids,
+        "documents": rows.documents,
+        "positions": rows.positions,
+        "predicted_at": row_N * rows.token_ids.shape[1] + column_N,
+        "targets": rows.token_ids[row_N, column_N + 1],
+        "columns": columns,
+        "in_columns": row_N * len(columns) + np.searchsorted(columns, column_N),
+    }
+    return DeviceRows(**moved(arrays, device), num_tokens=rows.num_tokens)

@@ -1,0 +1,130 @@
+"""Who sees whom in the rows of a micro-batch: two numbers a token, made once for all layers.
+
+Shape letters: R = rows, L = columns, N = documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
+
+from munro.kernels.attention import reference
+from munro.kernels.attention.masks import block_mask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documents:
+    """Rows that are sequences end to end, without branches.
+
+    Example:
+        Documents(starts=torch.tensor([0, 3, 8], dtype=torch.int32), longest=5)
+    """
+
+    starts: Tensor
+    """(N + 1,) int32: where each begins in the R * L tokens, and their number. None goes on from
+    one row to the next."""
+    longest: int
+    """Tokens of the longest."""
+
+
+def documents_in(until_RL: NDArray[np.integer[Any]]) -> tuple[NDArray[np.int32], int] | None:
+    """What `Documents` holds, found on the host; None where there are branches.
+
+    Args:
+        until_RL: see `reference.visible`.
+    """
+    rows, columns = until_RL.shape
+    at_L = np.arange(columns)
+    first_RL = np.ones((rows, columns), np.bool_)
+    first_RL[:, 1:] = until_RL[:, :-1] == at_L[1:]
+    same_RL = first_RL[:, 1:] | (until_RL[:, 1:] == until_RL[:, :-1])
+    if not same_RL.all() or not (until_RL[:, -1] == columns).all():
+        return None
+    starts = np.append(np.flatnonzero(first_RL), rows * columns)
+    return starts.astype(np.int32), int(np.diff(starts).max())
+
+
+class RowMask(BlockMask):  # type: ignore[misc]
+    """Given to a model of transformers as `attention_mask` where its attention is `register`'s.
+
+    It is a `BlockMask` by name alone: transformers hands those through as they are. What each way
+    of computing wants of it is made when it is first asked for, and kept.
+
+    Args:
+        until_RL: int32, see `reference.visible`; of every token beyond itself, and at most L.
+        position_RL: tokens before each on its own way.
+        documents: where there are no branches.
+        windows: of the layers that are to come; 0 for one without. Their masks are made at once.
+
+    Example:
+        RowMask(until_RL, position_RL, windows=(0, 512))
+    """
+
+    def __init__(
+        self,
+        until_RL: Tensor,
+        position_RL: Tensor,
+        *,
+        documents: Documents | None = None,
+        windows: Iterable[int] = (),
+    ) -> None:
+        self.until_RL = until_RL.to(torch.int32)
+        self.position_RL = position_RL.to(torch.int32)
+        self.documents = documents
+        self.longest = until_RL.shape[1] if documents is None else documents.longest
+        self._blocks: dict[int, BlockMask] = {}
+        self._dense: dict[tuple[int, torch.dtype], Tensor] = {}
+        for window in windows:
+            self.blocks(self.narrowed(window))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(R, 1, L, L), though nothing of that size is made."""
+        rows, columns = self.until_RL.shape
+        return rows, 1, columns, columns
+
+    @property
+    def is_plain(self) -> bool:
+        """Every row is one sequence."""
+        return self.documents is not None and len(self.documents.starts) == self.shape[0] + 1
+
+    def narrowed(self, window: int | None) -> int:
+        """The window, or 0 where nothing is as far apart as that."""
+        return 0 if not window or window >= self.longest else int(window)
+
+    def blocks(self, window: int) -> BlockMask:
+        """For FlexAttention."""
+        if window not in self._blocks:
+            self._blocks[window] = block_mask(
+                self.until_RL, position_RL=self.position_RL, window=window
+            )
+        return self._blocks[window]
+
+    def dense(self, window: int, dtype: torch.dtype) -> Tensor:
+        """[R, 1, L, L] to be added to scores; of short rows only."""
+        if (window, dtype) not in self._dense:
+            seen = reference.visible(self.until_RL, self.position_RL, window)
+            self._dense[window, dtype] = reference.added(seen, dtype)
+        return self._dense[window, dtype]
+
+    def to(self, device: torch.device | str) -> RowMask:
+        """The same on another device."""
+        documents = self.documents
+        if documents is not None:
+            documents = Documents(starts=documents.starts.to(device), longest=documents.longest)
+        return RowMask(self.until_RL.to(device), self.position_RL.to(device), documents=documents)
+
+    def __repr__(self) -> str:
+        """Its size and what it holds."""
+        rows, _, columns, _ = self.shape
+        kind = "trees" if self.documents is None else f"{len(self.documents.starts) - 1} documents"
+        return f"RowMask({rows} x {columns} tokens, {kind})"
+
+    __str__ = __repr__
