@@ -85,7 +85,8 @@ class Round:
             start_new_session=True,
         )
         os.close(theirs)
-        told = {name: plan[name] for name in ("paths", "arguments", "seed", "shuffle", "imports")}
+        names = ("paths", "only", "arguments", "seed", "shuffle", "imports")
+        told = {name: plan[name] for name in names}
         told |= {"key": key.hex(), "descriptor": theirs, "skip": sorted(done)}
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):

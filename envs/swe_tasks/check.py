@@ -172,7 +172,9 @@ def with_twins(task: TaskFolder, *, box: Sandbox, store: Path) -> TaskFolder:
     files = {path: contents for path, contents in gold.items() if contents is not None}
     kept = Kept(files=files, deleted=tuple(set(gold) - set(files)))
 
-    def on_gold(more: Mapping[str, str | bytes], paths: Sequence[str]) -> Ran:
+    def on_gold(
+        more: Mapping[str, str | bytes], paths: Sequence[str], only: Sequence[str]
+    ) -> Ran:
         raw = {
             name: text.encode() if isinstance(text, str) else text for name, text in more.items()
         }
@@ -180,7 +182,12 @@ def with_twins(task: TaskFolder, *, box: Sandbox, store: Path) -> TaskFolder:
         with box.session(image=task.image(store), limits=LIMITS) as session:
             prepare(session, kept, hidden, task)
             return run_tests(
-                session, paths, test_s=task.test_s, wall_s=task.wall_s, imports=task.imports
+                session,
+                paths,
+                only=only,
+                test_s=task.test_s,
+                wall_s=task.wall_s,
+                imports=task.imports,
             )
 
     sources = {
@@ -188,7 +195,8 @@ def with_twins(task: TaskFolder, *, box: Sandbox, store: Path) -> TaskFolder:
         for path in task.test_paths
         if path in task.tests
     }
-    twins = choose_twins(sources, task.fail_to_pass, on_gold=on_gold)
+    wanted = [*task.fail_to_pass, *task.pass_to_pass]
+    twins = choose_twins(sources, task.fail_to_pass, on_gold=on_gold, wanted=wanted)
     return replace(task, twins=twins)
 
 
