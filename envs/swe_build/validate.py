@@ -166,7 +166,7 @@ def _asked(
     rans: tuple[Ran, Ran, Sequence[Ran]],
     bounds: Bounds,
 ) -> list[str]:
-    """What the first round leaves to be asked again: all that turned, and the nearest of the rest."""
+    """What the first round leaves to be asked: all that turned, and the nearest of the rest."""
     after, before_run, olds = rans
     passing = (_passed(after) & _passed(before_run)) - _spoken_against(olds)
     files = {path: new for path in paths if (new := proposal.tests.get(path, before.get(path)))}
