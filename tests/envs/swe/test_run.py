@@ -49,6 +49,20 @@ def ran(swe: Bench, files: Mapping[str, str | bytes], *paths: str, **options) ->
         return run_tests(session, paths or [FILE], **options)
 
 
+def test_only_tests_that_are_named_are_run(swe: Bench) -> None:
+    only = [f"{FILE}::test_right", f"{FILE}::test_each", f"{FILE}::TestOld::test_old"]
+    done = ran(swe, {FILE: EVERY_WAY}, only=only)
+    assert done.is_finished
+    assert {name.rpartition("::")[2] for name in done.results} == {
+        "test_right",
+        "test_each[1]",
+        "test_each[2]",
+        "test_old",
+    }
+    one = ran(swe, {FILE: EVERY_WAY}, only=[f"{FILE}::test_each[2]"])
+    assert list(one.results) == [f"{FILE}::test_each[2]"]
+
+
 def test_each_test_has_one_word(swe: Bench) -> None:
     done = ran(swe, {FILE: EVERY_WAY, "tests/test_torn.py": "import nothing_there\n"}, "tests")
     short = {name.rpartition("::")[2]: outcome for name, outcome in done.results.items()}

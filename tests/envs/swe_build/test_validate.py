@@ -81,6 +81,24 @@ def test_tests_are_sorted_by_what_they_do_in_every_round():
     assert [only for *_, only in run.asked] == [[], [], [], again, again, again]
 
 
+def test_of_what_must_go_on_passing_the_nearest_are_asked_again():
+    tests = (
+        b"import sizes\nclass TestAll:\n    def test_size(self):\n        assert size([]) == 0\n"
+        + b"".join(b"def test_%d():\n    pass\n" % number for number in range(9))
+    )
+    ids = [f"test_all.py::test_{number}" for number in range(9)]
+    every = dict.fromkeys(("test_all.py::TestAll::test_size", *ids), P)
+    run = Runs(base=[every], before=[{**every, "t": F}], after=[{**every, "t": P}])
+    before = {**BEFORE, "test_all.py": tests}
+    verdict = run_rounds(PROPOSAL, before, run, Bounds(rounds=3, most_pass_to_pass=4))
+    assert verdict.fail_to_pass == ("t",)
+    assert len(verdict.pass_to_pass) == 4
+    assert "test_all.py::TestAll::test_size" in verdict.pass_to_pass
+    assert all(sorted(only) == sorted([*verdict.pass_to_pass, "t"]) for *_, only in run.asked[3:])
+    again = Runs(base=[every], before=[{**every, "t": F}], after=[{**every, "t": P}])
+    assert run_rounds(PROPOSAL, before, again, Bounds(most_pass_to_pass=4)) == verdict
+
+
 def test_what_is_not_run_of_tests_that_are_as_they_were():
     proposal = Proposal(
         id="a", kind="bug", rev="", seconds=0, planted={"sizes.py": b"x"},
