@@ -104,6 +104,7 @@ def run_tests(
     paths: Sequence[str],
     *,
     only: Collection[str] = (),
+    until_failure: bool = False,
     seed: int = 0,
     shuffle: bool = False,
     test_s: float,
@@ -118,6 +119,7 @@ def run_tests(
         session: whose packages hold pytest (`pytest_layer`) and what the repository needs.
         paths: files, folders, or ids of tests below the working directory.
         only: ids of the tests in them that are run, with parameters or without; none for all.
+        until_failure: end with the first test that fails; the run is then not finished.
         seed: of hashes, and of the order where `shuffle` asks for one.
         test_s: seconds of one test; over it the test is an "error" and the rest goes on.
         wall_s: seconds of all.
@@ -132,7 +134,8 @@ def run_tests(
         "plugin": (HERE / "report_plugin.py").read_text(),
         "paths": list(paths),
         "only": sorted(only),
-        "arguments": [*PINNED, *options],
+        "arguments": [*PINNED, *(["-x"] if until_failure else []), *options],
+        "until_failure": until_failure,
         "seed": seed,
         "shuffle": shuffle,
         "imports": list(imports),

@@ -195,7 +195,7 @@ def main() -> None:
             said = "ran over its time" if why == "time" else "ended the interpreter of its tests"
             say({"kind": "done", "id": here.running, "outcome": "error", "message": said})
             done.add(here.running)
-        if len(done) == before:
+        if len(done) == before or plan.get("until_failure"):
             break
     sys.stderr.buffer.write(log.text())
 

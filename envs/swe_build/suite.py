@@ -44,7 +44,12 @@ class Suite:
     clock: Clock = field(default_factory=Clock)
 
     def __call__(
-        self, changes: Contents, paths: Sequence[str], number: int, only: Collection[str] = ()
+        self,
+        changes: Contents,
+        paths: Sequence[str],
+        number: int,
+        only: Collection[str] = (),
+        until_failure: bool = False,
     ) -> Ran:
         """Run test files on the base with changes over it, or of their tests only some.
 
@@ -58,6 +63,7 @@ class Suite:
                 session,
                 paths,
                 only=only,
+                until_failure=until_failure,
                 seed=number,
                 shuffle=number == SHUFFLED,
                 test_s=self.test_s,

@@ -52,9 +52,17 @@ class Ran(Protocol):
     def messages(self) -> Mapping[str, str]: ...
 
 
-Run = Callable[[Contents, Sequence[str], int, Collection[str]], Ran]
-"""Run test files on the base with changes over it, in a fresh box: changes, paths, round, and the
-ids of the tests to run where that is not all."""
+class Run(Protocol):
+    """Runs test files on the base with changes over it, in a fresh box; see `Suite`."""
+
+    def __call__(
+        self,
+        changes: Contents,
+        paths: Sequence[str],
+        number: int,
+        only: Collection[str] = (),
+        until_failure: bool = False,
+    ) -> Ran: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +150,8 @@ def run_rounds(
             olds.append(run({}, old_paths, number, asked))
         if number == 0:
             asked = _asked(proposal, before, paths, (after, before_run, olds), bounds)
+            paths = _in(paths, asked)
+            old_paths = _in(old_paths, asked)
     turned = _turned(afters, befores)
     if not turned:
         raise Dropped("stable", "its tests do not say the same from run to run")
@@ -150,7 +160,7 @@ def run_rounds(
     seen = set(asked).union(*(ran.results for ran in (*afters[1:], *befores[1:])))
     steady = {name for name in seen if _is_steady(name, afters) and _is_steady(name, befores)}
     return Verdict(
-        paths=paths,
+        paths=tuple(paths),
         fail_to_pass=tuple(sorted(turned)),
         pass_to_pass=tuple(sorted(kept & set(asked))),
         unstable=len(seen - steady),
@@ -274,16 +284,22 @@ def _by_name(proposal: Proposal, verdict: Verdict, run: Run) -> tuple[str, ...]:
     return names if set(names) <= _passed(ran) else ()
 
 
-def _files(tests: Sequence[str]) -> list[str]:
+def _files(tests: Collection[str]) -> list[str]:
     return sorted({test.partition("::")[0] for test in tests})
+
+
+def _in(paths: Sequence[str], tests: Collection[str]) -> list[str]:
+    """Those of the files that hold one of the tests."""
+    files = _files(tests)
+    return [path for path in paths if path in files]
 
 
 def _is_accepted(
     wrong: Mutant, proposal: Proposal, verdict: Verdict, names: Sequence[str], run: Run
 ) -> bool:
     changes = {**wrong.gold, **proposal.tests}
-    if names and not set(names) <= _passed(run(changes, _files(names), 0, names)):
+    if names and not set(names) <= _passed(run(changes, _files(names), 0, names, True)):
         return False
     wanted = {*verdict.fail_to_pass, *verdict.pass_to_pass}
-    ran = run(changes, verdict.paths, 0, sorted(wanted))
+    ran = run(changes, _in(verdict.paths, wanted), 0, sorted(wanted), True)
     return ran.is_finished and wanted <= _passed(ran)
