@@ -17,6 +17,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from munro.envs.swe_build.git import environment
@@ -46,6 +47,8 @@ VERSIONS: Mapping[str, Sequence[str]] = {
     }.items()
 }
 """Packages whose source distributions hold their tests."""
+AT_ONCE = 4
+"""Downloads; most of the time is the index's and the build back ends'."""
 CHANGELOGS = ("change", "history", "news", "release", "versions")
 LEFT_OUT = ("PKG-INFO", "SOURCES.txt")
 AUTHOR = {
@@ -65,26 +68,32 @@ def history_of(name: str, versions: Sequence[str], folder: Path) -> None:
     folder.mkdir(parents=True)
     _git(folder, "init", "-q", "-b", "main", seconds=0)
     before: dict[str, bytes] = {}
-    for version in versions:
-        with tempfile.TemporaryDirectory() as scratch:
-            tree, seconds = unpacked(download(name, version, Path(scratch)), Path(scratch))
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(AT_ONCE) as pool:
+        places = [Path(scratch) / version for version in versions]
+        found = pool.map(download, [name] * len(places), versions, places)
+        for version, place, archive in zip(versions, places, found, strict=True):
+            tree, seconds = unpacked(archive, place)
             for path in sorted(folder.iterdir()):
                 if path.name != ".git":
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
             shutil.copytree(tree, folder, dirs_exist_ok=True, symlinks=True)
-        files = {
-            path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and ".git" not in path.parts
-        }
-        changed = [
-            path for path in files if path.endswith(".py") and files[path] != before.get(path)
-        ]
-        plain = f"{name} {version} behaves otherwise in {', '.join(changed)}"
-        message = told(before, files) or plain
-        _git(folder, "add", "-A", "-f", seconds=seconds)
-        _git(folder, "commit", "-q", "-m", message, seconds=seconds)
-        before = files
+            before = _committed(folder, before, f"{name} {version}", seconds)
+
+
+def _committed(
+    folder: Path, before: Mapping[str, bytes], release: str, seconds: int
+) -> dict[str, bytes]:
+    """Commit what lies in the folder; returns its files."""
+    files = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".git" not in path.parts
+    }
+    changed = [path for path in files if path.endswith(".py") and files[path] != before.get(path)]
+    message = told(before, files) or f"{release} behaves otherwise in {', '.join(changed)}"
+    _git(folder, "add", "-A", "-f", seconds=seconds)
+    _git(folder, "commit", "-q", "-m", message, seconds=seconds)
+    return files
 
 
 def download(name: str, version: str, folder: Path) -> Path:
