@@ -37,11 +37,11 @@ class Shape:
 class Problem:
     """Leaves, and where every token goes."""
 
-    x_NW: Tensor
-    gate_up_EIW: Tensor
-    down_EWI: Tensor
-    gates_NK: Tensor
-    ids_NK: Tensor
+    x: Tensor
+    gate_up: Tensor
+    down: Tensor
+    gates: Tensor
+    ids: Tensor
 
     @classmethod
     def drawn(cls, shape: Shape) -> Problem:
@@ -55,18 +55,19 @@ class Problem:
             torch.randn(E, W, I) * 0.02,
             gates_NK,
         )
-        return cls(*(leaf.requires_grad_() for leaf in leaves), ids_NK)
+        x_NW, gate_up_EIW, down_EWI, gates_NK = (leaf.requires_grad_() for leaf in leaves)
+        return cls(x_NW, gate_up_EIW, down_EWI, gates_NK, ids_NK)
 
     def forget(self) -> None:
         """Drop gradients, so that each call makes its own."""
-        for leaf in (self.x_NW, self.gate_up_EIW, self.down_EWI, self.gates_NK):
+        for leaf in (self.x, self.gate_up, self.down, self.gates):
             leaf.grad = None
 
 
 def bare_products(problem: Problem) -> Callable[[], None]:
     """The two products of all assignments, and the four of their gradients."""
-    gate_up, down = problem.gate_up_EIW[0].detach(), problem.down_EWI[0].detach()
-    A = problem.ids_NK.numel()
+    gate_up, down = problem.gate_up[0].detach(), problem.down[0].detach()
+    A = problem.ids.numel()
     rows, inner, hidden = (torch.randn(A, width) for width in (*gate_up.t().shape, down.shape[1]))
 
     def run() -> None:
@@ -86,13 +87,13 @@ def ours(problem: Problem, mix: Callable[..., Tensor]) -> Callable[[], None]:
     def run() -> None:
         problem.forget()
         out = mix(
-            problem.x_NW,
-            problem.gate_up_EIW,
-            problem.down_EWI,
-            problem.ids_NK,
-            problem.gates_NK,
+            problem.x,
+            problem.gate_up,
+            problem.down,
+            problem.ids,
+            problem.gates,
         )
-        out.sum().backward()
+        out.sum().backward()  # type: ignore[no-untyped-call]
 
     return run
 
@@ -110,13 +111,13 @@ def theirs(problem: Problem, shape: Shape, implementation: str) -> Callable[[], 
     )
     block = Qwen3MoeExperts(config)
     block.config._experts_implementation = implementation
-    block.gate_up_proj.data = problem.gate_up_EIW.detach()
-    block.down_proj.data = problem.down_EWI.detach()
+    block.gate_up_proj.data = problem.gate_up.detach()
+    block.down_proj.data = problem.down.detach()
 
     def run() -> None:
         problem.forget()
         block.zero_grad(set_to_none=True)
-        block(problem.x_NW, problem.ids_NK, problem.gates_NK).sum().backward()
+        block(problem.x, problem.ids, problem.gates).sum().backward()
 
     return run
 

@@ -17,6 +17,9 @@ Shape letters: N = tokens, W = width the experts work in, I = an expert's inner 
 K = experts a token goes to, A = N * K assignments, P = rows of a part of them.
 """
 
+# Triton's functions are its own language
+# mypy: disable-error-code="no-untyped-def, untyped-decorator, no-untyped-call"
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -55,16 +58,16 @@ class How:
 class Part:
     """Rows that are computed together: all, or a round of them."""
 
-    sizes_E: Tensor
-    far_E: Tensor
+    sizes: Tensor
+    far: Tensor
     """int32: where each expert's rows begin among all that are sorted."""
-    near_E: Tensor
+    near: Tensor
     """int32: where they begin in this part."""
-    last_1: Tensor
+    last: Tensor
     """int32: how many rows there are."""
     room: int
     """At least as many."""
-    row_P: Tensor | None = None
+    rows: Tensor | None = None
     """int32: which of all sorted rows each is, -1 beyond the last; None where they are all."""
 
 
@@ -98,7 +101,7 @@ def mixed(
 
 class _Fused(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         x_NW: Tensor,
         gate_up_EIW: Tensor,
@@ -114,7 +117,7 @@ class _Fused(torch.autograd.Function):
         answer_AW, inner = rounds_AW, []
         for part in parts:
             inner_PI = _products(x, _tokens(where, part), gate_up_EIW, part, how)
-            near = Rows(starts_E=part.near_E)
+            near = Rows(starts=part.near)
             answer_AW = _products(_activated(inner_PI, part), near, down_EWI, part, how, rounds_AW)
             if how.learns and not how.most:
                 inner.append(inner_PI)
@@ -123,25 +126,25 @@ class _Fused(torch.autograd.Function):
             ctx.how, ctx.num_parts = how, len(parts)
             ctx.save_for_backward(
                 x_NW, gate_up_EIW, down_EWI, gates_NK,
-                where.order_A, where.places_NK, where.sizes_E, where.ends_E, *inner,
+                where.order, where.places, where.sizes, where.ends, *inner,
             )  # fmt: skip
         assert answer_AW is not None
-        return _summed(answer_AW, where.places_NK, gates_NK)
+        return _summed(answer_AW, where.places, gates_NK)
 
     @staticmethod
-    def backward(ctx: Any, grad_NW: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad_NW: Tensor) -> Any:
         x_NW, gate_up_EIW, down_EWI, gates_NK, *found, sizes_E, ends_E = ctx.saved_tensors[:8]
         inner, how = ctx.saved_tensors[8:], ctx.how
-        where = Sorted(order_A=found[0], places_NK=found[1], sizes_E=sizes_E, ends_E=ends_E)
+        where = Sorted(order=found[0], places=found[1], sizes=sizes_E, ends=ends_E)
         needs_x, needs_gate_up, needs_down, *_ = ctx.needs_input_grad
         x, grad = x_NW.to(how.dtype).contiguous(), grad_NW.to(how.dtype).contiguous()
         grad_gate_up = _room(gate_up_EIW, ctx.num_parts) if needs_gate_up else None
         grad_down = _room(down_EWI, ctx.num_parts) if needs_down else None
         grad_gates = torch.empty_like(gates_NK, dtype=torch.float32)
-        rounds_AW = x.new_empty(len(where.order_A), x.shape[1]) if how.most else None
+        rounds_AW = x.new_empty(len(where.order), x.shape[1]) if how.most else None
         grad_row_AW = rounds_AW
         for index, part in enumerate(_parts(where, how.most, ctx.num_parts)):
-            near, tokens = Rows(starts_E=part.near_E), _tokens(where, part)
+            near, tokens = Rows(starts=part.near), _tokens(where, part)
             inner_PI = inner[0] if inner else _products(x, tokens, gate_up_EIW, part, how)
             # hidden's gradient first; then, in the same memory, hidden times its gate
             hidden_PI = _products(grad, tokens, down_EWI.transpose(1, 2), part, how)
@@ -150,16 +153,16 @@ class _Fused(torch.autograd.Function):
             )
             del inner_PI
             if grad_down is not None:
-                outer(grad, tokens, hidden_PI, near, part.sizes_E, grad_down, adds=index > 0)
+                outer(grad, tokens, hidden_PI, near, part.sizes, grad_down, adds=index > 0)
             if grad_gate_up is not None:
-                outer(grad_inner_PI, near, x, tokens, part.sizes_E, grad_gate_up, adds=index > 0)
+                outer(grad_inner_PI, near, x, tokens, part.sizes, grad_gate_up, adds=index > 0)
             if needs_x:
                 back = gate_up_EIW.transpose(1, 2)
                 grad_row_AW = _products(grad_inner_PI, near, back, part, how, rounds_AW)
             del hidden_PI, grad_inner_PI  # before the next round's
         grad_x = None
         if grad_row_AW is not None and needs_x:
-            grad_x = _summed(grad_row_AW, where.places_NK, None).to(x_NW.dtype)
+            grad_x = _summed(grad_row_AW, where.places, None).to(x_NW.dtype)
         return (
             grad_x,
             None if grad_gate_up is None else grad_gate_up.to(gate_up_EIW.dtype),
@@ -172,10 +175,10 @@ class _Fused(torch.autograd.Function):
 
 def _parts(where: Sorted, most: int, number: int = 0) -> list[Part]:
     """All rows at once, or rounds of at most `most` of each expert; `number` where it is known."""
-    sizes_E, starts_E, A = where.sizes_E, where.starts_E, len(where.order_A)
+    sizes_E, starts_E, A = where.sizes, where.starts, len(where.order)
     if not most or not A:
-        last_1 = where.ends_E[-1:]
-        return [Part(sizes_E=sizes_E, far_E=starts_E, near_E=starts_E, last_1=last_1, room=A)]
+        last_1 = where.ends[-1:]
+        return [Part(sizes=sizes_E, far=starts_E, near=starts_E, last=last_1, room=A)]
     number = number or -(-int(sizes_E.max()) // most)  # the one number that is read, once a layer
     room = min(A, len(sizes_E) * most)
     at_P = torch.arange(room, dtype=torch.int32, device=sizes_E.device)
@@ -187,15 +190,13 @@ def _parts(where: Sorted, most: int, number: int = 0) -> list[Part]:
         expert_P = torch.searchsorted(ends_E, at_P, right=True).clamp(max=len(sizes_E) - 1)
         row_P = torch.where(at_P < ends_E[-1], at_P + (far_E - near_E)[expert_P], -1)
         last_1 = ends_E[-1:]
-        parts.append(
-            Part(sizes_E=some_E, far_E=far_E, near_E=near_E, last_1=last_1, room=room, row_P=row_P)
-        )
+        parts.append(Part(sizes=some_E, far=far_E, near=near_E, last=last_1, room=room, rows=row_P))
     return parts
 
 
 def _tokens(where: Sorted, part: Part) -> Rows:
     """The rows of a part among the tokens."""
-    return Rows(starts_E=part.far_E, order_A=where.order_A, each=where.places_NK.shape[1])
+    return Rows(starts=part.far, order=where.order, each=where.places.shape[1])
 
 
 def _products(
@@ -212,13 +213,13 @@ def _products(
     writes into its rows of `rounds_AV` where that is given.
     """
     if rounds_AV is not None:
-        return grouped(left, rows, weight_EVD, part.sizes_E, rounds_AV, part.far_E)
-    if not (how.library and part.row_P is None and _library_can(left, weight_EVD)):
+        return grouped(left, rows, weight_EVD, part.sizes, rounds_AV, part.far)
+    if not (how.library and part.rows is None and _library_can(left, weight_EVD)):
         out_PV = left.new_empty(part.room, weight_EVD.shape[1])
-        return grouped(left, rows, weight_EVD, part.sizes_E, out_PV, part.near_E)
-    if rows.order_A is not None:
-        left = left.index_select(0, rows.order_A.div(rows.each, rounding_mode="floor"))
-    ends_E = part.far_E + part.sizes_E
+        return grouped(left, rows, weight_EVD, part.sizes, out_PV, part.near)
+    if rows.order is not None:
+        left = left.index_select(0, rows.order.div(rows.each, rounding_mode="floor"))
+    ends_E = part.far + part.sizes
     return F.grouped_mm(left, weight_EVD.to(left.dtype).transpose(1, 2), offs=ends_E)
 
 
@@ -244,7 +245,7 @@ def _activated(inner_PI: Tensor, part: Part) -> Tensor:
     hidden_PI = inner_PI.new_empty(P, both // 2)
     if hidden_PI.numel():
         _activate[(triton.cdiv(hidden_PI.numel(), BLOCK),)](
-            inner_PI, hidden_PI, part.last_1, both // 2, BLOCK=BLOCK, num_warps=4
+            inner_PI, hidden_PI, part.last, both // 2, BLOCK=BLOCK, num_warps=4
         )
     return hidden_PI
 
@@ -274,8 +275,8 @@ def _activated_backward(
     if P:
         _activate_backward[(P,)](
             inner_PI, hidden_PI, grad_PI, gates_NK.contiguous(), grad_gates_NK,
-            where.order_A, where.order_A if part.row_P is None else part.row_P, width,
-            HAS_ROWS=part.row_P is not None, BLOCK=block, num_warps=max(1, min(8, block // 256)),
+            where.order, where.order if part.rows is None else part.rows, width,
+            HAS_ROWS=part.rows is not None, BLOCK=block, num_warps=max(1, min(8, block // 256)),
             enable_fp_fusion=False,
         )  # fmt: skip
     return grad_PI

@@ -59,7 +59,9 @@ def experts(
     device = x_NW.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_NW.dtype
     how = _How(dtype, round_tokens, torch.is_grad_enabled())
-    out: Tensor = _PerExpert.apply(x_NW, gate_up_EIW, down_EWI, ids_NK, gates_NK, how)
+    out: Tensor = _PerExpert.apply(  # type: ignore[no-untyped-call]
+        x_NW, gate_up_EIW, down_EWI, ids_NK, gates_NK, how
+    )
     return out
 
 
@@ -82,7 +84,7 @@ class _Piece(NamedTuple):
 
 class _PerExpert(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         x_NW: Tensor,
         gate_up_EIW: Tensor,
@@ -112,7 +114,7 @@ class _PerExpert(torch.autograd.Function):
         return (answer_NKW.to(wide(how.dtype)) * gates_NK[..., None]).sum(1)
 
     @staticmethod
-    def backward(ctx: Any, grad_NW: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad_NW: Tensor) -> Any:
         x_NW, gate_up_EIW, down_EWI, gates_NK, order_A, token_A, answer_AW, *inner = (
             ctx.saved_tensors
         )

@@ -11,6 +11,9 @@ GPU alone: as many programs start as could be needed, and those beyond the last 
 Shape letters: P = rows of a part, V = what a product gives, D = what it sums over, E = experts.
 """
 
+# Triton's functions are its own language
+# mypy: disable-error-code="no-untyped-def, untyped-decorator, no-untyped-call"
+
 from __future__ import annotations
 
 import os
@@ -31,12 +34,12 @@ class Rows:
     """Where the rows of each expert lie in a tensor.
 
     Example:
-        Rows(starts_E=starts, order_A=sorted.order_A, each=8)
+        Rows(starts=starts, order=sorted.order, each=8)
     """
 
-    starts_E: Tensor
+    starts: Tensor
     """int32: the first."""
-    order_A: Tensor | None = None
+    order: Tensor | None = None
     """int32: the tensor is not sorted: row number i is that of token `order_A[i] // each`."""
     each: int = 1
     """Assignments a token."""
@@ -92,11 +95,11 @@ def grouped(
         return out_PV
     tile_ends_E = ((sizes_E + (tile.rows - 1)) // tile.rows).cumsum(0, dtype=torch.int32)
     most = triton.cdiv(len(out_PV), tile.rows) + min(E, len(out_PV))
-    order = rows.starts_E if rows.order_A is None else rows.order_A
+    order = rows.starts if rows.order is None else rows.order
     _grouped[(most * triton.cdiv(V, tile.columns),)](
-        left, weight_EVD, out_PV, order, tile_ends_E, sizes_E, rows.starts_E, out_starts_E,
+        left, weight_EVD, out_PV, order, tile_ends_E, sizes_E, rows.starts, out_starts_E,
         E, V, D, *weight_EVD.stride(), rows.each,
-        GATHERS=rows.order_A is not None, EXPERTS=triton.next_power_of_2(E),
+        GATHERS=rows.order is not None, EXPERTS=triton.next_power_of_2(E),
         ROWS=tile.rows, COLUMNS=tile.columns, DEPTH=tile.depth,
         WIDENS=INTERPRETED, num_warps=tile.num_warps, num_stages=tile.num_stages,
     )  # fmt: skip
@@ -128,14 +131,14 @@ def outer(
     """
     E, V, W = out_EVW.shape
     tile = tile or OUTER[left.dtype]
-    left_order = left_rows.starts_E if left_rows.order_A is None else left_rows.order_A
-    right_order = right_rows.starts_E if right_rows.order_A is None else right_rows.order_A
+    left_order = left_rows.starts if left_rows.order is None else left_rows.order
+    right_order = right_rows.starts if right_rows.order is None else right_rows.order
     if not out_EVW.numel():
         return out_EVW
     _outer[(E * triton.cdiv(V, tile.rows) * triton.cdiv(W, tile.columns),)](
         left, right, out_EVW, left_order, right_order, sizes_E,
-        left_rows.starts_E, right_rows.starts_E, V, W, left_rows.each, right_rows.each,
-        GATHERS_LEFT=left_rows.order_A is not None, GATHERS_RIGHT=right_rows.order_A is not None,
+        left_rows.starts, right_rows.starts, V, W, left_rows.each, right_rows.each,
+        GATHERS_LEFT=left_rows.order is not None, GATHERS_RIGHT=right_rows.order is not None,
         ADDS=adds, ROWS=tile.rows, COLUMNS=tile.columns, DEPTH=tile.depth,
         WIDENS=INTERPRETED, num_warps=tile.num_warps, num_stages=tile.num_stages,
     )  # fmt: skip

@@ -11,6 +11,9 @@ Shape letters: N = tokens, E = experts, K = experts a token goes to, A = N * K a
 blocks of assignments.
 """
 
+# Triton's functions are its own language
+# mypy: disable-error-code="no-untyped-def, untyped-decorator, no-untyped-call"
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -35,19 +38,19 @@ LARGEST = tl.constexpr(2**31 - 1)
 class Sorted:
     """Assignments by expert, in a token's order within an expert."""
 
-    order_A: Tensor
+    order: Tensor
     """int32: which assignment (n * K + k) lies at each place."""
-    places_NK: Tensor
+    places: Tensor
     """int32: where each assignment lies."""
-    sizes_E: Tensor
+    sizes: Tensor
     """int32"""
-    ends_E: Tensor
+    ends: Tensor
     """int32: one past each expert's last place."""
 
     @property
-    def starts_E(self) -> Tensor:
+    def starts(self) -> Tensor:
         """int32: each expert's first place."""
-        return self.ends_E - self.sizes_E
+        return self.ends - self.sizes
 
 
 def route(logits_NE: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
@@ -86,7 +89,7 @@ def by_expert(ids_NK: Tensor, num_experts: int) -> Sorted:
         _place[(len(counts_BE),)](
             ids_NK, firsts_BE, order_A, places_NK, A, num_experts, BLOCK=BLOCK, num_warps=4
         )
-    return Sorted(order_A=order_A, places_NK=places_NK, sizes_E=sizes_E, ends_E=ends_E)
+    return Sorted(order=order_A, places=places_NK, sizes=sizes_E, ends=ends_E)
 
 
 def _block_counts(ids_NK: Tensor, num_experts: int) -> Tensor:
