@@ -110,7 +110,7 @@ class _PerExpert(torch.autograd.Function):
             ctx.how, ctx.sizes = how, sizes
             kept = (x_NW, gate_up_EIW, down_EWI, gates_NK, order_A, token_A, answer_AW)
             ctx.save_for_backward(*kept, *(() if inner_AI is None else (inner_AI,)))
-        answer_NKW = answer_AW.index_select(0, _inverse(order_A)).view(*ids_NK.shape, -1)
+        answer_NKW = answer_AW[_inverse(order_A).view(ids_NK.shape)]
         return (answer_NKW.to(wide(how.dtype)) * gates_NK[..., None]).sum(1)
 
     @staticmethod
@@ -207,8 +207,7 @@ def _inverse(order_A: Tensor) -> Tensor:
 
 def _summed(row_AW: Tensor, places_NK: Tensor) -> Tensor:
     """[N, W] each token's K rows, added one after another."""
-    row_NKW = row_AW.index_select(0, places_NK.flatten()).view(*places_NK.shape, -1)
-    return row_NKW.sum(1, dtype=wide(row_AW.dtype))
+    return row_AW[places_NK].sum(1, dtype=wide(row_AW.dtype))
 
 
 def _like(grad: Tensor | None, weight: Tensor) -> Tensor | None:
