@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from munro.base_model.model.balance import balance_loss, update_router_bias
+from munro.base_model.model.balance import GlobalLoad, balance_loss, update_router_bias
 from munro.base_model.model.moe import Router
 from tests.base_model.tiny_munro import tiny_config, tiny_model, tokens
 from tests.rounding import assert_near, depth, largest, near
+from tests.syncs import Synchronisations
 
 
 @pytest.mark.parametrize("option", [{"moe_round_tokens": 3}, {"moe_dispatch": "reference"}])
@@ -95,6 +96,42 @@ def test_counts_cover_the_tokens_that_count() -> None:
     for layer in range(3):
         chosen = told.experts[counted][:, layer].flatten()
         assert (torch.bincount(chosen, minlength=6) == told.counts[layer]).all()
+
+
+def test_around_its_experts_a_mixture_never_makes_the_host_wait() -> None:
+    layer = tiny_model().train().model.layers[1]
+    # on a CPU sizes are read, which costs nothing there; tests of the kernels look at the others
+    layer.mlp.experts.mix = lambda x, gate_up, down, ids, gates, rounds: x * gates.sum(-1)[:, None]
+    x = torch.randn(2, 9, 32, requires_grad=True)
+    replay = torch.tensor([[0, 1], [-1, -1], [4, 5]]).repeat(6, 1).view(2, 9, 2)
+    counted = torch.rand(2, 9) < 0.5
+    load = GlobalLoad()
+    with Synchronisations() as found:
+        inner = layer.mlp_in_norm(x).flatten(0, 1)
+        out, choice = layer.mlp(inner, torch.float32, replay.flatten(0, 1))
+        counts, probability = choice.load(counted.flatten())
+        balance = balance_loss(load.add(counts[None]), probability[None])
+        (out.sum() + balance).backward()
+        update_router_bias(
+            torch.nn.ModuleDict({"router": router(router_bias=True)}), counts[None], rate=0.1
+        )
+    assert found.total == 0, found.counts
+
+
+def test_tokens_that_do_not_count_carry_no_gradient_of_the_load() -> None:
+    live = router()
+    x = torch.randn(8, 32, requires_grad=True)
+    counted = torch.arange(8) < 3
+    _, probability = live(x).load(counted)
+    probability[0].backward()
+    assert x.grad[:3].abs().min() > 0
+    assert not x.grad[3:].any()
+
+
+def test_where_no_token_counts_the_load_is_nothing() -> None:
+    counts, probability = router()(torch.randn(4, 32)).load(torch.zeros(4, dtype=torch.bool))
+    assert not counts.any()
+    assert not probability.any()
 
 
 def test_a_dense_model_has_no_routing() -> None:
