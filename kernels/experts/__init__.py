@@ -8,7 +8,7 @@
     fused.py       NVIDIA's GPUs: a counting sort, grouped products, sums by places, in Triton
 
 Each adds in an order of its own that never changes, so a run repeats bit for bit; on a GPU only
-`grouped` makes the host wait.
+`grouped` makes the host wait. torch.compile leaves all of it as it is: its kernels are there.
 
 Shape letters: N = tokens, W = width the experts work in, I = an expert's inner width, E = experts,
 K = experts a token goes to.
@@ -29,6 +29,7 @@ TWINS = ("reference", "plain", "fused")
 __all__ = ["TWINS", "count", "experts", "route"]
 
 
+@torch.compiler.disable
 def route(logits_NE: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
     """The experts with the largest logits; the softmax is the caller's.
 
@@ -43,6 +44,7 @@ def route(logits_NE: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
     return _of(logits_NE).route(logits_NE.detach(), top_k)  # type: ignore[no-any-return]
 
 
+@torch.compiler.disable
 def count(ids_NK: Tensor, num_experts: int, counted_N: Tensor | None = None) -> Tensor:
     """[E] int64: how many assignments each expert has.
 
@@ -55,6 +57,7 @@ def count(ids_NK: Tensor, num_experts: int, counted_N: Tensor | None = None) -> 
     return found
 
 
+@torch.compiler.disable
 def experts(
     x_NW: Tensor,
     gate_up_EIW: Tensor,
