@@ -50,6 +50,11 @@ def test_the_fused_twin_gives_what_the_definition_gives(dtype, rounds, routing):
     check(experts, "cuda", dtype, routing, rounds)
 
 
+@pytest.mark.parametrize("routing", ROUTINGS)
+def test_torch_s_grouped_products_give_it_too(routing):
+    check(experts, "cuda", torch.bfloat16, routing, 0, width=64, inner=48, experts=9)
+
+
 def test_the_plain_twin_gives_it_too():
     check(grouped.experts, "cuda", torch.bfloat16, "idle experts", 0)
 
