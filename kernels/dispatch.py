@@ -5,7 +5,8 @@
     fused       kernels of our own in Triton: NVIDIA GPUs from compute capability 8.0
 
 MUNRO_KERNELS=reference|plain|fused, read at the first call, asks for another. A package below this
-room is a kernel where it names its `TWINS`; nothing else has to know of it.
+room is a kernel where it names its `TWINS`; nothing else has to know of it. One that does not go by
+the kind of device has a `decision` of its own.
 """
 
 from __future__ import annotations
@@ -69,30 +70,40 @@ def decided(kernel: str, device: str, twins: tuple[str, ...]) -> Decision:
     Raises:
         NoSuchTwin: MUNRO_KERNELS names none, or one that cannot run here.
     """
-    asked = os.environ.get(VARIABLE, "")
-    if asked and asked not in TWINS:
-        raise NoSuchTwin(
-            f"{VARIABLE}={asked} names no twin of a kernel: set it to {', '.join(TWINS[:-1])} or "
-            f"{TWINS[-1]}, or leave it unset"
-        )
+    wish = asked()
     obstacle = why_not_fused(device)
-    if asked == "fused" and "fused" in twins and obstacle:
+    if wish == "fused" and "fused" in twins and obstacle:
         raise NoSuchTwin(
             f"{VARIABLE}=fused, but fused kernels cannot run on {device}: {obstacle}. Unset it, or "
             "set it to plain"
         )
-    found, why = _best(twins, asked, obstacle)
+    found, why = _best(twins, wish, obstacle)
     return Decision(kernel=kernel, device=device, twin=found, why=why)
 
 
-def _best(twins: Sequence[str], asked: str, obstacle: str) -> tuple[str, str]:
-    if asked in twins:
-        return asked, f"{VARIABLE}={asked}"
+def asked() -> str:
+    """The twin that MUNRO_KERNELS asks for; empty where it is not set.
+
+    Raises:
+        NoSuchTwin: it names none.
+    """
+    wish = os.environ.get(VARIABLE, "")
+    if wish and wish not in TWINS:
+        raise NoSuchTwin(
+            f"{VARIABLE}={wish} names no twin of a kernel: set it to {', '.join(TWINS[:-1])} or "
+            f"{TWINS[-1]}, or leave it unset"
+        )
+    return wish
+
+
+def _best(twins: Sequence[str], wish: str, obstacle: str) -> tuple[str, str]:
+    if wish in twins:
+        return wish, f"{VARIABLE}={wish}"
     # the nearest that there is, from the fastest down
     able = [name for name in TWINS if name in twins and not (name == "fused" and obstacle)]
     found = able[-1]
-    if asked:
-        return found, f"{VARIABLE}={asked}, which this kernel does not have"
+    if wish:
+        return found, f"{VARIABLE}={wish}, which this kernel does not have"
     if found == "fused":
         return found, "Triton and a GPU that it compiles for"
     return found, obstacle if "fused" in twins else "it has no other"
@@ -128,6 +139,8 @@ def report() -> list[Decision]:
         if not module.ispkg:
             continue
         kernel = importlib.import_module(f"munro.kernels.{module.name}")
-        if twins := getattr(kernel, "TWINS", ()):
+        if decide := getattr(kernel, "decision", None):
+            found.append(decide())
+        elif twins := getattr(kernel, "TWINS", ()):
             found.append(decided(module.name, device, tuple(twins)))
     return found

@@ -5,11 +5,15 @@ first call in a process. Where several threads make that first call together, on
 kernel of low accuracy over its whole share, once: 1e-8 wrong in float64, 1e-4 in float32, in one
 process out of some hundreds (https://github.com/pytorch/pytorch/issues/188792, with oneMKL 2024.2,
 which torch 2.13 carries). Then a run that was killed and goes on is not the one that was not.
+
+The library that multiplies matrices is chosen at the same time (`munro.kernels.products`).
 """
 
 from __future__ import annotations
 
 import torch
+
+from munro.kernels import products
 
 # what torch hands to oneMKL where a tensor is contiguous
 FUNCTIONS = (
@@ -19,7 +23,12 @@ FUNCTIONS = (
 
 
 def settle() -> None:
-    """Call each function once on one number; a process that computes does so before its threads."""
+    """Call each function once on one number; a process that computes does so before its threads.
+
+    Raises:
+        NoSuchTwin: MUNRO_KERNELS names no twin.
+    """
+    products.settle()
     for dtype in (torch.float32, torch.float64):
         half = torch.full((1,), 0.5, dtype=dtype)
         for name in FUNCTIONS:

@@ -75,8 +75,10 @@ class LearnerConfig(Config):
     """Global gradient norm is clipped to this; the norm before is logged."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """In RL none; self-distillation uses 0.15."""
-    token_budget: int = Field(8192, ge=64)
-    """Tokens of one micro-batch, prompt and padding included; a longer sequence goes alone."""
+    token_budget: int = Field(8192, ge=0)
+    """Tokens of one micro-batch, prompt and padding included; a longer sequence goes alone. 0 takes
+    as many as a GPU's memory is reckoned to have room for (`--dry-run` says how many), and 8192 on
+    a CPU."""
     logits_chunk: int = Field(1024, ge=1)
     """Positions of a micro-batch whose logits over the whole vocabulary may exist at once: they are
     kept for the backward pass, those of further positions are computed again."""
@@ -105,6 +107,15 @@ class LearnerConfig(Config):
     """What the loss dr_grpo divides a sequence's sum by, however long it is."""
     lora: LoraConfig | None = None
     """Train a low-rank adapter on the model instead of the model: [learner.lora]."""
+
+    @model_validator(mode="after")
+    def _a_micro_batch_holds_something(self) -> Self:
+        if 0 < self.token_budget < 64:
+            raise ValueError(
+                f"learner.token_budget = {self.token_budget}: a micro-batch has 64 tokens at "
+                "least; 0 takes what a GPU has room for."
+            )
+        return self
 
 
 class BatchConfig(Config):

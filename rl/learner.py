@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from munro.base_model.adapters.attach import left_out
 from munro.base_model.device.compiling import compile_layers
+from munro.base_model.device.fetch import fetched
 from munro.base_model.training.repeatable import repeat
 from munro.base_model.training.sharding import whole, working_dtype, world
 from munro.rewards.plugins import BadPlugin
@@ -32,10 +33,14 @@ from munro.rl.config import LearnerConfig
 from munro.rl.metrics import idle, report
 from munro.rl.passes import Passes
 from munro.rl.plugs import Loss
+from munro.rl.policy.adapter import base_folder
 from munro.rl.policy.allocator import map_large_blocks
+from munro.rl.policy.footprint import token_budget
 from munro.rl.policy.loading import layout_for, load_policy
+from munro.rl.policy.model import Policy
 from munro.rl.policy.optimizers import make_optimizer
 from munro.rl.policy.reference import reference_of
+from munro.rl.policy.sizes import TOKENS_ON_A_CPU
 from munro.rl.rate import rate_of
 from munro.rollout.engine import WeightSource
 
@@ -50,6 +55,11 @@ class LearnerDiverged(Exception):
 
 class WeightTransfer(Protocol):
     """How weights reach the inference servers; `munro.rollout.weights` has them."""
+
+    @property
+    def through_host(self) -> bool:
+        """It wants tensors in the host's memory."""
+        ...
 
     def publish(self, named_tensors: Any, version: int) -> WeightSource:
         """Put (name, tensor) pairs where servers can read them."""
@@ -91,11 +101,12 @@ class Learner:
         temperature: float = 1.0,
         entropy_estimator: Literal["plain", "clipped"] = "plain",
     ) -> None:
-        self._config, self._seed, self._path = config, seed, str(model_path)
+        self._seed, self._path = seed, str(model_path)
         self._estimator: Literal["plain", "clipped"] = entropy_estimator
         self._world = world()
         _settle(config, self._world.device)
         policy = load_policy(self._path, config, device=self._world.device, seed=seed)
+        self._config = config = _budgeted(config, policy, self._path, self._world.device)
         layout = layout_for(policy, share_prompts=config.share_prompts)
         # on a CPU it would change the order of sums, and so the last bits of a climb
         policy.get_output_embeddings().adds = working_dtype(self._world) is not None
@@ -172,6 +183,8 @@ class Learner:
         Every rank must call it; rank 0 returns the source, the others None.
         """
         weights = saving.published(self._policy.model, self._world)
+        if self._world.device.type == "cuda" and transfer.through_host:
+            weights = fetched(weights)
         if self._world.rank == 0:
             return transfer.publish(weights, version)
         for _ in weights:
@@ -229,6 +242,31 @@ class Learner:
                     "No step was taken; resume from the last checkpoint, with a lower learning "
                     "rate or a tighter clip.outer if it happens again."
                 )
+
+
+def _budgeted(
+    config: LearnerConfig, policy: Policy, path: str, device: torch.device
+) -> LearnerConfig:
+    """The config with as many tokens in a micro-batch as there is room for, if it leaves that open.
+
+    By the whole of a GPU's memory: a server that shares it sleeps while a step is taken.
+    """
+    if config.token_budget:
+        return config
+    budget = TOKENS_ON_A_CPU
+    if device.type == "cuda":
+        sizes = {p: p.numel() for p in policy.parameters()}
+        trained = sum(size for p, size in sizes.items() if p.requires_grad)
+        budget = token_budget(
+            Path(base_folder(path, config.lora)),
+            config,
+            parameters=sum(sizes.values()) - (trained if config.lora else 0),
+            trained=trained,
+            vocabulary=policy.vocabulary,
+            gpu_bytes=torch.cuda.get_device_properties(device).total_memory,
+        )
+        log.info("learner.token_budget = 0 comes to %d tokens a micro-batch", budget)
+    return config.model_copy(update={"token_budget": budget})
 
 
 def _settle(config: LearnerConfig, device: torch.device) -> None:

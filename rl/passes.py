@@ -18,7 +18,7 @@ from torch import Tensor
 
 from munro.base_model.device.feed import ahead
 from munro.base_model.device.figures import Figures
-from munro.base_model.device.working import working_copy
+from munro.base_model.device.working import gradients_aside, working_copy
 from munro.base_model.model.balance import GlobalLoad, balance_loss, violation_rate
 from munro.base_model.training.sharding import World, reduce_next
 from munro.envs.types import KeptTokens
@@ -63,7 +63,8 @@ class Passes:
         with self._working():
             for micro in self._fed(plans):
                 self._reduce_in_pass(len(figures), num_passes)
-                loss, metrics = self._loss(micro, clip, batch, load)
+                with gradients_aside(self.policy):
+                    loss, metrics = self._loss(micro, clip, batch, load)
                 # FSDP averages gradients over the ranks, but each loss is a share of the global
                 # mean
                 (loss * self.world.size).backward()  # type: ignore[no-untyped-call]
@@ -95,7 +96,7 @@ class Passes:
         if not long:
             return result
         bundle = Bundle(num_shared=0, sequences=tuple(_to_score(token_ids[i]) for i in long))
-        layout = Layout.PACKED if self.layout is Layout.PACKED else Layout.PADDED
+        layout = Layout.PACKED if self.layout.is_one_row else Layout.PADDED
         plans = planned([bundle], self.config.token_budget, layout=layout, width=1)
         with torch.no_grad(), self._working(), self._autocast():
             logps = [self.policy(micro, temperature=1.0)[0] for micro in self._fed(plans)]

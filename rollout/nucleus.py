@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 class Nucleus(NamedTuple):
@@ -50,15 +51,41 @@ def nucleus(logits_BV: Tensor, temperature_B: Tensor, top_k_B: Tensor, top_p_B: 
     return Nucleus(ids_BK, top_BK.log_softmax(-1))
 
 
+BLOCK = 256
+"""Candidates that are added up together where there are many."""
+AT_ONCE = 1 << 20
+"""Logits of a whole vocabulary that are worked on at once, on a CPU."""
+
+
 def draw(logp_BK: Tensor, uniform_B: Tensor) -> Tensor:
     """[B, 1] int64: the candidate of its row that each uniform number in [0, 1) hits.
 
     Accumulated in float64, so that a candidate of any recorded probability can be hit. A candidate
-    at -inf never is.
+    at -inf never is. Of many candidates blocks are hit first, and then one of a block's.
     """
-    mass_BK = logp_BK.double().exp().cumsum(-1)
-    target_B1 = uniform_B[:, None] * mass_BK[:, -1:]
-    return (mass_BK <= target_B1).sum(-1, keepdim=True)
+    if logp_BK.shape[1] <= 2 * BLOCK:
+        mass_BK = logp_BK.double().exp().cumsum(-1)
+        return _hit(mass_BK, uniform_B[:, None] * mass_BK[:, -1:])
+    p_BK = logp_BK.exp()
+    if missing := -p_BK.shape[1] % BLOCK:
+        p_BK = F.pad(p_BK, (0, missing))
+    p_BNb = p_BK.unflatten(1, (-1, BLOCK))
+    mass_BN = F.pad(p_BNb.sum(-1).double().cumsum(-1), (1, 0))
+    target_B1 = uniform_B[:, None] * mass_BN[:, -1:]
+    block_B1 = _hit(mass_BN[:, 1:], target_B1)
+    below_B1, above_B1 = mass_BN.gather(1, block_B1), mass_BN.gather(1, block_B1 + 1)
+    p_Bb = p_BNb[torch.arange(len(p_BNb), device=p_BNb.device), block_B1[:, 0]]
+    mass_Bb = p_Bb.double().cumsum(-1)
+    # the block's share of the target, of a sum that differs from the first one's in its last bits
+    share_B1 = (target_B1 - below_B1) / (above_B1 - below_B1)
+    return block_B1 * BLOCK + _hit(mass_Bb, share_B1 * mass_Bb[:, -1:])
+
+
+def _hit(mass_BK: Tensor, target_B1: Tensor) -> Tensor:
+    """[B, 1] the first place whose accumulated mass lies beyond the target; never one of none."""
+    mass_BK = mass_BK.contiguous()
+    last_B1 = torch.searchsorted(mass_BK, mass_BK[:, -1:].contiguous())
+    return torch.searchsorted(mass_BK, target_B1, right=True).minimum(last_B1)
 
 
 class Draws(NamedTuple):
@@ -97,18 +124,25 @@ def sample(
     logp_B = torch.empty(B, dtype=torch.float32, device=logits_BV.device)
     ids_BK = torch.zeros(B, K, dtype=torch.int64, device=logits_BV.device)
     logp_BK = torch.full((B, K), float("-inf"), device=logits_BV.device)
-    for rows in (wide_B.nonzero().squeeze(-1), (~wide_B).nonzero().squeeze(-1)):
-        if not len(rows):
-            continue
-        if wide_B[rows[0]]:
-            scaled = logits_BV[rows].float() / temperature_B[rows].float()[:, None]
-            logp, ids = scaled.log_softmax(-1), None
-        else:
-            ids, logp = nucleus(logits_BV[rows], temperature_B[rows], top_k_B[rows], top_p_B[rows])
-            ids_BK[rows, : ids.shape[-1]], logp_BK[rows, : ids.shape[-1]] = ids, logp
+    wide, narrow = wide_B.nonzero().squeeze(-1), (~wide_B).nonzero().squeeze(-1)
+    # a few rows at a time: what is made of them stays in the processor's cache
+    for rows in wide.split(B if logits_BV.is_cuda else max(1, AT_ONCE // V)):
+        scaled = logits_BV[rows].float() / temperature_B[rows].float()[:, None]
+        logp = scaled.log_softmax(-1)
         place = draw(logp, uniform_B[rows])
-        token_B[rows] = (place if ids is None else ids.gather(-1, place)).squeeze(-1)
-        logp_B[rows] = logp.gather(-1, place).squeeze(-1)
+        token_B[rows], logp_B[rows] = place.squeeze(-1), logp.gather(-1, place).squeeze(-1)
+    if len(narrow):
+        kept = nucleus(
+            logits_BV if len(narrow) == B else logits_BV[narrow],
+            temperature_B[narrow],
+            top_k_B[narrow],
+            top_p_B[narrow],
+        )
+        place = draw(kept.logp, uniform_B[narrow])
+        token_B[narrow] = kept.ids.gather(-1, place).squeeze(-1)
+        logp_B[narrow] = kept.logp.gather(-1, place).squeeze(-1)
+        ids_BK[narrow, : kept.ids.shape[-1]] = kept.ids
+        logp_BK[narrow, : kept.ids.shape[-1]] = kept.logp
     return Draws(token_B, logp_B, ids_BK, logp_BK)
 
 

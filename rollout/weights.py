@@ -37,6 +37,11 @@ class NotPublished(Exception):
 class WeightTransfer(Protocol):
     """Makes a version of the policy available to every engine."""
 
+    @property
+    def through_host(self) -> bool:
+        """It wants tensors in the host's memory, and not on the learner's device."""
+        ...
+
     def publish(self, named_tensors: Iterable[tuple[str, Tensor]], version: int) -> WeightSource:
         """Make these weights readable as `version`; returns once they are."""
         ...
@@ -58,6 +63,8 @@ class SharedMemoryWeights:
         tensors = checkpoint_tensors(model, model.state_dict())
         source = weights.publish(tensors.items(), version=7)
     """
+
+    through_host = True
 
     def __init__(self, folder: str | Path, *, keep: int = 2) -> None:
         """Use `folder`, made if need be.

@@ -89,5 +89,5 @@ def ahead(makers: Sequence[Callable[[], Made]], device: torch.device) -> Iterato
 
 def _settle(device: torch.device) -> None:
     # the current device is a thread's own, and pinned memory is asked of the current one
-    if device.type == "cuda":
+    if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)

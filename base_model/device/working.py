@@ -38,6 +38,26 @@ def working_copy(model: nn.Module, dtype: torch.dtype | None) -> Iterator[None]:
             parameter.data = master
 
 
+@contextmanager
+def gradients_aside(model: nn.Module) -> Iterator[None]:
+    """A forward pass inside sees no gradients of another type than their weights.
+
+    torch.compile declines to trace a layer with such weights, and would leave it as it is.
+    """
+    aside = [
+        (parameter, parameter.grad)
+        for parameter in model.parameters()
+        if parameter.grad is not None and parameter.grad.dtype != parameter.dtype
+    ]
+    for parameter, _ in aside:
+        parameter.grad = None
+    try:
+        yield
+    finally:
+        for parameter, gradient in aside:
+            parameter.grad = gradient
+
+
 def narrow(model: nn.Module, dtype: torch.dtype) -> None:
     """Hold the model's float32 weights in `dtype` from now on: one that is not trained."""
     for parameter in wide(model):

@@ -18,8 +18,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from munro.base_model.model.configuration import MunroConfig
 from munro.base_model.model.layers import ResidualOutput, RMSNorm, rotated
+from munro.kernels.attention import RowMask
 
-Masks = dict[str, Tensor | None]
+Masks = dict[str, Tensor | RowMask | None]
 """One per kind of layer; None where plain causality will do."""
 
 
@@ -67,7 +68,7 @@ class Attention(nn.Module):
         if cache is not None:
             key, value = cache.update(key, value, self.layer_idx)
         mask = masks[self.kind]
-        if mask is not None and mask.is_floating_point() and mask.dtype != value.dtype:
+        if isinstance(mask, Tensor) and mask.is_floating_point() and mask.dtype != value.dtype:
             # a sharded layer may compute in another precision than its weights are kept in
             mask = mask.clamp(min=torch.finfo(value.dtype).min).to(value.dtype)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, None)
@@ -88,7 +89,7 @@ class Attention(nn.Module):
 def attention_masks(
     config: MunroConfig,
     x_BTD: Tensor,
-    attention_mask: Tensor | Masks | None,
+    attention_mask: Tensor | RowMask | Masks | None,
     cache: Cache | None,
     position_BT: Tensor,
 ) -> Masks:
@@ -97,9 +98,10 @@ def attention_masks(
     Args:
         config: of the model.
         x_BTD: the embedded tokens.
-        attention_mask: nothing; [B, past + T], 0 on padding; or [B, 1, T, T], added to scores as it
-            is, and in local layers narrowed to the window by the tokens' positions, which may
-            restart or branch; or masks made before.
+        attention_mask: nothing; [B, past + T], 0 on padding; a `RowMask`, where attention is that
+            of `munro.kernels.attention`; [B, 1, T, T], added to scores as it is, and in local
+            layers narrowed to the window by the tokens' positions, which may restart or branch; or
+            masks made before.
         cache: keys and values of earlier tokens.
         position_BT: each token's place in its own document.
 
@@ -108,6 +110,8 @@ def attention_masks(
     """
     if isinstance(attention_mask, dict):
         return attention_mask
+    if isinstance(attention_mask, RowMask):
+        return {"full_attention": attention_mask, "sliding_attention": attention_mask}
     if attention_mask is None or attention_mask.ndim != 4:
         given = {
             "config": config,

@@ -113,15 +113,9 @@ class MunroLayer(GradientCheckpointingLayer):  # type: ignore[misc]
         replay_NK = None if replay_BTK is None else replay_BTK.flatten(0, 1)
         out, choice = self.mlp(inner.flatten(0, 1), dtype, replay_NK)
         x_BTD = x_BTD + self.dropout(self.mlp_out_norm(out).view_as(x_BTD))
-        experts_NK, probability_NE = choice.experts, choice.probability
-        if counted_BT is not None:
-            counted_N = counted_BT.flatten()
-            experts_NK, probability_NE = experts_NK[counted_N], probability_NE[counted_N]
-        used = Routing(
-            counts=torch.bincount(experts_NK.flatten(), minlength=probability_NE.shape[1]),
-            probability=probability_NE.sum(0) / max(1, len(probability_NE)),
-            experts=choice.experts.view(*x_BTD.shape[:2], -1),
-        )
+        counts_E, probability_E = choice.load(None if counted_BT is None else counted_BT.flatten())
+        experts_BTK = choice.experts.view(*x_BTD.shape[:2], -1)
+        used = Routing(counts=counts_E, probability=probability_E, experts=experts_BTK)
         return x_BTD, used
 
 

@@ -3,13 +3,12 @@
     x ──► router ──► which experts, with what gates
     x ──► down to the latent width ──► experts ──► weighted sum ──► back up
 
-Tokens are sorted by expert, each expert multiplies its own, and every token adds its experts'
-answers in a fixed order, so that the result does not depend on how the work was cut.
+How experts are computed is `munro.kernels.experts`'s.
 
 MAI-Thinking-1 report, section 2.1; Nemotron 3 (arXiv:2512.20856) for the latent width.
 
-Shape letters: N = tokens, D = model width, W = width the experts work in, I = an expert's inner
-width, E = experts, K = experts a token goes to, A = N * K assignments.
+Shape letters: N = tokens, D = model width, W = width the experts work in, E = experts, K = experts
+a token goes to.
 """
 
 from __future__ import annotations
@@ -20,10 +19,15 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from munro.base_model.model.configuration import MunroConfig
-from munro.base_model.model.layers import FeedForward, ResidualOutput, gated
+from munro.base_model.model.layers import FeedForward, ResidualOutput
+from munro.kernels.experts import count, experts, reference, route
+
+Mix = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, int], Tensor]
+
+DISPATCHES: dict[str, Mix] = {"grouped": experts, "reference": reference.experts}
+"""By `MunroConfig.moe_dispatch`. Which twin "grouped" is, the device decides."""
 
 
 class Choice(NamedTuple):
@@ -35,10 +39,25 @@ class Choice(NamedTuple):
     """[N, K] float32, differentiable."""
     probability: Tensor
     """[N, E] float32, differentiable: the softmax over all experts."""
+    counts: Tensor
+    """[E] int64, how many tokens chose each."""
+
+    def load(self, counted_N: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """How often each expert was chosen, and its mean probability, [E] each.
+
+        Args:
+            counted_N: bool, the tokens that count; all by default.
+        """
+        if counted_N is None:
+            return self.counts, self.probability.sum(0) / max(1, len(self.probability))
+        # a weight of 0 instead of leaving out: how many are left nobody has to wait for
+        weight_N1 = counted_N[:, None].to(self.probability)
+        counts = count(self.experts, len(self.counts), counted_N)
+        return counts, (self.probability * weight_N1).sum(0) / weight_N1.sum().clamp(min=1)
 
 
 class Router(nn.Module):
-    """Scores in float32, the best K by a stable sort, so that ties go to the lower index."""
+    """Scores in float32, the best K of them; ties go to the lower index."""
 
     bias: Tensor | None
 
@@ -62,15 +81,14 @@ class Router(nn.Module):
             logits_NE = F.linear(x_ND.float(), self.weight.float())
         probability_NE = logits_NE.softmax(-1)
         scores_NE = (logits_NE if self.bias is None else probability_NE + self.bias).detach()
-        order_NE = scores_NE.sort(dim=-1, descending=True, stable=True).indices
-        experts_NK = order_NE[:, : self.top_k]
+        experts_NK, counts_E = route(scores_NE, self.top_k)
         if replay_NK is not None:
             replay_NK = replay_NK.to(experts_NK)
             is_known_N1 = (replay_NK >= 0).all(-1, keepdim=True)
             experts_NK = torch.where(is_known_N1, replay_NK, experts_NK)
-        return Choice(
-            experts_NK, self._gates(logits_NE, probability_NE, experts_NK), probability_NE
-        )
+            counts_E = count(experts_NK, len(self.weight))
+        gates_NK = self._gates(logits_NE, probability_NE, experts_NK)
+        return Choice(experts_NK, gates_NK, probability_NE, counts_E)
 
     def _gates(self, logits_NE: Tensor, probability_NE: Tensor, experts_NK: Tensor) -> Tensor:
         if self.gating == "topk_softmax":
@@ -130,116 +148,3 @@ class LatentMoE(nn.Module):
         if self.shared_experts is not None:
             out = out + self.shared_experts(x_ND)
         return out, choice
-
-
-def mix_reference(
-    x_NW: Tensor,
-    gate_up_EIW: Tensor,
-    down_EWI: Tensor,
-    experts_NK: Tensor,
-    gates_NK: Tensor,
-    round_tokens: int = 0,  # noqa: ARG001 - the definition computes nothing at once anyway
-) -> Tensor:
-    """The definition: expert by expert, add its answers to the tokens that chose it."""
-    out_NW = torch.zeros(x_NW.shape, dtype=torch.float32, device=x_NW.device)
-    for expert in range(len(gate_up_EIW)):
-        token, place = (experts_NK == expert).nonzero(as_tuple=True)
-        answer = F.linear(gated(F.linear(x_NW[token], gate_up_EIW[expert])), down_EWI[expert])
-        out_NW = out_NW.index_add(0, token, answer.float() * gates_NK[token, place, None])
-    return out_NW
-
-
-def mix_grouped(
-    x_NW: Tensor,
-    gate_up_EIW: Tensor,
-    down_EWI: Tensor,
-    experts_NK: Tensor,
-    gates_NK: Tensor,
-    round_tokens: int = 0,
-) -> Tensor:
-    """Sort the assignments by expert, multiply group by group, add up in each token's own order.
-
-    Args:
-        x_NW: tokens at the experts' width.
-        gate_up_EIW: fused first matrices, gate above up.
-        down_EWI: second matrices.
-        experts_NK: which.
-        gates_NK: how much, float32.
-        round_tokens: most assignments of one expert computed at once; 0 for no limit.
-
-    Returns:
-        [N, W] float32.
-    """
-    N, K = experts_NK.shape
-    expert_A = experts_NK.flatten()
-    order_A = expert_A.argsort(stable=True)
-    sizes_E = torch.bincount(expert_A, minlength=len(gate_up_EIW))
-    token_A = order_A.div(K, rounding_mode="floor")
-    if round_tokens:
-        answer_AW = _in_rounds(x_NW, gate_up_EIW, down_EWI, token_A, sizes_E, round_tokens)
-    else:
-        answer_AW = _answers(x_NW, gate_up_EIW, down_EWI, token_A, sizes_E)
-    place_A = torch.empty_like(order_A)
-    place_A[order_A] = torch.arange(len(order_A), device=order_A.device)
-    answer_NKW = answer_AW.index_select(0, place_A).view(N, K, -1)
-    return (answer_NKW.float() * gates_NK[..., None]).sum(1)
-
-
-Mix = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, int], Tensor]
-
-DISPATCHES: dict[str, Mix] = {"grouped": mix_grouped, "reference": mix_reference}
-"""By `MunroConfig.moe_dispatch`. A fused twin on GPUs is one more entry."""
-
-
-def _answers(
-    x_NW: Tensor, gate_up_EIW: Tensor, down_EWI: Tensor, token_A: Tensor, sizes_E: Tensor
-) -> Tensor:
-    """[A, W] what experts say to assignments that are sorted by expert."""
-    x_AW = x_NW.index_select(0, token_A)
-    return grouped_product(gated(grouped_product(x_AW, gate_up_EIW, sizes_E)), down_EWI, sizes_E)
-
-
-def _in_rounds(
-    x_NW: Tensor,
-    gate_up_EIW: Tensor,
-    down_EWI: Tensor,
-    token_A: Tensor,
-    sizes_E: Tensor,
-    most: int,
-) -> Tensor:
-    """`_answers`, at most `most` assignments of every expert at a time until all are done.
-
-    However uneven the load, no more than E * most rows of inner activations exist at once; they are
-    computed again in the backward pass (MAI-Thinking-1 report, section 2.8).
-    """
-    starts_E = sizes_E.cumsum(0) - sizes_E
-    rank_A = torch.arange(len(token_A), device=token_A.device) - starts_E.repeat_interleave(sizes_E)
-    round_A = rank_A.div(most, rounding_mode="floor")
-    chosen, answers = [], []
-    for number in range(-(-int(sizes_E.max()) // most)):
-        at = (round_A == number).nonzero().squeeze(1)
-        sizes = (sizes_E - number * most).clamp(0, most)
-        chosen.append(at)
-        answers.append(
-            checkpoint(
-                _answers, x_NW, gate_up_EIW, down_EWI, token_A[at], sizes, use_reentrant=False
-            )
-        )
-    return torch.cat(answers).index_select(0, torch.cat(chosen).argsort())
-
-
-def grouped_product(x_AW: Tensor, weight_EVW: Tensor, sizes_E: Tensor) -> Tensor:
-    """[A, V] each group of rows times its own matrix.
-
-    On a GPU in bfloat16 torch's grouped kernel; elsewhere one product a group.
-
-    Args:
-        x_AW: rows, sorted by group.
-        weight_EVW: a matrix a group.
-        sizes_E: rows of each group.
-    """
-    if x_AW.is_cuda and x_AW.dtype == weight_EVW.dtype == torch.bfloat16:
-        ends_E = sizes_E.cumsum(0).to(torch.int32)
-        return F.grouped_mm(x_AW, weight_EVW.transpose(1, 2), offs=ends_E)
-    groups = zip(torch.split(x_AW, sizes_E.tolist()), weight_EVW.unbind(), strict=True)
-    return torch.cat([F.linear(x, weight_VW) for x, weight_VW in groups])

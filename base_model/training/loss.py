@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from munro.base_model.data.shards.packing import NO_DOCUMENT, PackedRows, attention_mask
 from munro.base_model.training.head import answering, does_as_said, head_of
 from munro.base_model.training.rows import DeviceRows, rows_on_device
+from munro.kernels.attention import RowMask, computes, row_mask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +48,9 @@ def summed_loss(
         apart: documents of a row do not see each other.
         adds: the output matrix's gradient may be added straight into its `grad`.
     """
-    mask = attention_mask(rows.documents, next(model.parameters()).dtype) if apart else None
     inputs: dict[str, Any] = {
         "input_ids": rows.token_ids,
-        "attention_mask": mask,
+        "attention_mask": _mask(model, rows, apart=apart),
         "position_ids": rows.positions,
         "use_cache": False,
     }
@@ -63,6 +63,16 @@ def summed_loss(
         if answer.probe is None or does_as_said(model, answer.probe, output.logits):
             return _summed(-answer.logp_N.sum(), rows, output)
     return _from_logits(model, rows, inputs)
+
+
+def _mask(model: Any, rows: DeviceRows, *, apart: bool) -> RowMask | Tensor | None:
+    """What tells the model's attention who sees whom; made once for all layers."""
+    if not computes(getattr(model, "config", None)):
+        return attention_mask(rows.documents, next(model.parameters()).dtype) if apart else None
+    if not apart:
+        return row_mask(model.config, None, rows.positions)
+    given = (rows.until, rows.positions, rows.document_starts, rows.longest)
+    return row_mask(model.config, *given)
 
 
 def _from_logits(model: nn.Module, rows: DeviceRows, inputs: dict[str, Any]) -> SummedLoss:

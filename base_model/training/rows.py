@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from munro.base_model.data.shards.packing import NO_DOCUMENT, PackedRows
@@ -25,6 +26,10 @@ class DeviceRows:
     """[B, T] int64; `NO_DOCUMENT` on padding."""
     positions: Tensor
     """[B, T] int64"""
+    until: Tensor
+    """[B, T] int32 the column at which each token's document ends; padding is one too."""
+    document_starts: Tensor
+    """int32: where each of those begins in the B * T tokens, and their number."""
     predicted_at: Tensor
     """[N] int64 index into the B * T tokens of the one that a learned token follows."""
     targets: Tensor
@@ -33,6 +38,8 @@ class DeviceRows:
     """[C] int64 the columns that predict one, in order."""
     in_columns: Tensor
     """[N] int64 index into the B * C tokens of those columns: another `predicted_at`."""
+    longest: int
+    """Tokens of the longest document."""
     num_tokens: int
     """Tokens that are not padding."""
 
@@ -47,14 +54,28 @@ def rows_on_device(rows: PackedRows, device: torch.device) -> DeviceRows:
     same_BT = rows.documents[:, 1:] == rows.documents[:, :-1]
     is_learned_BT = same_BT & rows.learned[:, 1:] & (rows.documents[:, 1:] != NO_DOCUMENT)
     row_N, column_N = np.nonzero(is_learned_BT)
+    starts, until_BT = _documents(rows.documents)
     columns = np.flatnonzero(is_learned_BT.any(axis=0))
     arrays = {
         "token_ids": rows.token_ids,
         "documents": rows.documents,
         "positions": rows.positions,
+        "until": until_BT,
+        "document_starts": starts,
         "predicted_at": row_N * rows.token_ids.shape[1] + column_N,
         "targets": rows.token_ids[row_N, column_N + 1],
         "columns": columns,
         "in_columns": row_N * len(columns) + np.searchsorted(columns, column_N),
     }
-    return DeviceRows(**moved(arrays, device), num_tokens=rows.num_tokens)
+    longest = int(np.diff(starts).max())
+    return DeviceRows(**moved(arrays, device), longest=longest, num_tokens=rows.num_tokens)
+
+
+def _documents(document_BT: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """`document_starts` and `until` of rows, padding taken for a document."""
+    first_BT = np.ones(document_BT.shape, np.bool_)
+    first_BT[:, 1:] = document_BT[:, 1:] != document_BT[:, :-1]
+    starts = np.append(np.flatnonzero(first_BT), document_BT.size)
+    ends = np.repeat(starts[1:], np.diff(starts)).reshape(document_BT.shape)
+    row_starts = np.arange(len(document_BT))[:, None] * document_BT.shape[1]
+    return starts.astype(np.int32), (ends - row_starts).astype(np.int32)

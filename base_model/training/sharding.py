@@ -8,13 +8,15 @@ one tensor at a time: the others hold no more than they did.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+
+from munro.base_model.device.fetch import fetched
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -203,14 +205,19 @@ def gathered(tensors: Mapping[str, Tensor], *, copy: bool = False) -> dict[str, 
             stays one.
         copy: what is on the host already is copied, so that training does not touch it.
     """
-    found: dict[int, Tensor | None] = {}
-    for tensor in tensors.values():
-        if id(tensor) not in found:
-            full = at_first(tensor.detach())
-            again = copy and not isinstance(tensor, DTensor)
-            found[id(tensor)] = None if full is None else full.to("cpu", copy=again)
-    pairs = ((name, found[id(tensor)]) for name, tensor in tensors.items())
+    found = dict(fetched(_once(tensors.values(), copy=copy)))
+    pairs = ((name, found.get(str(id(tensor)))) for name, tensor in tensors.items())
     return {name: full for name, full in pairs if full is not None}
+
+
+def _once(tensors: Iterable[Tensor], *, copy: bool) -> Iterator[tuple[str, Tensor]]:
+    """See `gathered`: each object once, whole, by its id."""
+    for tensor in {id(tensor): tensor for tensor in tensors}.values():
+        full = at_first(tensor.detach())
+        if full is None:
+            continue
+        here = copy and not isinstance(tensor, DTensor) and full.device.type == "cpu"
+        yield str(id(tensor)), full.clone() if here else full
 
 
 def optimizer_state(

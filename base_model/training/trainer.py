@@ -31,7 +31,7 @@ from munro.base_model.data.shards.packing import Cursor, Lesson, PackedRows, pac
 from munro.base_model.device.compiling import compile_layers
 from munro.base_model.device.feed import ahead
 from munro.base_model.device.figures import Figures
-from munro.base_model.device.working import working_copy
+from munro.base_model.device.working import gradients_aside, working_copy
 from munro.base_model.model.balance import (
     GlobalLoad,
     balance_loss,
@@ -52,6 +52,7 @@ from munro.base_model.training.sharding import (
     working_dtype,
 )
 from munro.base_model.training.spikes import SpikeWatch
+from munro.kernels.attention import give as give_attention
 
 log = logging.getLogger(__name__)
 
@@ -142,6 +143,7 @@ class Trainer:
         if origin is not None:
             load_weights(model, origin)
         model.to(world.device).train()
+        give_attention(model)
         if config.bias_rate:
             _require_biases(model, config)
         if config.activation_checkpointing:
@@ -248,7 +250,10 @@ class Trainer:
         with working_copy(self.model, working_dtype(self._world) if halved else None):
             for micro in ahead(makers, device):
                 reduce_next(self.model, not config.reduce_once or len(figures) + 1 == len(parts))
-                with torch.autocast(device.type, torch.bfloat16, enabled=halved):
+                with (
+                    gradients_aside(self.model),
+                    torch.autocast(device.type, torch.bfloat16, enabled=halved),
+                ):
                     made = summed_loss(self.model, micro, apart=config.keep_documents_apart)
                 loss = made.nll / rows.num_targets
                 if made.routing is not None:

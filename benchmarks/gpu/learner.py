@@ -142,12 +142,14 @@ def _step_of(learner: Learner, work: Batch) -> Callable[[], object]:
     return lambda: learner.step(work, clip=Clip())
 
 
-def timed(step: Callable[[], object], device: torch.device) -> tuple[float, float]:
-    """Seconds of a step, the median of five after two that compile; and GiB at the peak."""
+def timed(step: Callable[[], object], device: torch.device) -> dict[str, float]:
+    """The median of five steps after two that compile, GiB at the peak, and what the first took."""
     on_gpu = device.type == "cuda"
-    for _ in range(2 if on_gpu else 1):
-        step()
+    began = time.perf_counter()
+    step()
+    first = time.perf_counter() - began
     if on_gpu:
+        step()
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
     times = []
@@ -157,20 +159,16 @@ def timed(step: Callable[[], object], device: torch.device) -> tuple[float, floa
         if on_gpu:
             torch.cuda.synchronize()
         times.append(time.perf_counter() - began)
-    return statistics.median(times), torch.cuda.max_memory_allocated() / 2**30 if on_gpu else 0.0
+    peak = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else 0.0
+    return {"seconds": statistics.median(times), "peak_gib": peak, "first_s": first}
 
 
 def _measure(
     rows: Rows, step: Callable[[], object], device: torch.device, *, flops: float, **about: Any
 ) -> None:
-    seconds, peak = timed(step, device)
-    rows.note(
-        **about,
-        ms=seconds * 1e3,
-        tokens_s=about["unique_tokens"] / seconds,
-        mfu=flops / seconds / PEAK,
-        peak_gib=peak,
-    )
+    found = timed(step, device)
+    tokens_s = about["unique_tokens"] / found["seconds"]
+    rows.note(**about, **found, tokens_s=tokens_s, mfu=flops / found["seconds"] / PEAK)
 
 
 def _waits(step: Callable[[], object]) -> int:

@@ -25,28 +25,40 @@ def run(rows: Rows, *, smoke: bool) -> None:
     planned = plan(token, ids, starts, num_rows=vocabulary).to(device)
     chosen = torch.from_numpy(token).to(device)
 
-    def nucleus() -> Tensor:
+    working = master.detach().to(torch.bfloat16).requires_grad_()
+    working.grad_dtype = torch.float32
+
+    def nucleus(weight: Tensor, grad_weight: str) -> Tensor:
+        """As the learner does it, gradients go where those of other micro-batches are."""
+        hidden.grad = None
+        if grad_weight == "return":
+            weight.grad = None
         with torch.autocast(device.type, torch.bfloat16):
-            return nucleus_logprob(hidden, master, chosen, planned)
+            logp = nucleus_logprob(hidden, weight, chosen, planned, grad_weight=grad_weight)
+        logp.sum().backward()  # type: ignore[no-untyped-call]
+        return logp
 
     def whole() -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16):
-            return linear_logprob(hidden, master, chosen)[0]
-
-    def run_of(function: partial[Tensor] | object) -> Tensor:
         hidden.grad = master.grad = None
-        logp: Tensor = function()  # type: ignore[operator]
+        with torch.autocast(device.type, torch.bfloat16):
+            logp, _ = linear_logprob(hidden, master, chosen)
         logp.sum().backward()  # type: ignore[no-untyped-call]
         return logp
 
     # float32 rows read twice, their gradient read and written once
     moved = 16.0 * len(ids) * width
-    subjects = {"munro": partial(run_of, nucleus), "whole vocabulary": partial(run_of, whole)}
+    master.grad, working.grad = (torch.zeros_like(master) for _ in range(2))
+    subjects = {
+        "munro": partial(nucleus, master, "add"),
+        "munro, bfloat16 weights": partial(nucleus, working, "add"),
+        "whole vocabulary": whole,
+        "munro, its gradient returned": partial(nucleus, master, "return"),
+    }
     what = f"nucleus T={tokens} D={width} M={len(ids)}"
     compare(rows, what, subjects, smoke=smoke, moved=moved)
     found = []
     for _ in range(2):
-        logp = run_of(nucleus)
+        logp = nucleus(master, "return")
         assert hidden.grad is not None
         assert master.grad is not None
         found.append((logp.detach(), hidden.grad.clone(), master.grad.clone()))

@@ -46,11 +46,10 @@ def run(rows: Rows, *, smoke: bool) -> None:
         with torch.device(device):
             model = MunroForCausalLM(made)
         trainer = Trainer(lambda: model, RandomDocuments(shape.vocab_size), config, world())
-        seconds, peak = timed(trainer.take_step, device)
-        tokens = row * number
-        mfu = 6.0 * active * tokens / seconds / PEAK
-        figures = {"ms": seconds * 1e3, "tokens_s": tokens / seconds, "mfu": mfu}
-        rows.note(**about, subject="munro", **figures, peak_gib=peak)
+        found = timed(trainer.take_step, device)
+        tokens_s = row * number / found["seconds"]
+        mfu = 6.0 * active * tokens_s / PEAK
+        rows.note(**about, subject="munro", **found, tokens_s=tokens_s, mfu=mfu)
     except Exception as error:  # noqa: BLE001 - what does not run is a result
         rows.failed(error, **about)
     empty(device)

@@ -11,11 +11,11 @@ models.py      registered with transformers
 
 from __future__ import annotations
 
-from munro.kernels.attention.attend import TWINS, UnsupportedAttention, attend
+from munro.kernels.attention.attend import UnsupportedAttention, attend
 from munro.kernels.attention.masks import block_mask
-from munro.kernels.attention.models import NAME, register, takes
+from munro.kernels.attention.models import NAME, computes, give, register, row_mask, takes
 from munro.kernels.attention.reference import tree_mask
-from munro.kernels.attention.rows import Documents, RowMask, documents_in
+from munro.kernels.attention.rows import TWINS, Documents, RowMask, documents_in
 
 __all__ = [
     "NAME",
@@ -25,8 +25,11 @@ __all__ = [
     "UnsupportedAttention",
     "attend",
     "block_mask",
+    "computes",
     "documents_in",
+    "give",
     "register",
+    "row_mask",
     "takes",
     "tree_mask",
 ]

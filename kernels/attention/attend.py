@@ -22,9 +22,7 @@ from torch.nn import functional as F
 
 from munro.kernels.attention import by_blocks, fused, reference
 from munro.kernels.attention.rows import RowMask
-from munro.kernels.dispatch import twin
 
-TWINS = ("reference", "plain", "fused")
 SHORT = 1024
 """Columns up to which a dense mask is as fast as any: one of float32 is 4 MiB a row."""
 
@@ -78,11 +76,6 @@ def way(asked: Asked) -> Way:
     return Way.BLOCKS
 
 
-def twin_on(device: torch.device) -> str:
-    """FlexAttention is for NVIDIA's GPUs, also where Triton's interpreter would run elsewhere."""
-    return twin("attention", device, TWINS if device.type == "cuda" else TWINS[:2])
-
-
 def attend(
     query: Tensor,
     key: Tensor,
@@ -110,7 +103,7 @@ def attend(
     window = mask.narrowed(window)
     chosen = way(
         Asked(
-            twin=twin_on(query.device),
+            twin=mask.twin,
             columns=query.shape[2],
             is_plain=mask.is_plain and not window,
             by_lengths=mask.documents is not None
@@ -140,7 +133,7 @@ def _torchs(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float
 ) -> Tensor:
     """By `scaled_dot_product_attention`, causal without a mask."""
-    shared = query.shape[1] != key.shape[1]
+    shared = bool(query.shape[1] != key.shape[1])  # a symbol, where this is being compiled
     if shared and (mask is not None or not key.shape[-1] == value.shape[-1] <= 256):
         # with a mask, shared keys would cost torch its fast kernels
         key, value = (reference.grouped(x, query.shape[1]) for x in (key, value))
@@ -150,7 +143,7 @@ def _torchs(
         key,
         value,
         attn_mask=mask,
-        is_causal=mask is None and query.shape[2] > 1,
+        is_causal=mask is None,
         scale=scaling,
         enable_gqa=shared,
     )

@@ -68,7 +68,7 @@ def attend(
 def _keys(
     until_RL: Tensor, position_RL: Tensor, window: int, *, on_host: bool
 ) -> list[slice | Tensor]:
-    """Of each block of queries the columns that some of them see, in order; a slice where it can be.
+    """Of each block of queries the columns that some of them see, a slice where it can be.
 
     Elsewhere than on the host, where it would wait for the device to tell, all up to its end.
     """

@@ -39,8 +39,28 @@ def flex(
     Raises:
         torch.compiler's own errors: it never falls back to scores of all pairs.
     """
-    call = _flex if torch.compiler.is_compiling() else _compiled()
-    out: Tensor = call(query, key, value, mask, str(scaling), str(softcap), sinks)
+    times = scaling * query.shape[3] ** 0.5
+    if abs(times - 1) > 1e-6:
+        query = query * times
+    if not torch.compiler.is_compiling():
+        out: Tensor = _compiled()(query, key, value, mask, str(softcap), sinks)
+        return out
+    if softcap:
+        return _apart(query, key, value, mask, softcap, sinks)
+    return _flex(query, key, value, mask, "0.0", sinks)
+
+
+@torch.compiler.disable
+def _apart(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: BlockMask,
+    softcap: float,
+    sinks: Tensor | None,
+) -> Tensor:
+    """In a graph of its own: in that of a layer the cap would be a symbol."""
+    out: Tensor = _compiled()(query, key, value, mask, str(softcap), sinks)
     return out
 
 
@@ -49,12 +69,17 @@ def _flex(
     key: Tensor,
     value: Tensor,
     mask: BlockMask,
-    scaling: str,
     softcap: str,
     sinks: Tensor | None,
 ) -> Tensor:
-    """Numbers come as strings and the block size stands here: others become symbols of the graph,
-    for which a kernel cannot be written."""
+    """In terms that compiling for every shape leaves numbers: it makes symbols of the others.
+
+    Heads and their width are told to be fixed, the scale is that of the width, the block size is
+    written out, and the cap is a string.
+    """
+    for x in (query, key, value):
+        torch._dynamo.mark_static(x, 1)
+        torch._dynamo.mark_static(x, 3)
     mask = BlockMask(
         seq_lengths=(query.shape[2], key.shape[2]),
         kv_num_blocks=mask.kv_num_blocks,
@@ -70,7 +95,7 @@ def _flex(
     )
     most = float(softcap)
 
-    def capped(score: Tensor, row: Any, head: Any, at_query: Any, at_key: Any) -> Tensor:
+    def capped(score: Tensor, *_: Tensor) -> Tensor:
         return most * torch.tanh(score / most)
 
     out = flex_attention(
@@ -79,8 +104,8 @@ def _flex(
         value,
         score_mod=capped if most else None,
         block_mask=mask,
-        scale=float(scaling),
-        enable_gqa=query.shape[1] != key.shape[1],
+        scale=query.shape[3] ** -0.5,
+        enable_gqa=bool(query.shape[1] != key.shape[1]),
         return_aux=AuxRequest(lse=True) if sinks is not None else None,
     )
     if sinks is None:
@@ -96,7 +121,7 @@ assert BLOCK == 128
 
 @cache
 def _compiled() -> Callable[..., Tensor]:
-    """`_flex` in one graph, or an error; raises torch's bound of graphs to what one learner asks."""
+    """`_flex` in one graph, or an error; torch then keeps as many as a learner asks for."""
     import torch._dynamo
 
     config = torch._dynamo.config
@@ -135,16 +160,15 @@ def by_lengths(
         longest,
         longest,
         scale=scaling,
-        **_how(window, query.shape[1] != key.shape[1]),
+        **_how(window, bool(query.shape[1] != key.shape[1])),
     )
     return out.unflatten(0, (query.shape[0], -1)).transpose(1, 2)
 
 
 def _how(window: int, shares_keys: bool) -> dict[str, Any]:
     """Causality, window and shared keys in the words of the torch at hand."""
-    words = lengths_words()
     how: dict[str, Any] = {}
-    if "window_size" in words:
+    if CAN_WINDOW:
         how["window_size"] = (window - 1 if window else -1, 0)
     else:
         how["is_causal"] = True
@@ -153,7 +177,6 @@ def _how(window: int, shares_keys: bool) -> dict[str, Any]:
     return how
 
 
-@cache
 def lengths_words() -> frozenset[str]:
     """The arguments that this torch's `varlen_attn` takes; none where it has none."""
     try:
@@ -163,16 +186,21 @@ def lengths_words() -> frozenset[str]:
     return frozenset(inspect.signature(varlen_attn).parameters)
 
 
+_WORDS = lengths_words()
+CAN_WINDOW = "window_size" in _WORDS
+CAN_SHARE_KEYS = "enable_gqa" in _WORDS
+CAN_LENGTHS = "scale" in _WORDS and (CAN_WINDOW or "is_causal" in _WORDS)
+
+
 def takes_lengths(query: Tensor, key: Tensor, value: Tensor, window: int) -> bool:
     """Whether `by_lengths` can do it here."""
-    words = lengths_words()
     width = query.shape[-1]
     return (
         query.dtype in (torch.float16, torch.bfloat16)
         and width == value.shape[-1]
         and width <= 256
         and width % 8 == 0
-        and {"scale"} <= words
-        and ("window_size" in words or ("is_causal" in words and not window))
-        and (query.shape[1] == key.shape[1] or "enable_gqa" in words)
+        and CAN_LENGTHS
+        and (CAN_WINDOW or not window)
+        and (CAN_SHARE_KEYS or bool(query.shape[1] == key.shape[1]))
     )

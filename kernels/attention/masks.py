@@ -118,7 +118,7 @@ def rule(
     A window stands in a tensor of its own, for a number would be compiled in.
     """
 
-    def sees(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+    def sees(row: Tensor, _: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return (key <= query) & (query < until_RL[row, key])
 
     if not window:
@@ -126,7 +126,7 @@ def rule(
     assert position_RL is not None, "a window goes by positions"
     since_RL = position_RL - window
 
-    def sees_near(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+    def sees_near(row: Tensor, _: Tensor, query: Tensor, key: Tensor) -> Tensor:
         near = position_RL[row, key] > since_RL[row, query]
         return (key <= query) & (query < until_RL[row, key]) & near
 

@@ -17,9 +17,11 @@ from torch import Tensor
 
 from munro.kernels.attention import reference
 from munro.kernels.attention.attend import UnsupportedAttention, attend
-from munro.kernels.attention.rows import RowMask
+from munro.kernels.attention.rows import Documents, RowMask
 
 NAME = "munro"
+KINDS = {"full_attention", "sliding_attention"}
+"""Layers that our attention computes, by transformers' names."""
 
 
 def register() -> str:
@@ -36,6 +38,58 @@ def register() -> str:
 def takes(kind: type) -> bool:
     """Whether models of that class leave their attention to transformers' registry."""
     return bool(getattr(kind, "_supports_attention_backend", False))
+
+
+def layers_of(config: Any) -> tuple[frozenset[str], int]:
+    """The kinds of a model's layers by its config, and the window of those that slide."""
+    text = config.get_text_config()
+    window = int(getattr(text, "sliding_window", None) or 0)
+    named = getattr(text, "layer_types", None) or getattr(text, "layers_block_type", None)
+    if named:
+        return frozenset(named), window
+    return frozenset({"sliding_attention" if window else "full_attention"}), window
+
+
+def give(model: Any) -> None:
+    """Have a model compute attention by ours if it can in every layer; else change nothing."""
+    if takes(type(model)) and layers_of(model.config)[0] <= KINDS:
+        model.config._attn_implementation = register()
+
+
+def computes(config: Any) -> bool:
+    """Whether every layer of the model with that config computes attention by ours."""
+    asked = getattr(config, "_attn_implementation", None)
+    return asked == NAME and layers_of(config)[0] <= KINDS
+
+
+def row_mask(
+    config: Any,
+    until_RL: Tensor | None,
+    position_RL: Tensor,
+    starts_N: Tensor | None = None,
+    longest: int = 0,
+) -> RowMask:
+    """What that model's layers want to know of some rows.
+
+    Args:
+        config: of a model that `computes`.
+        until_RL: see `RowMask`; None where every row is one sequence.
+        position_RL: tokens before each on its own way.
+        starts_N: see `Documents`; None where there are branches.
+        longest: tokens of the longest document.
+    """
+    kinds, window = layers_of(config)
+    rows, columns = position_RL.shape
+    if until_RL is None:
+        until_RL = torch.full_like(position_RL, columns, dtype=torch.int32)
+        ends = torch.arange(rows + 1, dtype=torch.int32, device=position_RL.device)
+        starts_N, longest = ends * columns, columns
+    return RowMask(
+        until_RL,
+        position_RL,
+        documents=None if starts_N is None else Documents(starts=starts_N, longest=longest),
+        windows={0 if kind == "full_attention" else window for kind in kinds},
+    )
 
 
 def attention_forward(
@@ -85,15 +139,17 @@ def _require_rows(
     """Refuse what the ways over rows do not compute."""
     causal = kwargs.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
-    refused = {
-        f"dropout of {dropout} on its attention: set attention_dropout to 0": dropout > 0,
-        "a bias of positions on its scores": kwargs.get("position_bias") is not None,
-        "attention to later tokens": not causal,
-        "cached keys, of which the rows' mask says nothing": query.shape[2] != key.shape[2],
-    }
-    for what, asked in refused.items():
-        if asked:
-            raise UnsupportedAttention(
-                f"{type(module).__name__} asks for {what}, which attention over packed rows or "
-                "trees does not compute."
-            )
+    if dropout > 0:
+        what = "dropout on its attention (its config's attention_dropout; set it to 0)"
+    elif kwargs.get("position_bias") is not None:
+        what = "a bias of positions on its scores"
+    elif not causal:
+        what = "attention to later tokens"
+    elif query.shape[2] != key.shape[2]:
+        what = "cached keys, of which the rows' mask says nothing"
+    else:
+        return
+    raise UnsupportedAttention(
+        f"{type(module).__name__} asks for {what}, which attention over packed rows or trees does "
+        "not compute."
+    )

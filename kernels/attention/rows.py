@@ -17,6 +17,9 @@ from torch.nn.attention.flex_attention import BlockMask
 
 from munro.kernels.attention import reference
 from munro.kernels.attention.masks import block_mask
+from munro.kernels.dispatch import twin
+
+TWINS = ("reference", "plain", "fused")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,11 @@ def documents_in(until_RL: NDArray[np.integer[Any]]) -> tuple[NDArray[np.int32],
     return starts.astype(np.int32), int(np.diff(starts).max())
 
 
+def twin_on(device: torch.device) -> str:
+    """FlexAttention is for NVIDIA's GPUs, also where Triton's interpreter would run elsewhere."""
+    return twin("attention", device, TWINS if device.type == "cuda" else TWINS[:2])
+
+
 class RowMask(BlockMask):  # type: ignore[misc]
     """Given to a model of transformers as `attention_mask` where its attention is `register`'s.
 
@@ -78,17 +86,28 @@ class RowMask(BlockMask):  # type: ignore[misc]
         self.until_RL = until_RL.to(torch.int32)
         self.position_RL = position_RL.to(torch.int32)
         self.documents = documents
+        self.twin = twin_on(until_RL.device)
         self.longest = until_RL.shape[1] if documents is None else documents.longest
         self._blocks: dict[int, BlockMask] = {}
         self._dense: dict[tuple[int, torch.dtype], Tensor] = {}
-        for window in windows:
-            self.blocks(self.narrowed(window))
+        if self.twin == "fused":
+            for window in windows:
+                self.blocks(self.narrowed(window))
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(R, 1, L, L), though nothing of that size is made."""
         rows, columns = self.until_RL.shape
         return rows, 1, columns, columns
+
+    @property
+    def ndim(self) -> int:
+        """4: some models ask before they hand a mask on."""
+        return 4
+
+    def dim(self) -> int:
+        """4, as a tensor would say it."""
+        return 4
 
     @property
     def is_plain(self) -> bool:

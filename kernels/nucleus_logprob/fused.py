@@ -1,12 +1,13 @@
+# mypy: disable-error-code="untyped-decorator, no-untyped-def"
 """NVIDIA's GPUs, in Triton: what is read is the candidates' rows, and each sum has its order.
 
-    _scores    a program a position    rows of the matrix -> logits, softmax on the way
-    _slopes    some candidates         derivatives by the logits
-    _add_rows  a program a position    weighted rows of the matrix -> hidden's gradient
-    _add_rows  a program a distinct id weighted hidden states -> the gradient of its row
+    _scores     a program a position     rows of the matrix -> logits, softmax on the way
+    _gradients  a program a distinct id  weighted hidden states -> the gradient of its row
+                and one a position       weighted rows of the matrix -> hidden's gradient
 
 Where a position has very many candidates, or an id is in very many nuclei, several programs share
 the work, each a part of it, and `_join_scores` or `_join_rows` goes over their results in order.
+Launches are few, for a host takes longer to make one than the card to work it off.
 
 Shape suffixes: T = positions, D = model width, V = vocabulary, M = candidates of all positions
 together.
@@ -25,35 +26,37 @@ from torch.autograd.function import once_differentiable
 
 from munro.kernels.gradient import dtype_of, grad_of
 from munro.kernels.nucleus_logprob.call import Call
-from munro.kernels.nucleus_logprob.layout import Plan, Sums
+from munro.kernels.nucleus_logprob.layout import Plan
 
 LAUNCH = {"enable_fp_fusion": True}
 """Said aloud, for Triton's default is to change and would change bits."""
 OPERANDS = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
-MOST_COLUMNS, MOST_ROWS, NUMBERS = 1024, 8, 4096
-SLOPES = 1024
+ROWS = 4
+MOST_COLUMNS, LEAST_COLUMNS = 1024, 16
+BLOCK = 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Tiling:
-    """How much a program holds at once."""
+    """How much a program holds at once.
+
+    Example:
+        Tiling(4, 1024, 4)
+    """
 
     rows: int
     """Candidates."""
     columns: int
     """Of a row's D."""
-    warps: int = 4
+    warps: int
 
 
 def tiling(width: int) -> Tiling:
     """For rows of a width: as few turns as possible, and little room beside them."""
-    columns = triton.next_power_of_2(width)
-    if columns > MOST_COLUMNS:
-        columns = MOST_COLUMNS
+    columns = min(MOST_COLUMNS, max(LEAST_COLUMNS, triton.next_power_of_2(width)))
     while columns >= 512 and -(-width // columns) * columns - width >= columns // 4:
         columns //= 2  # too much of the last turn would be for nothing
-    columns = max(16, columns)
-    return Tiling(rows=min(MOST_ROWS, max(1, NUMBERS // columns)), columns=columns)
+    return Tiling(rows=ROWS, columns=columns, warps=4)
 
 
 def nucleus_logprob(
@@ -90,7 +93,7 @@ class _Fused(torch.autograd.Function):
             )  # fmt: skip
         if parts.num_splits:
             _join_scores[(parts.num_splits,)](
-                plan.starts, parts.split_into, *known, BLOCK=SLOPES, num_warps=4, **LAUNCH
+                plan.starts, parts.split_into, *known, BLOCK=BLOCK, num_warps=4, **LAUNCH
             )
         ctx.save_for_backward(hidden_TD, weight_VD, token_T, logit_M, norm_T)
         ctx.plan, ctx.call = plan, call
@@ -101,69 +104,66 @@ class _Fused(torch.autograd.Function):
     def backward(ctx: Any, grad_T: Tensor) -> tuple[Tensor | None, ...]:
         hidden_TD, weight_VD, token_T, logit_M, norm_T = ctx.saved_tensors
         plan, call = ctx.plan, ctx.call
-        grad_M = torch.empty_like(logit_M)
-        if len(grad_M):
-            _slopes[(triton.cdiv(len(grad_M), SLOPES),)](
-                logit_M, plan.ids, plan.owner, token_T, norm_T, grad_T.float().contiguous(), grad_M,
-                len(grad_M), call.scale.temperature, call.scale.softcap,
-                SOFTCAP=call.scale.softcap != 0, BLOCK=SLOPES, num_warps=4, **LAUNCH,
-            )  # fmt: skip
         wants_hidden, wants_weight = ctx.needs_input_grad[:2]
-        grad_hidden = grad_weight = None
+        grad_hidden = grad_weight = total_VD = None
         if wants_hidden:
             grad_hidden = torch.empty_like(hidden_TD, memory_format=torch.contiguous_format)
-            add_rows(weight_VD, plan.ids, grad_M, None, plan.by_position, grad_hidden, call)
-        if wants_weight:
-            if call.adds:
-                total_VD = grad_of(weight_VD)
-            else:
-                total_VD = grad_weight = torch.zeros_like(weight_VD, dtype=dtype_of(weight_VD))
-            add_rows(hidden_TD, plan.owner, grad_M, plan.order, plan.by_id, total_VD, call)
+        if wants_weight and call.adds:
+            total_VD = grad_of(weight_VD)
+        elif wants_weight:
+            total_VD = grad_weight = torch.zeros_like(weight_VD, dtype=dtype_of(weight_VD))
+        known = token_T, logit_M, norm_T, grad_T.float()
+        _add_gradients(hidden_TD, weight_VD, plan, call, known, grad_hidden, total_VD)
         return grad_hidden, grad_weight, None, None, None
 
 
-def add_rows(
-    table: Tensor,
-    rows_M: Tensor,
-    factor_M: Tensor,
-    order_M: Tensor | None,
-    sums: Sums,
-    out: Tensor,
+def _add_gradients(
+    hidden_TD: Tensor,
+    weight_VD: Tensor,
+    plan: Plan,
     call: Call,
+    known: tuple[Tensor, Tensor, Tensor, Tensor],
+    grad_hidden: Tensor | None,
+    grad_weight: Tensor | None,
 ) -> None:
-    """Sums of weighted rows of a table, section by section, into rows of `out`.
+    """Write hidden's gradient, and add to the matrix's; None where one is not wanted.
 
     Args:
-        table: [N, D]
-        rows_M: [M] row of the table that each candidate stands for.
-        factor_M: [M] what it is multiplied by.
-        order_M: [M] candidates in the order of `sums`; None where they stand in it.
-        sums: the sections.
-        out: [K, D]; with an order the sums are added to it, without they replace what is there.
-        call: for the precision of the table's numbers.
+        known: tokens [T], logits [M], logarithms of the sums [T], what is to be multiplied [T].
     """
-    if not sums.num_parts:
-        return
-    width = table.shape[1]
+    width, scale = hidden_TD.shape[1], call.scale
     tiles = tiling(width)
-    adds = order_M is not None
-    partial = table.new_empty(sums.num_partials, width, dtype=torch.float32)
     turns = triton.cdiv(width, tiles.columns)
-    sizes = {"D": width, "ROWS": tiles.rows, "COLUMNS": tiles.columns, "ADDS": adds}
-    _add_rows[(sums.num_parts, turns)](
-        table, rows_M, factor_M, order_M if adds else rows_M, sums.starts, sums.into, out, partial,
-        table.stride(0), out.stride(0), OPERAND=OPERANDS[call.precision.operand],
-        num_warps=tiles.warps, **sizes, **LAUNCH,
+    by_id = plan.by_id if grad_weight is not None else None
+    by_position = plan.by_position if grad_hidden is not None else None
+    num_ids = by_id.num_parts if by_id else 0
+    num_parts = num_ids + (by_position.num_parts if by_position else 0)
+    if not num_parts:
+        return
+    wholes = [hidden_TD if one is None else one for one in (grad_weight, grad_hidden)]
+    partials = [
+        hidden_TD.new_empty(sums.num_partials if sums else 0, width, dtype=torch.float32)
+        for sums in (by_id, by_position)
+    ]
+    sizes = {"D": width, "ROWS": tiles.rows, "COLUMNS": tiles.columns, "num_warps": tiles.warps}
+    _gradients[(num_parts, turns)](
+        hidden_TD, weight_VD, plan.ids, plan.owner, plan.order, *known,
+        plan.by_id.starts, plan.by_id.into, wholes[0], partials[0],
+        plan.by_position.starts, plan.by_position.into, wholes[1], partials[1],
+        num_ids, known[3].stride(0), hidden_TD.stride(0), weight_VD.stride(0),
+        wholes[0].stride(0), wholes[1].stride(0), scale.temperature, scale.softcap,
+        SOFTCAP=scale.softcap != 0, OPERAND=OPERANDS[call.precision.operand], **sizes, **LAUNCH,
     )  # fmt: skip
-    if sums.num_splits:
-        _join_rows[(sums.num_splits, turns)](
-            partial, sums.split_starts, sums.split_into, out, out.stride(0),
-            num_warps=tiles.warps, **sizes, **LAUNCH,
-        )  # fmt: skip
+    for sums, whole, partial in zip((by_id, by_position), wholes, partials, strict=True):
+        if sums and sums.num_splits:
+            _join_rows[(sums.num_splits, turns)](
+                partial, sums.split_starts, sums.split_into, whole, whole.stride(0),
+                ADDS=sums is by_id, **sizes, **LAUNCH,
+            )  # fmt: skip
 
 
 @triton.jit
-def _scaled(raw, temperature, softcap, SOFTCAP: tl.constexpr):  # type: ignore[no-untyped-def]
+def _scaled(raw, temperature, softcap, SOFTCAP: tl.constexpr):
     """Logits of products."""
     if SOFTCAP:
         # tanh by the exponential of what is below 0, which cannot overflow
@@ -175,7 +175,7 @@ def _scaled(raw, temperature, softcap, SOFTCAP: tl.constexpr):  # type: ignore[n
 
 
 @triton.jit
-def _scores(  # type: ignore[no-untyped-def]
+def _scores(
     hidden, weight, owner, starts, into, ids, token, logit, norm, logp,
     hidden_stride, weight_stride, temperature, softcap,
     D: tl.constexpr, SOFTCAP: tl.constexpr, OPERAND: tl.constexpr,
@@ -213,7 +213,7 @@ def _scores(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _join_scores(starts, into, ids, token, logit, norm, logp, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+def _join_scores(starts, into, ids, token, logit, norm, logp, BLOCK: tl.constexpr):
     """One program a position whose logits several have made: its softmax."""
     position = tl.load(into + tl.program_id(0)).to(tl.int64)
     begin, end = tl.load(starts + position), tl.load(starts + position + 1)
@@ -233,35 +233,39 @@ def _join_scores(starts, into, ids, token, logit, norm, logp, BLOCK: tl.constexp
     tl.store(logp + position, chosen - top)
 
 
-@triton.jit(do_not_specialize=["size"])
-def _slopes(  # type: ignore[no-untyped-def]
-    logit, ids, owner, token, norm, grad, out, size, temperature, softcap,
-    SOFTCAP: tl.constexpr, BLOCK: tl.constexpr,
+@triton.jit(do_not_specialize=["num_ids", "grad_stride"])
+def _gradients(
+    hidden, weight, ids, owner, order, token, logit, norm, grad,
+    id_starts, id_into, id_out, id_partial, starts, into, out, partial,
+    num_ids, grad_stride, hidden_stride, weight_stride, id_stride, out_stride,
+    temperature, softcap,
+    SOFTCAP: tl.constexpr, OPERAND: tl.constexpr,
+    D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """Derivatives of what is to be differentiated by the products that gave the logits."""
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    here = at < size
-    position = tl.load(owner + at, mask=here, other=0)
-    found = tl.load(logit + at, mask=here, other=0.0)
-    share = tl.exp(found - tl.load(norm + position, mask=here, other=0.0))
-    sampled = tl.load(token + position, mask=here, other=0)
-    is_token = tl.load(ids + at, mask=here, other=-1) == sampled
-    slope = tl.where(is_token, 1.0, 0.0) - share
-    if SOFTCAP:
-        tanh = found * temperature / softcap
-        slope *= 1.0 - tanh * tanh
-    slope = slope / temperature * tl.load(grad + position, mask=here, other=0.0)
-    tl.store(out + at, slope, mask=here)
+    """One program a part and some columns: first the parts of ids, then those of positions."""
+    part = tl.program_id(0)
+    if part < num_ids:
+        _add_part(
+            part, id_starts, id_into, id_out, id_partial, id_stride, hidden, hidden_stride,
+            ids, owner, order, token, logit, norm, grad, grad_stride, temperature, softcap,
+            SOFTCAP, OPERAND, D, ROWS, COLUMNS, True,
+        )  # fmt: skip
+    else:
+        _add_part(
+            part - num_ids, starts, into, out, partial, out_stride, weight, weight_stride,
+            ids, owner, order, token, logit, norm, grad, grad_stride, temperature, softcap,
+            SOFTCAP, OPERAND, D, ROWS, COLUMNS, False,
+        )  # fmt: skip
 
 
 @triton.jit
-def _add_rows(  # type: ignore[no-untyped-def]
-    table, rows, factor, order, starts, into, out, partial, table_stride, out_stride,
-    D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, ADDS: tl.constexpr,
-    OPERAND: tl.constexpr,
+def _add_part(
+    part, starts, into, out, partial, out_stride, table, table_stride,
+    ids, owner, order, token, logit, norm, grad, grad_stride, temperature, softcap,
+    SOFTCAP: tl.constexpr, OPERAND: tl.constexpr,
+    D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BY_ID: tl.constexpr,
 ):  # fmt: skip
-    """One program a part and some columns: the sum of its weighted rows."""
-    part = tl.program_id(0)
+    """The sum of a part's rows, each times the derivative by its candidate's product."""
     begin, end = tl.load(starts + part), tl.load(starts + part + 1)
     row = tl.arange(0, ROWS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
@@ -270,29 +274,38 @@ def _add_rows(  # type: ignore[no-untyped-def]
     for first in range(begin, end, ROWS):
         here = first + row < end
         candidate = first + row
-        if ADDS:
+        if BY_ID:
             candidate = tl.load(order + candidate, mask=here, other=0)
-        at = tl.load(rows + candidate, mask=here, other=0).to(tl.int64)
-        by = tl.load(factor + candidate, mask=here, other=0.0)
+        word = tl.load(ids + candidate, mask=here, other=0)
+        position = tl.load(owner + candidate, mask=here, other=0)
+        at = (position if BY_ID else word).to(tl.int64)
         value = tl.load(
             table + at[:, None] * table_stride + column[None, :],
             mask=here[:, None] & wide[None, :],
             other=0.0,
         )
-        sums += by[:, None] * value.to(OPERAND).to(tl.float32)
+        found = tl.load(logit + candidate, mask=here, other=0.0)
+        share = tl.exp(found - tl.load(norm + position, mask=here, other=0.0))
+        sampled = tl.load(token + position, mask=here, other=-1)
+        slope = tl.where(word == sampled, 1.0, 0.0) - share
+        if SOFTCAP:
+            tanh = found * temperature / softcap
+            slope *= 1.0 - tanh * tanh
+        up = tl.load(grad + position.to(tl.int64) * grad_stride, mask=here, other=0.0)
+        sums += (slope / temperature * up)[:, None] * value.to(OPERAND).to(tl.float32)
     total = tl.sum(sums, 0)
     target = tl.load(into + part).to(tl.int64)
     if target >= 0:
-        at = out + target * out_stride + column
-        if ADDS:
-            total += tl.load(at, mask=wide, other=0.0)
-        tl.store(at, total, mask=wide)
+        to = out + target * out_stride + column
+        if BY_ID:
+            total += tl.load(to, mask=wide, other=0.0)
+        tl.store(to, total, mask=wide)
     else:
         tl.store(partial + (-1 - target) * D + column, total, mask=wide)
 
 
 @triton.jit
-def _join_rows(  # type: ignore[no-untyped-def]
+def _join_rows(
     partial, starts, into, out, out_stride,
     D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, ADDS: tl.constexpr,
 ):  # fmt: skip

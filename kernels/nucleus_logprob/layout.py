@@ -85,7 +85,8 @@ class Plan:
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> Self:
         """With tensors on a device in place of arrays."""
-        return _moved(self, device, non_blocking=non_blocking)
+        moved: Self = _moved(self, device, non_blocking=non_blocking)
+        return moved
 
 
 def plan(
@@ -125,16 +126,19 @@ def plan(
         )
     ids = kept_ids_M.astype(np.int32)
     order = np.argsort(ids, kind="stable").astype(np.int32)
-    distinct, rank, repeats = np.unique(ids, return_inverse=True, return_counts=True)
+    ascending = ids[order]
+    is_first = np.diff(ascending, prepend=-1) > 0
+    distinct, rank = ascending[is_first], np.empty_like(ids)
+    rank[order] = is_first.cumsum() - 1
     return Plan(
         ids=ids,
         owner=owner,
         starts=np.asarray(kept_starts).astype(np.int32),
         by_position=sums(np.asarray(kept_starts), np.arange(num), part),
         order=order,
-        by_id=sums(np.concatenate([[0], repeats.cumsum()]), distinct, part),
+        by_id=sums(np.append(np.flatnonzero(is_first), size), distinct, part),
         distinct=distinct,
-        rank=rank.astype(np.int32),
+        rank=rank,
     )
 
 

@@ -13,7 +13,14 @@ from munro.envs.arithmetic import is_held_out
 from munro.envs.problem_set import ProblemSet
 from munro.envs.types import Task
 from munro.machine.climb.adapters import described
-from munro.machine.climb.memory import GB, require_room, shared_memory, told, total_host
+from munro.machine.climb.memory import (
+    GB,
+    require_room,
+    shared_memory,
+    token_budget,
+    told,
+    total_host,
+)
 from munro.machine.climb.models import foreseen, here
 from munro.machine.climb.needs import gpus_wanted, shortage
 from munro.machine.climb.origin import as_climbed
@@ -184,6 +191,10 @@ def _memory(config: RunConfig, task: Task, environment: int) -> list[str]:
         lines.append(f"GPUs      {gpus_wanted(config)} needed, {len(gpus)} found here")
     else:
         lines.append("GPUs      none found here: all of it runs on the CPU")
+    if not config.learner.token_budget:
+        model = model_of(folder, config.learner.lora)
+        tokens = token_budget(config, model, min(gpus, default=0))
+        lines.append(f"tokens    {tokens:,} in a micro-batch (learner.token_budget = 0)")
     if room is not None:
         lines.append(
             f"room      a server holds the keys and values of {room.tokens:,} tokens: "

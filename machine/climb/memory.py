@@ -17,11 +17,17 @@ from munro.machine.climb.needs import transfer_of
 from munro.machine.climb.sizes import MIB, Loaded, Model, gpus_here, machine_bytes, model_of
 from munro.machine.config import RunConfig
 from munro.machine.loading import BadConfig
+from munro.rl.policy.sizes import (
+    CONTEXTS,
+    TOKENS_ON_A_CPU,
+    base_bytes,
+    held,
+    moment_bytes,
+    reference_bytes,
+)
 
 GB = 1e9
 GIB = 1 << 30
-CONTEXTS = 2 * GIB
-"""What CUDA, cuBLAS and two processes' allocators take of a GPU beside tensors: an assumption."""
 PUBLISHED = 3
 """Versions of the weights in shared memory: the newest two, and one that is being written."""
 LIBRARIES = {"driver": 610, "server": 690, "engine": 880, "worker": 670, "learner": 490}
@@ -49,31 +55,17 @@ class Need:
         return sum(self.gpu.values())
 
 
-def base_bytes(config: RunConfig) -> float:
-    """Of the learner's weights, a parameter of the base."""
-    lora = config.learner.lora
-    if lora is not None and lora.base_bits:
-        return lora.base_bits / 8
-    # in their own precision they are as large as their files: mostly bfloat16
-    return 2.0 if lora is not None and lora.base_dtype == "own" else 4.0
-
-
-def moment_bytes(config: RunConfig) -> float:
-    """Of the optimizer's moments, a parameter."""
-    return {"adamw": 8.0, "adamw8bit": 2.1, "muon": 4.0}[config.learner.optimizer]
-
-
 def resident_bytes(config: RunConfig, model: Path) -> int:
     """Of a GPU's memory that the learner holds between steps.
 
     Its weights and moments, and in bfloat16 what is on its way to the server.
     """
-    found, lora = model_of(model, config.learner.lora), config.learner.lora
-    moments = 0.0 if config.learner.offload else moment_bytes(config)
-    # an adapter is left out to have the reference, and alone travels
-    reference = 4.0 if config.learner.kl_weight and lora is None else 0.0
+    learner = config.learner
+    found, lora = model_of(model, learner.lora), learner.lora
+    moments = 0.0 if learner.offload else moment_bytes(learner)
+    # an adapter alone travels
     beside = moments + 2 + (4 if lora is not None else 0)
-    whole = found.parameters * (base_bytes(config) + reference)
+    whole = found.parameters * (base_bytes(learner) + reference_bytes(learner, on_gpu=True))
     return int(whole + found.trained * beside) + CONTEXTS
 
 
@@ -99,19 +91,20 @@ def needs_of(
     base = {name: {"libraries": size * MIB} for name, size in LIBRARIES.items()}
     own = {"tokenizer": float(loaded.tokenizer)}
     asking = own | {"environment": float(loaded.environment)}
-    held = _learner(config, model, prompt=loaded.prompt, on_gpu=on_gpu, rough=rough)
+    card = min(gpu_bytes, default=0)
+    learned = _learner(config, model, prompt=loaded.prompt, gpu_bytes=card, rough=rough)
     served = _server(config, model, min(gpu_bytes, default=0))
     needs = [
         Need(name="driver", host=base["driver"] | asking, gpu={}),
         Need(name="worker", host=base["worker"] | asking, gpu={}, copies=rollout.workers),
         Need(
             name="learner",
-            host=base["learner"] | ({} if on_gpu else held),
-            gpu=held if on_gpu else {},
+            host=base["learner"] | ({} if on_gpu else learned),
+            gpu=learned if on_gpu else {},
             copies=config.learner.ranks,
         ),
     ]
-    if rollout.engine == "transformers":
+    if rollout.engine != "vllm":  # it runs in the server's own process
         alone = {"weights": model.parameters * (2.0 if on_gpu else 4.0)}
         host = base["server"] | ({} if on_gpu else alone)
         on_card = alone if on_gpu else {}
@@ -130,15 +123,15 @@ def needs_of(
 
 
 def _learner(
-    config: RunConfig, model: Model, *, prompt: int, on_gpu: bool, rough: bool
+    config: RunConfig, model: Model, *, prompt: int, gpu_bytes: int, rough: bool
 ) -> dict[str, float]:
     from munro.rl.policy.footprint import kept_bytes, roughly_kept_bytes
 
-    learner = config.learner
-    each, trained = model.parameters / learner.ranks, model.trained / learner.ranks
+    learner, on_gpu = config.learner, bool(gpu_bytes)
     longest = prompt + config.length.stages[0]
     whole = config.batch.num_groups * config.rollout.group_size * longest
-    tokens = max(min(learner.token_budget, whole // learner.ranks), longest)
+    budget = learner.token_budget or token_budget(config, model, gpu_bytes)
+    tokens = max(min(budget, whole // learner.ranks), longest)
     again = learner.activation_checkpointing
     if rough:
         kept = roughly_kept_bytes(model.path, num_tokens=tokens, checkpointing=again)
@@ -147,17 +140,28 @@ def _learner(
             model.path, num_tokens=tokens, row=longest, checkpointing=again, on_gpu=on_gpu
         )
     scored = min(tokens * config.length.stages[0] // longest, learner.logits_chunk)
-    away = on_gpu and learner.offload
-    return {
-        "weights": base_bytes(config) * each + (4 * trained if learner.lora else 0.0),
-        "gradients": 4 * trained,
-        "moments": 0.0 if away else moment_bytes(config) * trained,
+    own = held(learner, parameters=model.parameters, trained=model.trained, on_gpu=on_gpu)
+    return own | {
         "activations": float(kept),
-        # what it is kept near to
-        "reference": 4 * each if learner.kl_weight and not learner.lora else 0.0,
         # kept for the backward pass, and their gradient
         "logits": 2 * 4.0 * scored * model.vocabulary if config.rollout.top_p == 1 else 0.0,
     }
+
+
+def token_budget(config: RunConfig, model: Model, gpu_bytes: int) -> int:
+    """What `learner.token_budget = 0` comes to: tokens of a micro-batch."""
+    if not gpu_bytes:
+        return TOKENS_ON_A_CPU
+    from munro.rl.policy import footprint
+
+    return footprint.token_budget(
+        model.path,
+        config.learner,
+        parameters=model.parameters,
+        trained=model.trained,
+        vocabulary=model.vocabulary,
+        gpu_bytes=gpu_bytes,
+    )
 
 
 def _server(config: RunConfig, model: Model, gpu_bytes: int) -> dict[str, float]:

@@ -25,6 +25,10 @@ class DeviceBatch:
     """[R, L] int64"""
     until: Tensor | None
     """[R, L] int32; None where plain causality will do."""
+    document_starts: Tensor | None
+    """[N + 1] int32; None where there are branches."""
+    longest: int
+    """Tokens of the longest document; L where there are branches."""
     present: Tensor
     """[R, L] bool"""
     predicted_at: Tensor

@@ -12,9 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional as F
 
-from munro.rl.policy.loading import attention_of
+from munro.base_model.device.working import working_copy
+from munro.kernels import attention
+from munro.rl.config import LearnerConfig
+from munro.rl.policy.sizes import CONTEXTS, SHARE, held, tokens_that_fit
 
+WITHOUT_MASK = "munro-without-mask"
 UNKNOWN = 16
 """Widths that a token keeps in a layer, where the model cannot be run without numbers."""
 
@@ -29,13 +34,44 @@ def kept_bytes(model: Path, *, num_tokens: int, row: int, checkpointing: bool, o
         num_tokens: of the micro-batch.
         row: tokens of each of its rows.
         checkpointing: activations are computed again.
-        on_gpu: products are in bfloat16, whose copies of the weights are kept too.
+        on_gpu: weights and products are in bfloat16.
     """
     config, rows = _config_of(model), max(1, num_tokens // row)
     try:
         return _saved(config, rows, row, checkpointing=checkpointing, on_gpu=on_gpu)
     except Exception:  # noqa: BLE001 - a model may look at numbers, which are not there
         return _by_widths(config, rows * row, checkpointing=checkpointing)
+
+
+ROW = 2048
+"""Tokens of a row for which `token_budget` reckons: a token of a longer one keeps no more."""
+
+
+def token_budget(
+    model: Path,
+    config: LearnerConfig,
+    *,
+    parameters: int,
+    trained: int,
+    vocabulary: int,
+    gpu_bytes: int,
+) -> int:
+    """Tokens of a micro-batch that a GPU's memory has room for, beside what a rank holds of it.
+
+    Args:
+        model: folder of the checkpoint.
+        config: of the learner.
+        parameters: of the whole base.
+        trained: of them, or of the adapter.
+        vocabulary: rows of the output matrix.
+        gpu_bytes: of the GPU, all of it.
+    """
+    own = held(config, parameters=parameters, trained=trained, on_gpu=True)
+    logits = 8.0 * config.logits_chunk * vocabulary
+    room = SHARE * gpu_bytes - CONTEXTS - sum(own.values()) - logits
+    again = config.activation_checkpointing
+    kept = kept_bytes(model, num_tokens=ROW, row=ROW, checkpointing=again, on_gpu=True)
+    return tokens_that_fit(room, kept / ROW)
 
 
 def roughly_kept_bytes(model: Path, *, num_tokens: int, checkpointing: bool) -> int:
@@ -69,11 +105,11 @@ def _saved(config: Any, rows: int, row: int, *, checkpointing: bool, on_gpu: boo
         model = AutoModelForCausalLM.from_config(
             config,
             dtype=torch.float32,
-            attn_implementation=attention_of(kind, torch.device("cpu")),
+            attn_implementation=_attention(kind, on_gpu=on_gpu),
         ).train()
         if checkpointing:
             model.gradient_checkpointing_enable()
-        weights = {weight.untyped_storage()._cdata for weight in model.parameters()}
+        weights: set[int] = set()
 
         def note(tensor: Tensor) -> Tensor:
             storage = tensor.untyped_storage()
@@ -83,9 +119,11 @@ def _saved(config: Any, rows: int, row: int, *, checkpointing: bool, on_gpu: boo
 
         positions = torch.arange(row)[None].expand(rows, row)
         with (
+            working_copy(model, torch.bfloat16 if on_gpu else None),
             saved_tensors_hooks(note, lambda tensor: tensor),
             torch.autocast("cpu", torch.bfloat16, enabled=on_gpu),
         ):
+            weights |= {weight.untyped_storage()._cdata for weight in model.parameters()}
             model.base_model(
                 input_ids=torch.zeros(rows, row, dtype=torch.int64),
                 attention_mask=torch.zeros(rows, 1, row, row),
@@ -93,3 +131,24 @@ def _saved(config: Any, rows: int, row: int, *, checkpointing: bool, on_gpu: boo
                 use_cache=False,
             )
     return sum(size for size, _ in found.values())
+
+
+def _attention(kind: type, *, on_gpu: bool) -> str:
+    """The name of an attention that keeps what ours does, and needs to know no numbers."""
+    if on_gpu and attention.takes(kind):
+        from transformers import AttentionInterface
+
+        AttentionInterface.register(WITHOUT_MASK, _without_mask)
+        return WITHOUT_MASK
+    return "sdpa" if getattr(kind, "_supports_sdpa", False) else "eager"
+
+
+def _without_mask(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **how: Any
+) -> tuple[Tensor, None]:
+    """As on a GPU, where a mask is of blocks."""
+    del module, mask
+    mixed = F.scaled_dot_product_attention(
+        query, key, value, is_causal=True, scale=how.get("scaling"), enable_gqa=True
+    )
+    return mixed.transpose(1, 2).contiguous(), None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,11 @@ from torch import nn
 from munro.base_model.checkpoint import Checkpoint
 from munro.base_model.model.dropout import NoSubLayers, set_sublayer_dropout
 from munro.base_model.weights import load
+from munro.kernels import attention
 from munro.rl.config import LearnerConfig
 from munro.rl.policy import adapter
 from munro.rl.policy.model import Policy, UnsupportedModel
 from munro.rl.policy.packing import Layout
-
-FLASH = "flash_attention_2"
 
 
 def load_policy(path: str, config: LearnerConfig, *, device: torch.device, seed: int = 0) -> Policy:
@@ -53,10 +51,10 @@ def load_policy(path: str, config: LearnerConfig, *, device: torch.device, seed:
 
 
 def load_model(path: str, *, device: torch.device, **how: Any) -> Any:
-    """The model in float32, with the best attention that it and this machine have.
+    """The model in float32, with the best attention that it knows.
 
-    flash-attn where it is installed and the model is on a GPU, PyTorch's own otherwise; plain
-    products where the model knows nothing else.
+    Ours, which computes over trees and packed rows, where the model leaves its attention to
+    transformers' registry; PyTorch's own otherwise; plain products where it knows nothing else.
 
     Args:
         path: of a checkpoint.
@@ -72,27 +70,24 @@ def load_model(path: str, *, device: torch.device, **how: Any) -> Any:
     else:  # a name that transformers knows
         make = partial(load, path)
     how = {"dtype": torch.float32} | how
-    model = make(attention=lambda kind: attention_of(kind, device), **how)
+    model = make(attention=attention_of, **how)
     return model if "quantization_config" in how else model.to(device)
 
 
-def attention_of(kind: type, device: torch.device) -> str:
+def attention_of(kind: type) -> str:
     """How models of that class compute attention here, by transformers' name for it."""
-    if uses_flash(device) and getattr(kind, "_supports_flash_attn", False):
-        return FLASH
+    if attention.takes(kind):
+        return attention.register()
     return "sdpa" if getattr(kind, "_supports_sdpa", False) else "eager"
 
 
-def uses_flash(device: torch.device) -> bool:
-    """Whether flash-attn can compute here; it has only run on GPUs, never in our tests."""
-    return device.type == "cuda" and importlib.util.find_spec("flash_attn") is not None
-
-
 def layout_for(policy: Policy, *, share_prompts: bool) -> Layout:
-    """How this model's rows are best made, by the attention it was loaded with."""
-    if policy.config._attn_implementation == FLASH:
-        return Layout.PACKED
-    return Layout.SHARED if share_prompts and policy.shares_prompts() else Layout.PADDED
+    """How this model's rows are best made, by the attention it was loaded with, where it is."""
+    device = policy.get_input_embeddings().weight.device
+    shared = share_prompts and policy.shares_prompts()
+    if policy.takes_rows and device.type == "cuda":
+        return Layout.FOREST if shared else Layout.PACKED
+    return Layout.SHARED if shared else Layout.PADDED
 
 
 def set_dropout(model: nn.Module, rate: float) -> None:

@@ -134,7 +134,7 @@ def sampled_logp(
     if targets.near is None:
         far, _ = linear_logprob(hidden_TD, weight_VD, tokens, kept=targets.wide, tile=tile, **how)
         return far
-    if targets.near_at is None or targets.far_at is None:
+    if targets.near_at is None or targets.far_at is None or targets.place is None:
         return nucleus_logprob(hidden_TD, weight_VD, tokens, targets.near, **how)
     hidden, token = (one.index_select(0, targets.near_at) for one in (hidden_TD, tokens))
     near = nucleus_logprob(hidden, weight_VD, token, targets.near, **how)

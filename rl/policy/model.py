@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from munro.kernels import attention
+from munro.kernels.attention import RowMask, tree_mask
+from munro.kernels.attention.models import layers_of
 from munro.kernels.gradient import can_add
 from munro.kernels.scale import Scale
 from munro.rl.policy.device import DeviceBatch
@@ -88,6 +91,7 @@ class Policy(nn.Module):
         self.softcap = float(getattr(text, "final_logit_softcapping", None) or 0.0)
         self.multiplier = logit_multiplier(text)
         self._takes = inspect.signature(self.base.forward).parameters.keys()
+        self._kinds, self._window = layers_of(model.config)
         # what accelerate asks of the module it shards
         self.config, self._no_split_modules = model.config, model._no_split_modules
         self.base_model_prefix = "base"
@@ -116,6 +120,11 @@ class Policy(nn.Module):
         """Whether the model takes a recorded choice of experts."""
         return "routed_experts" in self._takes
 
+    @property
+    def takes_rows(self) -> bool:
+        """Whether its attention is ours, in every layer, which knows rows of several sequences."""
+        return "position_ids" in self._takes and attention.computes(self.config)
+
     def forward(
         self, micro: DeviceBatch, *, temperature: float, replay: bool = False
     ) -> tuple[Tensor, Any]:
@@ -139,7 +148,6 @@ class Policy(nn.Module):
 
     def _hidden(self, micro: DeviceBatch, *, replay: bool) -> tuple[Tensor, Any]:
         """[R, L, D] what the output matrix is applied to, and the model's routing."""
-        mask: Tensor | None = None
         more: dict[str, Tensor] = {}
         if "position_ids" in self._takes:
             more["position_ids"] = micro.positions
@@ -147,10 +155,21 @@ class Policy(nn.Module):
             more["counted"] = micro.present
         if replay and micro.routed_experts is not None:
             more["routed_experts"] = micro.routed_experts
-        if micro.until is not None:
-            mask = tree_mask(micro.until, self.model.dtype)
+        mask = self._mask(micro.until, micro.positions, micro.document_starts, micro.longest)
         output = self.base(input_ids=micro.token_ids, attention_mask=mask, use_cache=False, **more)
         return output.last_hidden_state, getattr(output, "routing", None)
+
+    def _mask(
+        self,
+        until_RL: Tensor | None,
+        position_RL: Tensor,
+        starts_N: Tensor | None = None,
+        longest: int = 0,
+    ) -> RowMask | Tensor | None:
+        """What tells the model's attention who sees whom; made once for all layers."""
+        if not self.takes_rows:
+            return None if until_RL is None else tree_mask(until_RL, self.model.dtype)
+        return attention.row_mask(self.config, until_RL, position_RL, starts_N, longest)
 
     @torch.no_grad()
     def _prove_head(self) -> None:
@@ -174,26 +193,23 @@ class Policy(nn.Module):
     def shares_prompts(self) -> bool:
         """Whether a common prefix may be computed once.
 
-        Asked of the config (every layer attends to all of it, or the model's class has
-        `shares_prefixes`: its windows go by positions), then proven on a few tokens, for positions
-        or state could be handled in ways that a config does not show. Says once why not.
+        Asked of the config (every layer attends to all of it, or to a window in our attention or
+        that of a class that `shares_prefixes`: their windows go by positions), then proven on a few
+        tokens, for positions or state could be handled in ways that a config does not show. Says
+        once why not.
         """
         if "position_ids" not in self._takes:
             log.warning("prompts are not shared: the model takes no positions")
             return False
-        text = self.model.config.get_text_config()
-        kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
-        window = int(getattr(text, "sliding_window", None) or 0)
-        has_windows = kinds != {"full_attention"} or (
-            getattr(text, "layer_types", None) is None and window > 0
-        )
-        if has_windows and not getattr(self.model, "shares_prefixes", False):
+        has_windows = self._kinds != {"full_attention"}
+        by_positions = self.takes_rows or getattr(self.model, "shares_prefixes", False)
+        if has_windows and not by_positions:
             log.warning("prompts are not shared: the model has layers without full attention")
             return False
         self.eval()
         device = self.get_input_embeddings().weight.device
         # a prefix (longer than a window), then two branches of 2
-        prefix = 3 + (window if has_windows else 0)
+        prefix = 3 + (self._window if has_windows else 0)
         ends = torch.arange(prefix, prefix + 2)
         until = torch.tensor([[prefix + 4] * prefix + [prefix + 2] * 2 + [prefix + 4] * 2])
         positions = torch.cat([torch.arange(prefix), ends, ends]).to(device)[None]
@@ -203,7 +219,7 @@ class Policy(nn.Module):
         tree = self.base(
             input_ids=ids,
             position_ids=positions,
-            attention_mask=tree_mask(until.to(device), self.model.dtype),
+            attention_mask=self._mask(until.to(device), positions),
             use_cache=False,
         ).last_hidden_state
         alone = self.base(input_ids=ids[:, branch], use_cache=False).last_hidden_state
@@ -221,15 +237,3 @@ def logit_multiplier(text: Any) -> float:
     """
     by = getattr(text, "logit_scale", None) or getattr(text, "lm_head_multiplier", None) or 1.0
     return float(by) / float(getattr(text, "logits_scaling", None) or 1.0)
-
-
-def tree_mask(until_RL: Tensor, dtype: torch.dtype) -> Tensor:
-    """[R, 1, L, L] what is added to attention scores: 0 where a token may look, else the minimum.
-
-    A token sees itself and, of those before it, the ones whose `until` lies beyond it: what they
-    are followed by has not ended yet.
-    """
-    at_L = torch.arange(until_RL.shape[1], device=until_RL.device)
-    allowed = (at_L[:, None] >= at_L) & (at_L[:, None] < until_RL[:, None, :])
-    mask = torch.zeros(allowed.shape, dtype=dtype, device=until_RL.device)
-    return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]

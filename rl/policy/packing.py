@@ -2,11 +2,15 @@
 
     SHARED   [prompt][reply 1][reply 2]...   a prompt computed once, replies blind to each other
     PADDED   [prompt][reply 1][padding]      one sequence a row; any causal model
-    PACKED   [prompt][reply 1][prompt][reply 2]...   one row, positions restart; flash-attn
+    PACKED   [prompt][reply 1][prompt][reply 2]...   one row, positions restart
+    FOREST   [prompt][reply 1][reply 2][prompt]...   shared ones end to end in one row
 
-A sequence that is itself a tree lies in a SHARED row as one, every token once. The others know no
-trees: there its branches are rows of their own, in the same micro-batch, and what they have in
-common is computed for each and counts in one.
+The last two are for attention that skips what nobody sees (`munro.kernels.attention`), on GPUs: no
+padding, and a row costs no more for being wide.
+
+A sequence that is itself a tree lies in a SHARED or FOREST row as one, every token once. The others
+know no trees: there its branches are rows of their own, in the same micro-batch, and what they have
+in common is computed for each and counts in one.
 
 Shape letters: R = rows, L = columns, T = sampled tokens, M = kept candidates of all T together.
 """
@@ -19,6 +23,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +37,17 @@ class Layout(StrEnum):
     SHARED = "shared"
     PADDED = "padded"
     PACKED = "packed"
+    FOREST = "forest"
+
+    @property
+    def shares(self) -> bool:
+        """A prompt is computed once."""
+        return self in (Layout.SHARED, Layout.FOREST)
+
+    @property
+    def is_one_row(self) -> bool:
+        """A micro-batch is one row, without padding."""
+        return self in (Layout.PACKED, Layout.FOREST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +60,12 @@ class MicroBatch:
     """(R, L) place of each token in its own sequence."""
     until: NDArray[np.int32] | None
     """(R, L) the column at which what follows a token ends: those before that column see it, from
-    its own on. None where plain causality will do."""
+    its own on. None where plain causality will do: every row is one sequence."""
+    document_starts: NDArray[np.int32] | None
+    """(N + 1,) where `until` knows no branches: where each of its sequences begins in the R * L
+    tokens, and their number."""
+    longest: int
+    """Tokens of the longest of them; L where there are branches."""
     present: NDArray[np.bool_]
     """(R, L) False on padding."""
     predicted_at: NDArray[np.int64]
@@ -98,15 +119,21 @@ def planned(
 ) -> list[Callable[[], MicroBatch]]:
     """The micro-batches of `lay_out`, each written when it is called for."""
     units: list[_Unit]
-    if layout is Layout.SHARED:
-        units = [(piece,) for bundle in bundles for piece in _pieces(bundle, budget, width)]
+    if layout.shares:
+        units = [
+            (piece,)
+            for bundle in bundles
+            for piece in _pieces(
+                bundle, reply_room(bundle.num_shared, budget, layout=layout, width=width)
+            )
+        ]
     else:
         units = [
             tuple(map(_alone, sequence.branches()))
             for bundle in bundles
             for sequence in bundle.sequences
         ]
-    if layout is Layout.PACKED:
+    if layout.is_one_row:
         filled = _fitting(units, budget, pad=False)
         return [partial(_fill, [[*chain(*chosen)]], _numbers(chosen)) for chosen in filled]
     # rows that are no trees need no mask, which attention computes faster: keep them apart
@@ -133,15 +160,31 @@ def _numbers(units: Sequence[_Unit]) -> list[int]:
     return numbers
 
 
-def _pieces(bundle: Bundle, budget: int, width: int) -> list[_Piece]:
-    """Cut a bundle into rows.
+def reply_room(shared: int, budget: int, *, layout: Layout, width: int) -> int:
+    """Tokens of replies that are best laid behind one computation of their prompt.
 
-    A row of prefix P and replies of r tokens together costs (P + r) + (P + r)^2 / width, for the
-    mask does not spare attention any work. The cost per reply token is least at
-    r = sqrt(P (P + width)).
+    Where the mask does not spare attention any work, a row of prefix P and replies of r tokens
+    together costs (P + r) + (P + r)^2 / width, and the cost per reply token is least at
+    r = sqrt(P (P + width)). Where it does, each reply costs the same wherever it lies, and the
+    prompt is computed the fewer times the wider a row is.
+
+    Args:
+        shared: P, tokens of the prompt.
+        budget: of a micro-batch.
+        layout: of its rows; a FOREST's mask spares work.
+        width: tokens of a row at which its attention costs what the rest of a layer does.
+
+    Returns:
+        0 or less where nothing can be shared.
     """
+    if layout is Layout.FOREST:
+        return budget - shared if shared else 0
+    return min(math.isqrt(shared * (shared + width)), budget - shared)
+
+
+def _pieces(bundle: Bundle, room: int) -> list[_Piece]:
+    """Cut a bundle into rows whose replies have so much room."""
     shared = bundle.num_shared
-    room = min(math.isqrt(shared * (shared + width)), budget - shared)
     own = [sequence.num_inputs - shared for sequence in bundle.sequences]
     if room <= 0 or room < 2 * min(own):
         return [_alone(sequence) for sequence in bundle.sequences]
@@ -196,6 +239,7 @@ def _fill(rows: list[list[_Piece]], numbers: list[int]) -> MicroBatch:
     present = np.zeros(shape, np.bool_)
     routed = _empty_routing(shape, rows)
     targets: list[_Targets] = []
+    starts: list[int] = []
     for row, pieces in enumerate(rows):
         column = 0
         for piece in pieces:
@@ -218,9 +262,20 @@ def _fill(rows: list[list[_Piece]], numbers: list[int]) -> MicroBatch:
                 column = end
             until[row, start : start + shared] = column
             present[row, start:column] = True
+            starts.append(row * num_columns + start)
     is_tree = any(piece.is_tree for row in rows for piece in row)
+    is_plain = not is_tree and all(len(row) == 1 for row in rows)
+    ends = np.array([*starts, token_ids.size], np.int32)
     return _joined(
-        token_ids, positions, until if is_tree else None, present, routed, targets, numbers
+        token_ids,
+        positions,
+        None if is_plain else until,
+        present,
+        routed,
+        targets,
+        numbers,
+        document_starts=None if is_tree else ends,
+        longest=num_columns if is_tree else int(np.diff(ends).max()),
     )
 
 
@@ -267,6 +322,7 @@ def _joined(
     routed: NDArray[np.int16] | None,
     targets: list[_Targets],
     numbers: list[int],
+    **more: Any,
 ) -> MicroBatch:
     counts = np.concatenate([target.kept_counts for target in targets])
     return MicroBatch(
@@ -282,4 +338,5 @@ def _joined(
         kept_ids=np.concatenate([target.kept_ids for target in targets]),
         kept_starts=np.concatenate([np.zeros(1, np.int64), counts.cumsum()]),
         routed_experts=routed,
+        **more,
     )

@@ -44,7 +44,8 @@ from vllm.model_executor.utils import set_weight_attrs
 
 from munro.base_model.model.configuration import MunroConfig
 from munro.base_model.model.layers import RMSNorm, gated, rotated, rotations
-from munro.base_model.model.moe import Router, mix_grouped
+from munro.base_model.model.moe import Router
+from munro.kernels.experts import experts
 from munro.rollout.vllm.last_words import listen
 
 ARCHITECTURE = "MunroForCausalLM"
@@ -152,7 +153,7 @@ class ParallelExperts(nn.Module):
                 x_NW, self.gate_up_proj, self.down_proj, gates_NK, experts_NK.to(torch.int32)
             )
         else:
-            out = mix_grouped(x_NW, self.gate_up_proj, self.down_proj, experts_NK, gates_NK)
+            out = experts(x_NW, self.gate_up_proj, self.down_proj, experts_NK, gates_NK)
         if self.ranks > 1:
             out = tensor_model_parallel_all_reduce(out)
         summed: Tensor = out

@@ -42,6 +42,8 @@ class VllmTransfer:
     2 bytes a parameter on the first rank's GPU until `settle`.
     """
 
+    through_host = False
+
     def __init__(
         self,
         kind: Literal["ipc", "nccl"],

@@ -301,11 +301,11 @@ def test_what_was_saved_of_a_graded_episode_is_taken_away(tmp_path: Path) -> Non
         for number in range(5):
             await agent.bash(f"echo {number} > new")
             await agent.episode.save()
-        assert len(list(tmp_path.iterdir())) == 2
+        assert len(list(tmp_path.glob("[!.]*"))) == 2
         trajectory = type("Trajectory", (), {"reply": "done"})()
         assert (await agent.episode.grade(trajectory)).solved is False
         await agent.episode.close()
-        assert len(list(tmp_path.iterdir())) == 1
+        assert len(list(tmp_path.glob("[!.]*"))) == 1
 
     asyncio.run(whole())
     cairn.sandbox.close()
@@ -342,3 +342,15 @@ def test_the_check_of_environments_passes_it(tmp_path: Path) -> None:
     assert report.problems == ()
     assert report.grade is not None
     assert report.grade.solved
+
+
+def test_a_name_that_is_no_text_is_shown_so_that_it_can_be_read(cairn: Cairn) -> None:
+    """What an observation holds is encoded: half a surrogate pair ended the worker."""
+
+    async def play(agent: Agent) -> None:
+        await agent.bash("touch src/$'fig\\xff'")
+        seen = await agent.edit("view", "src")
+        assert "fig\\udcff\n" in seen
+        seen.encode()
+
+    playing(cairn, play)

@@ -144,9 +144,8 @@ SMALL = {
 
 def gemma() -> Gemma2ForCausalLM:
     torch.manual_seed(1)
-    return Gemma2ForCausalLM(
-        Gemma2Config(**SMALL, head_dim=8, final_logit_softcapping=2.0, sliding_window=4)
-    )
+    caps = {"final_logit_softcapping": 2.0, "attn_logit_softcapping": 1.0}
+    return Gemma2ForCausalLM(Gemma2Config(**SMALL, head_dim=8, sliding_window=4, **caps))
 
 
 def mistral() -> MistralForCausalLM:
@@ -154,15 +153,15 @@ def mistral() -> MistralForCausalLM:
     return MistralForCausalLM(MistralConfig(**SMALL, sliding_window=4, head_dim=8))
 
 
+@pytest.mark.parametrize("share", [True, False], ids=["shared", "alone"])
 @pytest.mark.parametrize("make", [gemma, mistral], ids=["soft-capped gemma", "mistral"])
-def test_sliding_windows_are_not_shared_said_so_and_right(tmp_path, make, caplog):
+def test_sliding_windows_are_shared_too_and_right(tmp_path, make, share):
     path = save_model(tmp_path / "model", make())
-    learner = make_learner(path)
-    assert learner._passes.layout is Layout.PADDED
-    assert "without full attention" in caplog.text
+    learner = make_learner(path, CONFIG.model_copy(update={"share_prompts": share}))
+    assert learner._passes.layout is (Layout.SHARED if share else Layout.PADDED)
     batch = some_batch(num_attempts=4, num_prompt=9)
-    # Gemma's own attention needs eager for soft-capped scores; the learner's runs on sdpa
-    model = AutoModelForCausalLM.from_pretrained(path, attn_implementation="sdpa").eval()
+    # of transformers' own only this one caps scores
+    model = AutoModelForCausalLM.from_pretrained(path, attn_implementation="eager").eval()
     loss = naive_loss(model, batch, 0.8)
     loss.backward()
     expected = loss.item(), {name: p.grad for name, p in model.named_parameters()}

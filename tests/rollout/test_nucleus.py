@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from munro.rollout.nucleus import draw, nucleus, sample
 from tests.rollout.tiny_llama import nucleus_by_hand
@@ -68,6 +69,30 @@ def test_every_candidate_has_its_share_of_the_uniform_numbers():
 def test_the_last_number_below_one_hits_a_candidate_that_is_kept():
     logp = torch.tensor([[0.6, 0.4, 0.0, 0.0]]).log()
     assert draw(logp, torch.tensor([np.nextafter(1.0, 0.0)])).item() == 1
+
+
+def test_of_many_candidates_each_is_hit_as_if_one_looked_at_them_all():
+    rng = torch.Generator().manual_seed(2)
+    logp = (torch.randn(64, 5000, generator=rng) * 4).log_softmax(-1)
+    logp[0, 300:] = logp[1, :4000] = float("-inf")
+    logp = logp.log_softmax(-1)
+    uniform = torch.rand(64, generator=rng, dtype=torch.float64)
+    uniform[:3] = torch.tensor([np.nextafter(1.0, 0.0), 0.0, np.nextafter(1.0, 0.0)])
+    place = draw(logp, uniform)
+    assert logp.gather(1, place).isfinite().all()
+    mass = logp.double().exp().cumsum(-1)
+    target = uniform[:, None] * mass[:, -1:]
+    below = F.pad(mass, (1, 0)).gather(1, place)
+    assert (below <= target + 1e-6).all()
+    assert (mass.gather(1, place) >= target - 1e-6).all()
+    assert (place == (mass <= target).sum(-1, keepdim=True)).double().mean() > 0.9
+
+
+def test_a_single_candidate_of_many_is_hit_whatever_the_number():
+    logp = torch.full((3, 5000), float("-inf"))
+    logp[:, 4321] = 0.0
+    uniform = torch.tensor([0.0, 0.5, np.nextafter(1.0, 0.0)], dtype=torch.float64)
+    assert draw(logp, uniform).squeeze(-1).tolist() == [4321] * 3
 
 
 def test_a_row_is_sampled_the_same_whatever_the_other_rows_ask_for():

@@ -1,4 +1,4 @@
-"""Routing and dispatch: every way to compute the experts gives the same, forward and backward."""
+"""Routing: choices, gates, replay, load, and the model however its experts are computed."""
 
 from __future__ import annotations
 
@@ -7,43 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from munro.base_model.model.balance import balance_loss, update_router_bias
-from munro.base_model.model.moe import Router, mix_grouped, mix_reference
+from munro.base_model.model.balance import GlobalLoad, balance_loss, update_router_bias
+from munro.base_model.model.moe import Router
 from tests.base_model.tiny_munro import tiny_config, tiny_model, tokens
 from tests.rounding import assert_near, depth, largest, near
-
-
-def problem(num_tokens: int = 23, *, seed: int = 0, uneven: bool = False) -> list[torch.Tensor]:
-    """x, gate and up, down, gates as leaves, and the experts chosen."""
-    torch.manual_seed(seed)
-    experts = torch.stack([torch.randperm(5)[:2] for _ in range(num_tokens)])
-    if uneven:
-        experts[:, 0], experts[:, 1] = 3, 1
-    leaves = [
-        torch.randn(num_tokens, 8),
-        torch.randn(5, 12, 8) / 3,
-        torch.randn(5, 8, 6) / 3,
-        torch.rand(num_tokens, 2),
-    ]
-    return [*(leaf.requires_grad_() for leaf in leaves), experts]
-
-
-def answers(mix: Any, seed: int, uneven: bool, round_tokens: int = 0) -> list[torch.Tensor]:
-    x, gate_up, down, gates, experts = problem(seed=seed, uneven=uneven)
-    out = mix(x, gate_up, down, experts, gates, round_tokens)
-    (out * torch.arange(out.numel()).view_as(out).cos()).sum().backward()
-    return [out.detach(), x.grad, gate_up.grad, down.grad, gates.grad]
-
-
-@pytest.mark.parametrize("round_tokens", [0, 1, 4, 100])
-@pytest.mark.parametrize("uneven", [False, True])
-def test_grouped_experts_and_rounds_equal_their_definition(round_tokens: int, uneven: bool) -> None:
-    for ours, reference in zip(
-        answers(mix_grouped, 0, uneven, round_tokens),
-        answers(mix_reference, 0, uneven),
-        strict=True,
-    ):
-        assert_near(ours, reference, 8 + 12 + 6 + 23)
+from tests.syncs import Synchronisations
 
 
 @pytest.mark.parametrize("option", [{"moe_round_tokens": 3}, {"moe_dispatch": "reference"}])
@@ -128,6 +96,42 @@ def test_counts_cover_the_tokens_that_count() -> None:
     for layer in range(3):
         chosen = told.experts[counted][:, layer].flatten()
         assert (torch.bincount(chosen, minlength=6) == told.counts[layer]).all()
+
+
+def test_around_its_experts_a_mixture_never_makes_the_host_wait() -> None:
+    layer = tiny_model().train().model.layers[1]
+    # on a CPU sizes are read, which costs nothing there; tests of the kernels look at the others
+    layer.mlp.experts.mix = lambda x, gate_up, down, ids, gates, rounds: x * gates.sum(-1)[:, None]
+    x = torch.randn(2, 9, 32, requires_grad=True)
+    replay = torch.tensor([[0, 1], [-1, -1], [4, 5]]).repeat(6, 1).view(2, 9, 2)
+    counted = torch.rand(2, 9) < 0.5
+    load = GlobalLoad()
+    with Synchronisations() as found:
+        inner = layer.mlp_in_norm(x).flatten(0, 1)
+        out, choice = layer.mlp(inner, torch.float32, replay.flatten(0, 1))
+        counts, probability = choice.load(counted.flatten())
+        balance = balance_loss(load.add(counts[None]), probability[None])
+        (out.sum() + balance).backward()
+        update_router_bias(
+            torch.nn.ModuleDict({"router": router(router_bias=True)}), counts[None], rate=0.1
+        )
+    assert found.total == 0, found.counts
+
+
+def test_tokens_that_do_not_count_carry_no_gradient_of_the_load() -> None:
+    live = router()
+    x = torch.randn(8, 32, requires_grad=True)
+    counted = torch.arange(8) < 3
+    _, probability = live(x).load(counted)
+    probability[0].backward()
+    assert x.grad[:3].abs().min() > 0
+    assert not x.grad[3:].any()
+
+
+def test_where_no_token_counts_the_load_is_nothing() -> None:
+    counts, probability = router()(torch.randn(4, 32)).load(torch.zeros(4, dtype=torch.bool))
+    assert not counts.any()
+    assert not probability.any()
 
 
 def test_a_dense_model_has_no_routing() -> None:

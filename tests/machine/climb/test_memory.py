@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch.autograd.graph import saved_tensors_hooks
 
 from munro.envs.types import Task
@@ -17,6 +18,7 @@ from munro.machine.climb.memory import (
     needs_of,
     resident_bytes,
     room_of,
+    token_budget,
 )
 from munro.machine.climb.sizes import Loaded, grown, loaded, model_of, num_parameters
 from munro.machine.loading import BadConfig, from_overrides, load
@@ -109,6 +111,36 @@ def test_a_step_of_the_learner_is_weights_gradients_moments_and_what_is_kept(fol
     assert spared["activations"] < plain["activations"] / 3
 
 
+def test_a_step_on_a_gpu_has_a_copy_of_the_weights_in_bfloat16(folder):
+    number, card = num_parameters(folder), (10 * GIB,)
+    one = needs(folder, gpus=card)["learner"].gpu
+    assert (one["weights"], one["working copy"]) == (4 * number, 2 * number)
+    assert "working copy" not in {k for k, v in needs(folder)["learner"].host.items() if v}
+    near = needs(folder, ("learner.kl_weight", "0.1"), gpus=card)["learner"].gpu
+    assert near["reference"] == 2 * number
+    two = needs(folder, ("learner.ranks", "2"), gpus=card * 4)["learner"].gpu
+    # FSDP copies a layer at a time, and sums gradients once: until then each rank has them all
+    assert (two["working copy"], two["gradients"]) == (0, 2 * number + 4 * number)
+    often = ("learner.ranks", "2"), ("learner.reduce_once", "false")
+    assert needs(folder, *often, gpus=card * 4)["learner"].gpu["gradients"] == 2 * number
+
+
+def test_a_micro_batch_fills_what_a_gpu_has_left(folder):
+    model, open_ = model_of(folder), config_of(("learner.token_budget", "0"))
+    assert token_budget(open_, model, 0) == 8192
+    small, large = (token_budget(open_, model, int(size * GIB)) for size in (2.6, 80))
+    assert 1024 <= small < large <= 65_536
+    assert small % 1024 == 0
+    spared = config_of(("learner.token_budget", "0"), ("learner.activation_checkpointing", "true"))
+    assert token_budget(spared, model, int(2.6 * GIB)) > small
+    # what is reckoned with it fits: the need of a batch that fills a micro-batch
+    many = ("learner.token_budget", "0"), ("batch.num_groups", "3000")
+    need = needs(folder, *many, gpus=(int(2.6 * GIB),))["learner"]
+    assert 0.02 * GIB < need.gpu["activations"] < 0.1 * GIB
+    with pytest.raises(ValidationError, match=r"learner\.token_budget = 5: a micro-batch has 64"):
+        LearnerConfig(token_budget=5)
+
+
 def test_on_a_gpu_moments_can_be_elsewhere_and_the_server_takes_what_is_left(folder):
     gpus = (10 * GIB, 10 * GIB)
     apart = needs(folder, gpus=gpus)
@@ -143,7 +175,7 @@ def test_what_cannot_fit_is_told_with_what_can_be_done(folder):
     card = lacking(
         list(needs(folder, gpus=(1 << 20,)).values()), room, 0.0, memory=20 * GIB, gpus=(1 << 20,)
     )
-    assert "the learner needs about 0.3 GB of a GPU's memory" in card
+    assert "the learner needs about 0.0 GB of a GPU's memory" in card
     tight = lacking(found, Room(tokens=99, longest=500, sequences=0), 0.0, memory=GIB * 9, gpus=())
     assert "keys and values of 99 tokens, and one sequence may have 500. Raise rollout.cpu" in tight
 
@@ -216,7 +248,7 @@ def test_of_an_adapter_only_its_own_weights_are_trained(folder, tmp_path):
     assert held["weights"] == 4 * (number + model.trained)
     assert (held["gradients"], held["moments"]) == (4 * model.trained, 8 * model.trained)
     own = config_of(("learner.lora.rank", "4"), ("learner.lora.base_dtype", "own"))
-    assert memory.base_bytes(own) == 2
+    assert memory.base_bytes(own.learner) == 2
     assert resident_bytes(config, folder) < resident_bytes(config_of(), folder)
 
 

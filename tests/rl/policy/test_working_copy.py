@@ -17,7 +17,7 @@ from munro.rl.config import LearnerConfig
 from munro.rl.learner import Learner
 from munro.rl.saving import published
 from tests.rl.builders import random_group, save_model
-from tests.rl.test_waits import random_qwen
+from tests.rl.policy.test_waits import random_qwen
 
 CLIP = Clip(eps=0.6)
 CONFIG = LearnerConfig(learning_rate=1e-3, token_budget=64, logits_chunk=16, threads=1)
@@ -112,6 +112,18 @@ def test_saved_loaded_and_stepped_is_bitwise_uninterrupted(folder, tmp_path):
     assert second.step(some_batch(2), clip=CLIP) == whole.step(some_batch(2), clip=CLIP)
     ours, theirs = masters(whole), masters(second)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_the_head_s_gradient_goes_straight_to_its_place_and_comes_to_the_same(folder):
+    told = {}
+    for adds in (False, True):
+        learner = halved(learner_of(folder))
+        learner._policy.get_output_embeddings().adds = adds
+        learner._passes.gradients(some_batch(), CLIP)
+        told[adds] = {name: p.grad for name, p in learner._policy.model.named_parameters()}
+    for name, gradient in told[False].items():
+        assert gradient.dtype == torch.float32
+        torch.testing.assert_close(told[True][name], gradient, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.gpu

@@ -42,7 +42,7 @@ def learner_of(folder: str, **changes) -> Learner:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("layout", [Layout.SHARED])
+@pytest.mark.parametrize("layout", [Layout.SHARED, Layout.PADDED])
 def test_no_micro_batch_makes_the_host_wait(folder, loss, layout):
     learner = learner_of(folder, loss=loss, kl_weight=0.1, dropout=0.0)
     passes = replace(learner._passes, layout=layout)
