@@ -35,8 +35,8 @@ _KNOWN: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 class Answer:
     """What a pass came to."""
 
-    logp_N: Tensor | None = None
-    """[N] float32, with gradient; None before the pass."""
+    logp: Tensor | None = None
+    """[N] float32, in nats, with gradient; None before the pass."""
     probe: Tensor | None = field(default=None, repr=False)
     """[1, 1, K] what the head gave in its logits' place, where the model is not known yet."""
 
@@ -74,7 +74,7 @@ def answering(
             # a bias is the weight of an input that is always 1
             hidden_ND = torch.cat([hidden_ND, torch.ones_like(hidden_ND[:, :1])], dim=-1)
             weight = torch.cat([weight, head.bias[:, None]], dim=-1)
-        answer.logp_N, _ = linear_logprob(
+        answer.logp, _ = linear_logprob(
             hidden_ND,
             weight,
             targets,
