@@ -8,6 +8,7 @@ from torch import Tensor
 
 from munro.kernels.linear_logprob import linear_logprob
 from munro.kernels.scale import Scale
+from tests.kernels.poison import poisoned
 
 pytestmark = [
     pytest.mark.gpu,
@@ -29,12 +30,10 @@ def way(request, monkeypatch):
     return request.param
 
 
-@pytest.fixture
-def poisoned():
-    """What is allocated holds no numbers until somebody writes them."""
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    yield
-    torch.use_deterministic_algorithms(False)
+@pytest.fixture(name="poisoned")
+def without_numbers():
+    with poisoned(warns=True):
+        yield
 
 
 def problem(
