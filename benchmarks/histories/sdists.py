@@ -17,23 +17,38 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from munro.envs.swe_build.git import environment
 from munro.envs.swe_build.patch import added_lines, split
 
 VERSIONS: Mapping[str, Sequence[str]] = {
-    "cachetools": ("5.3.3", "5.4.0", "5.5.0", "5.5.1", "5.5.2"),
-    "jmespath": ("1.0.0", "1.0.1"),
-    "more-itertools": ("10.4.0", "10.5.0", "10.6.0", "10.7.0"),
-    "packaging": ("24.0", "24.1"),
-    "parse": ("1.19.0", "1.19.1", "1.20.0", "1.20.1", "1.20.2"),
-    "semver": ("3.0.1", "3.0.2", "3.0.3", "3.0.4"),
-    "sqlparse": ("0.4.3", "0.4.4", "0.5.0", "0.5.1", "0.5.2", "0.5.3"),
-    "toolz": ("0.11.1", "0.11.2", "0.12.0", "0.12.1", "1.0.0"),
-    "wcwidth": ("0.2.11", "0.2.12", "0.2.13"),
+    name: tuple(versions.split())
+    for name, versions in {
+        "cachetools": "5.3.3 5.4.0 5.5.0 5.5.1 5.5.2 7.2.6 7.2.7 7.2.8 7.3.0 7.3.1 7.3.2 7.3.3"
+        " 8.0.0 8.0.1 8.0.2",
+        "jmespath": "0.9.4 0.9.5 0.10.0 1.0.0 1.0.1",
+        "jsonpatch": "1.31 1.32 1.33 1.34 1.35 1.36 1.37 1.38 1.39 1.40 1.41 1.42 1.43 1.44 1.45"
+        " 1.46 1.47 1.48",
+        "more-itertools": "10.4.0 10.5.0 10.6.0 10.7.0",
+        "packaging": "24.0 24.1",
+        "parse": "1.19.0 1.19.1 1.20.0 1.20.1 1.20.2 1.21.0 1.21.1 1.22.0 1.22.1 1.22.2 1.22.3"
+        " 1.22.4",
+        "pathspec": "0.10.1 0.10.2 0.10.3 0.11.0 0.11.1 0.11.2 0.12.0 0.12.1 1.0.0 1.0.1 1.0.2"
+        " 1.0.3 1.0.4 1.1.0 1.1.1",
+        "semver": "3.0.1 3.0.2 3.0.4 3.1.0 3.1.1 3.1.2",
+        "simpleeval": "0.9.11 0.9.12 0.9.13 1.0.0 1.0.1 1.0.2 1.0.3 1.0.4 1.0.5 1.0.6 1.0.7 1.0.8",
+        "sqlparse": "0.4.2 0.4.3 0.4.4 0.5.0 0.5.1 0.5.2 0.5.3 0.5.4 0.5.5 0.6.0 0.6.1",
+        "toolz": "0.11.1 0.11.2 0.12.0 0.12.1 1.0.0",
+        "unidiff": "0.7.0 0.7.1 0.7.2 0.7.3 0.7.4 0.7.5 1.0.0 1.0.1",
+        "wcwidth": "0.2.11 0.2.12 0.2.13 0.7.0 0.8.0 0.8.1 0.8.2 0.8.3 0.8.4 0.8.5 0.9.0 0.9.1"
+        " 0.9.2 0.9.3 0.9.4",
+    }.items()
 }
 """Packages whose source distributions hold their tests."""
+AT_ONCE = 4
+"""Downloads; most of the time is the index's and the build back ends'."""
 CHANGELOGS = ("change", "history", "news", "release", "versions")
 LEFT_OUT = ("PKG-INFO", "SOURCES.txt")
 AUTHOR = {
@@ -53,26 +68,32 @@ def history_of(name: str, versions: Sequence[str], folder: Path) -> None:
     folder.mkdir(parents=True)
     _git(folder, "init", "-q", "-b", "main", seconds=0)
     before: dict[str, bytes] = {}
-    for version in versions:
-        with tempfile.TemporaryDirectory() as scratch:
-            tree, seconds = unpacked(download(name, version, Path(scratch)), Path(scratch))
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(AT_ONCE) as pool:
+        places = [Path(scratch) / version for version in versions]
+        found = pool.map(download, [name] * len(places), versions, places)
+        for version, place, archive in zip(versions, places, found, strict=True):
+            tree, seconds = unpacked(archive, place)
             for path in sorted(folder.iterdir()):
                 if path.name != ".git":
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
             shutil.copytree(tree, folder, dirs_exist_ok=True, symlinks=True)
-        files = {
-            path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and ".git" not in path.parts
-        }
-        changed = [
-            path for path in files if path.endswith(".py") and files[path] != before.get(path)
-        ]
-        plain = f"{name} {version} behaves otherwise in {', '.join(changed)}"
-        message = told(before, files) or plain
-        _git(folder, "add", "-A", "-f", seconds=seconds)
-        _git(folder, "commit", "-q", "-m", message, seconds=seconds)
-        before = files
+            before = _committed(folder, before, f"{name} {version}", seconds)
+
+
+def _committed(
+    folder: Path, before: Mapping[str, bytes], release: str, seconds: int
+) -> dict[str, bytes]:
+    """Commit what lies in the folder; returns its files."""
+    files = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".git" not in path.parts
+    }
+    changed = [path for path in files if path.endswith(".py") and files[path] != before.get(path)]
+    message = told(before, files) or f"{release} behaves otherwise in {', '.join(changed)}"
+    _git(folder, "add", "-A", "-f", seconds=seconds)
+    _git(folder, "commit", "-q", "-m", message, seconds=seconds)
+    return files
 
 
 def download(name: str, version: str, folder: Path) -> Path:

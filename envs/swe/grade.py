@@ -54,6 +54,8 @@ class Hidden:
     files: Mapping[str, bytes]
     paths: tuple[str, ...]
     """Test files to run, in the order drawn."""
+    only: tuple[str, ...] = ()
+    """Ids in them that are run: each wanted test by every name it has, so that none stands out."""
     stands: Mapping[str, str] = field(default_factory=dict)
     """Ids of tests that are there under other names alone, and their own ids."""
     twins: Mapping[str, str] = field(default_factory=dict)
@@ -67,7 +69,7 @@ class Hidden:
 
 def hidden_of(task: TaskFolder, *, draw: random.Random, twins: bool = True) -> Hidden:
     """Hidden tests, twins and canaries, with names and an order drawn anew."""
-    hidden = Hidden(files={}, paths=())
+    hidden = Hidden(files={}, paths=(), only=(*task.fail_to_pass, *task.pass_to_pass))
     own = {twin.of: twin for twin in task.twins} if twins else {}
     files = {name: text for name, text in task.tests.items() if name not in task.test_paths}
     paths: list[str] = []
@@ -92,6 +94,7 @@ def hidden_of(task: TaskFolder, *, draw: random.Random, twins: bool = True) -> H
         hidden,
         files=files,
         paths=tuple(paths),
+        only=(*hidden.only, f"{place}::{right}", f"{place}::{wrong}"),
         must_pass=(f"{place}::{right}",),
         must_fail=(f"{place}::{wrong}",),
     )
@@ -116,10 +119,12 @@ def _with_halves(hidden: Hidden, task: TaskFolder, twin: TwinFile, draw: random.
     halves = twin.parted(task.tests[twin.of], draw)
     files = {alias(twin.of, name): half.source for name, half in zip(names, halves, strict=True)}
     stands, copies, wrong = dict(hidden.stands), dict(hidden.copies), dict(hidden.twins)
+    only = list(hidden.only)
     is_free = _is_free(task, twin)
     for test in (*task.fail_to_pass, *task.pass_to_pass):
         if _file(test) != twin.of:
             continue
+        only += [renamed(test, twin.of, name) for name in names]
         is_twin = [bare(test) in half.twins for half in halves]
         true, other = (1, 0) if is_twin[0] else (0, 1)
         if is_free:
@@ -134,6 +139,7 @@ def _with_halves(hidden: Hidden, task: TaskFolder, twin: TwinFile, draw: random.
         hidden,
         files={**hidden.files, **files},
         paths=(*hidden.paths, *files),
+        only=tuple(only),
         stands=stands,
         copies=copies,
         twins=wrong,
@@ -208,6 +214,7 @@ def grade_changes(
         ran = run_tests(
             session,
             hidden.paths,
+            only=hidden.only,
             seed=draw.randrange(1 << 32),
             test_s=task.test_s,
             wall_s=task.wall_s,

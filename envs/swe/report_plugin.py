@@ -85,6 +85,7 @@ class Report:
 
     def __init__(self, told: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
         self._send, self._skip = send, frozenset(told["skip"])
+        self._only = frozenset(told["only"])
         self._seed = told["seed"] if told["shuffle"] else None
         self._before: dict[str, Any] = {}
         self._flagged: set[str] = set()
@@ -101,11 +102,18 @@ class Report:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Leave out what has run already, and put the rest in another order where one is asked."""
-        items[:] = [item for item in items if item.nodeid not in self._skip]
+        """Leave out what has run already or is not asked for; another order where one is asked."""
+        items[:] = [
+            item for item in items if item.nodeid not in self._skip and self._is_asked(item.nodeid)
+        ]
         if self._seed is not None:
             random.Random(self._seed).shuffle(items)
         self._send({"kind": "collected", "count": len(items)})
+
+    def _is_asked(self, test: str) -> bool:
+        path, colons, rest = test.partition("::")
+        bare = f"{path}{colons}{rest.partition('[')[0]}"
+        return not self._only or test in self._only or bare in self._only
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A file that cannot be collected."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,8 @@ def run_tests(
     session: Session,
     paths: Sequence[str],
     *,
+    only: Collection[str] = (),
+    until_failure: bool = False,
     seed: int = 0,
     shuffle: bool = False,
     test_s: float,
@@ -116,6 +118,8 @@ def run_tests(
     Args:
         session: whose packages hold pytest (`pytest_layer`) and what the repository needs.
         paths: files, folders, or ids of tests below the working directory.
+        only: ids of the tests in them that are run, with parameters or without; none for all.
+        until_failure: end with the first test that fails; the run is then not finished.
         seed: of hashes, and of the order where `shuffle` asks for one.
         test_s: seconds of one test; over it the test is an "error" and the rest goes on.
         wall_s: seconds of all.
@@ -129,7 +133,9 @@ def run_tests(
     plan = {
         "plugin": (HERE / "report_plugin.py").read_text(),
         "paths": list(paths),
-        "arguments": [*PINNED, *options],
+        "only": sorted(only),
+        "arguments": [*PINNED, *(["-x"] if until_failure else []), *options],
+        "until_failure": until_failure,
         "seed": seed,
         "shuffle": shuffle,
         "imports": list(imports),

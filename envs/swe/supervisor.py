@@ -85,7 +85,8 @@ class Round:
             start_new_session=True,
         )
         os.close(theirs)
-        told = {name: plan[name] for name in ("paths", "arguments", "seed", "shuffle", "imports")}
+        names = ("paths", "only", "arguments", "seed", "shuffle", "imports")
+        told = {name: plan[name] for name in names}
         told |= {"key": key.hex(), "descriptor": theirs, "skip": sorted(done)}
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):
@@ -194,7 +195,7 @@ def main() -> None:
             said = "ran over its time" if why == "time" else "ended the interpreter of its tests"
             say({"kind": "done", "id": here.running, "outcome": "error", "message": said})
             done.add(here.running)
-        if len(done) == before:
+        if len(done) == before or plan.get("until_failure"):
             break
     sys.stderr.buffer.write(log.text())
 

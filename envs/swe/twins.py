@@ -73,8 +73,8 @@ FAR = 10**6
 MOST_TRIES = 4
 """Changes of one test that are tried, until one fails on gold."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-RunFiles = Callable[[Mapping[str, str | bytes], Sequence[str]], Ran]
-"""Run test files, with these contents by path written first."""
+RunFiles = Callable[[Mapping[str, str | bytes], Sequence[str], Sequence[str]], Ran]
+"""Run test files, with these contents by path written first, and of their tests those named."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -176,7 +176,11 @@ def bare(test_id: str) -> str:
 
 
 def choose_twins(
-    sources: Mapping[str, str], test_ids: Sequence[str], *, on_gold: RunFiles
+    sources: Mapping[str, str],
+    test_ids: Sequence[str],
+    *,
+    on_gold: RunFiles,
+    wanted: Sequence[str] = (),
 ) -> tuple[TwinFile, ...]:
     """For each test a twin that fails on gold, all of a file in one file.
 
@@ -184,6 +188,7 @@ def choose_twins(
         sources: of the hidden test files, by path.
         test_ids: fail-to-pass tests, and whichever else are to have twins.
         on_gold: runs files on the mended repository.
+        wanted: all tests that a grading runs, where they are more than those.
     """
     files = []
     for path, source in sorted(sources.items()):
@@ -194,8 +199,10 @@ def choose_twins(
         if not ids:
             continue
         edits, failing = _settled(source, path, candidates, on_gold)
-        echo = on_gold({alias(path, "echo"): source}, [alias(path, "echo")]).passed
         place = alias(path, "echo")
+        there = [test for test in (wanted or test_ids) if test.partition("::")[0] == path]
+        asked = [renamed(test, path, "echo") for test in there]
+        echo = on_gold({place: source}, [place], asked).passed
         must_pass = [test.replace(place, path, 1) for test in echo]
         files.append(
             TwinFile(
@@ -224,7 +231,9 @@ def _settled(
             break
         place = alias(path, f"twin{number}")
         edits = {**settled, **tried}
-        results = on_gold({place: _edited(source.encode(), edits.values())}, [place]).results
+        files = {place: _edited(source.encode(), edits.values())}
+        asked = [renamed(test, path, f"twin{number}") for test in sorted(tried)]
+        results = on_gold(files, [place], asked).results
         for name, outcome in results.items():
             test = name.replace(place, path, 1)
             if outcome == "failed" and bare(test) in tried:

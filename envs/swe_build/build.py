@@ -11,12 +11,13 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from munro.envs.swe_build.candidates import contents_at
 from munro.envs.swe_build.errors import BadRepository, Dropped
 from munro.envs.swe_build.finish import Finished, write_task
 from munro.envs.swe_build.git import Repository
@@ -28,7 +29,7 @@ from munro.envs.swe_build.history import (
     write_tree,
 )
 from munro.envs.swe_build.journal import KEPT, PASSED, Journal
-from munro.envs.swe_build.leaks import Fix, Hit, fix_of, scan
+from munro.envs.swe_build.leaks import Hit, fix_of, scan
 from munro.envs.swe_build.packages.requirements import Needs, needs_of
 from munro.envs.swe_build.proposal import Proposal, over
 from munro.envs.swe_build.statements.interface import interface_of
@@ -90,10 +91,11 @@ class Builder:
     shown: Sequence[Path] | None = None
     """Folders of this machine that a box shows; None for those of the back end of namespaces."""
     clock: Clock = field(default_factory=Clock)
-    host_hits: Mapping[str, Sequence[Hit]] = field(default_factory=dict)
     num_made: int = 0
     """Proposals that were kept or dropped by this process."""
     _stop: threading.Event = field(default_factory=threading.Event)
+    _host: Future[Mapping[str, Sequence[Hit]]] = field(default_factory=Future)
+    """What this machine shows of the fixes, by task: looked for beside the first runs."""
 
     def build(self, proposals: Sequence[Proposal]) -> None:
         """Make what is not made yet, several at once.
@@ -106,8 +108,13 @@ class Builder:
         rest = [one for one in proposals if one.id not in self.journal.done]
         if not rest:
             return
-        self.host_hits = host_leaks({one.id: self._known_by(one) for one in rest}, self.shown)
-        with ThreadPoolExecutor(max_workers=self.options.jobs) as pool:
+        (self.out / WORK).mkdir(parents=True)
+        with (
+            ThreadPoolExecutor(max_workers=2) as aside,
+            ThreadPoolExecutor(max_workers=self.options.jobs) as pool,
+        ):
+            self._host = aside.submit(self._look_at_host, rest)
+            aside.submit(self._fetch, rest)
             futures = [pool.submit(self._settle, one) for one in rest]
             try:
                 wait(futures, return_when=FIRST_EXCEPTION)
@@ -119,13 +126,23 @@ class Builder:
                     future.result()
         shutil.rmtree(self.out / WORK, ignore_errors=True)
 
-    def _known_by(self, proposal: Proposal) -> Fix:
-        """What a fix is known by on this machine, apart from its base."""
-        return fix_of(proposal, self._files(proposal))
+    def _look_at_host(self, proposals: Sequence[Proposal]) -> Mapping[str, Sequence[Hit]]:
+        """What this machine shows of each fix, apart from its base."""
+        fixes = {
+            one.id: fix_of(one, over(contents_at(self.repository, one.rev), one.planted))
+            for one in proposals
+            if not self._stop.is_set()
+        }
+        return host_leaks(fixes, self.shown)
 
-    def _files(self, proposal: Proposal) -> dict[str, bytes]:
-        with self._scratch("read") as folder:
-            return write_tree(self.repository, proposal.rev, folder)
+    def _fetch(self, proposals: Sequence[Proposal]) -> None:
+        """Have the packages of later proposals while tests of earlier ones run."""
+        for one in proposals:
+            if self._stop.is_set():
+                return
+            needs = needs_of(contents_at(self.repository, one.rev), self.options.requirements)
+            with suppress(Dropped, BadRepository):  # whose turn it is will say so
+                self.packages.layer(needs, one.seconds)
 
     def _settle(self, proposal: Proposal) -> None:
         """Keep or drop one proposal, and say so."""
@@ -241,7 +258,7 @@ class Builder:
             Dropped: something does.
         """
         fix = fix_of(proposal, before, [own] if own else [])
-        hits = list(self.host_hits.get(proposal.id, ()))
+        hits = list(self._host.result().get(proposal.id, ()))
         hits += scan([layer.path for layer in shown[1:]], {"": fix}).get("", [])
         bare = replace(fix, names=frozenset())  # the repository may hold its own metadata
         hits += scan([shown[0].path], {"": bare}).get("", [])

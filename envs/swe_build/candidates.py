@@ -29,6 +29,7 @@ def mined(
     rules: Rules,
     *,
     since: str = "",
+    until: str = "",
     limit: int = 0,
     has_issues: bool = False,
 ) -> Candidates:
@@ -36,12 +37,12 @@ def mined(
 
     Args:
         name: that ids of tasks begin with.
-        since: a date as git reads it; "" for all.
+        since, until: dates as git reads them; "" for all.
         limit: at most so many proposals; 0 for all.
         has_issues: statements may come from elsewhere, so that a bare message is no reason to drop.
     """
     found, digests = Candidates(), set[str]()
-    every = list(sources(repository, since))
+    every = list(sources(repository, since, until))
     found.num_commits = len(every)
     for source in every:
         if limit and len(found.proposals) >= limit:

@@ -117,7 +117,8 @@ def _twins(done: Finished, hidden: Mapping[str, bytes], suite: Suite) -> tuple[T
         if any(name.partition("::")[0] == path for name in ids)
     }
     gold: Contents = {**done.proposal.gold, **tests}
-    twins = choose_twins(sources, ids, on_gold=_on(gold, suite))
+    wanted = [*verdict.fail_to_pass, *verdict.pass_to_pass]
+    twins = choose_twins(sources, ids, on_gold=_on(gold, suite), wanted=wanted)
     failing = {bare(name) for twin in twins for name in twin.must_fail}
     if not failing & {bare(name) for name in verdict.fail_to_pass}:
         raise Dropped("strong", "no twin of its tests fails on the fix")
@@ -127,9 +128,9 @@ def _twins(done: Finished, hidden: Mapping[str, bytes], suite: Suite) -> tuple[T
 def _on(changes: Contents, suite: Suite) -> RunFiles:
     """Run test files where these changes are."""
 
-    def run(files: Mapping[str, str | bytes], paths: Sequence[str]) -> Ran:
+    def run(files: Mapping[str, str | bytes], paths: Sequence[str], only: Sequence[str]) -> Ran:
         more = {path: _bytes(contents) for path, contents in files.items()}
-        return suite({**changes, **more}, paths, 0)
+        return suite({**changes, **more}, paths, 0, only)
 
     return run
 

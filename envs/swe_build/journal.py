@@ -126,7 +126,7 @@ def _compare(folder: Path, old: object, new: Mapping[str, str]) -> None:
     if not isinstance(old, dict):
         raise BadRepository(f"{folder / NAME} is no journal of a build: name another --out")
     for key in sorted({*old, *new}):
-        if old.get(key) != new.get(key):
+        if old.get(key, "") != new.get(key, ""):  # what there was no option for was not given
             raise BadRepository(
                 f"{folder} was begun with {key} = {old.get(key)!r}, now it is {new.get(key)!r}: "
                 "give the same again, or name another --out"

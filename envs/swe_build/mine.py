@@ -46,23 +46,28 @@ class Source:
     """Of the pull request, where a ref or a message says it."""
 
 
-def sources(repository: Repository, since: str = "") -> Iterator[Source]:
+def sources(repository: Repository, since: str = "", until: str = "") -> Iterator[Source]:
     """Every place of a history that may hold a task, newest first.
 
     Args:
         since: a date as git reads it; older ones are left out. Empty for all.
+        until: likewise; younger ones are left out.
 
     Raises:
         BadRepository: the history has a single commit, or none.
     """
     head = repository.resolve("HEAD")
     selection = [f"--since={since}"] if since else []
+    selection += [f"--until={until}"] if until else []
     line = repository.commits("--first-parent", *selection, head)
-    if not line and since:
-        raise BadRepository(
-            f"{repository.path} has no commit since {since}: name an earlier --since"
+    if not line and selection:
+        between = " ".join(
+            f"{word} {date}" for word, date in (("since", since), ("until", until)) if date
         )
-    if len(line) < 2 and not since:
+        raise BadRepository(
+            f"{repository.path} has no commit {between}: name an earlier --since or a later --until"
+        )
+    if len(line) < 2 and not selection:
         cut = ", for it is a shallow clone: git fetch --unshallow" if repository.is_shallow else ""
         raise BadRepository(
             f"{repository.path} has a history of one commit: there is no change to learn from{cut}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from munro.envs.swe.run import Ran, run_tests
@@ -43,8 +43,15 @@ class Suite:
     wall_s: float
     clock: Clock = field(default_factory=Clock)
 
-    def __call__(self, changes: Contents, paths: Sequence[str], number: int) -> Ran:
-        """Run test files on the base with changes over it.
+    def __call__(
+        self,
+        changes: Contents,
+        paths: Sequence[str],
+        number: int,
+        only: Collection[str] = (),
+        until_failure: bool = False,
+    ) -> Ran:
+        """Run test files on the base with changes over it, or of their tests only some.
 
         Raises:
             SandboxError: the box failed, not the tests.
@@ -55,6 +62,8 @@ class Suite:
             ran = run_tests(
                 session,
                 paths,
+                only=only,
+                until_failure=until_failure,
                 seed=number,
                 shuffle=number == SHUFFLED,
                 test_s=self.test_s,

@@ -6,18 +6,20 @@
 
 A test that fails before and passes after in all rounds is fail-to-pass; one that passes in all of
 them is pass-to-pass; one whose result or name differs from round to round is neither. Each round
-has its own hash seed, and one of them its tests in another order.
+has its own hash seed, and one of them its tests in another order. The first round runs the files
+whole; the others, and everything after them, run what may become part of the task.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from munro.envs.swe_build.errors import Dropped
 from munro.envs.swe_build.mutants import Mutant, mutants_of, partial_fixes
+from munro.envs.swe_build.nearest import nearest
 from munro.envs.swe_build.proposal import Contents, Proposal
 from munro.envs.swe_build.related import related
 from munro.envs.swe_build.split import runs
@@ -31,8 +33,6 @@ MOST_SAID = 300
 """Characters of a log's end that a drop quotes."""
 MOST_TESTS = 20_000
 """Of one run; a suite of more is no suite for a task."""
-FEW_TESTS = 40
-"""Tests that are run by their names rather than with all of their files."""
 MOST_RELATED = 3
 """Test files of the base that are run beside the hidden ones, for what must go on passing."""
 
@@ -52,8 +52,17 @@ class Ran(Protocol):
     def messages(self) -> Mapping[str, str]: ...
 
 
-Run = Callable[[Contents, Sequence[str], int], Ran]
-"""Run test files on the base with changes over it, in a fresh box: changes, paths, round."""
+class Run(Protocol):
+    """Runs test files on the base with changes over it, in a fresh box; see `Suite`."""
+
+    def __call__(
+        self,
+        changes: Contents,
+        paths: Sequence[str],
+        number: int,
+        only: Collection[str] = (),
+        until_failure: bool = False,
+    ) -> Ran: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +76,8 @@ class Bounds:
     """Fixes without one of their hunks, at most."""
     least_strength: float = 0.5
     """Share of the wrong fixes that the tests must notice."""
-    most_pass_to_pass: int = 500
+    most_pass_to_pass: int = 200
+    """Tests that must go on passing, those that use what the fix changes first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,12 +132,13 @@ def run_rounds(
     changes_tests = any(before.get(path) != new for path, new in proposal.tests.items())
     afters, befores, olds = [], [], []
     shown: Mapping[str, str] = {}
+    asked: list[str] = []
     for number in range(bounds.rounds):
-        after = run(fixed, paths, number)
+        after = run(fixed, paths, number, asked)
         if number == 0:
             _check_runs(after)
             reached("suite runs")
-        before_run = run(proposal.tests, paths, number)
+        before_run = run(proposal.tests, paths, number, asked)
         afters.append(after)
         befores.append(before_run)
         if number == 0:
@@ -136,22 +147,41 @@ def run_rounds(
                 raise Dropped("F2P", _why_none(after, before_run))
             reached("F2P")
         if old_paths and changes_tests:
-            olds.append(run({}, old_paths, number))
+            olds.append(run({}, old_paths, number, asked))
+        if number == 0:
+            asked = _asked(proposal, before, paths, (after, before_run, olds), bounds)
+            paths = _in(paths, asked)
+            old_paths = _in(old_paths, asked)
     turned = _turned(afters, befores)
     if not turned:
         raise Dropped("stable", "its tests do not say the same from run to run")
     reached("stable")
     kept = (_passing(afters) & _passing(befores)) - _spoken_against(olds)
-    seen = set().union(*(ran.results for ran in (*afters, *befores)))
+    seen = set(asked).union(*(ran.results for ran in (*afters[1:], *befores[1:])))
     steady = {name for name in seen if _is_steady(name, afters) and _is_steady(name, befores)}
     return Verdict(
-        paths=paths,
+        paths=tuple(paths),
         fail_to_pass=tuple(sorted(turned)),
-        pass_to_pass=tuple(sorted(kept)[: bounds.most_pass_to_pass]),
+        pass_to_pass=tuple(sorted(kept & set(asked))),
         unstable=len(seen - steady),
         rounds=bounds.rounds,
         shown=_of_tests(shown, turned),
     )
+
+
+def _asked(
+    proposal: Proposal,
+    before: Mapping[str, bytes],
+    paths: Sequence[str],
+    rans: tuple[Ran, Ran, Sequence[Ran]],
+    bounds: Bounds,
+) -> list[str]:
+    """What the first round leaves to be asked: all that turned, and the nearest of the rest."""
+    after, before_run, olds = rans
+    passing = (_passed(after) & _passed(before_run)) - _spoken_against(olds)
+    files = {path: new for path in paths if (new := proposal.tests.get(path, before.get(path)))}
+    near = nearest(passing, proposal.gold, before, files, paths, bounds.most_pass_to_pass)
+    return sorted(_turned([after], [before_run]) | set(near))
 
 
 def _of_tests(shown: Mapping[str, str], tests: set[str]) -> dict[str, str]:
@@ -248,18 +278,28 @@ def _by_name(proposal: Proposal, verdict: Verdict, run: Run) -> tuple[str, ...]:
     """The fail-to-pass tests, where pytest finds and passes them by their names; most wrong fixes
     are noticed by these alone."""
     names = verdict.fail_to_pass
-    if len(names) > FEW_TESTS:
-        return ()
-    ran = run({**proposal.gold, **proposal.tests}, names, 0)
+    if not verdict.pass_to_pass:
+        return ()  # they are all that there is
+    ran = run({**proposal.gold, **proposal.tests}, _files(names), 0, names)
     return names if set(names) <= _passed(ran) else ()
+
+
+def _files(tests: Collection[str]) -> list[str]:
+    return sorted({test.partition("::")[0] for test in tests})
+
+
+def _in(paths: Sequence[str], tests: Collection[str]) -> list[str]:
+    """Those of the files that hold one of the tests."""
+    files = _files(tests)
+    return [path for path in paths if path in files]
 
 
 def _is_accepted(
     wrong: Mutant, proposal: Proposal, verdict: Verdict, names: Sequence[str], run: Run
 ) -> bool:
     changes = {**wrong.gold, **proposal.tests}
-    if names and not set(names) <= _passed(run(changes, names, 0)):
+    if names and not set(names) <= _passed(run(changes, _files(names), 0, names, True)):
         return False
-    ran = run(changes, verdict.paths, 0)
     wanted = {*verdict.fail_to_pass, *verdict.pass_to_pass}
+    ran = run(changes, _in(verdict.paths, wanted), 0, sorted(wanted), True)
     return ran.is_finished and wanted <= _passed(ran)

@@ -1,7 +1,8 @@
 """Proves a task's folder again, on this machine: whoever made it, and whenever that was.
 
 gold      the solution passes, in every round
-nothing   no change does not pass
+nothing   no change passes in none
+history   git in its box leads to the base, and to no object more
 twins     the share of fail-to-pass tests that have one
 leaks     no file that the box shows holds the fix
 hacks     none of a table of ways to cheat earns anything
@@ -9,10 +10,12 @@ hacks     none of a table of ways to cheat earns anything
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean
+from typing import Any
 
 from munro.envs.swe.attempt import attempt, place_of
 from munro.envs.swe.folder import TaskFolder, read_folder, read_from
@@ -22,6 +25,9 @@ from munro.envs.swe.patch import BadPatch
 from munro.envs.swe.protected import Kept
 from munro.envs.swe.run import Ran, run_tests
 from munro.envs.swe.twins import choose_twins
+from munro.envs.swe_build.errors import BadRepository
+from munro.envs.swe_build.git import Repository
+from munro.envs.swe_build.history import leftovers
 from munro.envs.swe_build.leaks import Fix, Hit, fix_of, scan
 from munro.envs.swe_build.proposal import Proposal
 from munro.envs.swe_build.visible import host_leaks
@@ -38,6 +44,10 @@ class Checked:
     id: str
     problems: tuple[str, ...]
     """Why it is no task; one line each. Empty for a sound one."""
+    rounds: int = 0
+    """In which the solution passed and nothing did not."""
+    strength: float | None = None
+    """Share of slightly wrong solutions that its tests notice, as was found when it was made."""
     tests: int = 0
     twins: int = 0
     """Fail-to-pass tests that have a twin."""
@@ -49,7 +59,8 @@ class Checked:
         if self.problems:
             return f"{self.id}: {'; '.join(self.problems)}"
         hacks = f", {self.hacks} hacks earn nothing" if self.hacks else ""
-        return f"{self.id}: sound; {self.twins} of {self.tests} tests have twins{hacks}"
+        rounds = f"the solution passes {self.rounds} of {self.rounds} times, nothing never"
+        return f"{self.id}: sound; {rounds}; {self.twins} of {self.tests} tests have twins{hacks}"
 
 
 def gold_changes(task: TaskFolder, store: Path) -> list[Change]:
@@ -100,6 +111,46 @@ def leaks_of(
     return found
 
 
+def history_of(task: TaskFolder, store: Path) -> list[str]:
+    """What the git history of its box tells beside the base, each in a line; none is the proof.
+
+    Raises:
+        SandboxError: a layer is gone.
+    """
+    found = []
+    for layer in task.image(store).layers:
+        if (layer.path / ".git").exists():
+            try:
+                found += _history_in(layer.path, task.provenance)
+            except BadRepository as failure:
+                found.append(str(failure))
+    return found
+
+
+def _history_in(folder: Path, provenance: Mapping[str, Any]) -> list[str]:
+    there = Repository(folder)
+    head = there.resolve("HEAD")
+    if provenance.get("history") != "past":
+        return leftovers(folder, frozenset({head}))
+    wrong = [] if head == provenance.get("base") else [f"{head[:10]} at its end is not the base"]
+    past = there.text("rev-list", head).split()
+    return wrong + leftovers(folder, frozenset(past))
+
+
+def told(found: Sequence[Checked]) -> Iterator[str]:
+    """The figures of many tasks, for a person; the last line says how many are sound."""
+    sound = [one for one in found if not one.problems]
+    if tests := sum(one.tests for one in sound):
+        share = sum(one.twins for one in sound) / tests
+        yield f"{share:.1%} of the {tests} tests that solutions mend have twins"
+    if known := [one.strength for one in sound if one.strength is not None]:
+        yield (
+            f"{mean(known):.1%} of slightly wrong solutions were noticed "
+            f"({len(known)} tasks, the weakest {min(known):.0%})"
+        )
+    yield f"{len(sound)} of {len(found)} tasks are sound"
+
+
 def check_task(
     task: TaskFolder,
     leaks: Sequence[Hit],
@@ -113,27 +164,19 @@ def check_task(
 
     Args:
         leaks: of `leaks_of`.
-        rounds: gradings of the solution.
+        rounds: gradings of the solution, and of no change.
         table: of hacks: one of TABLES.
 
     Raises:
         SandboxError: a box failed, or a layer is gone: nothing was found out.
     """
     problems = [f"{hit.path} holds the fix: {hit.why}" for hit in leaks[:1]]
+    problems += [f"its history is not closed: {left}" for left in history_of(task, store)[:1]]
     try:
         gold = gold_changes(task, store)
     except BadPatch as failure:
         return Checked(id=task.id, problems=(*problems, str(failure)))
-    for number in range(rounds):
-        grade = grade_changes(task, gold, box=box, store=store)
-        if not grade.passed:
-            problems.append(f"the solution fails in round {number + 1}: {grade.reason}")
-            break
-    idle = grade_changes(task, [], box=box, store=store)
-    if idle.passed:
-        problems.append("doing nothing passes")
-    elif idle.parts["tampered"]:
-        problems.append(f"doing nothing looks like cheating: {idle.reason}")
+    problems += _graded(task, gold, rounds, box, store)
     having = {name for twin in task.twins for name in twin.must_fail}
     twins = sum(name in having for name in task.fail_to_pass)
     if not twins:
@@ -155,10 +198,28 @@ def check_task(
     return Checked(
         id=task.id,
         problems=tuple(problems),
+        rounds=rounds,
+        strength=task.provenance.get("proof", {}).get("strength"),
         tests=len(task.fail_to_pass),
         twins=twins,
         hacks=tried,
     )
+
+
+def _graded(
+    task: TaskFolder, gold: Sequence[Change], rounds: int, box: Sandbox, store: Path
+) -> list[str]:
+    """Why the solution, or nothing, is not graded as it should be; empty for the proof."""
+    for number in range(1, rounds + 1):
+        grade = grade_changes(task, gold, box=box, store=store)
+        if not grade.passed:
+            return [f"the solution fails in round {number}: {grade.reason}"]
+        idle = grade_changes(task, [], box=box, store=store)
+        if idle.passed:
+            return [f"doing nothing passes in round {number}"]
+        if idle.parts["tampered"]:
+            return [f"doing nothing looks like cheating: {idle.reason}"]
+    return []
 
 
 def with_twins(task: TaskFolder, *, box: Sandbox, store: Path) -> TaskFolder:
@@ -172,7 +233,7 @@ def with_twins(task: TaskFolder, *, box: Sandbox, store: Path) -> TaskFolder:
     files = {path: contents for path, contents in gold.items() if contents is not None}
     kept = Kept(files=files, deleted=tuple(set(gold) - set(files)))
 
-    def on_gold(more: Mapping[str, str | bytes], paths: Sequence[str]) -> Ran:
+    def on_gold(more: Mapping[str, str | bytes], paths: Sequence[str], only: Sequence[str]) -> Ran:
         raw = {
             name: text.encode() if isinstance(text, str) else text for name, text in more.items()
         }
@@ -180,7 +241,12 @@ def with_twins(task: TaskFolder, *, box: Sandbox, store: Path) -> TaskFolder:
         with box.session(image=task.image(store), limits=LIMITS) as session:
             prepare(session, kept, hidden, task)
             return run_tests(
-                session, paths, test_s=task.test_s, wall_s=task.wall_s, imports=task.imports
+                session,
+                paths,
+                only=only,
+                test_s=task.test_s,
+                wall_s=task.wall_s,
+                imports=task.imports,
             )
 
     sources = {
@@ -188,7 +254,8 @@ def with_twins(task: TaskFolder, *, box: Sandbox, store: Path) -> TaskFolder:
         for path in task.test_paths
         if path in task.tests
     }
-    twins = choose_twins(sources, task.fail_to_pass, on_gold=on_gold)
+    wanted = [*task.fail_to_pass, *task.pass_to_pass]
+    twins = choose_twins(sources, task.fail_to_pass, on_gold=on_gold, wanted=wanted)
     return replace(task, twins=twins)
 
 

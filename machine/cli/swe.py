@@ -30,10 +30,11 @@ def _common(command: Command) -> Command:
             ),
             click.option(
                 "--packages",
-                type=click.Choice(["dated", "newest"]),
+                type=click.Choice(["dated", "newest", "installed"]),
                 default="dated",
                 show_default=True,
-                help="Dependencies as of the base's date (the index must state dates), or newest.",
+                help="Dependencies as of the base's date (the index must state dates), the newest,"
+                " or as they are installed here.",
             ),
             click.option(
                 "--requirements",
@@ -61,6 +62,7 @@ def _common(command: Command) -> Command:
 @swe.command()
 @_common
 @click.option("--since", default="", help="Only changes since this date, as git reads it.")
+@click.option("--until", default="", help="Only changes up to this date, as git reads it.")
 @click.option("--limit", default=0, help="Newest candidates to try, at most; 0 for all.")
 @click.option("--only", multiple=True, help="Folder that all changed code must be in.")
 @click.option(

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from munro.envs.swe.folder import LAYERS
-from munro.envs.swe_build.build import Builder, Options, explained_disk
+from munro.envs.swe_build.build import Builder, HasLayers, Options, explained_disk
 from munro.envs.swe_build.candidates import Candidates, contents_at, made, mined
 from munro.envs.swe_build.errors import BadRepository
 from munro.envs.swe_build.git import Repository
@@ -20,6 +20,7 @@ from munro.envs.swe_build.journal import Journal
 from munro.envs.swe_build.made.bugs import propose_bugs
 from munro.envs.swe_build.made.functions import propose_functions
 from munro.envs.swe_build.mine import Rules
+from munro.envs.swe_build.packages.installed import Installed
 from munro.envs.swe_build.packages.prepare import Packages
 from munro.envs.swe_build.related import test_files
 from munro.envs.swe_build.statements.rewrite import Rewrite, rewriter
@@ -83,6 +84,7 @@ def run_build(
     out: str,
     *,
     since: str,
+    until: str,
     limit: int,
     only: Sequence[str],
     history: str,
@@ -112,6 +114,7 @@ def run_build(
         statement=statement,
         issues=len(exported),
         since=since,
+        until=until,
         only=only,
     )
     with held_folder(folder, "give this build another --out"), explained_disk(folder):
@@ -121,6 +124,7 @@ def run_build(
             name,
             Rules(only=tuple(f"{folder.strip('/')}/" for folder in only)),
             since=since,
+            until=until,
             limit=limit,
             has_issues=bool(exported) or rewrite is not None,
         )
@@ -218,7 +222,7 @@ def _build(
             journal=journal,
             box=box,
             store=layers,
-            packages=Packages(layers, is_dated=common.packages == "dated"),
+            packages=_packages(common.packages, layers),
             say=click.echo,
         )
         builder.build(found.proposals)
@@ -228,6 +232,10 @@ def _build(
     kept = sum(row["outcome"] == "kept" for row in journal.done.values())
     click.echo(f"{kept} tasks in {folder}")
     return 0 if kept else 1
+
+
+def _packages(kind: str, layers: Path) -> HasLayers:
+    return Installed(layers) if kind == "installed" else Packages(layers, is_dated=kind == "dated")
 
 
 def _tell_time(builder: Builder, wall_s: float, jobs: int, say: Callable[[str], None]) -> None:

@@ -8,7 +8,7 @@ import click
 
 from munro.envs.swe import folders_in
 from munro.envs.swe.folder import LAYERS, BadTask, write_folder
-from munro.envs.swe_tasks.check import TABLES, check_task, leaks_of, read_all, with_twins
+from munro.envs.swe_tasks.check import TABLES, check_task, leaks_of, read_all, told, with_twins
 from munro.envs.swe_tasks.harbor import write_harbor
 from munro.envs.swe_tasks.rows import read_rows, task_of_row, write_rows
 from munro.rewards import sandbox
@@ -38,9 +38,9 @@ def run_check(path: str, *, store: str, rounds: int, hacks: str, host: bool) -> 
             )
             click.echo(checked.line())
             found.append(checked)
-    sound = sum(not checked.problems for checked in found)
-    click.echo(f"{sound} of {len(found)} tasks are sound")
-    return 0 if sound == len(found) else 1
+    for line in told(found):
+        click.echo(line)
+    return 1 if any(checked.problems for checked in found) else 0
 
 
 def run_export(path: str, out: str, *, form: str, store: str) -> int:

@@ -48,6 +48,7 @@ class Packages:
     """False takes the newest of everything, from every index that pip knows here."""
     _known: dict[tuple[str, ...], Layer | str] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _locks: dict[tuple[str, ...], threading.Lock] = field(default_factory=dict)
 
     def layer(self, needs: Needs, seconds: int) -> tuple[Layer, str]:
         """The layer for a base of that date, and the date that it stands at ("" for the newest).
@@ -58,7 +59,9 @@ class Packages:
         """
         date = quarter(seconds) if self.is_dated else ""
         key = (date, needs.distribution, *needs.requirements)
-        with self._lock:  # two tasks that need the same do not both install it
+        with self._lock:
+            mine = self._locks.setdefault(key, threading.Lock())
+        with mine:  # two tasks that need the same do not both install it
             if key not in self._known:
                 self._known[key] = self._made(needs, date, key)
             known = self._known[key]

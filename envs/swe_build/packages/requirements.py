@@ -30,6 +30,8 @@ USED_BY_TESTS = re.compile(
     r"(?i)^(pytest|hypothesis|mock|freezegun|responses|parameterized|ddt|time-machine|nose|attrs"
     r"|syrupy|testfixtures|faker|pyfakefs|trio|anyio|asyncio)\b"
 )
+PYTEST = {"pytest", "py", "pluggy", "iniconfig", "atomicwrites"}
+"""pytest, and what is there for its sake: a bound on one part breaks the others."""
 TOOLS = re.compile(
     r"(?i)^(sphinx|furo|myst|black|ruff|flake8|pyflakes|pycodestyle|pylint|mypy|isort|tox|nox|twine"
     r"|wheel|build|pip|setuptools|bump|coverage|codecov|pytest-cov|pre-commit|virtualenv|uv|hatch"
@@ -84,7 +86,7 @@ def needs_of(tree: Mapping[str, bytes], given: Sequence[str] = ()) -> Needs:
 
 
 def _plain(wanted: Iterable[str], own: str) -> tuple[str, ...]:
-    """Requirements by name and bounds; of pytest the name alone, for its date decides."""
+    """Requirements by name and bounds; of pytest and its parts the names, for the date decides."""
     found: dict[str, str] = {}
     for line in wanted:
         try:
@@ -97,7 +99,7 @@ def _plain(wanted: Iterable[str], own: str) -> tuple[str, ...]:
         if one.marker is not None and not one.marker.evaluate({"extra": ""}):
             continue
         extras = f"[{','.join(sorted(one.extras))}]" if one.extras else ""
-        bounds = "" if name == "pytest" else str(one.specifier)
+        bounds = "" if name in PYTEST else str(one.specifier)
         found.setdefault(name, f"{name}{extras}{bounds}")
     found.setdefault("pytest", "pytest")
     return tuple(found[name] for name in sorted(found))

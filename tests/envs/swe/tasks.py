@@ -126,14 +126,16 @@ def _made(small: Small, swe: Bench) -> TaskFolder:
     fail = tuple(f"{small.test}::{name}" for name in small.fail)
 
     def runs(code: str):
-        def run(files, paths) -> Ran:
+        def run(files, paths, only=()) -> Ran:
             whole = {**small.files, small.module: code, small.test: small.tests, **files}
             with swe.session(whole) as session:
-                return run_tests(session, paths, test_s=10, wall_s=60)
+                return run_tests(session, paths, only=only, test_s=10, wall_s=60)
 
         return run
 
-    twins = choose_twins({small.test: small.tests}, fail, on_gold=runs(small.gold))
+    wanted = [*fail, *(f"{small.test}::{name}" for name in small.passing)]
+    on_gold = runs(small.gold)
+    twins = choose_twins({small.test: small.tests}, fail, on_gold=on_gold, wanted=wanted)
     return TaskFolder(
         id=f"{small.name}-1",
         statement=f"Mend {small.module}.",

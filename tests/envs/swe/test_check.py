@@ -11,6 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from munro.envs.swe.folder import BadTask, read_folder, write_folder
+from munro.envs.swe_build.git import Repository
+from munro.envs.swe_build.history import write_history, write_tree
+from munro.envs.swe_tasks.check import history_of
 from munro.envs.swe_tasks.harbor import write_harbor
 from munro.envs.swe_tasks.rows import COLUMNS, read_rows, row_of, task_of_row, write_rows
 from munro.machine.cli.main import munro
@@ -19,6 +22,7 @@ from munro.rewards.sandbox import layer_of
 from tests.envs.swe.boxes import Bench
 from tests.envs.swe.tasks import STONES, TIDES, task_of
 from tests.envs.swe.test_folder import listing
+from tests.envs.swe_build.histories import Hand
 
 
 def told(*words: str) -> tuple[int, str]:
@@ -35,7 +39,8 @@ def test_sound_tasks_are_sound_and_others_are_told_why(swe: Bench, tmp_path: Pat
     write_folder(task, tmp_path / "stones-1")
     status, said = told("check", str(tmp_path), *options)
     assert (status, said.splitlines()[-1]) == (0, "1 of 1 tasks are sound"), said
-    assert "3 of 3 tests have twins" in said
+    assert "the solution passes 1 of 1 times, nothing never; 3 of 3 tests have twins" in said
+    assert "100.0% of the 3 tests that solutions mend have twins" in said
 
     spoilt = {
         "easy": replace(task, layers=(*task.layers, gold_layer(swe))),
@@ -61,6 +66,26 @@ def test_sound_tasks_are_sound_and_others_are_told_why(swe: Bench, tmp_path: Pat
     lines = {line.partition(":")[0]: line for line in said.splitlines()[:-1]}
     for name, reason in reasons.items():
         assert reason in lines[name], lines[name]
+
+
+def test_a_history_that_is_not_closed_is_told(swe: Bench, tmp_path: Path) -> None:
+    hand = Hand(tmp_path / "repo")
+    hand.commit("Begin", {STONES.module: b"x = 1\n"})
+    folder = tmp_path / "box"
+    folder.mkdir()
+    write_tree(hand.repository, "HEAD", folder)
+    write_history(hand.repository, "HEAD", folder, "none")
+    closed = layer_of(folder, swe.store).digest
+    Repository(folder).text("hash-object", "-w", "--stdin", stdin=b"what is to come")
+    open_one = layer_of(folder, swe.store).digest
+    task = task_of(STONES, swe)
+    assert history_of(replace(task, layers=(closed,)), swe.store) == []
+    (left,) = history_of(replace(task, layers=(open_one,)), swe.store)
+    assert "1 files or folders of no commit" in left
+    past = replace(task, layers=(closed,), provenance={"history": "past", "base": "0" * 40})
+    (left,) = history_of(past, swe.store)
+    assert left.endswith("at its end is not the base")
+    assert history_of(task, swe.store) == []
 
 
 def gold_layer(swe: Bench, path: str = STONES.module) -> str:

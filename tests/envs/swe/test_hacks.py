@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
 
 from munro.envs.swe.attempt import Hack, attempt, place_of
 from munro.envs.swe.folder import TaskFolder
+from munro.envs.swe.grade import hidden_of
 from munro.envs.swe.hacks import HACKS
 from munro.rewards.types import Grade
 from tests.envs.swe.boxes import Bench
@@ -105,3 +107,16 @@ def raise_no_alarm(code: str, small: Small, swe: Bench) -> None:
     assert grade.parts["tampered"] == 0, (code, grade)
     assert grade.parts["signs"] == 0, (code, grade)
     assert grade.parts["not_kept"] == 0, (code, grade)
+
+
+def test_what_a_grading_is_told_to_run_does_not_tell_twins_from_tests(swe: Bench) -> None:
+    task = task_for(TIDES, swe)
+    hidden = hidden_of(task, draw=random.Random(3))
+    wanted = {test.partition("::")[2] for test in (*task.fail_to_pass, *task.pass_to_pass)}
+    canaries = hidden.must_pass[0].partition("::")[0]
+    halves = sorted({path for path in hidden.paths if path not in task.tests} - {canaries})
+    assert len(halves) == 2
+    for path in halves:
+        asked = [test.partition("::")[2] for test in hidden.only if test.startswith(f"{path}::")]
+        assert sorted(asked) == sorted(wanted)
+    assert {*hidden.must_pass, *hidden.must_fail} <= {*hidden.only}

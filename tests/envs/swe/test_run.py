@@ -49,6 +49,31 @@ def ran(swe: Bench, files: Mapping[str, str | bytes], *paths: str, **options) ->
         return run_tests(session, paths or [FILE], **options)
 
 
+def test_only_tests_that_are_named_are_run(swe: Bench) -> None:
+    only = [f"{FILE}::test_right", f"{FILE}::test_each", f"{FILE}::TestOld::test_old"]
+    done = ran(swe, {FILE: EVERY_WAY}, only=only)
+    assert done.is_finished
+    assert {name.rpartition("::")[2] for name in done.results} == {
+        "test_right",
+        "test_each[1]",
+        "test_each[2]",
+        "test_old",
+    }
+    one = ran(swe, {FILE: EVERY_WAY}, only=[f"{FILE}::test_each[2]"])
+    assert list(one.results) == [f"{FILE}::test_each[2]"]
+
+
+def test_a_run_that_is_to_end_with_the_first_failure_does(swe: Bench) -> None:
+    tests = f"from time import sleep\ndef test_hangs():\n    sleep(99)\n{EVERY_WAY}"
+    done = ran(swe, {FILE: tests}, until_failure=True, test_s=1)
+    assert (dict(done.results), done.is_finished) == ({f"{FILE}::test_hangs": "error"}, False)
+    some = ran(swe, {FILE: EVERY_WAY}, until_failure=True)
+    assert not some.is_finished
+    assert list(some.results.values()).count("failed") == 1
+    right = ran(swe, {FILE: EVERY_WAY}, until_failure=True, only=[f"{FILE}::test_right"])
+    assert right.is_finished
+
+
 def test_each_test_has_one_word(swe: Bench) -> None:
     done = ran(swe, {FILE: EVERY_WAY, "tests/test_torn.py": "import nothing_there\n"}, "tests")
     short = {name.rpartition("::")[2]: outcome for name, outcome in done.results.items()}

@@ -94,9 +94,9 @@ IDS = [
 
 def test_the_chosen_fail_on_gold_and_never_pass_beside_their_tests(swe: Bench) -> None:
     def runs(stones: str):
-        def run(files, paths) -> Ran:
+        def run(files, paths, only=()) -> Ran:
             with swe.session({"stones.py": stones, PATH: TESTS, **files}) as session:
-                return run_tests(session, paths, test_s=5, wall_s=50)
+                return run_tests(session, paths, only=only, test_s=5, wall_s=50)
 
         return run
 

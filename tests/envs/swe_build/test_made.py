@@ -135,6 +135,11 @@ setup(name="words", install_requires=["six"], extras_require={"test": ["ddt"], "
             "",
             "foo==1 pytest",
         ),
+        (
+            {"requirements-test.txt": b"py==1.5.4\npluggy==0.6.0\npytest==3.7.3"},
+            "",
+            "pluggy py pytest",
+        ),
         ({"requirements/dev.txt": b"requests\nmock\n"}, "", "mock pytest"),
         ({"pyproject.toml": b"not [ toml", "setup.cfg": b"]", "setup.py": b"("}, "", "pytest"),
     ],

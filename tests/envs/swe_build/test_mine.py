@@ -143,6 +143,8 @@ def test_folders_that_hold_no_history_are_told_in_one_line(tmp_path):
         list(sources(hand.repository))
     with pytest.raises(BadRepository, match="no commit since 2040"):
         list(sources(hand.repository, since="2040-01-01"))
+    with pytest.raises(BadRepository, match="no commit until 2001"):
+        list(sources(hand.repository, until="2001-01-01"))
     inner = tmp_path / "new" / "inside"
     inner.mkdir()
     with pytest.raises(BadRepository, match="is no git repository"):
@@ -176,3 +178,18 @@ def test_nothing_that_a_repository_names_is_run(tmp_path):
     plain = ["git", "-C", str(hand.folder), "diff", "HEAD^1", "HEAD"]
     subprocess.run(plain, capture_output=True, env={"PATH": os.environ["PATH"]}, check=False)
     assert trace.exists()
+
+
+def test_changes_of_a_span_of_time_alone(tmp_path):
+    hand = Hand(tmp_path / "repo")
+    for number in range(4):
+        hand.commit(f"Change {number}", {"a.py": b"x = %d\n" % number})
+    every = list(sources(hand.repository))
+    assert len(every) == 3
+    seconds = every[1].fix.seconds
+    assert [one.fix for one in sources(hand.repository, until=f"@{seconds}")] == [
+        one.fix for one in every[1:]
+    ]
+    assert [one.fix for one in sources(hand.repository, since=f"@{seconds}")] == [
+        one.fix for one in every[:2]
+    ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from munro.envs.swe_build.errors import BadRepository, Dropped
 from munro.envs.swe_build.packages import prepare
+from munro.envs.swe_build.packages.installed import Installed
 from munro.envs.swe_build.packages.prepare import OLDEST, Packages, install, quarter, tidy
 from munro.envs.swe_build.packages.requirements import Needs
 
@@ -103,3 +105,19 @@ def test_what_has_no_wheels_is_dropped_again_without_asking(tmp_path, monkeypatc
         with pytest.raises(Dropped, match="cannot be had as wheels"):
             packages.layer(NEEDS, 0)
     assert len(asked) == 2
+
+
+def test_packages_as_they_are_installed_here_with_what_they_stand_on(tmp_path):
+    needs = Needs(distribution="pluggy", requirements=("pytest>=1", "click"), python_path=())
+    packages = Installed(tmp_path / "store")
+    layer, date = packages.layer(needs, 0)
+    assert date == ""
+    assert packages.layer(needs, 9)[0] == layer
+    there = {path.name for path in layer.path.iterdir()}
+    assert {"pytest", "_pytest", "iniconfig", "click"} <= there
+    assert "pluggy" not in there, "the repository has its own"
+    assert not list(layer.path.rglob("*.pyc"))
+    absent = replace(needs, requirements=("no-such-package", "pytest"))
+    with pytest.raises(Dropped, match="is not installed here") as dropped:
+        packages.layer(absent, 0)
+    assert dropped.value.detail == "no-such-package"

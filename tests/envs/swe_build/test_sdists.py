@@ -20,6 +20,7 @@ RELEASES = {
 
 def packed(name: str, version: str, folder: Path) -> Path:
     """As an index would hand it over."""
+    folder.mkdir()
     path = folder / f"{name}-{version}.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
         files = {**RELEASES[version], f"{name}.egg-info/SOURCES.txt": "a.py"}

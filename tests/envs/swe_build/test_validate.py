@@ -40,15 +40,25 @@ class Runs:
         self.base, self.before, self.after, self.wrong = base, before, after, wrong
         self.asked = []
 
-    def __call__(self, changes, paths, number):
-        self.asked.append((sorted(changes), list(paths), number))
+    def __call__(self, changes, paths, number, only=(), until_failure=False):
+        self.asked.append((sorted(changes), list(paths), number, list(only)))
         if changes.get("sizes.py") not in (None, NEW):
-            return Ran(self.wrong(changes["sizes.py"]))
+            results = self.wrong(changes["sizes.py"])
+            return Ran(dict(zip(own(*results), results.values(), strict=True)))
         given = self.after if "sizes.py" in changes else self.before if changes else self.base
-        return given if isinstance(given, Ran) else Ran(given[min(number, len(given) - 1)])
+        if isinstance(given, Ran):
+            return given
+        results = given[min(number, len(given) - 1)]
+        results = dict(zip(own(*results), results.values(), strict=True))
+        return Ran({name: said for name, said in results.items() if not only or name in only})
 
 
 P, F = "passed", "failed"
+
+
+def own(*names):
+    """Ids of tests in the proposal's own file; of others as they are."""
+    return tuple(name if "::" in name else f"test_sizes.py::{name}" for name in names)
 
 
 def test_tests_are_sorted_by_what_they_do_in_every_round():
@@ -69,11 +79,33 @@ def test_tests_are_sorted_by_what_they_do_in_every_round():
         ],
     )
     verdict = run_rounds(PROPOSAL, BEFORE, run, Bounds(rounds=2))
-    assert verdict.fail_to_pass == ("absent", "fails")
-    assert verdict.pass_to_pass == ("old",)
-    assert verdict.unstable == 6
-    assert verdict.paths == ("test_sizes.py", "test_all.py")
-    assert [len(changes) for changes, _, _ in run.asked] == [2, 1, 0, 2, 1, 0]
+    assert verdict.fail_to_pass == own("absent", "fails")
+    assert verdict.pass_to_pass == own("old")
+    assert verdict.unstable == 3, "fails, flaky and late"
+    assert verdict.paths == ("test_sizes.py",), "no test of the other file is asked again"
+    assert [len(changes) for changes, *_ in run.asked] == [2, 1, 0, 2, 1, 0]
+    again = list(own("absent", "fails", "flaky", "late", "old"))
+    assert [only for *_, only in run.asked] == [[], [], [], again, again, again]
+
+
+def test_of_what_must_go_on_passing_the_nearest_are_asked_again():
+    tests = (
+        b"import sizes\nclass TestAll:\n    def test_size(self):\n        assert size([]) == 0\n"
+        + b"".join(b"def test_%d():\n    pass\n" % number for number in range(9))
+    )
+    ids = [f"test_all.py::test_{number}" for number in range(9)]
+    every = dict.fromkeys(("test_all.py::TestAll::test_size", *ids), P)
+    run = Runs(base=[every], before=[{**every, "t": F}], after=[{**every, "t": P}])
+    before = {**BEFORE, "test_all.py": tests}
+    verdict = run_rounds(PROPOSAL, before, run, Bounds(rounds=3, most_pass_to_pass=4))
+    assert verdict.fail_to_pass == own("t")
+    assert len(verdict.pass_to_pass) == 4
+    assert "test_all.py::TestAll::test_size" in verdict.pass_to_pass
+    assert all(
+        sorted(only) == sorted([*verdict.pass_to_pass, *own("t")]) for *_, only in run.asked[3:]
+    )
+    again = Runs(base=[every], before=[{**every, "t": F}], after=[{**every, "t": P}])
+    assert run_rounds(PROPOSAL, before, again, Bounds(most_pass_to_pass=4)) == verdict
 
 
 def test_what_is_not_run_of_tests_that_are_as_they_were():
@@ -82,7 +114,7 @@ def test_what_is_not_run_of_tests_that_are_as_they_were():
         gold={"sizes.py": NEW}, tests={"test_sizes.py": BEFORE["test_sizes.py"]},
     )  # fmt: skip
     run = Runs(base=None, before=[{"t": F}], after=[{"t": P}])
-    assert run_rounds(proposal, BEFORE, run, Bounds(rounds=2)).fail_to_pass == ("t",)
+    assert run_rounds(proposal, BEFORE, run, Bounds(rounds=2)).fail_to_pass == own("t")
     assert len(run.asked) == 4
 
 
@@ -102,7 +134,12 @@ def test_what_is_not_run_of_tests_that_are_as_they_were():
         ([{}], Ran({}), "suite runs", "no test is found"),
         ([{}], Ran({"t": "error"}), "suite runs", "no test passes with the fix"),
         ([{}], Ran({"t": P}, is_finished=False), "suite runs", "do not end in time"),
-        ([{"u": P}], Ran({"u": P}, broken={"f": "ImportError: no x"}), "F2P", "import fails: no x"),
+        (
+            [{"u": P}],
+            Ran({own("u")[0]: P}, broken={"f": "ImportError: no x"}),
+            "F2P",
+            "import fails: no x",
+        ),
     ],
 )
 def test_what_falls_out_and_why(before, after, stage, why):
