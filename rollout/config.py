@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from munro.rewards.config import Config
 from munro.rewards.plugins import resolve
 from munro.rollout.calls import FAMILIES
+from munro.rollout.engine import ENGINES
 
 DEADLINES = ("start_deadline_s", "reply_deadline_s", "close_deadline_s")
 
@@ -17,8 +18,8 @@ DEADLINES = ("start_deadline_s", "reply_deadline_s", "close_deadline_s")
 class RolloutConfig(Config):
     """How groups are sampled (MAI-Thinking-1 report, sections 3.1.2 and 3.1.3)."""
 
-    engine: Literal["vllm", "transformers"] = "vllm"
-    """Inference engine: "vllm", or "transformers" for debugging."""
+    engine: str = "vllm"
+    """Inference engine: "vllm", or "transformers" for debugging; a path to one of your own."""
     servers: int = Field(1, ge=1)
     """Inference servers."""
     workers: int = Field(1, ge=1)
@@ -96,6 +97,12 @@ class RolloutConfig(Config):
             stands_for = dict.fromkeys(DEADLINES, given["grade_deadline_s"])
             return stands_for | dict(given)
         return given
+
+    @field_validator("engine")
+    @classmethod
+    def _the_engine_is_known(cls, name: str) -> str:
+        ENGINES.find(name)
+        return resolve(name)
 
     @field_validator("calls")
     @classmethod

@@ -5,11 +5,13 @@
     tokens   ──► Engine.score ──► log-probs, to prove that the weights arrived
 
 Two engines keep it: `rollout/vllm/engine.py` and `rollout/transformers_engine.py`. Both sample as
-`top_k` first, then `top_p` on what is left, and report exactly the tokens that survived.
+`top_k` first, then `top_p` on what is left, and report exactly the tokens that survived. What
+starts them is found by name (`ENGINES`): a file of `rollout/engines`, or one of your own.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -18,6 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from munro.envs.types import KeptTokens
+from munro.rewards.plugins import Registry
+
+ENGINES = Registry(
+    what="inference engine",
+    group="munro.engines",
+    home="munro.rollout.engines",
+    fits=inspect.isfunction,
+)
+"""Functions that start an engine and block while they do, called as `inference.build_engine` is.
+One of your own is a file with such a function (`rollout.engine = "mine.py:start"`) that returns a
+`SleepingEngine`; what it does not need it takes as `**_`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

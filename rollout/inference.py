@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 from munro.rewards.errors import PolicyError
 from munro.rollout.adapters import Adapters
 from munro.rollout.config import RolloutConfig
-from munro.rollout.engine import ALONE, Completion, Request, Sharing, SleepingEngine, WeightSource
+from munro.rollout.engine import (
+    ALONE,
+    ENGINES,
+    Completion,
+    Request,
+    Sharing,
+    SleepingEngine,
+    WeightSource,
+)
 from munro.rollout.waits import waiting
 from munro.rollout.weights import latest
 
@@ -39,25 +47,18 @@ def build_engine(
         config: which engine, and how it samples.
         seed: of anything not seeded by a request.
         max_context: longest token stream.
+        sharing: how it stands to the learner.
         adapters: to serve, where updates are adapters and not whole weights.
 
     Raises:
+        BadPlugin: `rollout.engine` names none.
         PolicyError: it does not come up; says why.
     """
-    if config.engine == "vllm":
-        from munro.rollout.vllm.engine import VllmEngine
-
-        return VllmEngine(
-            model,
-            config,
-            seed=seed,
-            max_context=max_context,
-            sharing=sharing,
-            adapters=adapters,
-        )
-    from munro.rollout.transformers_engine import TransformersEngine
-
-    return TransformersEngine(model, config, seed=seed, max_context=max_context)
+    start = ENGINES.find(config.engine)
+    engine: SleepingEngine = start(
+        model, config, seed=seed, max_context=max_context, sharing=sharing, adapters=adapters
+    )
+    return engine
 
 
 class InferenceServer:

@@ -111,7 +111,7 @@ def needs_of(
             copies=config.learner.ranks,
         ),
     ]
-    if rollout.engine == "transformers":
+    if rollout.engine != "vllm":  # it runs in the server's own process
         alone = {"weights": model.parameters * (2.0 if on_gpu else 4.0)}
         host = base["server"] | ({} if on_gpu else alone)
         on_card = alone if on_gpu else {}
