@@ -15,13 +15,13 @@ import asyncio
 import contextvars
 import inspect
 import numbers
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
+from munro.envs import threads
 from munro.envs.budget import Budget
 from munro.envs.types import Answer, CallRecord, Message, Task, Trajectory
 from munro.rewards.errors import GraderError
@@ -57,8 +57,8 @@ class Quit(Exception):
 async def call(function: Callable[..., Any], *args: Any) -> Any:
     """Call user code without blocking the event loop, whether it is sync or async.
 
-    A sync function runs in a thread of its own: a daemon, so that one that never returns can be
-    given up (cancelled by a deadline) without keeping the process alive.
+    A sync function runs in a thread that is its own meanwhile: a daemon, so that one that never
+    returns can be given up (cancelled by a deadline) without keeping the process alive.
 
     Raises:
         Quit: it raised SystemExit, KeyboardInterrupt or the like, which would end the loop and
@@ -92,7 +92,7 @@ async def call(function: Callable[..., Any], *args: Any) -> Any:
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, result, error)
 
-    threading.Thread(target=run, daemon=True, name=f"call {_name_of(function)}").start()
+    threads.start(f"call {_name_of(function)}", run)
     result = await done
     return await _surviving(result) if inspect.isawaitable(result) else result
 

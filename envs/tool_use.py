@@ -22,6 +22,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, TypeVar, get_type_hints, overload
+from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
@@ -366,8 +367,19 @@ def _error(call_id: str, text: str) -> Answer:
     return Answer(role="tool", content=f"Error: {text}", tool_call_id=call_id, error=text)
 
 
+_types: WeakKeyDictionary[Any, type[BaseModel]] = WeakKeyDictionary()
+"""Of the arguments of tools that were asked for, by function: making one takes milliseconds."""
+
+
 def _arguments(method: Callable[..., Any]) -> type[BaseModel]:
     """What the model may pass, as a type that checks it."""
+    function = getattr(method, "__func__", method)
+    if function not in _types:
+        _types[function] = _type_of_arguments(method)
+    return _types[function]
+
+
+def _type_of_arguments(method: Callable[..., Any]) -> type[BaseModel]:
     hints = get_type_hints(method, include_extras=True)
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(method).parameters.items():

@@ -137,7 +137,9 @@ class Tree:
     @property
     def token_ids(self) -> NDArray[np.int32]:
         """Every token once."""
-        return np.concatenate([np.zeros(0, np.int32), *self._pieces])
+        if len(self._pieces) != 1:  # kept as one: it is asked for at every turn
+            self._pieces = [np.concatenate([np.zeros(0, np.int32), *self._pieces])]
+        return self._pieces[0]
 
     @property
     def current(self) -> NDArray[np.int32]:
