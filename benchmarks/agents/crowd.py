@@ -279,7 +279,7 @@ def played(options: argparse.Namespace) -> int:
     spent, store = Spent(), Path(options.folder) / "layers"
     env = Crowd(str(store), options.turns, options.most_open, spent)
     assert env.sandbox.run(["true"]).is_ok
-    kept = {path.name for path in store.iterdir()}
+    kept = {path.name for path in store.glob("[!.]*")}
     cpu, began = time.process_time(), time.monotonic()
     with watched(options.kill_every, options.seed) as watch:
         group = asyncio.run(climbed(options, env, spent))
@@ -306,7 +306,7 @@ def played(options: argparse.Namespace) -> int:
         "boxes_peak": spent.peak,
         "most_open": options.most_open,
         "processes_left": len(left),
-        "layers_left": len({path.name for path in store.iterdir()} - kept),
+        "layers_left": len({path.name for path in store.glob("[!.]*")} - kept),
         "wall_s": round(wall_s, 1),
         "commands": spent.commands,
         "own_share": round(own_s / spent.in_boxes, 4),

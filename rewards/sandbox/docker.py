@@ -27,7 +27,7 @@ import psutil
 from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox.docker_container import Container, job_of
 from munro.rewards.sandbox.docker_session import DockerSession
-from munro.rewards.sandbox.image import Image, check_image, in_use, make_store
+from munro.rewards.sandbox.image import Image, check_image, in_use, open_store
 from munro.rewards.sandbox.types import Files, Limits, Outcome, Sandbox, Session
 
 IMAGE = "munro-sandbox"
@@ -77,7 +77,7 @@ def open_sandbox(
             mend = f"docker pull {image}"
         raise SandboxError(f"the Docker engine has no image {image!r}: {mend}") from None
     _sweep(client)
-    layers = None if store is None else make_store(Path(store))
+    layers = None if store is None else open_store(Path(store))
     return DockerSandbox(client, image, limits, layers)
 
 

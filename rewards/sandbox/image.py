@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from munro.rewards.errors import SandboxError
-from munro.rewards.sandbox import tree
+from munro.rewards.sandbox import owned, tree
 from munro.rewards.sandbox.inside import syscalls, wire
 from munro.rewards.sandbox.tree import Kind, Writer
 
@@ -163,31 +163,48 @@ def in_use(image: Image) -> Iterator[None]:
         yield
 
 
-def forget_layer(layer: Layer) -> None:
-    """Take a layer out of its store, unless a session stands on it."""
+def forget_layer(layer: Layer) -> bool:
+    """Take a layer out of its store, unless a session stands on it; whether it is gone."""
     try:
         folder = os.open(layer.path, _FOLDER)
     except FileNotFoundError:
-        return
+        return True
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         gone = layer.path.with_name(f"{_NEW}{secrets.token_hex(8)}")
-        layer.path.rename(gone)  # at once, for a half of it must not be taken for a layer
-        tree.remove(gone)
-    except (BlockingIOError, FileNotFoundError):
-        pass  # in use, or somebody else was faster
+        with suppress(FileNotFoundError):  # somebody else was faster
+            layer.path.rename(gone)  # at once, for a half of it must not be taken for a layer
+            tree.remove(gone)
+    except BlockingIOError:
+        return False
     finally:
         os.close(folder)
+    owned.unmark(layer.path.parent, layer.digest)
+    return True
+
+
+def open_store(store: Path) -> Path:
+    """The folder, made if it is not there, without what processes that were killed have left in it:
+    halves of layers, and layers that were theirs alone (`write_layer` with a salt)."""
+    make_store(store)
+    _sweep(store)
+    owned.sweep(store, lambda name: forget_layer(Layer(path=store / name, digest=name)))
+    return store
 
 
 def write_layer(store: Path, write: Callable[[Writer], None], salt: str = "") -> Layer:
-    """What `write` makes, under the name of its digest, and of `salt` where there is one."""
+    """What `write` makes, under the name of its digest, and of `salt` where there is one.
+
+    One with a salt is this process's, and is taken away after its end (`open_store`).
+    """
     make_store(store)
     with _new_folder(store) as (path, folder):
         writer = Writer(folder, NOBODY if os.geteuid() == 0 else None, salt)
         write(writer)
         digest = writer.finish()
         layer = Layer(path=store / digest, digest=digest)
+        if salt:
+            owned.mark(store, digest)
         with suppress(FileExistsError):  # made before, or by somebody else meanwhile
             syscalls.rename_new(str(path), str(layer.path))
     return layer

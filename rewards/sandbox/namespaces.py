@@ -43,7 +43,7 @@ import munro
 from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox import cgroups
 from munro.rewards.sandbox.cgroups import Group
-from munro.rewards.sandbox.image import Image, check_image, in_use, make_store
+from munro.rewards.sandbox.image import Image, check_image, in_use, open_store
 from munro.rewards.sandbox.inside import syscalls, wire
 from munro.rewards.sandbox.plan import advice, plan_of
 from munro.rewards.sandbox.session import NamespaceSession, request_of
@@ -91,7 +91,7 @@ def open_sandbox(
         mounts=mounts or {},
         packages=packages,
         preload=preload,
-        store=None if store is None else make_store(Path(store)),
+        store=None if store is None else open_store(Path(store)),
         control_groups=control_groups,
     )
 

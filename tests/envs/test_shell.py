@@ -301,11 +301,11 @@ def test_what_was_saved_of_a_graded_episode_is_taken_away(tmp_path: Path) -> Non
         for number in range(5):
             await agent.bash(f"echo {number} > new")
             await agent.episode.save()
-        assert len(list(tmp_path.iterdir())) == 2
+        assert len(list(tmp_path.glob("[!.]*"))) == 2
         trajectory = type("Trajectory", (), {"reply": "done"})()
         assert (await agent.episode.grade(trajectory)).solved is False
         await agent.episode.close()
-        assert len(list(tmp_path.iterdir())) == 1
+        assert len(list(tmp_path.glob("[!.]*"))) == 1
 
     asyncio.run(whole())
     cairn.sandbox.close()

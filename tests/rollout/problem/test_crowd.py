@@ -1,4 +1,4 @@
-"""Many agents on the real sandbox, whose boxes are killed from outside: `benchmarks/agents/crowd`."""
+"""Many agents on the real sandbox, whose boxes are killed from outside: `agents/crowd.py`."""
 
 from __future__ import annotations
 

@@ -81,7 +81,8 @@ async def test_boxes_that_die_cost_a_turn_each_and_no_score(tmp_path) -> None:
     assert group.num_resumed == environment.num_killed
     assert len(engine.calls) == 4 * (TURNS + 1)
     # what was saved of them is gone, and so are their boxes
-    assert len(list((tmp_path / "store").iterdir())) == 1
+    assert len(list((tmp_path / "store").glob("[!.]*"))) == 1
+    assert list((tmp_path / "store").glob(".owned/*/*")) == []
     environment.sandbox.close()
     left = {each.pid for each in psutil.Process().children(recursive=True)} - before
     assert left == set()
