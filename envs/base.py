@@ -292,6 +292,12 @@ class Environment(ABC):
         """
         raise NotImplementedError(f"{self.name} restores no episodes")
 
+    def forget(self, task: Task, saved: bytes) -> Awaitable[None] | None:  # noqa: ARG002
+        """Nobody will go on from `saved`: free what it names. Asked where an attempt that has no
+        grade begins anew or is given up; an episode that was graded frees its own when it closes.
+        """
+        return None
+
     @property
     def restores(self) -> bool:
         """Whether its episodes can go on after their machine was lost."""

@@ -101,6 +101,10 @@ class Combined(Environment):
         """An episode of the environment, as it was saved, graded here."""
         return _Graded(self, task, await call(self.environment.restore, task, saved))
 
+    async def forget(self, task: Task, saved: bytes) -> None:
+        """The environment's own."""
+        await call(self.environment.forget, task, saved)
+
     @property
     def restores(self) -> bool:
         """Where the environment does."""

@@ -307,6 +307,12 @@ class Shell(ToolUse):
         return {BOX: box}
 
 
+    def forget(self, task: Task, saved: bytes) -> None:  # noqa: ARG002
+        """Take away the layers that it names."""
+        for digest in json.loads(saved)["layers"] if saved else ():
+            forget_layer(Layer(path=self.store / digest, digest=digest))
+
+
 class ShellEpisode(Conversation):
     """A conversation whose saved layers are taken away once nobody can need them."""
 

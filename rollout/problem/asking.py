@@ -114,14 +114,20 @@ class Environments:
             )
         return saved
 
+    async def forgotten(self, task: Task, saved: bytes | None) -> None:
+        """Nobody will go on from there. What cannot be freed now is no failure of an attempt."""
+        if saved is not None:
+            with contextlib.suppress(EpisodeError):
+                await self.ask(task, "forget", self._environment(task.env).forget, task, saved)
+
     async def ask(self, task: Task, what: str, function: Callable[..., Any], *args: Any) -> Any:
         """Call into the environment: the one place where its exceptions become ours.
 
         Args:
             task: whose episode it is.
-            what: "start", "restore", "reply", "save", "grade", "group grade" or "close"; the last
-                word's deadline holds, of the budget where it names one, else of the config. To
-                restore is to start, and to save belongs to a reply.
+            what: "start", "restore", "reply", "save", "grade", "group grade", "close" or "forget";
+                the last word's deadline holds, of the budget where it names one, else of the
+                config. To restore is to start, to save belongs to a reply, to forget to closing.
             function: the environment's own.
             args: its arguments.
 
@@ -152,7 +158,7 @@ class Environments:
 
     def _deadline(self, task: Task, word: str) -> tuple[str, float]:
         """The key that says how long this may take, and the seconds."""
-        word = {"restore": "start", "save": "reply"}.get(word, word)
+        word = {"restore": "start", "save": "reply", "forget": "close"}.get(word, word)
         said: float | None = getattr(self._said(task), f"{word}_s", None)
         if said is not None:
             return f"env.budget.{word}_s", said

@@ -169,6 +169,7 @@ class Player:
                 account.num_resumed += 1
                 continue
             account.num_unscored += 1
+            await self._environments.forgotten(problem.task, standing.saved)
             if standing.again == retries:
                 account.gave_up = True
                 return None

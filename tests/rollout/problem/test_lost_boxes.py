@@ -12,6 +12,7 @@ from munro.envs.budget import Budget
 from munro.envs.shell import BOX, Shell
 from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox import Image, layer_of
+from munro.rollout.types import Abandoned
 from tests.builders import make_task
 from tests.rollout.problem.test_resume import CONFIG, EOS, TOKENIZER, sampled
 
@@ -86,3 +87,21 @@ async def test_boxes_that_die_cost_a_turn_each_and_no_score(tmp_path) -> None:
     environment.sandbox.close()
     left = {each.pid for each in psutil.Process().children(recursive=True)} - before
     assert left == set()
+
+
+class Ungraded(Lines):
+    """Nobody can ever grade it."""
+
+    def grade(self, task, reply, state):
+        raise SandboxError("no grader to be had")
+
+
+@pytest.mark.timeout(300)
+async def test_what_attempts_saved_that_are_given_up_does_not_stay(tmp_path) -> None:
+    environment = Ungraded(str(tmp_path / "store"), share=0.0)
+    config = CONFIG.model_copy(update={"retries": 1})
+    done, _ = await sampled(environment, config, num=2, writes=writes)
+    assert isinstance(done, Abandoned), done
+    assert done.num_unscored == 4
+    assert len(list((tmp_path / "store").glob("[!.]*"))) == 1
+    environment.sandbox.close()
