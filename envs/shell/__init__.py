@@ -306,7 +306,6 @@ class Shell(ToolUse):
         box.editor.recall(said["edits"])
         return {BOX: box}
 
-
     def forget(self, task: Task, saved: bytes) -> None:  # noqa: ARG002
         """Take away the layers that it names."""
         for digest in json.loads(saved)["layers"] if saved else ():

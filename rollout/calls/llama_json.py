@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 from munro.envs.tool_use import strict_json
@@ -10,6 +11,8 @@ from munro.envs.types import Message, ToolCall
 from munro.rollout.calls import Family, Tools, call, given, not_json
 
 TAG = "<|python_tag|>"
+BEGUN = re.compile(r'\{\s*"name"\s*:\s*"[^"\n]{1,200}"\s*,\s*"(?:parameters|arguments)"\s*:')
+"""How a turn begins that is a call, be it no JSON in the end."""
 
 
 class LlamaJson(Family):
@@ -30,7 +33,8 @@ class LlamaJson(Family):
                 wanted, end = decoder.raw_decode(rest)
                 strict_json(rest[:end])
             except (ValueError, RecursionError) as error:
-                return [not_json(error, self.form)] if tagged or found else []
+                is_meant = tagged or found or BEGUN.match(rest)
+                return [not_json(error, self.form)] if is_meant else []
             arguments = wanted.get("parameters", wanted.get("arguments")) if _is_call(wanted) else 0
             if not tagged and not _is_call(wanted):
                 return []
