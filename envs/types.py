@@ -56,6 +56,12 @@ class Message:
     raw: str = ""
     """The policy's own turn as it was sampled, thoughts and calls and all; empty for others."""
 
+    def __post_init__(self) -> None:
+        # names of files and the like may hold bytes that are no text, which no tokenizer takes
+        if not self.content.isascii():
+            written = self.content.encode(errors="backslashreplace").decode()
+            object.__setattr__(self, "content", written)
+
     @property
     def text(self) -> str:
         """All that was written: `raw` where there is one, else `content`."""

@@ -33,6 +33,10 @@ class Grade:
         for name, value in (("reward", self.reward), *self.parts.items()):
             if not math.isfinite(value):
                 raise GraderError(f"the grader returned {value} as {name}: grades must be finite")
+        if not self.reason.isascii():
+            # it may name a file by bytes that are no text, which no store takes
+            told = self.reason.encode(errors="backslashreplace").decode()
+            object.__setattr__(self, "reason", told)
 
     @property
     def solved(self) -> bool:

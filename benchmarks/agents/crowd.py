@@ -180,8 +180,9 @@ class Scripted:
 class Watch(threading.Thread):
     """Looks at processes from outside: counts and weighs them, and kills some that keep a box."""
 
-    def __init__(self, kill_every_s: float, seed: int) -> None:
+    def __init__(self, kill_every_s: float, seed: int, most_open: int) -> None:
         super().__init__(daemon=True)
+        self._most_open = most_open
         self._kill_every_s, self._rng = kill_every_s, random.Random(seed)
         self._over = threading.Event()
         self.killed = 0
@@ -205,7 +206,9 @@ class Watch(threading.Thread):
             with suppress(psutil.Error):
                 weight += each.memory_full_info().pss / 2**20
         self.boxes_mb, self.keepers = max(self.boxes_mb, weight), max(self.keepers, len(keepers))
-        if keepers:
+        # one of as many as may be: where few are left, each would be killed before it is done
+        chosen = self._rng.randrange(self._most_open)
+        if chosen < len(keepers):
             with suppress(psutil.Error):
                 self._rng.choice(keepers).send_signal(signal.SIGKILL)
                 self.killed += 1
@@ -226,9 +229,9 @@ def keepers_of(me: psutil.Process) -> list[psutil.Process]:
 
 
 @contextmanager
-def watched(kill_every_s: float, seed: int) -> Iterator[Watch]:
+def watched(kill_every_s: float, seed: int, most_open: int) -> Iterator[Watch]:
     """A watch for as long as this lasts."""
-    watch = Watch(kill_every_s, seed)
+    watch = Watch(kill_every_s, seed, most_open)
     watch.start()
     try:
         yield watch
@@ -281,7 +284,7 @@ def played(options: argparse.Namespace) -> int:
     assert env.sandbox.run(["true"]).is_ok
     kept = {path.name for path in store.glob("[!.]*")}
     cpu, began = time.process_time(), time.monotonic()
-    with watched(options.kill_every, options.seed) as watch:
+    with watched(options.kill_every, options.seed, options.most_open) as watch:
         group = asyncio.run(climbed(options, env, spent))
     wall_s, cpu_s = time.monotonic() - began, time.process_time() - cpu
     env.sandbox.close()

@@ -181,9 +181,9 @@ class Editor:
         return self._clipped(f"{place} now reads:\n{_numbered(lines[first:last], first + 1)}")
 
     def _clipped(self, text: str) -> str:
-        raw = text.encode()
+        raw = text.encode(errors="backslashreplace")  # a name may hold bytes that are no text
         if len(raw) <= self._most_bytes:
-            return text
+            return raw.decode()
         head, tail = (self._most_bytes + 1) // 2, self._most_bytes // 2
         mark = f"\n[... {len(raw) - self._most_bytes} bytes left out; view_range shows them ...]\n"
         end = raw[len(raw) - tail :].decode(errors="ignore")

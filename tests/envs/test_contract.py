@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from munro.envs import available, load
+from munro.envs import Grade, Message, available, load
 from munro.envs.arithmetic import Arithmetic, is_held_out, last_number, solve
 from munro.envs.check import check_config
 from munro.envs.config import EnvConfig
@@ -251,3 +251,9 @@ def test_a_scorer_that_chokes_on_an_answer_makes_it_wrong_not_broken():
     grade = environment.grade(task, "<answer>I do not know.</answer>")
     assert grade.passed is False
     assert environment.grade(task, environment.gold_reply(task)).passed
+
+
+def test_texts_of_environments_and_graders_can_be_encoded_and_stored():
+    """Half a surrogate pair, as names of files give it, ended a worker or the writing of a step."""
+    assert Message(role="tool", content="fig\udcff, né").content == "fig\\udcff, né"
+    assert Grade.of(0.0, reason="not kept: fig\udcff").reason == "not kept: fig\\udcff"

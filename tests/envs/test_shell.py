@@ -342,3 +342,15 @@ def test_the_check_of_environments_passes_it(tmp_path: Path) -> None:
     assert report.problems == ()
     assert report.grade is not None
     assert report.grade.solved
+
+
+def test_a_name_that_is_no_text_is_shown_so_that_it_can_be_read(cairn: Cairn) -> None:
+    """What an observation holds is encoded: half a surrogate pair ended the worker."""
+
+    async def play(agent: Agent) -> None:
+        await agent.bash("touch src/$'fig\\xff'")
+        seen = await agent.edit("view", "src")
+        assert "fig\\udcff\n" in seen
+        seen.encode()
+
+    playing(cairn, play)
