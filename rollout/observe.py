@@ -15,6 +15,10 @@ from munro.envs.types import Message
 
 ROOM = 4
 """One part in so many of what the context has left is kept for the next turn, at most."""
+NEAR = 32
+"""A cut text may be shorter by one part in so many than it would have to be."""
+SAMPLE = 4
+"""Characters a token of a text's beginning by which it is guessed how much of it fits."""
 CHARACTERS_A_TOKEN = 64
 """More than texts have; beyond that many, what cannot be shown is cut before it is counted."""
 
@@ -53,7 +57,8 @@ def fitted(
     whole = cut(longest)
     if len(whole[1]) <= most:
         return whole
-    length = _largest(longest, lambda length: len(cut(length)[1]) <= most)
+    guess = longest * most // len(whole[1])
+    length = _largest(longest, lambda length: len(cut(length)[1]) <= most, guess)
     return cut(length) if length else None
 
 
@@ -63,7 +68,9 @@ def _length(text: str, most: int, count: Count) -> int:
     longest = min(len(text), most * CHARACTERS_A_TOKEN)
     if longest == len(text) and (len(text.encode(errors="replace")) <= most or count(text) <= most):
         return longest
-    return _largest(longest + 1, lambda length: count(clipped(text, length)) <= most)
+    some = min(longest, SAMPLE * most)
+    guess = some * most // max(count(text[:some]), 1)
+    return _largest(longest + 1, lambda length: count(clipped(text, length)) <= most, guess)
 
 
 def clipped(text: str, length: int) -> str:
@@ -80,13 +87,21 @@ def clipped(text: str, length: int) -> str:
     return text[:head] + left_out + text[len(text) - tail :]
 
 
-def _largest(longest: int, fits: Callable[[int], bool]) -> int:
-    """The largest length below `longest` that fits, by halving; 0 where 1 does not."""
+def _largest(longest: int, fits: Callable[[int], bool], guess: int) -> int:
+    """A length below `longest` that fits, with hardly a longer one that does: at most a part in
+    `NEAR` more. 0 where 1 does not.
+
+    Args:
+        longest: too long.
+        fits: whether a length does; asked as seldom as can be, for it costs a tokenization.
+        guess: where the answer is thought to be.
+    """
     low, high = 0, longest
-    while high - low > 1:
+    near = guess // NEAR + 1
+    for middle in (guess, guess + near, guess - near):
+        if low < middle < high:
+            low, high = (middle, high) if fits(middle) else (low, middle)
+    while high - low > max(1, low // NEAR):
         middle = (low + high) // 2
-        if fits(middle):
-            low = middle
-        else:
-            high = middle
+        low, high = (middle, high) if fits(middle) else (low, middle)
     return low

@@ -46,7 +46,7 @@ class Stream:
         self._pieces: list[tuple[int, Completion | None]] = []
         """Lengths, in order, and the turns that wrote them."""
         self._ways: list[NDArray[np.int64]] = []
-        """Places of the tokens that each turn read and wrote."""
+        """Places of those tokens whose experts each turn tells: the last ones that it read."""
         self._limits = limits
         self._is_routed = np.zeros(0, np.bool_)
         """Of every token, whether it is known which experts read it."""
@@ -110,9 +110,11 @@ class Stream:
         """Append a policy turn."""
         self._tree.append(completion.token_ids)
         self._pieces.append((len(completion.token_ids), completion))
-        self._ways.append(self._tree.way)
         self.num_sampled += len(completion.token_ids)
         rows = completion.routed_experts
+        # of nothing else: the whole way of each turn is quadratic in the turns
+        told = 0 if rows is None else len(rows)
+        self._ways.append(self._tree.way[self.length - told :].copy())
         if rows is not None:
             known = np.zeros(self._tree.num_tokens, np.bool_)
             known[: len(self._is_routed)] = self._is_routed
@@ -184,7 +186,6 @@ class Stream:
         experts = np.full((self._tree.num_tokens, *shape), -1, np.int16)
         for rows, way in zip(known, self._ways, strict=True):
             if rows is not None:
-                read = way[len(way) - len(rows) :]
-                unread = (experts[read] < 0).any(axis=(1, 2))
-                experts[read[unread]] = rows[unread]
+                unread = (experts[way] < 0).any(axis=(1, 2))
+                experts[way[unread]] = rows[unread]
         return experts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -12,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from munro.envs import Answer, CallRecord
-from munro.envs.types import Ending, Message
+from munro.envs.types import Ending, KeptTokens, Message
 from munro.rollout.branches import way
+from munro.rollout.engine import Completion
 from munro.rollout.episode import CUT, Limits, begun, play
 from munro.rollout.render import renderer
+from munro.rollout.stream import Stream
 from munro.rollout.vllm.outputs import routing
 from tests.builders import make_task
 from tests.rollout.branching.rewritten import FORGETFUL
@@ -275,3 +278,28 @@ def test_an_engine_reports_from_where_it_is_asked_to():
     assert (rows[:3] == experts[6:, :3]).all()
     assert (rows[-1] == -1).all()
     assert (routing(experts, 10, 3)[6:] == rows).all()
+
+
+def test_what_a_stream_holds_grows_with_its_tokens_and_not_with_their_square():
+    """128 episodes of 200 turns held gigabytes of places that nobody asked for."""
+    limits = replace(LIMITS, max_response_tokens=10**6, max_context=10**6)
+    turn = Completion(
+        token_ids=np.arange(20, dtype=np.int32),
+        logp=np.zeros(20, np.float32),
+        kept=KeptTokens.nothing(20),
+        versions=np.zeros(20, np.int32),
+        stopped=True,
+    )
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        stream = Stream([1, 2, 3], limits)
+        for _ in range(300):
+            stream.write(turn)
+            stream.observe(range(100))
+            stream.token_ids()
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert stream.length == 3 + 300 * 120
+    assert held < 100 * stream.length
