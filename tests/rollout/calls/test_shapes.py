@@ -12,9 +12,9 @@ import logging
 import pytest
 
 from munro.rollout.calls import FAMILIES, reader_of
+from tests.rollout.calls.shapes import BASEL, BERN, SHAPES, TOOLS, written
 from tests.rollout.families import FAMILIES as FORMS
 from tests.rollout.families import template_of, tokenizer_of
-from tests.rollout.calls.shapes import BASEL, BERN, SHAPES, TOOLS, written
 
 GOOD = {"well": [BERN], "parallel": [BERN, BASEL]}
 TABLE = [(family, shape) for family in FORMS for shape in SHAPES]
