@@ -140,7 +140,8 @@ class Half:
 def twins_of(test_source: str, test_ids: Sequence[str]) -> list[Twin]:
     """Every change of each test that could make a twin of it, the likeliest first for each test.
 
-    That one fails on gold is for a run to show: `choose_twins`.
+    That one fails on gold is for a run to show: `choose_twins`. A test that another one calls has
+    none.
 
     Args:
         test_source: of a test file.
@@ -156,7 +157,7 @@ def twins_of(test_source: str, test_ids: Sequence[str]) -> list[Twin]:
     found = []
     for test in dict.fromkeys(map(bare, test_ids)):
         function = _function(tree, test.split("::")[1:])
-        if function is None:
+        if function is None or _is_used(function, tree):
             continue
         seen = set()
         for edit in _edits(function, raw):
@@ -291,6 +292,16 @@ def _function(tree: ast.Module, names: Sequence[str]) -> Function | None:
             bases = [base.id for base in classes[owner].bases if isinstance(base, ast.Name)]
             todo += [classes[base].body for base in bases if base in classes]
     return None
+
+
+def _is_used(function: Function, tree: ast.Module) -> bool:
+    """Whether anything else in the file calls a test: its twin would be theirs too."""
+    own = {id(node) for node in ast.walk(function)}
+    return any(
+        getattr(node, "id", None) == function.name or getattr(node, "attr", None) == function.name
+        for node in ast.walk(tree)
+        if id(node) not in own
+    )
 
 
 def _flat(body: Sequence[ast.AST]) -> Iterator[ast.AST]:

@@ -115,3 +115,28 @@ def test_the_chosen_fail_on_gold_and_never_pass_beside_their_tests(swe: Bench) -
         both = [runs(stones)({PATH: half.source}, [PATH]).passed for half in halves]
         assert not both[0] & both[1]
         assert (both[0] | both[1] == {*IDS}) == (stones == GOLD)
+
+
+def test_a_test_that_another_one_calls_has_no_twin_that_would_be_the_others_too() -> None:
+    source = """
+def test_near(near=None):
+    assert (near or f)(1) == 2
+
+
+def test_far():
+    test_near(g)
+    assert g(2) == 3
+
+
+class TestOld:
+    def test_one(self):
+        assert f(3) == 4
+
+
+class TestNew(TestOld):
+    def test_one(self):
+        super().test_one()
+        assert f(4) == 5
+"""
+    ids = [f"{PATH}::{name}" for name in ("test_near", "test_far", "TestOld::test_one")]
+    assert {twin.id for twin in twins_of(source, ids)} == {f"{PATH}::test_far"}
