@@ -140,3 +140,33 @@ class TestNew(TestOld):
 """
     ids = [f"{PATH}::{name}" for name in ("test_near", "test_far", "TestOld::test_one")]
     assert {twin.id for twin in twins_of(source, ids)} == {f"{PATH}::test_far"}
+
+
+def test_an_inherited_test_is_a_twin_where_the_one_that_it_inherits_is(swe: Bench) -> None:
+    source = """
+from stones import stack
+
+
+class TestOld:
+    extra = 0
+
+    def test_one(self):
+        assert stack(1 + self.extra) - self.extra == 1
+
+
+class TestNew(TestOld):
+    extra = 1
+"""
+
+    def on_gold(files, paths, only) -> Ran:
+        stones = {"stones.py": "def stack(n): return n\n", PATH: source, **files}
+        with swe.session(stones) as session:
+            return run_tests(session, paths, only=only, test_s=5, wall_s=50)
+
+    old, new = f"{PATH}::TestOld::test_one", f"{PATH}::TestNew::test_one"
+    (chosen,) = choose_twins({PATH: source}, [old], on_gold=on_gold, wanted=[old, new])
+    assert [name for name, _ in chosen.edits] == [new, old]
+    assert set(chosen.must_fail) == set(chosen.must_pass) == {new, old}
+    for seed in range(4):
+        halves = chosen.parted(source.encode(), Random(seed))
+        assert sorted(len(half.twins) for half in halves) == [0, 2]
