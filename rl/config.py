@@ -97,8 +97,8 @@ class LearnerConfig(Config):
     """With several ranks, sum gradients over them once a step: until then each rank holds those of
     the whole model, 4 bytes a parameter. Unset, it is done after every micro-batch."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Have torch.compile make the model's layers faster, which costs a minute at the start: auto
-    does so on GPUs."""
+    """Have torch.compile make the model's layers faster, which costs half a minute at the start:
+    auto does so on GPUs, and leaves mixtures of experts as they are."""
     threads: int = Field(0, ge=0)
     """CPU threads of a rank; 0 takes all cores, divided among the ranks."""
     advantage_eps: float = Field(1e-6, ge=0)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from munro.base_model.device import compiling
 from munro.base_model.device.compiling import CannotCompile, compile_layers
 from munro.base_model.device.working import gradients_aside, working_copy
 
@@ -77,6 +78,18 @@ def test_a_cpu_and_off_compile_nothing(graphs):
         assert compile_layers(model, choice, CPU) == ""
         model(torch.randn(2, 3, 8))
     assert graphs == []
+
+
+def test_auto_leaves_mixtures_as_they_are(graphs, monkeypatch):
+    model = Model()
+    model.layers[1].experts = nn.Parameter(torch.zeros(2, 3, 3))
+    asked = []
+    monkeypatch.setattr(Layer, "compile", lambda self, **how: asked.append(self))
+    monkeypatch.setattr(compiling, "lacking", lambda device: "")
+    compile_layers(model, "auto", torch.device("cuda"))
+    assert asked == [layer for layer in model.layers if layer is not model.layers[1]]
+    compile_layers(model, "on", torch.device("cuda"))
+    assert len(asked) == 3 + 4
 
 
 def test_where_there_is_no_compiler_it_is_said(monkeypatch):
