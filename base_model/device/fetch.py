@@ -68,7 +68,7 @@ class _Buffer:
         self.items.append((name, place.copy_(tensor.detach(), non_blocking=True)))
         self.used += _up(size)
         if tensor.is_cuda:
-            self.arrived = torch.cuda.Event()
+            self.arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self.arrived.record()
 
     def emptied(self) -> Iterator[tuple[str, Tensor]]:
