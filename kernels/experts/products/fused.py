@@ -62,8 +62,8 @@ GROUPED = {
     torch.float32: Tile(64, 64, 32, 4, 2),
 }
 OUTER = {
-    torch.bfloat16: Tile(128, 128, 64, 4, 3),
-    torch.float16: Tile(128, 128, 64, 4, 3),
+    torch.bfloat16: Tile(128, 128, 64, 8, 3),
+    torch.float16: Tile(128, 128, 64, 8, 3),
     torch.float32: Tile(64, 64, 32, 4, 2),
 }
 """By operands. A fixed table: a search at run time would let bits and start-up vary."""

@@ -109,7 +109,8 @@ def _block_counts(ids_NK: Tensor, num_experts: int) -> Tensor:
     return counts_BE
 
 
-@triton.jit
+# numbers of tokens change from batch to batch: no kernel is compiled anew for one that 16 divides
+@triton.jit(do_not_specialize=["num_rows"])
 def _top_k(
     logits, ids, num_rows, num_experts, K: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr
 ):
@@ -132,7 +133,7 @@ def _top_k(
         key = tl.where(expert[None, :] == chosen[:, None], TAKEN, key)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_ids"])
 def _count(ids, counts, num_ids, num_experts, BLOCK: tl.constexpr, CHUNK: tl.constexpr):
     block = tl.program_id(0)
     at = block * BLOCK + tl.arange(0, BLOCK)
@@ -147,7 +148,7 @@ def _count(ids, counts, num_ids, num_experts, BLOCK: tl.constexpr, CHUNK: tl.con
         )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_blocks"])
 def _before(counts, sizes, num_blocks, num_experts, BLOCKS: tl.constexpr, CHUNK: tl.constexpr):
     """Each block's counts become those of the blocks before it."""
     expert = tl.program_id(0) * CHUNK + tl.arange(0, CHUNK)
@@ -164,7 +165,7 @@ def _before(counts, sizes, num_blocks, num_experts, BLOCKS: tl.constexpr, CHUNK:
     tl.store(sizes + expert, total, is_expert)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_ids"])
 def _place(
     ids, before, sizes, ends, order, places, num_ids, num_experts, BLOCK: tl.constexpr
 ):  # fmt: skip
