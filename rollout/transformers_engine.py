@@ -67,6 +67,9 @@ class TransformersEngine:
         name = config.dtype if config.dtype != "auto" else ("bfloat16" if on_gpu else "float32")
         try:
             self._model = load(model, dtype=getattr(torch, name))
+            if getattr(self._model.config, "attn_logit_softcapping", None):
+                # transformers' default leaves the cap out
+                self._model.config._attn_implementation = "eager"
         except BadWeights as error:
             raise PolicyError(f"model {model}: {error}") from error
         self._device = torch.device("cuda" if on_gpu else "cpu")

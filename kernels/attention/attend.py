@@ -125,7 +125,11 @@ def attend(
     if chosen is Way.REFERENCE:
         dense = mask.dense(window, query.dtype)
         return reference.dense(query, key, value, dense, **scores)
-    seen = {"until_RL": mask.until_RL, "position_RL": mask.position_RL, "window": window}
+    seen: dict[str, Any] = {
+        "until_RL": mask.until_RL,
+        "position_RL": mask.position_RL,
+        "window": window,
+    }
     return by_blocks.attend(query, key, value, **seen, **scores)
 
 

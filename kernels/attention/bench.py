@@ -201,11 +201,11 @@ def race(bench: Bench, subjects: Mapping[str, Subject], *, rounds: int) -> dict[
                 memory[name] = used
     emit(bench.size)
     products = 3.5 * 4 * bench.pairs * bench.size.heads * bench.size.width
-    for name, taken in seconds.items():
-        median = statistics.median(taken)
+    for name, all_taken in seconds.items():
+        median = statistics.median(all_taken)
         size = f", {memory[name]:.0f} MiB" if device.type == "cuda" else ""
         emit(f"  {name:28} {median * 1e3:9.3f} ms {products / median / 1e12:7.2f} TFLOP/s{size}")
-    return {name: statistics.median(taken) * 1e3 for name, taken in seconds.items()}
+    return {name: statistics.median(each) * 1e3 for name, each in seconds.items()}
 
 
 def emit(line: object) -> None:

@@ -46,11 +46,11 @@ def flex(
         out: Tensor = _compiled()(query, key, value, mask, str(softcap), sinks)
         return out
     if softcap:
-        return _apart(query, key, value, mask, softcap, sinks)
+        return _apart(query, key, value, mask, softcap, sinks)  # type: ignore[no-any-return]
     return _flex(query, key, value, mask, "0.0", sinks)
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _apart(
     query: Tensor,
     key: Tensor,
@@ -98,7 +98,7 @@ def _flex(
     def capped(score: Tensor, *_: Tensor) -> Tensor:
         return most * torch.tanh(score / most)
 
-    out = flex_attention(
+    told: Any = flex_attention(
         query,
         key,
         value,
@@ -109,11 +109,13 @@ def _flex(
         return_aux=AuxRequest(lse=True) if sinks is not None else None,
     )
     if sinks is None:
+        out: Tensor = told
         return out
-    mixed, aux = out
+    mixed: Tensor = told[0]
+    lse: Tensor = told[1].lse
     # a key more in the sum: e^lse / (e^lse + e^sink)
-    share = torch.sigmoid(aux.lse - sinks.to(aux.lse.dtype).view(1, -1, 1))
-    return (mixed * share[..., None]).to(mixed.dtype)
+    share = torch.sigmoid(lse - sinks.to(lse.dtype).view(1, -1, 1))
+    return mixed * share[..., None].to(mixed.dtype)
 
 
 assert BLOCK == 128
@@ -150,10 +152,11 @@ def by_lengths(
         window: 0 for none.
         scaling: scores are multiplied by it.
     """
-    from torch.nn.attention.varlen import varlen_attn
+    from torch.nn.attention import varlen
 
+    attend: Any = varlen.varlen_attn  # its signature is not the same in every torch
     flat = [x.transpose(1, 2).flatten(0, 1) for x in (query, key, value)]
-    out = varlen_attn(
+    flat_out: Tensor = attend(
         *flat,
         starts_N,
         starts_N,
@@ -162,7 +165,8 @@ def by_lengths(
         scale=scaling,
         **_how(window, bool(query.shape[1] != key.shape[1])),
     )
-    return out.unflatten(0, (query.shape[0], -1)).transpose(1, 2)
+    rows, length = query.shape[0], query.shape[2]
+    return flat_out.view(rows, length, *flat_out.shape[1:]).transpose(1, 2)
 
 
 def _how(window: int, shares_keys: bool) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def seen_blocks(
         assert position_RL is not None, "a window goes by positions"
         since_RIB = _blocks(position_RL - window, FAR)
         near = _some_in_window(until_RL, position_RL, since_RIB, start_I)
-        some = before_IJ & near.unflatten(-1, (num_blocks, BLOCK)).any(-1)
+        some = before_IJ & near.view(*near.shape[:2], num_blocks, BLOCK).any(-1)
         latest_RI = torch.where(since_RIB < FAR - window, since_RIB, -FAR).amax(-1)
         everyone &= _blocks(position_RL, FAR).amin(-1)[:, None] > latest_RI[..., None]
     # of its own block every token sees itself
@@ -135,7 +135,8 @@ def rule(
 
 def _blocks(x_RL: Tensor, padding: int) -> Tensor:
     """[R, L] to [R, J, B]"""
-    return F.pad(x_RL, (0, -x_RL.shape[1] % BLOCK), value=padding).unflatten(-1, (-1, BLOCK))
+    padded = F.pad(x_RL, (0, -x_RL.shape[1] % BLOCK), value=padding)
+    return padded.view(len(x_RL), -1, BLOCK)
 
 
 def _ordered(dense: Tensor) -> tuple[Tensor, Tensor]:

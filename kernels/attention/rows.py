@@ -59,7 +59,7 @@ def twin_on(device: torch.device) -> str:
     return twin("attention", device, TWINS if device.type == "cuda" else TWINS[:2])
 
 
-class RowMask(BlockMask):  # type: ignore[misc]
+class RowMask(BlockMask):
     """Given to a model of transformers as `attention_mask` where its attention is `register`'s.
 
     It is a `BlockMask` by name alone: transformers hands those through as they are. What each way

@@ -26,12 +26,6 @@ def check() -> Iterator[Finding]:
         "Ray", "ray", level="broken", cost="no climb: it runs every process (pip install ray)"
     )
     yield _one("Triton", "triton", cost="no fused kernels on a GPU; nothing on a CPU")
-    yield _one(
-        "flash-attn",
-        "flash-attn",
-        cost="on a GPU the learner's attention is torch's own, slower on long texts (docs/gpu.md); "
-        "nothing on a CPU",
-    )
 
 
 def _one(name: str, package: str, *, cost: str, level: str = "missing") -> Finding:

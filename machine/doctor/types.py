@@ -13,7 +13,7 @@ class Finding:
     """One line of the screen.
 
     Example:
-        Finding(name="flash-attn", found="not installed", level="missing", cost="...")
+        Finding(name="Triton", found="not installed", level="missing", cost="...")
     """
 
     name: str

@@ -54,12 +54,18 @@ def assert_near(got: list[Tensor], expected: list[Tensor], near: float) -> None:
         assert float(error) < near
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 @pytest.mark.parametrize(
-    ("rows", "heads", "groups", "length", "window"),
-    [(1, 6, 2, 1500, 0), (2, 6, 2, 1500, 100), (1, 4, 4, 2048, 512), (1, 9, 3, 1025, 0)],
+    ("rows", "heads", "groups", "length", "window", "dtype"),
+    # one head count and one row a kind in the fast ones: each other is compiled anew
+    [
+        (1, 6, 2, 1500, 0, torch.bfloat16),
+        (1, 6, 2, 1025, 0, torch.bfloat16),
+        (1, 6, 2, 1501, 100, torch.bfloat16),
+        pytest.param(2, 6, 2, 1500, 100, torch.bfloat16, marks=pytest.mark.slow),
+        pytest.param(1, 9, 3, 2048, 0, torch.float32, marks=pytest.mark.slow),
+    ],
 )
-def test_flex_is_the_definition_and_repeats(dtype, rows, heads, groups, length, window):
+def test_flex_is_the_definition_and_repeats(rows, heads, groups, length, window, dtype):
     until, position = random_rows(random.Random(length), rows, length)
     mask = RowMask(until.cuda(), position.cuda(), windows=(0, window))
     tensors = given(rows, heads, groups, length, dtype)
@@ -68,13 +74,14 @@ def test_flex_is_the_definition_and_repeats(dtype, rows, heads, groups, length, 
     assert all(torch.equal(one, other) for one, other in zip(got, again, strict=True))
 
 
-@pytest.mark.parametrize("length", [300, 1500])
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["softcap", "sinks"])
-def test_soft_caps_and_sinks(how, length):
+def test_soft_caps_and_sinks(how):
+    length = 1500
     until, position = random_rows(random.Random(length), 1, length)
     mask = RowMask(until.cuda(), position.cuda(), windows=(0,))
-    tensors = given(1, 4, 2, length, torch.bfloat16)
-    sinks = torch.randn(4, device="cuda", requires_grad=True)
+    tensors = given(1, 6, 2, length, torch.bfloat16)
+    sinks = torch.randn(6, device="cuda", requires_grad=True)
     more = {"softcap": 3.0} if how == "softcap" else {"sinks": sinks}
     assert_near(passed(mask, tensors, **more), defined(mask, tensors, **more), 2e-2)
 
@@ -87,7 +94,7 @@ def test_documents_by_lengths(window):
     position = torch.cat([torch.arange(length) for length in lengths])[None].to(torch.int32)
     documents = Documents(starts=starts.cuda(), longest=max(lengths))
     mask = RowMask(until.cuda(), position.cuda(), documents=documents, windows=(0, window))
-    tensors = given(1, 4, 2, sum(lengths), torch.bfloat16)
+    tensors = given(1, 6, 2, sum(lengths), torch.bfloat16)
     got = passed(mask, tensors, window=window)
     assert_near(got, defined(mask, tensors, window), 2e-2)
 
@@ -95,7 +102,7 @@ def test_documents_by_lengths(window):
 def test_autocast_decides_the_type():
     until, position = random_rows(random.Random(1), 1, SHORT + 200)
     mask = RowMask(until.cuda(), position.cuda(), windows=(0,))
-    tensors = given(1, 4, 2, SHORT + 200, torch.float32)
+    tensors = given(1, 6, 2, SHORT + 200, torch.float32)
     with torch.autocast("cuda", torch.bfloat16):
         out = attend(*tensors[:3], mask, scaling=SCALE)
     assert out.dtype == torch.bfloat16
@@ -107,7 +114,7 @@ def test_autocast_decides_the_type():
 def test_nothing_of_the_size_of_all_pairs_is_made(window):
     until, position = shared_prompt(2048, 12, 512) if not window else shared_prompt(16384, 0, 0)
     length = until.shape[1]
-    tensors = given(1, 8, 8, length, torch.bfloat16)
+    tensors = given(1, 6, 2, length, torch.bfloat16)
     until, position = until.cuda(), position.cuda()
     passed(RowMask(until, position, windows=(window,)), tensors, window=window)  # compiled
     torch.cuda.synchronize()
@@ -122,7 +129,7 @@ def test_nothing_of_the_size_of_all_pairs_is_made(window):
 def test_no_pass_waits_for_the_device():
     until, position = shared_prompt(1024, 4, 256)
     until, position = until.cuda(), position.cuda()
-    tensors = given(1, 4, 2, until.shape[1], torch.bfloat16)
+    tensors = given(1, 6, 2, until.shape[1], torch.bfloat16)
     passed(RowMask(until, position, windows=(0, 100)), tensors, window=100)  # compiled
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -132,9 +139,10 @@ def test_no_pass_waits_for_the_device():
 
 
 def test_many_lengths_are_one_graph():
-    torch._dynamo.utils.counters.clear()
+    found = []
     for length in (1100, 1300, 1555, 1811):
         until, position = random_rows(random.Random(length), 1, length)
         mask = RowMask(until.cuda(), position.cuda(), windows=(0,))
-        passed(mask, given(1, 2, 1, length, torch.bfloat16))
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 2
+        passed(mask, given(1, 6, 2, length, torch.bfloat16))
+        found.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    assert found[1:] == found[:1] * 3

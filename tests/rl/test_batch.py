@@ -158,6 +158,27 @@ def test_long_replies_to_a_short_prompt_are_not_put_in_one_row():
     assert micro.until is None
 
 
+def test_where_masks_spare_work_rows_are_as_wide_as_a_micro_batch():
+    attempts = [
+        make_attempt(
+            float(i), trajectory=make_trajectory(np.full(400, 5 + i), prompt_ids=[1, 2, 3])
+        )
+        for i in range(4)
+    ]
+    batch = build_batch([make_group(index=i, attempts=tuple(attempts)) for i in range(2)])
+    (micro,) = batch.micro_batches(10_000, layout=Layout.FOREST, width=64)
+    assert micro.token_ids.shape == (1, 2 * (3 + 4 * 399))
+    assert micro.until is not None
+    assert micro.document_starts is None
+    # and no wider
+    assert [m.token_ids.size for m in batch.micro_batches(900, layout=Layout.FOREST)] == [801] * 4
+    # rows without branches are documents, of which is known where each begins
+    packed, *_ = batch.micro_batches(900, layout=Layout.PACKED)
+    assert packed.document_starts is not None
+    assert packed.document_starts.tolist() == [0, 402, 804]
+    assert packed.longest == 402
+
+
 def test_turns_share_no_more_than_their_common_beginning():
     ends = [[7, 8, 20, 21, 9], [7, 8, 30, 31, 9]]
     sampled = np.array([False, False, True, True, False, False, True])

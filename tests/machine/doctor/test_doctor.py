@@ -29,7 +29,7 @@ def test_it_is_one_screen_and_names_every_piece() -> None:
     lines = report.table(found).splitlines()
     assert len(lines) <= SCREEN[1]
     assert {one.name for one in found} >= {
-        *("munro", "Python", "machine", "torch", "vLLM", "Ray", "Triton", "flash-attn"),
+        *("munro", "Python", "machine", "torch", "vLLM", "Ray", "Triton"),
         *("sandbox", "shared memory", "TMPDIR", "cache"),
     }
     assert any(one.name.startswith("GPU") for one in found)
@@ -69,7 +69,6 @@ def test_it_answers_where_nothing_is_installed() -> None:
         "vLLM": "missing",
         "Ray": "broken",
         "Triton": "missing",
-        "flash-attn": "missing",
     }
     assert "No module named 'torch'" in named(found, "torch").found
     assert "munro[cpu]" in named(found, "vLLM").cost

@@ -79,7 +79,8 @@ def as_batch(requests: list[Request], done: list[Completion]) -> Batch:
 @torch.inference_mode()
 def by_transformers(path: str, text: list[int]) -> NDArray[np.float32]:
     """Log-probability of each token but the first, by transformers' own forward pass."""
-    model = AutoModelForCausalLM.from_pretrained(path).eval()
+    # its default leaves Gemma 2's soft cap of scores out
+    model = AutoModelForCausalLM.from_pretrained(path, attn_implementation="eager").eval()
     logp = model(torch.tensor([text])).logits[0, :-1].float().log_softmax(-1)
     return logp.gather(-1, torch.tensor(text)[1:, None])[:, 0].numpy()
 

@@ -131,7 +131,7 @@ async def test_a_tree_s_log_probs_and_gradient_are_those_of_its_turns_one_at_a_t
         ways = [way(int(t), sequence.forks)[:-1] for t in np.flatnonzero(sequence.sampled)]
         read = {tuple(sequence.token_ids[one[: n + 1]]) for one in ways for n in range(len(one))}
         own += sum(len(begin) > prompt for begin in read)
-    if layout in (Layout.SHARED, Layout.FOREST):
+    if layout.shares:
         # each token of each attempt once, and what all of them begin with once
         assert computed == prompt + own
         assert computed < 0.6 * one_by_one
