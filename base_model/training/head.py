@@ -19,9 +19,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from munro.base_model.model.logits import scale_of
 from munro.kernels.gradient import can_add
 from munro.kernels.linear_logprob import linear_logprob
-from munro.kernels.scale import Scale
 
 log = logging.getLogger(__name__)
 
@@ -35,30 +35,10 @@ _KNOWN: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 class Answer:
     """What a pass came to."""
 
-    logp_N: Tensor | None = None
-    """[N] float32, with gradient; None before the pass."""
+    logp: Tensor | None = None
+    """[N] float32, in nats, with gradient; None before the pass."""
     probe: Tensor | None = field(default=None, repr=False)
     """[1, 1, K] what the head gave in its logits' place, where the model is not known yet."""
-
-
-def multiplier_of(text: Any) -> float:
-    """The constant that a model's logits are multiplied by; 1 where its config names none.
-
-    Args:
-        text: its text config. Cohere's and Falcon-H1's constants multiply, Granite's divides.
-    """
-    by = getattr(text, "logit_scale", None) or getattr(text, "lm_head_multiplier", None) or 1.0
-    return float(by) / float(getattr(text, "logits_scaling", None) or 1.0)
-
-
-def scale_of(model: Any) -> Scale | None:
-    """What lies between the model's output matrix and its logits; None where it is not known."""
-    text = model.config.get_text_config()
-    softcap = float(getattr(text, "final_logit_softcapping", None) or 0.0)
-    multiplier = multiplier_of(text)
-    if softcap and multiplier != 1:
-        return None
-    return Scale(temperature=1 / multiplier, softcap=softcap)
 
 
 def head_of(model: Any) -> Any:
@@ -94,7 +74,7 @@ def answering(
             # a bias is the weight of an input that is always 1
             hidden_ND = torch.cat([hidden_ND, torch.ones_like(hidden_ND[:, :1])], dim=-1)
             weight = torch.cat([weight, head.bias[:, None]], dim=-1)
-        answer.logp_N, _ = linear_logprob(
+        answer.logp, _ = linear_logprob(
             hidden_ND,
             weight,
             targets,

@@ -59,9 +59,9 @@ def summed_loss(
     if head_of(model) is not None:
         with answering(model, rows.predicted_at, rows.targets, adds=adds) as answer:
             output = model(**inputs)
-        assert answer.logp_N is not None
+        assert answer.logp is not None
         if answer.probe is None or does_as_said(model, answer.probe, output.logits):
-            return _summed(-answer.logp_N.sum(), rows, output)
+            return _summed(-answer.logp.sum(), rows, output)
     return _from_logits(model, rows, inputs)
 
 

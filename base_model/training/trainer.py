@@ -254,7 +254,12 @@ class Trainer:
                     gradients_aside(self.model),
                     torch.autocast(device.type, torch.bfloat16, enabled=halved),
                 ):
-                    made = summed_loss(self.model, micro, apart=config.keep_documents_apart)
+                    made = summed_loss(
+                        self.model,
+                        micro,
+                        apart=config.keep_documents_apart,
+                        adds=working_dtype(self._world) is not None,
+                    )
                 loss = made.nll / rows.num_targets
                 if made.routing is not None:
                     loss = loss + self._balance(made.routing, micro.num_tokens / rows.num_tokens)

@@ -28,6 +28,7 @@ from torch import Tensor
 
 WIDTH = 576
 CALLS = 3
+"""The least of so many is told."""
 Problem = tuple[Tensor, Tensor, Tensor, Tensor]
 """Hidden states (T, D), the matrix (V, D), tokens (T,) and what each weighs in the loss (T,)."""
 

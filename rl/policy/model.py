@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from munro.base_model.model.logits import multiplier_of
 from munro.kernels import attention
 from munro.kernels.attention import RowMask, tree_mask
 from munro.kernels.attention.models import layers_of
@@ -89,7 +90,7 @@ class Policy(nn.Module):
         self.tile = tile
         text = model.config.get_text_config()
         self.softcap = float(getattr(text, "final_logit_softcapping", None) or 0.0)
-        self.multiplier = logit_multiplier(text)
+        self.multiplier = multiplier_of(text)
         self._takes = inspect.signature(self.base.forward).parameters.keys()
         self._kinds, self._window = layers_of(model.config)
         # what accelerate asks of the module it shards
@@ -227,13 +228,3 @@ class Policy(nn.Module):
             log.warning("prompts are not shared: the model does not follow a custom mask")
             return False
         return True
-
-
-def logit_multiplier(text: Any) -> float:
-    """The constant that a model's logits are multiplied by; 1 where its config names none.
-
-    Args:
-        text: its text config. Cohere's and Falcon-H1's constants multiply, Granite's divides.
-    """
-    by = getattr(text, "logit_scale", None) or getattr(text, "lm_head_multiplier", None) or 1.0
-    return float(by) / float(getattr(text, "logits_scaling", None) or 1.0)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from munro.kernels.experts import reference
+from tests.kernels.poison import poisoned
 from tests.rounding import bound, largest
 
 Mix = Callable[..., Tensor]
@@ -106,18 +106,6 @@ def assert_right(found: list[Tensor], exact: list[Tensor], given: Problem) -> No
         error = largest(ours.double().cpu() - true.double().cpu())
         assert error <= limit, f"{name}: {error} off, {limit} allowed"
         assert ours.isfinite().all(), name
-
-
-@contextmanager
-def poisoned() -> Iterator[None]:
-    """While this lasts, memory that nobody has written holds NaN, or the largest integer."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(mode=True)
-    torch.utils.deterministic.fill_uninitialized_memory = True
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(mode=before)
 
 
 def check(

@@ -10,6 +10,7 @@ from munro.kernels import dispatch
 from munro.kernels.linear_logprob import linear_logprob, tiled
 from munro.kernels.precision import NoSuchPrecision, Precision
 from munro.kernels.scale import Scale
+from tests.kernels.poison import poisoned
 from tests.syncs import Synchronisations
 
 SCALES = [Scale(), Scale(temperature=0.6), Scale(temperature=0.7, softcap=3.0)]
@@ -92,13 +93,11 @@ def test_any_size_will_do(asked, T, V):
         torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
 
 
-@pytest.fixture
-def poisoned():
-    """What is allocated holds no numbers until somebody writes them."""
-    torch.use_deterministic_algorithms(True)
-    assert torch.empty(3).isnan().all()
-    yield
-    torch.use_deterministic_algorithms(False)
+@pytest.fixture(name="poisoned")
+def without_numbers():
+    with poisoned():
+        assert torch.empty(3).isnan().all()
+        yield
 
 
 @pytest.mark.usefixtures("poisoned")

@@ -65,7 +65,7 @@ def test_marking_what_may_be_sampled_fits_an_h100():
 
 PRODUCT = {
     "hidden": "*bf16", "weight": "*bf16", "hidden_stride": "i32:16", "weight_stride": "i32:16",
-    "height": "i32:16", "width": "i32:16", "inner": "i32:16", "token": "*i64", "first": "i32",
+    "height": "i32", "width": "i32:16", "inner": "i32:16", "token": "*i64", "first": "i32",
     "temperature": "fp32", "softcap": "fp32",
 }  # fmt: skip
 FOUND = dict.fromkeys(("tops", "totals", "dots"), "*fp32") | {"stride": "i32:16"}
@@ -97,7 +97,7 @@ def test_our_own_product_multiplies_in_tensor_cores_and_fits_an_h100(softcap, en
 
 
 def test_joining_blocks_fits_an_h100():
-    types = STATE | FOUND | {"num_blocks": "i32", "first": "i32", "height": "i32:16"}
+    types = STATE | FOUND | {"num_blocks": "i32", "first": "i32", "height": "i32"}
     made = compiled(join, types, {"ENTROPY": True, "BLOCK": 128})
     assert_fits(made)
     assert_repeats(made)
