@@ -12,6 +12,7 @@ from munro.kernels.linear_logprob import tiled
 from munro.kernels.nucleus_logprob import gathered
 from munro.kernels.scale import Scale
 from munro.rl.policy.logprob import GATHER_COST, prepare, sampled_logp
+from munro.rl.policy.model import LogProbHead
 from tests.rounding import assert_near
 from tests.syncs import Synchronisations
 
@@ -207,3 +208,20 @@ def test_nuclei_are_gathered_up_to_the_width_at_which_the_whole_vocabulary_costs
 def test_a_nucleus_without_its_token_is_refused():
     with pytest.raises(ValueError, match="position 1 holds its token 5 0 times"):
         prepare(np.asarray([4, 5]), np.asarray([4, 6]), np.asarray([0, 1, 2]), 300)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_head_that_may_adds_its_gradient_in_place_where_it_can(bias):
+    hidden, weight, token, ids, starts = problem([3, 0, 8, 1], dtype=torch.float32)
+    targets = moved(prepare(token.numpy(), ids.numpy(), starts.numpy(), 300), hidden.device)
+    grads = []
+    for adds in (False, True):
+        linear = torch.nn.Linear(16, 300, bias=bias)
+        linear.weight.data.copy_(weight)
+        if bias:
+            linear.bias.data.zero_()
+        head = LogProbHead(linear)
+        head.adds = adds
+        head(hidden, targets, scale=PLAIN, tile=3).sum().backward()
+        grads.append(linear.weight.grad)
+    assert_near(*grads, 16)
