@@ -12,7 +12,6 @@ K = experts a token goes to, A = N * K assignments, sorted by expert.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -74,14 +73,6 @@ class _How(NamedTuple):
     """A backward pass may come."""
 
 
-class _Piece(NamedTuple):
-    expert: int
-    at: slice
-    """Its rows among all that are sorted by expert."""
-    is_first: bool
-    """Of its expert."""
-
-
 class _PerExpert(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -101,11 +92,15 @@ class _PerExpert(torch.autograd.Function):
         # rounds bound the memory of what is inside an expert: then it is computed twice
         keeps = how.learns and not how.most
         inner_AI = pages.empty((len(order_A), gate_up_EIW.shape[1]), x) if keeps else None
-        for expert, at, _ in _pieces(sizes, how.most):
-            gate_up, down = gate_up_EIW[expert].to(how.dtype), down_EWI[expert].to(how.dtype)
-            rows = x.index_select(0, token_A[at])
-            inner = torch.mm(rows, gate_up.t(), out=None if inner_AI is None else inner_AI[at])
-            torch.mm(gated(inner), down.t(), out=answer_AW[at])
+        numbers, of = _pieces(sizes, how.most)
+        inners = [None] * len(numbers) if inner_AI is None else inner_AI.split(of)
+        weights = gate_up_EIW.unbind(), down_EWI.unbind()
+        for expert, token, inner, answer in zip(
+            numbers, token_A.split(of), inners, answer_AW.split(of), strict=True
+        ):
+            gate_up, down = (weight[expert].to(how.dtype) for weight in weights)
+            inner = torch.mm(x.index_select(0, token), gate_up.t(), out=inner)
+            torch.mm(gated(inner), down.t(), out=answer)
         if how.learns:
             ctx.how, ctx.sizes = how, sizes
             kept = (x_NW, gate_up_EIW, down_EWI, gates_NK, order_A, token_A, answer_AW)
@@ -125,18 +120,26 @@ class _PerExpert(torch.autograd.Function):
         grad_down = _gradient(down_EWI, ctx.sizes, most) if needs_down else None
         grad_gate_A = torch.empty_like(gate_A)
         grad_row_AW = pages.empty(answer_AW.shape, answer_AW)
-        for piece in _pieces(ctx.sizes, most):
-            expert, at, _ = piece
-            gate_up, down = gate_up_EIW[expert].to(dtype), down_EWI[expert].to(dtype)
-            rows = x.index_select(0, token_A[at])
-            inner_I = inner[0][at] if inner else rows.mm(gate_up.t())
-            grad = grad_NW.index_select(0, token_A[at])
-            torch.sum(grad * answer_AW[at], -1, out=grad_gate_A[at])
-            grad = (grad * gate_A[at, None]).to(dtype)
+        experts, of = _pieces(ctx.sizes, most)
+        inners = inner[0].split(of) if inner else [None] * len(experts)
+        weights = gate_up_EIW.unbind(), down_EWI.unbind()
+        parts = (token_A, answer_AW, gate_A, grad_gate_A, grad_row_AW)
+        before = -1
+        for expert, inner_I, (token, answer, gate, grad_gate, grad_row) in zip(
+            experts, inners, zip(*(part.split(of) for part in parts), strict=True), strict=True
+        ):
+            gate_up, down = (weight[expert].to(dtype) for weight in weights)
+            rows = x.index_select(0, token)
+            inner_I = rows.mm(gate_up.t()) if inner_I is None else inner_I
+            grad = grad_NW.index_select(0, token)
+            torch.sum(grad * answer, -1, out=grad_gate)
+            grad = (grad * gate[:, None]).to(dtype)
             grad_inner, hidden = _gated_backward(grad.mm(down), inner_I)
-            _add_product(grad_down, piece, grad, hidden)
-            _add_product(grad_gate_up, piece, grad_inner, rows)
-            torch.mm(grad_inner, gate_up, out=grad_row_AW[at])
+            adds = expert == before  # a further round of the same
+            _add_product(grad_down, expert, grad, hidden, adds=adds)
+            _add_product(grad_gate_up, expert, grad_inner, rows, adds=adds)
+            torch.mm(grad_inner, gate_up, out=grad_row)
+            before = expert
         # a token's places in their order among the rows: the order in which a loop would add them
         places_NK = _inverse(order_A).view(gates_NK.shape).sort(dim=1).values
         grad_x = _summed(grad_row_AW, places_NK).to(x_NW.dtype) if needs_x else None
@@ -154,14 +157,14 @@ class _PerExpert(torch.autograd.Function):
         )
 
 
-def _pieces(sizes: list[int], most: int) -> Iterator[_Piece]:
-    """All rows, expert by expert, at most `most` at once."""
-    start = 0
+def _pieces(sizes: list[int], most: int) -> tuple[list[int], list[int]]:
+    """All rows, expert by expert, at most `most` at once: whose they are, and how many."""
+    experts, lengths = [], []
     for expert, size in enumerate(sizes):
-        for offset in range(0, size, most or size or 1):
-            stop = start + min(offset + (most or size), size)
-            yield _Piece(expert, slice(start + offset, stop), offset == 0)
-        start += size
+        for start in range(0, size, most or size or 1):
+            experts.append(expert)
+            lengths.append(min(most or size, size - start))
+    return experts, lengths
 
 
 def _gradient(weight_EVW: Tensor, sizes: list[int], most: int) -> Tensor:
@@ -174,12 +177,14 @@ def _gradient(weight_EVW: Tensor, sizes: list[int], most: int) -> Tensor:
     return grad_EVW
 
 
-def _add_product(grad_EVW: Tensor | None, piece: _Piece, left: Tensor, right: Tensor) -> None:
+def _add_product(
+    grad_EVW: Tensor | None, expert: int, left: Tensor, right: Tensor, *, adds: bool
+) -> None:
     """left^T right, into an expert's matrix; a product in bfloat16 rounds before it is added."""
     if grad_EVW is None:
         return
-    grad = grad_EVW[piece.expert]
-    if not piece.is_first:
+    grad = grad_EVW[expert]
+    if adds:
         grad += left.t().mm(right)
     elif grad.dtype == left.dtype:
         torch.mm(left.t(), right, out=grad)
@@ -193,7 +198,7 @@ def _gated_backward(grad: Tensor, inner: Tensor) -> tuple[Tensor, Tensor]:
     activated = F.silu(gate)
     grad_inner = torch.empty_like(inner)
     grad_gate, grad_up = grad_inner.chunk(2, dim=-1)
-    grad_gate.copy_(torch.ops.aten.silu_backward(grad * up, gate))
+    torch.ops.aten.silu_backward.grad_input(grad * up, gate, grad_input=grad_gate)
     torch.mul(grad, activated, out=grad_up)
     return grad_inner, activated * up
 
