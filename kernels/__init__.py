@@ -1,6 +1,7 @@
 """The hot loops, one folder per kernel: its plain definition, its fused twin, its benchmark.
 
-None so far; `vector_math` sees to torch's own. The version below is not ours: `transformers` probes
+`dispatch.py` says which twin runs where, and why; `vector_math` and `products` see to torch's own
+functions on CPUs. The version below is not ours: `transformers` probes
 for a package of this name and must find it too old to be the one it looks for.
 """
 

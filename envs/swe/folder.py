@@ -26,9 +26,10 @@ from typing import Any
 import tomli_w
 
 from munro.envs.swe import harbor_side
+from munro.envs.swe.expected import Edit
 from munro.envs.swe.patch import applied
 from munro.envs.swe.run import IMPORTS
-from munro.envs.swe.twins import Edit, TwinFile
+from munro.envs.swe.twins import TwinFile
 from munro.rewards.sandbox import Image, Layer
 from munro.rewards.sandbox.image import find_layer
 

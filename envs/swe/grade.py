@@ -23,7 +23,7 @@ from munro.envs.swe.protected import Guard, Kept
 from munro.envs.swe.run import Ran, run_tests
 from munro.envs.swe.twins import TwinFile, alias, bare, renamed
 from munro.rewards.errors import GraderError
-from munro.rewards.sandbox import Change, Limits, Sandbox, Session
+from munro.rewards.sandbox import Change, Kind, Limits, Sandbox, Session
 from munro.rewards.signs import signs_of
 from munro.rewards.types import Grade
 
@@ -224,6 +224,20 @@ def grade_changes(
     return verdict(task, kept, hidden, ran, touched=touched, guard=guard, reward=reward)
 
 
+def gold_changes(task: TaskFolder, store: Path) -> list[Change]:
+    """The solution, as an agent's box would have it."""
+    found = []
+    for path, contents in sorted(task.gold(store).items()):
+        if contents is None:
+            found.append(Change(path=path, kind=Kind.DELETED))
+        else:
+            size = len(contents)
+            found.append(
+                Change(path=path, kind=Kind.FILE, mode=0o644, contents=contents, size=size)
+            )
+    return found
+
+
 def prepare(session: Session, kept: Kept, hidden: Hidden, task: TaskFolder) -> None:
     """The repository as the agent left it, as far as it is kept, with the hidden tests over it."""
     gone = [*kept.deleted, *task.removed]
@@ -242,6 +256,8 @@ def _touched(session: Session, hidden: Hidden, guard: Guard, kept: Kept) -> list
     """Files of the tests that are no longer what they were when the run began."""
     found = []
     for change in session.changes():
+        if change.path.split("/")[0] == ".git":
+            continue  # of the base, and no test's: `git status` alone writes its index
         ours = hidden.files.get(change.path)
         if ours is None:
             is_old = change.path in guard.files and change.path not in kept.files

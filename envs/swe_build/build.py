@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -17,6 +18,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from munro.envs.swe.folder import TaskFolder
+from munro.envs.swe.grade import gold_changes, grade_changes
 from munro.envs.swe_build.candidates import contents_at
 from munro.envs.swe_build.errors import BadRepository, Dropped
 from munro.envs.swe_build.finish import Finished, write_task
@@ -47,6 +50,8 @@ MOST_LEAK = 0.5
 TRIES = 2
 """Of a proposal whose sandbox failed."""
 MADE = ("bug", "function")
+GRADINGS = 2
+"""Of the solution of a task that is done, each with other twins in other files."""
 
 
 class HasLayers(Protocol):
@@ -206,9 +211,24 @@ class Builder:
             verdict=verdict,
         )
         with self._scratch(proposal.id) as folder:
-            write_task(finished, folder / proposal.id, suite)
+            self._prove_graded(write_task(finished, folder / proposal.id, suite))
             shutil.rmtree(self.out / proposal.id, ignore_errors=True)  # of a build that was killed
             (folder / proposal.id).rename(self.out / proposal.id)
+
+    def _prove_graded(self, task: TaskFolder) -> None:
+        """A grading pays for the solution, whichever of its tests are twins in which file.
+
+        Raises:
+            Dropped: one does not.
+            SandboxError: a box failed.
+        """
+        gold = gold_changes(task, self.store)
+        for seed in range(GRADINGS):
+            began = time.monotonic()
+            grade = grade_changes(task, gold, box=self.box, store=self.store, seed=seed)
+            self.clock.add(time.monotonic() - began)
+            if not grade.passed:
+                raise Dropped("strong", "its solution is not graded as one", grade.reason)
 
     def _note(self, proposal: Proposal, stage: str) -> None:
         self.journal.note(proposal.id, stage, PASSED, cheap=True)

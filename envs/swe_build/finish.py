@@ -45,7 +45,7 @@ class Finished:
     verdict: Verdict
 
 
-def write_task(done: Finished, folder: Path, suite: Suite) -> None:
+def write_task(done: Finished, folder: Path, suite: Suite) -> TaskFolder:
     """Choose the twins, and write the folder.
 
     Args:
@@ -78,6 +78,7 @@ def write_task(done: Finished, folder: Path, suite: Suite) -> None:
         provenance=_provenance(done),
     )
     write_folder(task, folder)
+    return task
 
 
 def told(text: str, interface: Sequence[str]) -> str:

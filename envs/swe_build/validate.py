@@ -126,7 +126,7 @@ def run_rounds(
     Raises:
         Dropped: no test goes from failing to passing, or none does so each time.
     """
-    paths = paths_of(proposal, before)
+    paths: Sequence[str] = paths_of(proposal, before)
     fixed = {**proposal.gold, **proposal.tests}
     old_paths = [path for path in paths if path in before]
     changes_tests = any(before.get(path) != new for path, new in proposal.tests.items())

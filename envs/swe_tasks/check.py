@@ -19,7 +19,14 @@ from typing import Any
 
 from munro.envs.swe.attempt import attempt, place_of
 from munro.envs.swe.folder import TaskFolder, read_folder, read_from
-from munro.envs.swe.grade import LIMITS, Hidden, grade_changes, guard_of, prepare
+from munro.envs.swe.grade import (
+    LIMITS,
+    Hidden,
+    gold_changes,
+    grade_changes,
+    guard_of,
+    prepare,
+)
 from munro.envs.swe.hacks import HACKS
 from munro.envs.swe.patch import BadPatch
 from munro.envs.swe.protected import Kept
@@ -32,7 +39,7 @@ from munro.envs.swe_build.leaks import Fix, Hit, fix_of, scan
 from munro.envs.swe_build.proposal import Proposal
 from munro.envs.swe_build.visible import host_leaks
 from munro.rewards.errors import GraderError
-from munro.rewards.sandbox import Change, Kind, Sandbox
+from munro.rewards.sandbox import Change, Sandbox
 
 TABLES = ("none", "few", "all")
 
@@ -61,20 +68,6 @@ class Checked:
         hacks = f", {self.hacks} hacks earn nothing" if self.hacks else ""
         rounds = f"the solution passes {self.rounds} of {self.rounds} times, nothing never"
         return f"{self.id}: sound; {rounds}; {self.twins} of {self.tests} tests have twins{hacks}"
-
-
-def gold_changes(task: TaskFolder, store: Path) -> list[Change]:
-    """The solution, as an agent's box would have it."""
-    found = []
-    for path, contents in sorted(task.gold(store).items()):
-        if contents is None:
-            found.append(Change(path=path, kind=Kind.DELETED))
-        else:
-            size = len(contents)
-            found.append(
-                Change(path=path, kind=Kind.FILE, mode=0o644, contents=contents, size=size)
-            )
-    return found
 
 
 def fix_in(task: TaskFolder, store: Path) -> Fix:

@@ -23,7 +23,7 @@ K = experts a token goes to, A = N * K assignments, P = rows of a part of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -63,10 +63,10 @@ class Part:
     """int32: where each expert's rows begin among all that are sorted."""
     near: Tensor
     """int32: where they begin in this part."""
-    last: Tensor
-    """int32: how many rows there are."""
+    ends: Tensor
+    """int32: one past the last of each expert in this part."""
     room: int
-    """At least as many."""
+    """At least the number of rows."""
     rows: Tensor | None = None
     """int32: which of all sorted rows each is, -1 beyond the last; None where they are all."""
 
@@ -112,20 +112,23 @@ class _Fused(torch.autograd.Function):
     ) -> Tensor:
         where = by_expert(ids_NK, len(gate_up_EIW))
         parts = _parts(where, how.most)
-        x = x_NW.to(how.dtype).contiguous()
-        rounds_AW = x.new_empty(ids_NK.numel(), down_EWI.shape[1]) if how.most else None
+        x, gate_up, down = (one.to(how.dtype) for one in (x_NW, gate_up_EIW, down_EWI))
+        x = x.contiguous()
+        rounds_AW = x.new_empty(ids_NK.numel(), down.shape[1]) if how.most else None
         answer_AW, inner = rounds_AW, []
         for part in parts:
-            inner_PI = _products(x, _tokens(where, part), gate_up_EIW, part, how)
-            near = Rows(starts=part.near)
-            answer_AW = _products(_activated(inner_PI, part), near, down_EWI, part, how, rounds_AW)
+            inner_PI = _products(_taken(x, where, part, how), gate_up, part, how)
+            hidden_PI = Taken(_activated(inner_PI, part), Rows(starts=part.near))
+            answer_AW = _products(hidden_PI, down, part, how, rounds_AW)
             if how.learns and not how.most:
                 inner.append(inner_PI)
-            del inner_PI  # before the next round's
+            del inner_PI, hidden_PI  # before the next round's
         if how.learns:
             ctx.how, ctx.num_parts = how, len(parts)
+            ctx.dtypes = (x_NW.dtype, gate_up_EIW.dtype, down_EWI.dtype, gates_NK.dtype)
+            # rounded weights too, as autocast keeps those of any layer
             ctx.save_for_backward(
-                x_NW, gate_up_EIW, down_EWI, gates_NK,
+                x, gate_up, down, gates_NK,
                 where.order, where.places, where.sizes, where.ends, *inner,
             )  # fmt: skip
         assert answer_AW is not None
@@ -133,52 +136,54 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_NW: Tensor) -> Any:
-        x_NW, gate_up_EIW, down_EWI, gates_NK, *found, sizes_E, ends_E = ctx.saved_tensors[:8]
+        x, gate_up, down, gates_NK, order_A, places_NK, sizes_E, ends_E = ctx.saved_tensors[:8]
         inner, how = ctx.saved_tensors[8:], ctx.how
-        where = Sorted(order=found[0], places=found[1], sizes=sizes_E, ends=ends_E)
+        where = Sorted(order=order_A, places=places_NK, sizes=sizes_E, ends=ends_E)
         needs_x, needs_gate_up, needs_down, *_ = ctx.needs_input_grad
-        x, grad = x_NW.to(how.dtype).contiguous(), grad_NW.to(how.dtype).contiguous()
-        grad_gate_up = _room(gate_up_EIW, ctx.num_parts) if needs_gate_up else None
-        grad_down = _room(down_EWI, ctx.num_parts) if needs_down else None
+        grad = grad_NW.to(how.dtype).contiguous()
+        gates_NK = gates_NK.contiguous()
         grad_gates = torch.empty_like(gates_NK, dtype=torch.float32)
-        rounds_AW = x.new_empty(len(where.order), x.shape[1]) if how.most else None
-        grad_row_AW = rounds_AW
-        for index, part in enumerate(_parts(where, how.most, ctx.num_parts)):
-            near, tokens = Rows(starts=part.near), _tokens(where, part)
-            inner_PI = inner[0] if inner else _products(x, tokens, gate_up_EIW, part, how)
+        rounds_AW = x.new_empty(len(order_A), x.shape[1]) if how.most else None
+        grad_row_AW, grad_gate_up, grad_down = rounds_AW, None, None
+        for part in _parts(where, how.most, ctx.num_parts):
+            rows, grad_rows = (_taken(one, where, part, how) for one in (x, grad))
+            inner_PI = inner[0] if inner else _products(rows, gate_up, part, how)
             # hidden's gradient first; then, in the same memory, hidden times its gate
-            hidden_PI = _products(grad, tokens, down_EWI.transpose(1, 2), part, how)
+            hidden_PI = _products(grad_rows, down.transpose(1, 2), part, how)
             grad_inner_PI = _activated_backward(
                 inner_PI, hidden_PI, gates_NK, grad_gates, where, part
             )
             del inner_PI
-            if grad_down is not None:
-                outer(grad, tokens, hidden_PI, near, part.sizes, grad_down, adds=index > 0)
-            if grad_gate_up is not None:
-                outer(grad_inner_PI, near, x, tokens, part.sizes, grad_gate_up, adds=index > 0)
+            hidden, grad_inner = (
+                Taken(one, Rows(starts=part.near)) for one in (hidden_PI, grad_inner_PI)
+            )
+            if needs_down:
+                grad_down = _gradient(grad_rows, hidden, part, ctx.dtypes[2], how, grad_down)
+            del grad_rows, hidden, hidden_PI
+            if needs_gate_up:
+                grad_gate_up = _gradient(grad_inner, rows, part, ctx.dtypes[1], how, grad_gate_up)
+            del rows
             if needs_x:
-                back = gate_up_EIW.transpose(1, 2)
-                grad_row_AW = _products(grad_inner_PI, near, back, part, how, rounds_AW)
-            del hidden_PI, grad_inner_PI  # before the next round's
+                back = gate_up.transpose(1, 2)
+                grad_row_AW = _products(grad_inner, back, part, how, rounds_AW)
+            del grad_inner, grad_inner_PI  # before the next round's
         grad_x = None
         if grad_row_AW is not None and needs_x:
-            grad_x = _summed(grad_row_AW, where.places, None).to(x_NW.dtype)
-        return (
-            grad_x,
-            None if grad_gate_up is None else grad_gate_up.to(gate_up_EIW.dtype),
-            None if grad_down is None else grad_down.to(down_EWI.dtype),
-            None,
-            grad_gates.to(gates_NK.dtype),
-            None,
+            grad_x = _summed(grad_row_AW, places_NK, None)
+        grads = (grad_x, grad_gate_up, grad_down, grad_gates)
+        found = (
+            None if one is None else one.to(dtype)
+            for one, dtype in zip(grads, ctx.dtypes, strict=True)
         )
+        grad_x, grad_gate_up, grad_down, grad_gates = found
+        return grad_x, grad_gate_up, grad_down, None, grad_gates, None
 
 
 def _parts(where: Sorted, most: int, number: int = 0) -> list[Part]:
     """All rows at once, or rounds of at most `most` of each expert; `number` where it is known."""
     sizes_E, starts_E, A = where.sizes, where.starts, len(where.order)
     if not most or not A:
-        last_1 = where.ends[-1:]
-        return [Part(sizes=sizes_E, far=starts_E, near=starts_E, last=last_1, room=A)]
+        return [Part(sizes=sizes_E, far=starts_E, near=starts_E, ends=where.ends, room=A)]
     number = number or -(-int(sizes_E.max()) // most)  # the one number that is read, once a layer
     room = min(A, len(sizes_E) * most)
     at_P = torch.arange(room, dtype=torch.int32, device=sizes_E.device)
@@ -189,54 +194,78 @@ def _parts(where: Sorted, most: int, number: int = 0) -> list[Part]:
         near_E, far_E = ends_E - some_E, starts_E + index * most
         expert_P = torch.searchsorted(ends_E, at_P, right=True).clamp(max=len(sizes_E) - 1)
         row_P = torch.where(at_P < ends_E[-1], at_P + (far_E - near_E)[expert_P], -1)
-        last_1 = ends_E[-1:]
-        parts.append(Part(sizes=some_E, far=far_E, near=near_E, last=last_1, room=room, rows=row_P))
+        parts.append(Part(sizes=some_E, far=far_E, near=near_E, ends=ends_E, room=room, rows=row_P))
     return parts
 
 
-def _tokens(where: Sorted, part: Part) -> Rows:
-    """The rows of a part among the tokens."""
-    return Rows(starts=part.far, order=where.order, each=where.places.shape[1])
+class Taken(NamedTuple):
+    """Rows, and where those of each expert lie in the tensor."""
+
+    tensor: Tensor
+    rows: Rows
+
+
+def _taken(tensor_NW: Tensor, where: Sorted, part: Part, how: How) -> Taken:
+    """A part's rows of a tensor of tokens: together where torch multiplies, else where they lie."""
+    each = where.places.shape[1]
+    if _is_torch_s(how, part, tensor_NW.shape[1]):
+        token_A = where.order.div(each, rounding_mode="floor")
+        return Taken(tensor_NW.index_select(0, token_A), Rows(starts=part.near))
+    return Taken(tensor_NW, Rows(starts=part.far, order=where.order, each=each))
 
 
 def _products(
-    left: Tensor,
-    rows: Rows,
-    weight_EVD: Tensor,
-    part: Part,
-    how: How,
-    rounds_AV: Tensor | None = None,
+    left: Taken, weight_EVD: Tensor, part: Part, how: How, rounds_AV: Tensor | None = None
 ) -> Tensor:
-    """[P, V] rows times their experts' matrices: torch's product where it can and is asked.
-
-    Torch's wants bfloat16, rows in one piece, and sizes that are whole lines of memory. A round
-    writes into its rows of `rounds_AV` where that is given.
-    """
+    """[P, V] rows times their experts' matrices; a round writes into `rounds_AV` if given."""
+    tensor, rows = left
     if rounds_AV is not None:
-        return grouped(left, rows, weight_EVD, part.sizes, rounds_AV, part.far)
-    if not (how.library and part.rows is None and _library_can(left, weight_EVD)):
-        out_PV = left.new_empty(part.room, weight_EVD.shape[1])
-        return grouped(left, rows, weight_EVD, part.sizes, out_PV, part.near)
-    if rows.order is not None:
-        left = left.index_select(0, rows.order.div(rows.each, rounding_mode="floor"))
-    ends_E = part.far + part.sizes
-    return F.grouped_mm(left, weight_EVD.to(left.dtype).transpose(1, 2), offs=ends_E)
+        return grouped(tensor, rows, weight_EVD, part.sizes, rounds_AV, part.far)
+    if rows.order is None and _is_torch_s(how, part, *weight_EVD.shape[1:]):
+        return F.grouped_mm(tensor, weight_EVD.transpose(1, 2), offs=part.ends)
+    out_PV = tensor.new_empty(part.room, weight_EVD.shape[1])
+    return grouped(tensor, rows, weight_EVD, part.sizes, out_PV, part.near)
 
 
-def _library_can(left: Tensor, weight_EVD: Tensor) -> bool:
+def _gradient(
+    left: Taken,
+    right: Taken,
+    part: Part,
+    dtype: torch.dtype,
+    how: How,
+    so_far: Tensor | None,
+) -> Tensor:
+    """[E, V, W] left^T right of each expert, added to what former rounds gave.
+
+    The sums over tokens are float32. Torch's product rounds them to bfloat16, so it is taken for
+    weights of that type alone.
+    """
+    sizes = left.tensor.shape[1], right.tensor.shape[1]
+    together = left.rows.order is None and right.rows.order is None
+    if dtype == torch.bfloat16 and together and _is_torch_s(how, part, *sizes):
+        return F.grouped_mm(left.tensor.t(), right.tensor, offs=part.ends)
+    adds = so_far is not None
+    if so_far is None:
+        kept = torch.float32 if how.most else dtype
+        so_far = torch.empty(len(part.sizes), *sizes, dtype=kept, device=part.sizes.device)
+    return outer(left.tensor, left.rows, right.tensor, right.rows, part.sizes, so_far, adds=adds)
+
+
+def _is_torch_s(how: How, part: Part, *widths: int) -> bool:
+    """Whether torch's grouped product does it: all rows, of whole lines of memory, on tensor cores.
+
+    Below Hopper, and for other types of number, torch's makes the host wait.
+    """
+    device = part.sizes.device
     return (
-        left.is_cuda
-        and left.dtype == torch.bfloat16
-        and not any(size % 8 for size in weight_EVD.shape[1:])
-        and torch.cuda.get_device_capability(left.device)[0] in (9, 10)
+        how.library
+        and part.rows is None
+        and device.type == "cuda"
+        and how.dtype == torch.bfloat16
+        and not any(width % 8 for width in widths)
+        and torch.cuda.get_device_capability(device)[0] in (9, 10)
         and hasattr(F, "grouped_mm")
     )
-
-
-def _room(weight_EVW: Tensor, num_parts: int) -> Tensor:
-    """For a gradient; in float32 where rounds are added up."""
-    dtype = torch.float32 if num_parts > 1 else weight_EVW.dtype
-    return torch.empty(weight_EVW.shape, dtype=dtype, device=weight_EVW.device)
 
 
 def _activated(inner_PI: Tensor, part: Part) -> Tensor:
@@ -245,7 +274,7 @@ def _activated(inner_PI: Tensor, part: Part) -> Tensor:
     hidden_PI = inner_PI.new_empty(P, both // 2)
     if hidden_PI.numel():
         _activate[(triton.cdiv(hidden_PI.numel(), BLOCK),)](
-            inner_PI, hidden_PI, part.last, both // 2, BLOCK=BLOCK, num_warps=4
+            inner_PI, hidden_PI, part.ends[-1:], both // 2, BLOCK=BLOCK, num_warps=4
         )
     return hidden_PI
 
@@ -264,7 +293,7 @@ def _activated_backward(
         inner_PI: gate and up.
         hidden_PI: gradient of silu(gate) * up but for the token's gate; becomes silu(gate) * up
             times the token's gate.
-        gates_NK: of each assignment.
+        gates_NK: of each assignment; contiguous.
         grad_gates_NK: written at this part's assignments.
         where: which assignment each row is.
         part: of the rows.
@@ -274,7 +303,7 @@ def _activated_backward(
     block = min(BLOCK, triton.next_power_of_2(width))
     if P:
         _activate_backward[(P,)](
-            inner_PI, hidden_PI, grad_PI, gates_NK.contiguous(), grad_gates_NK,
+            inner_PI, hidden_PI, grad_PI, gates_NK, grad_gates_NK,
             where.order, where.order if part.rows is None else part.rows, width,
             HAS_ROWS=part.rows is not None, BLOCK=block, num_warps=max(1, min(8, block // 256)),
             enable_fp_fusion=False,

@@ -18,12 +18,12 @@ from tests.kernels.hopper import assert_fits, assert_repeats, compiled
 INTS = "*i32"
 
 
-def grouped(left: str, weight: str, tile: products.Tile, *, gathers: bool) -> Any:
+def grouped(kind: str, tile: products.Tile, *, gathers: bool) -> Any:
     numbers = dict.fromkeys(("num_experts", "V", "D", "stride_e", "stride_v"), "i32:16")
     pointers = dict.fromkeys(("order", "tile_ends", "sizes", "left_starts", "out_starts"), INTS)
     return compiled(
         products._grouped,
-        {"left": left, "weight": weight, "out": left, "each": "i32", **numbers, **pointers},
+        {**dict.fromkeys(("left", "weight", "out"), kind), "each": "i32", **numbers, **pointers},
         {
             "stride_d": 1,
             "GATHERS": gathers,
@@ -60,9 +60,9 @@ def outer(kind: str, tile: products.Tile, *, left: bool) -> Any:
     )
 
 
-@pytest.mark.parametrize("weight", ["*bf16", "*fp32"])
-def test_grouped_products_are_the_tensor_cores(weight):
-    kernel = grouped("*bf16", weight, products.GROUPED[torch.bfloat16], gathers=True)
+@pytest.mark.parametrize("gathers", [True, False])
+def test_grouped_products_are_the_tensor_cores(gathers):
+    kernel = grouped("*bf16", products.GROUPED[torch.bfloat16], gathers=gathers)
     assert_fits(kernel, products=True)
     assert_repeats(kernel)
 
@@ -78,7 +78,7 @@ def test_gradients_of_matrices_are_the_tensor_cores_and_have_one_order(left):
 def test_products_of_float32_fit_too():
     tile, other = products.GROUPED[torch.float32], products.OUTER[torch.float32]
     for kernel in (
-        grouped("*fp32", "*fp32", tile, gathers=True),
+        grouped("*fp32", tile, gathers=True),
         outer("*fp32", other, left=True),
     ):
         assert_fits(kernel, products=False)
@@ -95,13 +95,18 @@ OTHERS = {
         {"ids": "*i64", "counts": INTS, "num_ids": "i32", "num_experts": "i32"},
         {"BLOCK": routing.BLOCK, "CHUNK": routing.CHUNK},
     ),
+    "before": (
+        routing._before,
+        {"counts": INTS, "sizes": INTS, "num_blocks": "i32", "num_experts": "i32"},
+        {"BLOCKS": routing.BLOCKS, "CHUNK": routing.CHUNK},
+    ),
     "place": (
         routing._place,
         {
             "ids": "*i64",
             "num_ids": "i32",
             "num_experts": "i32",
-            **dict.fromkeys(("firsts", "order", "places"), INTS),
+            **dict.fromkeys(("before", "sizes", "ends", "order", "places"), INTS),
         },
         {"BLOCK": routing.BLOCK},
     ),

@@ -57,8 +57,8 @@ class Tile:
 
 
 GROUPED = {
-    torch.bfloat16: Tile(128, 128, 64, 8, 3),
-    torch.float16: Tile(128, 128, 64, 8, 3),
+    torch.bfloat16: Tile(128, 256, 64, 8, 3),
+    torch.float16: Tile(128, 256, 64, 8, 3),
     torch.float32: Tile(64, 64, 32, 4, 2),
 }
 OUTER = {
@@ -83,7 +83,7 @@ def grouped(
     Args:
         left: [any, D] the operands' type.
         rows: where its rows lie.
-        weight_EVD: any strides, and any type: rounded to that of `left`.
+        weight_EVD: the operands' type; any strides.
         sizes_E: int32 rows of each expert.
         out_PV: written at the rows of `out_starts_E`.
         out_starts_E: int32
@@ -178,7 +178,6 @@ def _grouped(
         is_inner = inner < D - start
         rows = tl.load(left_at, is_row[:, None] & is_inner[None, :], other=0.0)
         matrix = tl.load(weight_at, is_inner[:, None] & is_column[None, :], other=0.0)
-        matrix = matrix.to(rows.dtype)
         if WIDENS:
             rows, matrix = rows.to(tl.float32), matrix.to(tl.float32)
         total = tl.dot(rows, matrix, total, input_precision="ieee")

@@ -1,7 +1,8 @@
 """Top-k, counts and a counting sort, without atomics and without asking the GPU for a number.
 
     scores ──► one program a few rows: K times the largest, of equal ones the first
-    ids ──► one program a block of assignments: how many to each expert ──► sums over blocks
+    ids ──► one program a block of assignments: how many to each expert
+        ──► one program some experts: how many in the blocks before each
         ──► one program a block: each assignment's place = those before it in the order
 
 Integers are added in a fixed order by design, not only by luck: nothing here depends on which
@@ -27,6 +28,8 @@ BLOCK = 128
 """Assignments that one program counts and ranks."""
 CHUNK = 64
 """Experts whose counts a program holds at once."""
+BLOCKS = 64
+"""Blocks whose counts a program holds at once."""
 SCORES = 2048
 """Scores that one program holds in registers."""
 
@@ -79,16 +82,18 @@ def by_expert(ids_NK: Tensor, num_experts: int) -> Sorted:
     ids_NK = ids_NK.contiguous()
     A = ids_NK.numel()
     counts_BE = _block_counts(ids_NK, num_experts)
-    so_far_BE = counts_BE.cumsum(0, dtype=torch.int32)
-    sizes_E = counts_BE.sum(0, dtype=torch.int32)
+    sizes_E = torch.empty(num_experts, dtype=torch.int32, device=ids_NK.device)
+    _before[(triton.cdiv(num_experts, CHUNK),)](
+        counts_BE, sizes_E, len(counts_BE), num_experts, BLOCKS=BLOCKS, CHUNK=CHUNK, num_warps=4
+    )
     ends_E = sizes_E.cumsum(0, dtype=torch.int32)
-    firsts_BE = so_far_BE - counts_BE + (ends_E - sizes_E)
     order_A = torch.empty(A, dtype=torch.int32, device=ids_NK.device)
     places_NK = torch.empty(ids_NK.shape, dtype=torch.int32, device=ids_NK.device)
     if A:
         _place[(len(counts_BE),)](
-            ids_NK, firsts_BE, order_A, places_NK, A, num_experts, BLOCK=BLOCK, num_warps=4
-        )
+            ids_NK, counts_BE, sizes_E, ends_E, order_A, places_NK, A, num_experts,
+            BLOCK=BLOCK, num_warps=4,
+        )  # fmt: skip
     return Sorted(order=order_A, places=places_NK, sizes=sizes_E, ends=ends_E)
 
 
@@ -104,7 +109,8 @@ def _block_counts(ids_NK: Tensor, num_experts: int) -> Tensor:
     return counts_BE
 
 
-@triton.jit
+# numbers of tokens change from batch to batch: no kernel is compiled anew for one that 16 divides
+@triton.jit(do_not_specialize=["num_rows"])
 def _top_k(
     logits, ids, num_rows, num_experts, K: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr
 ):
@@ -127,7 +133,7 @@ def _top_k(
         key = tl.where(expert[None, :] == chosen[:, None], TAKEN, key)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_ids"])
 def _count(ids, counts, num_ids, num_experts, BLOCK: tl.constexpr, CHUNK: tl.constexpr):
     block = tl.program_id(0)
     at = block * BLOCK + tl.arange(0, BLOCK)
@@ -142,8 +148,27 @@ def _count(ids, counts, num_ids, num_experts, BLOCK: tl.constexpr, CHUNK: tl.con
         )
 
 
-@triton.jit
-def _place(ids, firsts, order, places, num_ids, num_experts, BLOCK: tl.constexpr):
+@triton.jit(do_not_specialize=["num_blocks"])
+def _before(counts, sizes, num_blocks, num_experts, BLOCKS: tl.constexpr, CHUNK: tl.constexpr):
+    """Each block's counts become those of the blocks before it."""
+    expert = tl.program_id(0) * CHUNK + tl.arange(0, CHUNK)
+    is_expert = expert < num_experts
+    total = tl.zeros((CHUNK,), dtype=tl.int32)
+    for start in range(0, num_blocks, BLOCKS):
+        block = start + tl.arange(0, BLOCKS)
+        at = block.to(tl.int64)[:, None] * num_experts + expert[None, :]
+        is_in = (block < num_blocks)[:, None] & is_expert[None, :]
+        count = tl.load(counts + at, is_in, other=0)
+        so_far = tl.cumsum(count, axis=0)
+        tl.store(counts + at, so_far - count + total[None, :], is_in)
+        total += tl.sum(count, axis=0)
+    tl.store(sizes + expert, total, is_expert)
+
+
+@triton.jit(do_not_specialize=["num_ids"])
+def _place(
+    ids, before, sizes, ends, order, places, num_ids, num_experts, BLOCK: tl.constexpr
+):  # fmt: skip
     block = tl.program_id(0)
     here = tl.arange(0, BLOCK)
     at = block * BLOCK + here
@@ -153,7 +178,8 @@ def _place(ids, firsts, order, places, num_ids, num_experts, BLOCK: tl.constexpr
     other = tl.load(ids + at, is_id, other=-1).to(tl.int32)
     is_before = (expert[:, None] == other[None, :]) & (here[None, :] < here[:, None])
     rank = tl.sum(is_before.to(tl.int32), axis=1)
-    first = tl.load(firsts + block.to(tl.int64) * num_experts + expert, is_id, other=0)
-    place = first + rank
+    first = tl.load(ends + expert, is_id, other=0) - tl.load(sizes + expert, is_id, other=0)
+    earlier = tl.load(before + block.to(tl.int64) * num_experts + expert, is_id, other=0)
+    place = first + earlier + rank
     tl.store(places + at, place, is_id)
     tl.store(order + place, at, is_id)

@@ -94,6 +94,7 @@ def test_what_a_maker_raises_is_raised_where_its_work_is_asked_for():
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of the compiler and of torch's debug mode
 def test_on_a_gpu_the_host_does_not_wait_for_a_copy():
     device = torch.device("cuda")
     moved(some(), device)

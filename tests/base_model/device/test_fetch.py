@@ -55,6 +55,7 @@ def test_what_is_on_the_host_already_is_not_copied():
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of the compiler and of torch's debug mode
 @pytest.mark.parametrize("bucket", [1, 1000, 1 << 20])
 def test_from_a_gpu_too(bucket):
     given = some("cuda")

@@ -37,6 +37,7 @@ def test_no_micro_batch_makes_the_host_wait():
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of the compiler and of torch's debug mode
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("choice", ["off", "on"])
 def test_on_a_gpu_a_micro_batch_never_waits(kind, choice):
@@ -55,6 +56,7 @@ def test_on_a_gpu_a_micro_batch_never_waits(kind, choice):
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of the compiler and of torch's debug mode
 @pytest.mark.parametrize("kind", KINDS)
 def test_on_a_gpu_two_runs_take_the_same_steps_bit_for_bit(kind):
     told = []
@@ -65,6 +67,7 @@ def test_on_a_gpu_two_runs_take_the_same_steps_bit_for_bit(kind):
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of the compiler and of torch's debug mode
 def test_on_a_gpu_bfloat16_comes_to_what_float32_does():
     told = {}
     for precision in ("bfloat16", "float32"):

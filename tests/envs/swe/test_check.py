@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from munro.envs.swe.folder import BadTask, read_folder, write_folder
+from munro.envs.swe.grade import gold_changes, grade_changes
 from munro.envs.swe_build.git import Repository
 from munro.envs.swe_build.history import write_history, write_tree
 from munro.envs.swe_tasks.check import history_of
@@ -186,3 +187,12 @@ def test_what_is_wrong_is_one_line(swe: Bench, tmp_path: Path) -> None:
     write_folder(task_of(STONES, swe), tmp_path / "stones-1")
     assert "there are no layers" in told("check", str(tmp_path))[1]
     assert "at least one" in told("check", str(tmp_path), "--rounds", "0")[1]
+
+
+def test_tests_that_ask_git_change_its_index_and_nothing_that_is_graded(swe: Bench) -> None:
+    task = task_of(STONES, swe)
+    index = layer_of({".git/index": b"old"}, swe.store).digest
+    asks = task.tests[STONES.test] + b"\n\nopen('.git/index', 'w').close()\n"
+    task = replace(task, layers=(*task.layers, index), tests={**task.tests, STONES.test: asks})
+    grade = grade_changes(task, gold_changes(task, swe.store), box=swe.box, store=swe.store)
+    assert grade.passed, grade

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from munro.envs.swe.expected import Edit
 from munro.envs.swe.folder import BadTask, TaskFolder, is_ours, read_folder, write_folder
 from munro.envs.swe.patch import BadPatch, applied
-from munro.envs.swe.twins import Edit, TwinFile
+from munro.envs.swe.twins import TwinFile
 
 TASK = TaskFolder(
     id="stones-1",

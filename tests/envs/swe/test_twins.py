@@ -115,3 +115,58 @@ def test_the_chosen_fail_on_gold_and_never_pass_beside_their_tests(swe: Bench) -
         both = [runs(stones)({PATH: half.source}, [PATH]).passed for half in halves]
         assert not both[0] & both[1]
         assert (both[0] | both[1] == {*IDS}) == (stones == GOLD)
+
+
+def test_a_test_that_another_one_calls_has_no_twin_that_would_be_the_others_too() -> None:
+    source = """
+def test_near(near=None):
+    assert (near or f)(1) == 2
+
+
+def test_far():
+    test_near(g)
+    assert g(2) == 3
+
+
+class TestOld:
+    def test_one(self):
+        assert f(3) == 4
+
+
+class TestNew(TestOld):
+    def test_one(self):
+        super().test_one()
+        assert f(4) == 5
+"""
+    ids = [f"{PATH}::{name}" for name in ("test_near", "test_far", "TestOld::test_one")]
+    assert {twin.id for twin in twins_of(source, ids)} == {f"{PATH}::test_far"}
+
+
+def test_an_inherited_test_is_a_twin_where_the_one_that_it_inherits_is(swe: Bench) -> None:
+    source = """
+from stones import stack
+
+
+class TestOld:
+    extra = 0
+
+    def test_one(self):
+        assert stack(1 + self.extra) - self.extra == 1
+
+
+class TestNew(TestOld):
+    extra = 1
+"""
+
+    def on_gold(files, paths, only) -> Ran:
+        stones = {"stones.py": "def stack(n): return n\n", PATH: source, **files}
+        with swe.session(stones) as session:
+            return run_tests(session, paths, only=only, test_s=5, wall_s=50)
+
+    old, new = f"{PATH}::TestOld::test_one", f"{PATH}::TestNew::test_one"
+    (chosen,) = choose_twins({PATH: source}, [old], on_gold=on_gold, wanted=[old, new])
+    assert [name for name, _ in chosen.edits] == [new, old]
+    assert set(chosen.must_fail) == set(chosen.must_pass) == {new, old}
+    for seed in range(4):
+        halves = chosen.parted(source.encode(), Random(seed))
+        assert sorted(len(half.twins) for half in halves) == [0, 2]

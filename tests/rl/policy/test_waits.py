@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from munro.base_model.training.sharding import Alone
+from munro.rl import passes as passes_
 from munro.rl.batch import build_batch
 from munro.rl.clip import Clip
 from munro.rl.config import LearnerConfig
@@ -68,6 +70,19 @@ def test_a_step_of_many_micro_batches_waits_at_most_three_times(folder, options)
     assert 0 < found.total <= 3, found.counts
 
 
+@pytest.mark.parametrize("once", [True, False])
+def test_gradients_are_summed_over_the_ranks_in_a_step_s_last_pass(folder, once, monkeypatch):
+    told: list[bool] = []
+    monkeypatch.setattr(passes_, "reduce_next", lambda _, reduces: told.append(reduces))
+    learner, batch = learner_of(folder, reduce_once=once), some_batch(num_attempts=16)
+    own = len(batch.planned(64, layout=learner._passes.layout, width=160))
+    # another rank has two micro-batches more, so that this one must keep pace
+    monkeypatch.setattr(Alone, "largest", lambda self, number: number + 2)
+    learner._passes.gradients(batch, CLIP)
+    assert own > 1
+    assert told == ([False] * (own + 1) + [True] if once else [True] * (own + 2))
+
+
 def random_qwen(folder: Path) -> str:
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -79,6 +94,7 @@ def random_qwen(folder: Path) -> str:
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of the compiler and of torch's debug mode
 @pytest.mark.parametrize("share", [True, False], ids=["shared", "padded"])
 @pytest.mark.parametrize("nucleus", [0, 5], ids=["whole", "near"])
 def test_on_a_gpu_a_micro_batch_never_waits(tmp_path, share, nucleus):

@@ -127,6 +127,7 @@ def test_the_head_s_gradient_goes_straight_to_its_place_and_comes_to_the_same(fo
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of the compiler and of torch's debug mode
 def test_on_a_gpu_a_step_twice_gives_the_same_bits_and_masters_stay_float32(tmp_path):
     path = random_qwen(tmp_path / "model")
     runs = []
@@ -140,6 +141,7 @@ def test_on_a_gpu_a_step_twice_gives_the_same_bits_and_masters_stay_float32(tmp_
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of the compiler and of torch's debug mode
 def test_on_a_gpu_compiled_layers_come_to_what_plain_ones_do(tmp_path):
     path = random_qwen(tmp_path / "model")
     told = {}
@@ -151,6 +153,7 @@ def test_on_a_gpu_compiled_layers_come_to_what_plain_ones_do(tmp_path):
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of the compiler and of torch's debug mode
 def test_on_a_gpu_a_learner_goes_on_from_its_checkpoint(tmp_path):
     path = random_qwen(tmp_path / "model")
     whole, first = learner_of(path), learner_of(path)
