@@ -20,6 +20,7 @@ import sys
 import time
 import types
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -63,18 +64,16 @@ def trl(problem: Problem) -> None:
     parent.__path__ = []
     sys.modules.setdefault("trl.trainer", parent)
     sys.modules.setdefault("trl.trainer.utils", stub)
-    from trl.kernels.chunked_logprob import ChunkedLogProbFunction
-
+    trl_ops: Any = import_module("trl.kernels.chunked_logprob")
     hidden, weight, token, share = problem
     given = (hidden, weight, None, token, 1.0, 32_768, None, 1.0, ())
-    logp: Tensor = ChunkedLogProbFunction.apply(*given)[0]
+    logp: Tensor = trl_ops.ChunkedLogProbFunction.apply(*given)[0]
     (logp * share).sum().backward()  # type: ignore[no-untyped-call]
 
 
 def liger(problem: Problem) -> None:
     """Liger's scaled cross entropy, the way that it takes without its Hopper toolkit."""
-    from liger_kernel.ops import fused_linear_scaled_cross_entropy as ops
-
+    ops: Any = import_module("liger_kernel.ops.fused_linear_scaled_cross_entropy")
     hidden, weight, token, share = problem
     found = ops._FusedLinearPPOFallbackFunction.apply(hidden, weight, token, 1.0, -100, False)
     nll: Tensor = found[0] if isinstance(found, tuple) else found
@@ -83,11 +82,10 @@ def liger(problem: Problem) -> None:
 
 def apple(problem: Problem) -> None:
     """Apple's cut cross entropy, which on a CPU is torch.compile's."""
-    from cut_cross_entropy import linear_cross_entropy
-
+    ops: Any = import_module("cut_cross_entropy")
     hidden, weight, token, share = problem
-    nll = linear_cross_entropy(hidden, weight, token, reduction="none", impl="torch_compile")
-    (nll * -share).sum().backward()  # type: ignore[no-untyped-call]
+    nll = ops.linear_cross_entropy(hidden, weight, token, reduction="none", impl="torch_compile")
+    (nll * -share).sum().backward()
 
 
 OURS: Mapping[str, Callable[[Problem], None]] = {
@@ -142,7 +140,7 @@ def _peak() -> int:
 
 def main() -> None:
     """Run every subject in a process of its own, one after another."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--positions", type=int, default=2048)
     parser.add_argument("--vocabulary", type=int, nargs="+", default=[49_152, 151_936])
     parser.add_argument("--python", default=sys.executable, help="that has the peers")

@@ -54,13 +54,11 @@ def tiling_of(width: int, call: Call) -> Tiling:
     """By a model's width; from a card (H200) and fixed, for a search at run time changes bits.
 
     The product of our own saves two passes over float32 logits, the library's is 5% faster: narrow
-    products are short beside the passes, and from some 3,000 on they are not. Wider blocks of
-    columns are fewer launches, which is what counts for narrow products.
+    products are short beside the passes, and from some 3,000 on they are not.
     """
     if width > 3072:
         return Tiling()
-    columns = 16_384 if width <= 1024 else 8192
-    return Tiling(way="gemm", columns=columns, program=ROOMY if call.scale.softcap else Shape())
+    return Tiling(way="gemm", program=ROOMY if call.scale.softcap else Shape())
 
 
 def linear_logprob(

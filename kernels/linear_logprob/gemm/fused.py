@@ -115,7 +115,7 @@ class Gemm:
         return self._call.scale.temperature, self._call.scale.softcap
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _product(  # type: ignore[no-untyped-def]
     hidden, weight, hidden_stride, weight_stride, height, width, inner,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr, GROUP: tl.constexpr,
@@ -145,7 +145,7 @@ def _product(  # type: ignore[no-untyped-def]
     return total, block_row, block_column
 
 
-@triton.jit(do_not_specialize=["first", "height"])
+@triton.jit(do_not_specialize=["first", "height"])  # type: ignore[untyped-decorator]
 def gather_blocks(  # type: ignore[no-untyped-def]
     hidden, weight, hidden_stride, weight_stride, height, width, inner,
     token, tops, totals, dots, stride, chosen, first, temperature, softcap,
@@ -175,7 +175,7 @@ def gather_blocks(  # type: ignore[no-untyped-def]
         tl.store(dots + place, tl.sum(share * away, 1), mask=row < height)
 
 
-@triton.jit(do_not_specialize=["first", "num_blocks", "height"])
+@triton.jit(do_not_specialize=["first", "num_blocks", "height"])  # type: ignore[untyped-decorator]
 def join(  # type: ignore[no-untyped-def]
     tops, totals, dots, stride, num_blocks, top, total, dot, first, height,
     ENTROPY: tl.constexpr, BLOCK: tl.constexpr,
@@ -208,7 +208,7 @@ def join(  # type: ignore[no-untyped-def]
         tl.store(dot + row, away, mask=inside)
 
 
-@triton.jit(do_not_specialize=["first", "height"])
+@triton.jit(do_not_specialize=["first", "height"])  # type: ignore[untyped-decorator]
 def slope_blocks(  # type: ignore[no-untyped-def]
     hidden, weight, hidden_stride, weight_stride, height, width, inner,
     token, norm, entropy, grad, slant, out, out_stride, first, temperature, softcap,

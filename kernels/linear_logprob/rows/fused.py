@@ -123,7 +123,7 @@ class Rows:
         return self._marks, starts
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def scaled(raw, temperature, softcap, SOFTCAP: tl.constexpr):  # type: ignore[no-untyped-def]
     """Logits of products, and the derivative."""
     warmth = 1.0 / temperature
@@ -141,7 +141,7 @@ def scaled(raw, temperature, softcap, SOFTCAP: tl.constexpr):  # type: ignore[no
     return logit, slope
 
 
-@triton.jit(do_not_specialize=["first"])
+@triton.jit(do_not_specialize=["first"])  # type: ignore[untyped-decorator]
 def mark_rows(ids, starts, marks, stride, first, width, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     """One program a position: 0 in its row of `marks`, 1 at what it keeps of this tile."""
     row = tl.program_id(0).to(tl.int64)
@@ -156,7 +156,7 @@ def mark_rows(ids, starts, marks, stride, first, width, BLOCK: tl.constexpr):  #
             tl.store(marks + row * stride + column, tl.full((BLOCK,), 1, tl.int8), mask=here)
 
 
-@triton.jit(do_not_specialize=["first"])
+@triton.jit(do_not_specialize=["first"])  # type: ignore[untyped-decorator]
 def gather_rows(  # type: ignore[no-untyped-def]
     raw, stride, marks, token, starts, top, total, dot, chosen, first, width, temperature, softcap,
     SOFTCAP: tl.constexpr, ENTROPY: tl.constexpr, MASKED: tl.constexpr, BLOCK: tl.constexpr,
@@ -200,7 +200,7 @@ def gather_rows(  # type: ignore[no-untyped-def]
     tl.store(chosen + row, tl.where((column >= 0) & (column < width), here, old_chosen))
 
 
-@triton.jit(do_not_specialize=["first"])
+@triton.jit(do_not_specialize=["first"])  # type: ignore[untyped-decorator]
 def slope_rows(  # type: ignore[no-untyped-def]
     raw, stride, marks, token, starts, norm, entropy, grad, slant, large, small, out_stride,
     first, width, temperature, softcap,
