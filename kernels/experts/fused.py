@@ -31,7 +31,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from munro.kernels.experts.products.fused import Rows, grouped, outer
+from munro.kernels.experts.products.fused import Rows, grouped, outer, zeroed
 from munro.kernels.experts.routing.fused import Sorted, by_expert, count, route
 
 __all__ = ["count", "experts", "route"]
@@ -243,7 +243,8 @@ def _gradient(
     sizes = left.tensor.shape[1], right.tensor.shape[1]
     together = left.rows.order is None and right.rows.order is None
     if dtype == torch.bfloat16 and together and _is_torch_s(how, part, *sizes):
-        return F.grouped_mm(left.tensor.t(), right.tensor, offs=part.ends)
+        grad_EVW = F.grouped_mm(left.tensor.t(), right.tensor, offs=part.ends)
+        return zeroed(grad_EVW, part.sizes)  # torch promises nothing of a group without rows
     adds = so_far is not None
     if so_far is None:
         kept = torch.float32 if how.most else dtype

@@ -101,6 +101,7 @@ def test_an_answer_without_gradient_is_the_same():
 INTERPRETED = """
 import torch
 from munro.kernels.experts import experts, fused
+from munro.kernels.experts.products import fused as products
 from tests.kernels.mixtures import ROUTINGS, check, check_routing
 check_routing(fused, "cpu")
 small = dict(tokens=9, width=24, inner=20, experts=4, top_k=2)
@@ -109,6 +110,9 @@ for routing in ROUTINGS:
 check(experts, "cpu", torch.bfloat16, "idle experts", 0, **small)
 check(experts, "cpu", torch.float32, "all to one", 4, **small)
 check(experts, "cpu", torch.float32, "even", 0, tokens=70, width=70, inner=34, experts=2, top_k=1)
+some = torch.full((3, 5, 7), torch.nan)
+products.zeroed(some, torch.tensor([2, 0, 1], dtype=torch.int32))
+assert not some[1].any() and some[::2].isnan().all()
 """
 
 

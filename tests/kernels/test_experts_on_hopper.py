@@ -85,6 +85,11 @@ def test_products_of_float32_fit_too():
 
 
 OTHERS = {
+    "zero": (
+        products._zero,
+        {"out": "*bf16", "sizes": INTS, "size": "i32:16"},
+        {"BLOCK": products.ZEROED},
+    ),
     "top k of 512": (
         routing._top_k,
         {"logits": "*fp32", "ids": "*i64", "num_rows": "i32", "num_experts": "i32:16"},

@@ -24,6 +24,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+ZEROED = 8192
+"""Numbers that one program sets to zero."""
 LAST = tl.constexpr(2**31 - 1)
 # its interpreter takes bfloat16 for the integers that it keeps it in; products of float32 are exact
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -143,6 +145,24 @@ def outer(
         WIDENS=INTERPRETED, num_warps=tile.num_warps, num_stages=tile.num_stages,
     )  # fmt: skip
     return out_EVW
+
+
+def zeroed(out_EVW: Tensor, sizes_E: Tensor) -> Tensor:
+    """Zero the matrices of experts that have no rows, in place; nobody has to know which."""
+    E, size = len(out_EVW), out_EVW[0].numel()
+    if out_EVW.numel():
+        _zero[(E, triton.cdiv(size, ZEROED))](out_EVW, sizes_E, size, BLOCK=ZEROED, num_warps=4)
+    return out_EVW
+
+
+@triton.jit
+def _zero(out, sizes, size, BLOCK: tl.constexpr):
+    expert = tl.program_id(0)
+    if tl.load(sizes + expert) > 0:
+        return
+    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    zeros = tl.zeros((BLOCK,), dtype=out.dtype.element_ty)
+    tl.store(out + expert.to(tl.int64) * size + at, zeros, at < size)
 
 
 @triton.jit
