@@ -29,7 +29,7 @@ TWINS = ("reference", "plain", "fused")
 __all__ = ["TWINS", "count", "experts", "route"]
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def route(logits_NE: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
     """The experts with the largest logits; the softmax is the caller's.
 
@@ -44,7 +44,7 @@ def route(logits_NE: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
     return _of(logits_NE).route(logits_NE.detach(), top_k)  # type: ignore[no-any-return]
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def count(ids_NK: Tensor, num_experts: int, counted_N: Tensor | None = None) -> Tensor:
     """[E] int64: how many assignments each expert has.
 
@@ -57,7 +57,7 @@ def count(ids_NK: Tensor, num_experts: int, counted_N: Tensor | None = None) -> 
     return found
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def experts(
     x_NW: Tensor,
     gate_up_EIW: Tensor,

@@ -171,12 +171,11 @@ class _Fused(torch.autograd.Function):
         if grad_row_AW is not None and needs_x:
             grad_x = _summed(grad_row_AW, places_NK, None)
         grads = (grad_x, grad_gate_up, grad_down, grad_gates)
-        found = (
+        for_x, for_gate_up, for_down, for_gates = (
             None if one is None else one.to(dtype)
             for one, dtype in zip(grads, ctx.dtypes, strict=True)
         )
-        grad_x, grad_gate_up, grad_down, grad_gates = found
-        return grad_x, grad_gate_up, grad_down, None, grad_gates, None
+        return for_x, for_gate_up, for_down, None, for_gates, None
 
 
 def _parts(where: Sorted, most: int, number: int = 0) -> list[Part]:

@@ -12,6 +12,7 @@ K = experts a token goes to, A = N * K assignments, sorted by expert.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -93,10 +94,12 @@ class _PerExpert(torch.autograd.Function):
         keeps = how.learns and not how.most
         inner_AI = pages.empty((len(order_A), gate_up_EIW.shape[1]), x) if keeps else None
         numbers, of = _pieces(sizes, how.most)
-        inners = [None] * len(numbers) if inner_AI is None else inner_AI.split(of)
+        inners: Sequence[Tensor | None] = (
+            [None] * len(numbers) if inner_AI is None else _split(inner_AI, of)
+        )
         weights = gate_up_EIW.unbind(), down_EWI.unbind()
         for expert, token, inner, answer in zip(
-            numbers, token_A.split(of), inners, answer_AW.split(of), strict=True
+            numbers, _split(token_A, of), inners, _split(answer_AW, of), strict=True
         ):
             gate_up, down = (weight[expert].to(how.dtype) for weight in weights)
             inner = torch.mm(x.index_select(0, token), gate_up.t(), out=inner)
@@ -121,12 +124,12 @@ class _PerExpert(torch.autograd.Function):
         grad_gate_A = torch.empty_like(gate_A)
         grad_row_AW = pages.empty(answer_AW.shape, answer_AW)
         experts, of = _pieces(ctx.sizes, most)
-        inners = inner[0].split(of) if inner else [None] * len(experts)
+        inners = _split(inner[0], of) if inner else [None] * len(experts)
         weights = gate_up_EIW.unbind(), down_EWI.unbind()
         parts = (token_A, answer_AW, gate_A, grad_gate_A, grad_row_AW)
         before = -1
         for expert, inner_I, (token, answer, gate, grad_gate, grad_row) in zip(
-            experts, inners, zip(*(part.split(of) for part in parts), strict=True), strict=True
+            experts, inners, zip(*(_split(part, of) for part in parts), strict=True), strict=True
         ):
             gate_up, down = (weight[expert].to(dtype) for weight in weights)
             rows = x.index_select(0, token)
@@ -155,6 +158,11 @@ class _PerExpert(torch.autograd.Function):
             grad_gates,
             None,
         )
+
+
+def _split(tensor: Tensor, lengths: list[int]) -> tuple[Tensor, ...]:
+    """Views of so many rows each."""
+    return tensor.split(lengths)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def _pieces(sizes: list[int], most: int) -> tuple[list[int], list[int]]:
