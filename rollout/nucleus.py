@@ -69,7 +69,7 @@ def draw(logp_BK: Tensor, uniform_B: Tensor) -> Tensor:
     p_BK = logp_BK.exp()
     if missing := -p_BK.shape[1] % BLOCK:
         p_BK = F.pad(p_BK, (0, missing))
-    p_BNb = p_BK.unflatten(1, (-1, BLOCK))
+    p_BNb = p_BK.view(len(p_BK), -1, BLOCK)
     mass_BN = F.pad(p_BNb.sum(-1).double().cumsum(-1), (1, 0))
     target_B1 = uniform_B[:, None] * mass_BN[:, -1:]
     block_B1 = _hit(mass_BN[:, 1:], target_B1)
@@ -126,7 +126,9 @@ def sample(
     logp_BK = torch.full((B, K), float("-inf"), device=logits_BV.device)
     wide, narrow = wide_B.nonzero().squeeze(-1), (~wide_B).nonzero().squeeze(-1)
     # a few rows at a time: what is made of them stays in the processor's cache
-    for rows in wide.split(B if logits_BV.is_cuda else max(1, AT_ONCE // V)):
+    step = B if logits_BV.is_cuda else max(1, AT_ONCE // V)
+    for start in range(0, len(wide), step):
+        rows = wide[start : start + step]
         scaled = logits_BV[rows].float() / temperature_B[rows].float()[:, None]
         logp = scaled.log_softmax(-1)
         place = draw(logp, uniform_B[rows])

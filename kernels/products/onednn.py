@@ -29,20 +29,20 @@ def install() -> None:
     """Override them in this process; again changes nothing."""
     if _installed:
         return
-    library = torch.library.Library("aten", "IMPL")
+    library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     with warnings.catch_warnings():
         # that they are overridden is what we want
         warnings.simplefilter("ignore", UserWarning)
         for name, make in OVERRIDES.items():
             theirs = torch.library.get_kernel(f"aten::{name}", "CPU")
-            library.impl(name, make(theirs.call_boxed), "CPU", with_keyset=True)
+            library.impl(name, make(theirs.call_boxed), "CPU", with_keyset=True)  # type: ignore[no-untyped-call]
     _installed.append(library)
 
 
 def uninstall() -> None:
     """Give torch its own back: for tests that hold one against the other."""
     while _installed:
-        _installed.pop()._destroy()
+        _installed.pop()._destroy()  # type: ignore[no-untyped-call]
 
 
 def suits(left: Tensor, right: Tensor) -> bool:

@@ -31,9 +31,9 @@ def decision() -> Decision:
 
 def obstacle() -> str:
     """What stands against oneDNN, or makes it needless; empty where nothing does."""
-    if not torch.backends.mkl.is_available():
+    if not torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
         return "torch's products are not MKL's here"
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return "this torch carries no oneDNN"
     if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return "this torch offers no product by oneDNN"
