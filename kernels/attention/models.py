@@ -52,8 +52,13 @@ def layers_of(config: Any) -> tuple[frozenset[str], int]:
 
 def give(model: Any) -> None:
     """Have a model compute attention by ours if it can in every layer; else change nothing."""
-    if takes(type(model)) and layers_of(model.config)[0] <= KINDS:
-        model.config._attn_implementation = register()
+    if not takes(type(model)) or not layers_of(model.config)[0] <= KINDS:
+        return
+    name = register()
+    # a layer may hold a copy of the config, without the dropout that it would ask for
+    for module in model.modules():
+        if hasattr(getattr(module, "config", None), "_attn_implementation"):
+            module.config._attn_implementation = name
 
 
 def computes(config: Any) -> bool:
