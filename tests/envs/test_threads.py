@@ -13,19 +13,23 @@ from munro.envs import threads
 from munro.envs.base import call
 
 
+def busy():
+    """Threads at work: one that an earlier test left hanging is among them."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("call ")]
+
+
 async def at_work(wanted, but):
     """Names of the threads at work but those, once they are that many: a moment after a call."""
     end = time.monotonic() + 5
     while True:
-        names = [thread.name for thread in threading.enumerate() if thread not in but]
-        found = [name for name in names if name.startswith("call ")]
+        found = [thread.name for thread in busy() if thread not in but]
         if len(found) == wanted or time.monotonic() > end:
             return found
         await asyncio.sleep(0.01)
 
 
 async def test_a_thread_is_used_again_and_bears_the_name_of_what_it_does():
-    seen, before = set(), threading.enumerate()
+    seen, before = set(), busy()
 
     def work():
         seen.add((threading.get_ident(), threading.current_thread().name))
@@ -40,8 +44,7 @@ async def test_a_thread_is_used_again_and_bears_the_name_of_what_it_does():
 
 
 async def test_one_that_hangs_is_left_behind_and_others_go_on():
-    # a test before may have left one hanging
-    over, before = threading.Event(), threading.enumerate()
+    over, before = threading.Event(), busy()
     hung = [asyncio.ensure_future(call(over.wait)) for _ in range(3)]
     await asyncio.sleep(0.02)
     assert await asyncio.wait_for(call(lambda: 42), 5) == 42
