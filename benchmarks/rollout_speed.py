@@ -27,6 +27,8 @@ from sides.turns import Side
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
+from munro.rollout.openmp import preload
+
 HERE = Path(__file__).parent
 
 
@@ -51,11 +53,15 @@ def main() -> None:
     asked = json.dumps(vars(options))
     number = options.batch * options.tokens
     limit = decode_limit(options)
+    # both with the OpenMP library that a climb's servers have; a bare engine is started without
+    openmp = preload()
     with (
         Side(
             "Munro", [sys.executable, str(HERE / "sides/rollout.py"), "munro", asked], {}
         ) as munro,
-        Side("vLLM", [sys.executable, str(HERE / "sides/rollout.py"), "vllm", asked], {}) as bare,
+        Side(
+            "vLLM", [sys.executable, str(HERE / "sides/rollout.py"), "vllm", asked], openmp
+        ) as bare,
     ):
         for round_ in range(options.rounds + 1):
             for side in (munro, bare):
