@@ -26,6 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+import torch
 from gpu.rows import Row, Rows
 
 SECTIONS = {  # seconds that each may take
@@ -43,24 +44,30 @@ WHOLE_S = 570
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("section", nargs="*", choices=[*SECTIONS, []], help="which; all by default")
+    parser.add_argument("section", nargs="*", help=f"of {', '.join(SECTIONS)}; all by default")
     parser.add_argument("--smoke", action="store_true", help="toy sizes, on a CPU")
     parser.add_argument("--no-peers", action="store_true", help="Munro's own subjects alone")
     parser.add_argument("--out", type=Path, default=Path(os.environ.get("OUT", "gpu_run")))
     parser.add_argument("--here", action="store_true", help="in this process, without a limit")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
     chosen = options.section or list(SECTIONS)
+    if unknown := set(chosen) - SECTIONS.keys():
+        parser.error(f"there is no section {min(unknown)!r}; there are: {', '.join(SECTIONS)}")
+    if not options.smoke and not torch.cuda.is_available():
+        parser.error("torch finds no CUDA device; --smoke runs the same at toy sizes on a CPU")
+    options.out.mkdir(parents=True, exist_ok=True)
     if options.here:
         for name in chosen:
             rows = Rows(part(options.out, name), peers=not options.no_peers)
             import_module(f"gpu.{name}").run(rows, smoke=options.smoke)
     else:
         flags = [flag for flag in ("--smoke", "--no-peers") if flag in sys.argv]
-        in_turn(chosen, options.out, flags)
+        found = in_turn(chosen, options.out, flags)
+        if options.smoke and any("error" in row for rows in found.values() for row in rows):
+            sys.exit("something did not run: see the rows above")
 
 
-def in_turn(names: list[str], out: Path, flags: list[str]) -> None:
+def in_turn(names: list[str], out: Path, flags: list[str]) -> dict[str, list[Row]]:
     """Each section in a process of its own: one that dies or hangs costs only itself."""
     started = time.monotonic()
     everything: dict[str, list[Row]] = {}
@@ -72,6 +79,7 @@ def in_turn(names: list[str], out: Path, flags: list[str]) -> None:
         print(f"\n== {name}")
         for row in rows:
             print("  " + "  ".join(f"{key}={value}" for key, value in row.items()))
+    return everything
 
 
 def one_process(name: str, out: Path, flags: list[str], *, limit_s: float) -> list[Row]:

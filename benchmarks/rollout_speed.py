@@ -78,7 +78,10 @@ def decode_limit(options: argparse.Namespace) -> float:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config: Any = AutoConfig.from_pretrained(options.model)
+    try:
+        config: Any = AutoConfig.from_pretrained(options.model)
+    except (OSError, ValueError) as error:
+        sys.exit(f"--model {options.model}: no checkpoint can be read there ({str(error)[:200]})")
     with torch.device("meta"):
         weights = sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
     bytes_each = 2 if torch.cuda.is_available() else 4

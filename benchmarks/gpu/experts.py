@@ -66,7 +66,8 @@ def run(rows: Rows, *, smoke: bool) -> None:
         subjects = _subjects(work, smoke=smoke)
         what = f"experts N={tokens} W={width} I={inner} E={number} K={each}"
         compare(rows, what, subjects, smoke=smoke, flops=18.0 * tokens * each * width * inner)
-        for name in ("munro", "transformers grouped_mm", "liger fused_moe"):
+        theirs = ("transformers grouped_mm", "liger fused_moe")
+        for name in ("munro", *(theirs if rows.peers else ())):
             _repeats(rows, what, name, subjects[name], work)
         del work, subjects
 

@@ -7,6 +7,7 @@ The first-parent line is walked from its newest end; what GitHub's `refs/pull/*/
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -46,6 +47,15 @@ class Source:
     """Of the pull request, where a ref or a message says it."""
 
 
+def _require_date(repository: Repository, name: str, date: str) -> None:
+    """git takes what it cannot read for this very second, and says nothing."""
+    if not date or date.lower() in ("now", "today"):
+        return
+    read = repository.text("rev-parse", f"--since={date}").strip()
+    if abs(float(read.partition("=")[2]) - time.time()) < 10:
+        raise BadRepository(f"--{name} {date}: git reads no date in that; write one as 2024-05-31")
+
+
 def sources(repository: Repository, since: str = "", until: str = "") -> Iterator[Source]:
     """Every place of a history that may hold a task, newest first.
 
@@ -54,8 +64,10 @@ def sources(repository: Repository, since: str = "", until: str = "") -> Iterato
         until: likewise; younger ones are left out.
 
     Raises:
-        BadRepository: the history has a single commit, or none.
+        BadRepository: the history has a single commit, or none; or what is to be a date is none.
     """
+    for name, date in (("since", since), ("until", until)):
+        _require_date(repository, name, date)
     head = repository.resolve("HEAD")
     selection = [f"--since={since}"] if since else []
     selection += [f"--until={until}"] if until else []

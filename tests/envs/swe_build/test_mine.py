@@ -193,3 +193,11 @@ def test_changes_of_a_span_of_time_alone(tmp_path):
     assert [one.fix for one in sources(hand.repository, since=f"@{seconds}")] == [
         one.fix for one in every[:2]
     ]
+
+
+@pytest.mark.parametrize("word", ["since", "until"])
+def test_what_is_no_date_is_told_and_not_taken_for_now(tmp_path, word):
+    hand = first_of_equals(tmp_path / "repo")
+    with pytest.raises(BadRepository, match=f"--{word} whenever: git reads no date in that"):
+        next(sources(hand.repository, **{word: "whenever"}))
+    next(sources(hand.repository, until="now"))
