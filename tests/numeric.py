@@ -16,6 +16,7 @@ FOLDERS = (
     "kernels",
     "rl",
     "distill",
+    "evaluation",
     "base_model/model",
     "base_model/scaling",
     "base_model/training",

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("rewards", "envs", "rollout", "rl", "distill", "base_model", "kernels", "machine")
+ROOMS = (
+    "rewards",
+    "envs",
+    "rollout",
+    "rl",
+    "distill",
+    "evaluation",
+    "base_model",
+    "kernels",
+    "machine",
+)
 
 
 def module_name(path: Path) -> str:

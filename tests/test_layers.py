@@ -22,7 +22,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "base_model": {"kernels"},
     "rl": {"envs", "rewards", "rollout", "base_model", "kernels"},
     "distill": {"envs", "rewards", "rollout", "base_model", "kernels"},
-    "machine": {"envs", "rewards", "rollout", "base_model", "kernels", "rl", "distill"},
+    "evaluation": {"envs", "rewards", "rollout", "base_model", "kernels"},
+    "machine": {
+        "envs",
+        "rewards",
+        "rollout",
+        "base_model",
+        "kernels",
+        "rl",
+        "distill",
+        "evaluation",
+    },
 }
 ALSO = {
     "rollout/vllm/model.py": {"base_model", "kernels"},  # our architecture, as vLLM serves it

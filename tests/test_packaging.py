@@ -14,7 +14,17 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("rewards", "envs", "rollout", "rl", "distill", "base_model", "kernels", "machine")
+ROOMS = (
+    "rewards",
+    "envs",
+    "rollout",
+    "rl",
+    "distill",
+    "evaluation",
+    "base_model",
+    "kernels",
+    "machine",
+)
 OTHERS = ("tests", "benchmarks", "configs", "docs", "examples")
 FILES = (
     *("pyproject.toml", "README.md", "LICENSE", "Makefile", "install.sh"),

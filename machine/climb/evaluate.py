@@ -11,7 +11,7 @@ from typing import Protocol
 import click
 
 from munro.envs.problem_set import ProblemSet
-from munro.machine.climb.statistics import pass_at_1, pass_at_k
+from munro.evaluation.statistics import pass_at_1, pass_at_k
 from munro.machine.config import EvalConfig, RunConfig
 from munro.machine.loading import BadConfig
 from munro.rollout.types import Attempt

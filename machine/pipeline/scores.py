@@ -17,10 +17,10 @@ from typing import Any
 import click
 
 from munro.envs.problem_set import ProblemSet
+from munro.evaluation.statistics import pass_at_1
 from munro.machine.climb.cluster import start_fleet
 from munro.machine.climb.evaluate import verdicts
 from munro.machine.climb.models import in_place, settle
-from munro.machine.climb.statistics import pass_at_1
 from munro.machine.config import RunConfig
 from munro.machine.loading import check
 from munro.machine.pipeline.models import recorded, remember

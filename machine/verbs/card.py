@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from munro.machine.climb.statistics import Estimate
+from munro.evaluation.statistics import Estimate
 from munro.machine.run.folder import RunFolder
 
 TAGS = ("munro", "reinforcement-learning", "grpo")

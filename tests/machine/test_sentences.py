@@ -16,7 +16,7 @@ from munro.machine.sentences import in_one_line, is_sentence
 from munro.rewards.errors import SandboxError
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("rewards", "envs", "rollout", "rl", "distill", "base_model", "machine")
+ROOMS = ("rewards", "envs", "rollout", "rl", "distill", "evaluation", "base_model", "machine")
 
 
 def promised() -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from munro.machine.climb.statistics import (
+from munro.evaluation.statistics import (
     Estimate,
     pass_at_1,
     pass_at_k,
