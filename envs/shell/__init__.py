@@ -257,16 +257,23 @@ class Shell(ToolUse):
                 keep_processes=self.keep_processes,
             )
         )
-        editor = Editor(session, most_bytes=self.limits.output_bytes)
         return Box(
             session=session,
             image=image,
             saved=saved,
-            editor=editor,
+            editor=self.editor(task, session),
             stack=stack,
             task=task.id,
-            shell=BASH if self.sandbox.has("bash") else SH,
+            shell=self.shell(task),
         )
+
+    def shell(self, task: Task) -> tuple[str, ...]:  # noqa: ARG002
+        """What a command of the model is handed to, as its last argument."""
+        return BASH if self.sandbox.has("bash") else SH
+
+    def editor(self, task: Task, session: Session) -> Editor:  # noqa: ARG002
+        """What edits the files of a session."""
+        return Editor(session, most_bytes=self.limits.output_bytes)
 
     def start(self, task: Task) -> Episode:
         """An episode with a box, which is opened by the first call that needs it."""

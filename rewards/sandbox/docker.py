@@ -176,6 +176,8 @@ class DockerSandbox(Sandbox):
     ) -> Iterator[Session]:
         if image is not None:
             check_image(image, self.store)
+            if image.is_root:
+                raise ValueError("only the back end 'namespaces' has images that are the root")
         with in_use(image or Image()), self._container(limits or self.limits) as container:
             yield DockerSession(
                 container, image, files, self.store, loopback=loopback, keeps=keep_processes

@@ -306,6 +306,7 @@ class NamespaceSandbox(Sandbox):
                 "layers": image.digests,
                 "packages": [layer.digest for layer in image.packages],
                 "shown": list(enumerate(masks)),
+                "is_root": image.is_root,
             }
         return {
             "disk_mb": limits.disk_mb,

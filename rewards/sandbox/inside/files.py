@@ -14,9 +14,16 @@ from contextlib import ExitStack, suppress
 
 TEMPORARY = "/tmp"
 WORK = "/tmp/work"
+"""The working directory; "/" where the image of a session is its root (`be_at_root`)."""
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def be_at_root() -> None:
+    """From now on the working directory is the root."""
+    global WORK
+    WORK = "/"
 
 
 def put(files: Sequence[tuple[bytes, bytes]]) -> None:
@@ -25,9 +32,12 @@ def put(files: Sequence[tuple[bytes, bytes]]) -> None:
     Raises:
         OSError: the disk is full.
     """
-    os.chmod(TEMPORARY, 0o1777)
     with ExitStack() as stack:
-        work = _make(stack, _open(stack, TEMPORARY), b"work")
+        if WORK == "/":
+            work = _open(stack, WORK)
+        else:
+            os.chmod(TEMPORARY, 0o1777)
+            work = _make(stack, _open(stack, TEMPORARY), b"work")
         for path, contents in files:
             *folders, name = _parts(path)
             here = work
@@ -144,7 +154,8 @@ def _parent(stack: ExitStack, path: bytes) -> tuple[int, bytes]:
     """The folder that `path` is in, and its name there."""
     parts = _parts(path)
     if not parts:
-        return _open(stack, TEMPORARY), b"work"
+        above, name = os.path.split(WORK)
+        return _open(stack, above), os.fsencode(name or ".")
     here = _open(stack, WORK)
     for part in parts[:-1]:
         try:

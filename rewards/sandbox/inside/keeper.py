@@ -214,7 +214,7 @@ def _answer(
 
 def _full() -> str | None:
     """What of the room for files is used up."""
-    disk = os.statvfs(files.TEMPORARY)
+    disk = os.statvfs("/" if files.WORK == "/" else files.TEMPORARY)
     if disk.f_favail == 0:
         return "inodes"
     return "disk" if disk.f_bavail == 0 else None

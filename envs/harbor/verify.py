@@ -1,0 +1,118 @@
+"""Tests of a task, run after the agent in a fresh box over all that it left.
+
+agent's box        frozen, as data; its processes end with it
+fresh box          the image, what the agent left, and on top: /tests as they are, no solution,
+                   /logs/verifier empty, and what the loader of programs reads as it was
+reward             what the tests wrote to /logs/verifier in that box, and nothing older
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from munro.envs.harbor.built import Built
+from munro.envs.harbor.folder import Foreign, files_of
+from munro.envs.harbor.rewards import MOST_BYTES, grade_of, grade_of_summary
+from munro.rewards.sandbox import Image, Kind, Layer, Limits, Outcome, Sandbox, Session
+from munro.rewards.sandbox.image import SOME_TIME_NS, write_layer
+from munro.rewards.sandbox.tree import Writer
+from munro.rewards.types import Grade
+
+LOGS = "logs/verifier"
+CACHE = Path("/etc/ld.so.cache")
+"""Of this machine, whose libraries all boxes have."""
+REWARDS = ("reward.json", "reward.txt")
+
+
+def layer_of_tests(task: Foreign, store: Path) -> Layer:
+    """What stands over everything that an agent left: tests, no solution, no rewards.
+
+    Folders are opaque: nothing that is below them in lower layers is there. In /etc only what would
+    have every program load the agent's code is as it was.
+    """
+
+    def write(writer: Writer) -> None:
+        folders: set[str] = set()
+        for name in ("logs", LOGS, "solution", "tests"):
+            writer.folder(name.encode(), 0o755, SOME_TIME_NS, is_opaque=name != "logs")
+            folders.add(name)
+        writer.folder(b"etc", 0o755, SOME_TIME_NS, is_opaque=False)
+        writer.deleted(b"etc/ld.so.preload")
+        if CACHE.is_file():
+            cache = CACHE.read_bytes()
+            writer.file(b"etc/ld.so.cache", 0o644, SOME_TIME_NS, len(cache), [(0, cache)])
+        for name, contents in files_of(task.tests):
+            parts = f"tests/{name}".split("/")
+            for depth in range(2, len(parts)):
+                folder = "/".join(parts[:depth])
+                if folder not in folders:
+                    writer.folder(os.fsencode(folder), 0o755, SOME_TIME_NS, is_opaque=False)
+                    folders.add(folder)
+            mode = 0o755 if name == task.script else 0o644 | _executable(task, name)
+            path = os.fsencode("/".join(parts))
+            writer.file(path, mode, SOME_TIME_NS, len(contents), [(0, contents)])
+
+    return write_layer(store, write)
+
+
+def _executable(task: Foreign, name: str) -> int:
+    for part in task.tests:
+        path = part / name if part.is_dir() else part
+        if path.name == Path(name).name and path.is_file():
+            return 0o111 if path.stat().st_mode & stat.S_IXUSR else 0
+    return 0
+
+
+def verified(
+    task: Foreign,
+    built: Built,
+    left: Image,
+    *,
+    box: Sandbox,
+    store: Path,
+    limits: Limits,
+    env: Mapping[str, str],
+    wanted: str,
+) -> Grade:
+    """The grade of what an agent left.
+
+    Args:
+        left: the image with what the agent wrote over it.
+        limits: of the box; the seconds are the task's.
+        env: variables of the box.
+        wanted: which of several rewards is paid.
+
+    Raises:
+        SandboxError: a box failed.
+        EnvironmentFailure: it is not to be told which reward is meant.
+    """
+    limits = replace(limits, wall_s=task.test_s, cpu_s=max(limits.cpu_s, task.test_s))
+    image = left.over(layer_of_tests(task, store))
+    with box.session(image=image, limits=limits, loopback=True) as session:
+        done = session.run(
+            built.command("sh", "-c", f"/tests/{task.script}", more={**env, **task.test_env}),
+            clip=True,
+            interleave=True,
+        )
+        return grade_in(session, task, done, wanted)
+
+
+def grade_in(session: Session, task: Foreign, done: Outcome, wanted: str) -> Grade:
+    """The grade of a box in which the tests have run."""
+    said = done.stdout.decode(errors="replace")
+    if task.form == "terminal-bench":
+        return grade_of_summary(said, done.status if done.limit is None else -1)
+    last = said.strip().splitlines()
+    line = f"exit status {done.status}{f', {last[-1][:120]}' if last else ''}"
+    if done.limit is not None:
+        line = f"the tests were over their {done.limit}"
+    found = {}
+    for name in REWARDS:
+        seen = session.look(f"{LOGS}/{name}", most_bytes=MOST_BYTES)
+        if seen is not None and seen.kind is Kind.FILE and seen.size <= MOST_BYTES:
+            found[name] = seen.contents
+    return grade_of(found, wanted, task.id, line)
