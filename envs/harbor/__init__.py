@@ -6,31 +6,35 @@
 
 On the back end of namespaces the recipe is carried out as far as it needs neither a network nor
 another image than this machine can stand for (`build`); on docker it is built by the engine
-(`docker`). A task that cannot be had is refused in one line, or left out with `skip = true`.
+(`containers`). A task that cannot be had is refused in one line, or left out with `skip = true`.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from munro.envs.base import Policy
 from munro.envs.budget import Budget
 from munro.envs.harbor.build import build
 from munro.envs.harbor.built import Built
+from munro.envs.harbor.containers import Containers
 from munro.envs.harbor.errors import BadFolder
 from munro.envs.harbor.folder import Foreign, files_of, is_foreign, read_foreign
 from munro.envs.harbor.verify import verified
-from munro.envs.shell import BOX, Box, Shell, held
+from munro.envs.shell import BASH, BOX, SH, Box, Shell, held
 from munro.envs.shell.editor import Editor
 from munro.envs.types import Message, Task, ToolCall
 from munro.rewards.errors import EnvironmentFailure, SandboxError
-from munro.rewards.sandbox import Image, Session
+from munro.rewards.sandbox import Image, Layer, Session
+from munro.rewards.sandbox.docker_root import RootSession
 from munro.rewards.sandbox.image import forget_layer
 from munro.rewards.types import Grade
 
@@ -74,8 +78,9 @@ class Harbor(Shell):
             raise BadFolder(f"test_share = {test_share}: give a share in [0, 1).")
         if "{instruction}" not in prompt:
             raise BadFolder(f"prompt = {prompt!r:.60}: it must hold {{instruction}}.")
-        if backend != "namespaces":
-            raise BadFolder(f"backend = {backend!r}: write 'namespaces'.")
+        if backend not in ("namespaces", "docker"):
+            raise BadFolder(f"backend = {backend!r}: write 'namespaces' or 'docker'.")
+        self._containers = Containers() if backend == "docker" else None
         super().__init__(store=store, backend=backend)
         self._reward, self._prompt = reward, prompt
         self._foreign: dict[str, Foreign] = {}
@@ -101,7 +106,7 @@ class Harbor(Shell):
         for folder in folders:
             try:
                 task = read_foreign(folder)
-                self._built[task.id] = build(task, self.store, lambda: self.sandbox)
+                self._built[task.id] = self._make(task)
                 self._foreign[task.id], self._digests[task.id] = task, task.digest()
             except BadFolder as failure:
                 if not skip:
@@ -112,6 +117,11 @@ class Harbor(Shell):
         if not self._foreign:
             raise BadFolder(f"none of the {len(folders)} tasks can be had: {failure_of(left_out)}")
         return left_out
+
+    def _make(self, task: Foreign) -> Built:
+        if self._containers is not None:
+            return self._containers.build(task)
+        return build(task, self.store, lambda: self.sandbox)
 
     def _asked(self, task: Foreign) -> Task:
         return Task(
@@ -158,10 +168,43 @@ class Harbor(Shell):
         home = self._built[task.id].workdir
         return Editor(session, most_bytes=self.limits.output_bytes, top="/", home=home)
 
+    def open_box(self, task: Task, saved: tuple[Layer, ...]) -> Box:
+        """A box of this task; a container is the task's image as it is."""
+        if self._containers is None:
+            return super().open_box(task, saved)
+        stack = ExitStack()
+        image = self._containers.image(task.id)
+        session = stack.enter_context(self._containers.engine.session(image, self.limits))
+        has_bash = session.run(["sh", "-c", "command -v bash"], limits=self.limits).is_ok
+        words = BASH if has_bash else SH
+        return Box(
+            session=session,
+            image=Image(),
+            saved=(),
+            editor=self.editor(task, session),
+            stack=stack,
+            task=task.id,
+            shell=tuple(self._built[task.id].command(*words, more=self._foreign[task.id].env)),
+        )
+
+    def save_state(self, state: dict[str, Any]) -> bytes | None:
+        """As any shell; of a container nothing: an attempt whose container is lost begins anew."""
+        return None if self._containers is not None else super().save_state(state)
+
     def grade(self, task: Task, reply: str, state: dict[str, Any]) -> Grade:  # noqa: ARG002
         """The folder's own tests, in a fresh box over what the agent left."""
         box: Box = state[BOX]
         foreign = self.foreign(task)
+        if self._containers is not None:
+            with held(box) as session:
+                return self._containers.verified(
+                    foreign,
+                    self._built[task.id],
+                    cast(RootSession, session),
+                    limits=self.limits,
+                    env=foreign.env,
+                    wanted=self._reward,
+                )
         with held(box) as session:
             layer = session.freeze(f"{box.salt}-graded") if session.changes(0) else None
         try:
@@ -180,6 +223,13 @@ class Harbor(Shell):
         finally:
             if layer is not None:
                 forget_layer(layer)
+
+    def close(self) -> None:
+        """End the sandbox, or what is left in the engine."""
+        if self._containers is not None:
+            self._containers.close()
+        elif self._sandbox is not None:
+            self._sandbox.close()
 
     def gold_policy(self, task: Task) -> Policy | None:
         """Brings the solution into the box with the tools that every policy has, and runs it."""
@@ -219,8 +269,6 @@ def gold_commands(task: Foreign) -> Iterator[str]:
 
 
 def _call(command: str, seconds: float) -> Message:
-    import json
-
     arguments = json.dumps({"command": command, "wall_s": seconds})
     made = ToolCall(id="gold", name="bash", arguments=arguments)
     return Message(role="assistant", content="", tool_calls=(made,))

@@ -142,7 +142,7 @@ def _instructions(lines: list[str], place: str) -> Iterator[Instruction]:
 
 
 def _body(lines: list[str], at: int, word: str, *, strips: bool) -> tuple[str | None, int]:
-    taken = []
+    taken: list[str] = []
     for number in range(at, len(lines)):
         line = lines[number].lstrip("\t") if strips else lines[number]
         if line == word:

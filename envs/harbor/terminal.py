@@ -86,16 +86,16 @@ def _service(path: Path) -> tuple[dict[str, str], str]:
 
 def _environment(told: Any, composed: Path) -> dict[str, str]:
     """Variables that are said in full; those that the runner would fill in are its own."""
-    pairs = told.items() if isinstance(told, dict) else []
+    pairs = list(told.items()) if isinstance(told, dict) else []
     if isinstance(told, list):
-        pairs = [tuple(str(each).partition("=")[::2]) for each in told]
+        pairs = [(each.partition("=")[0], each.partition("=")[2]) for each in map(str, told)]
     elif told is not None and not isinstance(told, dict):
         raise BadFolder(f"{composed}: environment must be a table or a list of NAME=VALUE")
     return {str(name): str(value) for name, value in pairs if "${" not in str(value)}
 
 
 def _yaml(path: Path) -> dict[str, Any]:
-    import yaml
+    import yaml  # type: ignore[import-untyped]
 
     try:
         told = yaml.safe_load(path.read_text())

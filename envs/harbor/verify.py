@@ -52,19 +52,20 @@ def layer_of_tests(task: Foreign, store: Path) -> Layer:
                 if folder not in folders:
                     writer.folder(os.fsencode(folder), 0o755, SOME_TIME_NS, is_opaque=False)
                     folders.add(folder)
-            mode = 0o755 if name == task.script else 0o644 | _executable(task, name)
             path = os.fsencode("/".join(parts))
-            writer.file(path, mode, SOME_TIME_NS, len(contents), [(0, contents)])
+            writer.file(path, mode_of(task, name), SOME_TIME_NS, len(contents), [(0, contents)])
 
     return write_layer(store, write)
 
 
-def _executable(task: Foreign, name: str) -> int:
+def mode_of(task: Foreign, name: str) -> int:
+    """Of a file below /tests: what judges may be run, and what may be run in the folder."""
     for part in task.tests:
         path = part / name if part.is_dir() else part
         if path.name == Path(name).name and path.is_file():
-            return 0o111 if path.stat().st_mode & stat.S_IXUSR else 0
-    return 0
+            may_run = name == task.script or path.stat().st_mode & stat.S_IXUSR
+            return 0o755 if may_run else 0o644
+    return 0o644
 
 
 def verified(

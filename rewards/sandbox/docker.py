@@ -50,6 +50,27 @@ def open_sandbox(
     Raises:
         SandboxError: there is no SDK, no engine, or no such image.
     """
+    client = connected(host)
+    from docker.errors import ImageNotFound
+
+    try:
+        client.images.get(image)
+    except ImageNotFound:
+        client.close()
+        mend = f"docker build -t {image} {package_files('munro.rewards.sandbox')}"
+        if image != IMAGE:
+            mend = f"docker pull {image}"
+        raise SandboxError(f"the Docker engine has no image {image!r}: {mend}") from None
+    layers = None if store is None else open_store(Path(store))
+    return DockerSandbox(client, image, limits, layers)
+
+
+def connected(host: str = "") -> Any:
+    """A client of the engine, on which nothing is left of processes that were killed.
+
+    Raises:
+        SandboxError: there is no SDK, or no engine.
+    """
     try:
         import docker
     except ImportError:
@@ -66,26 +87,18 @@ def open_sandbox(
     except (docker.errors.DockerException, OSError) as failure:
         raise SandboxError(
             f"no Docker engine answers at {address}: start one, or name its address in "
-            f"DOCKER_HOST ({_first_line(failure)})"
+            f"DOCKER_HOST ({first_line(failure)})"
         ) from None
-    try:
-        client.images.get(image)
-    except docker.errors.ImageNotFound:
-        client.close()
-        mend = f"docker build -t {image} {package_files('munro.rewards.sandbox')}"
-        if image != IMAGE:
-            mend = f"docker pull {image}"
-        raise SandboxError(f"the Docker engine has no image {image!r}: {mend}") from None
     _sweep(client)
-    layers = None if store is None else open_store(Path(store))
-    return DockerSandbox(client, image, limits, layers)
+    return client
 
 
-def _first_line(failure: BaseException) -> str:
+def first_line(failure: BaseException) -> str:
+    """Of what it says."""
     return next(iter(str(failure).splitlines()), type(failure).__name__)
 
 
-def _owner() -> str:
+def owner() -> str:
     """This process, so that it is told apart from a later one with its number."""
     return f"{platform.node()}/{os.getpid()}/{psutil.Process().create_time():.2f}"
 
@@ -104,7 +117,7 @@ def _sweep(client: Any) -> None:
             if f"{psutil.Process(int(pid)).create_time():.2f}" == began:
                 continue
         with suppress(APIError):
-            container.remove(force=True)
+            container.remove(force=True, v=True)
 
 
 class DockerSandbox(Sandbox):
@@ -129,7 +142,7 @@ class DockerSandbox(Sandbox):
                 self.client,
                 self.image,
                 limits,
-                {LABEL: _owner(), f"{LABEL}.box": self.name},
+                {LABEL: owner(), f"{LABEL}.box": self.name},
             )
             try:
                 container.start()
@@ -137,7 +150,7 @@ class DockerSandbox(Sandbox):
             finally:
                 container.remove()
         except (DockerException, RequestException) as failure:
-            raise SandboxError(f"the Docker engine failed: {_first_line(failure)}") from failure
+            raise SandboxError(f"the Docker engine failed: {first_line(failure)}") from failure
 
     def run(
         self,

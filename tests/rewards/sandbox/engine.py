@@ -19,7 +19,7 @@ from munro.rewards.sandbox.docker import DEFAULT_HOST
 
 TEST_IMAGE = "munro-sandbox-test-tools"
 TOOLS = (
-    "bash", "cat", "chmod", "cp", "env", "grep", "head", "id", "ln", "ls", "mkdir", "mkfifo",
+    "base64", "bash", "cat", "chmod", "cp", "env", "grep", "head", "id", "ln", "ls", "mkdir", "mkfifo",
     "mount", "mv", "readlink", "rm", "seq", "sh", "sleep", "stat", "su", "touch", "true",
     "truncate", "wc", "yes",
 )  # fmt: skip
