@@ -34,6 +34,7 @@ from munro.rewards import sandbox
 from munro.rewards.errors import EnvironmentFailure, SandboxError
 from munro.rewards.sandbox import Image, Layer, Limit, Limits, Sandbox, Session
 from munro.rewards.sandbox.image import default_store, find_layer, forget_layer
+from munro.rewards.sandbox.named import named_image
 from munro.rewards.types import Grade
 
 BOX = "box"
@@ -78,6 +79,8 @@ class Shell(ToolUse):
 
     Args:
         store: folder of the layers of images; `~/.cache/munro/layers` unless given.
+        image: name of the image that every task's box begins with (`munro env image`), where
+            `image(task)` is not written.
         backend: of the sandbox.
 
     Example:
@@ -116,19 +119,29 @@ class Shell(ToolUse):
     keep_processes: bool = False
     """What a command leaves running goes on to the next."""
 
-    def __init__(self, store: str = "", backend: str = "namespaces", **options: Any) -> None:
-        self.store = Path(store) if store else default_store()
+    def __init__(
+        self, store: str = "", backend: str = "namespaces", image: str = "", **options: Any
+    ) -> None:
+        self.store = Path(store).expanduser() if store else default_store()
+        self._named = image
+        if image:
+            named_image(image, self.store)
+        elif type(self).image is Shell.image:
+            raise ValueError(f"{self.name} has no image: name one by image = 'NAME'")
         self._backend, self._options = backend, options
         self._opening = threading.Lock()
         self._sandbox: Sandbox | None = None
 
-    @abstractmethod
-    def image(self, task: Task) -> Image:
+    def image(self, task: Task) -> Image:  # noqa: ARG002
         """What the task's box holds at first; its layers are in `self.store`.
 
         Raises:
-            EpisodeError: it cannot be had now.
+            EnvironmentFailure: it cannot be had now.
         """
+        try:
+            return named_image(self._named, self.store)
+        except (ValueError, SandboxError) as failure:
+            raise EnvironmentFailure(str(failure)) from failure
 
     def setup(self, task: Task) -> dict[str, Any]:
         return {BOX: self.open_box(task, ())}

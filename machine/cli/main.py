@@ -16,6 +16,7 @@ from munro.machine.cli.begin import doctor, init
 from munro.machine.cli.data import data, tokenizer
 from munro.machine.cli.distill import consolidate, distill
 from munro.machine.cli.grade import grade
+from munro.machine.cli.image import image
 from munro.machine.cli.ladder import gain, ladder
 from munro.machine.cli.listing import Listing
 from munro.machine.cli.merge import merge
@@ -130,6 +131,9 @@ def env_check(context: click.Context, path: str) -> None:
     from munro.machine.verbs.env_check import run_check
 
     sys.exit(run_check(path, overrides_of(context.args)))
+
+
+env.add_command(image)
 
 
 @munro.group(cls=Listing)

@@ -28,6 +28,7 @@ from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox.docker_container import Container, job_of
 from munro.rewards.sandbox.docker_session import DockerSession
 from munro.rewards.sandbox.image import Image, check_image, in_use, open_store
+from munro.rewards.sandbox.named import resolved
 from munro.rewards.sandbox.types import Files, Limits, Outcome, Sandbox, Session
 
 IMAGE = "munro-sandbox"
@@ -181,12 +182,13 @@ class DockerSandbox(Sandbox):
     def session(
         self,
         *,
-        image: Image | None = None,
+        image: Image | str | None = None,
         files: Files | None = None,
         loopback: bool = False,
         keep_processes: bool = False,
         limits: Limits | None = None,
     ) -> Iterator[Session]:
+        image = resolved(image, self.store)
         if image is not None:
             check_image(image, self.store)
             if image.is_root:

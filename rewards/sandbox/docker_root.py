@@ -375,7 +375,7 @@ class RootSession(Session):
         return ""
 
     def commit(self) -> str:
-        """An image of all that is there, but what was `empty`; meanwhile its processes stand still."""
+        """An image of all that is there but what was `empty`; its processes stand still for it."""
         return str(self._api.commit(self._container, pause=True)["Id"])
 
     def freeze(self, salt: str = "") -> Layer:  # noqa: ARG002

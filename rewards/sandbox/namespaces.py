@@ -45,6 +45,7 @@ from munro.rewards.sandbox import cgroups
 from munro.rewards.sandbox.cgroups import Group
 from munro.rewards.sandbox.image import Image, check_image, in_use, open_store
 from munro.rewards.sandbox.inside import syscalls, wire
+from munro.rewards.sandbox.named import resolved
 from munro.rewards.sandbox.plan import advice, plan_of
 from munro.rewards.sandbox.session import NamespaceSession, request_of
 from munro.rewards.sandbox.talk import Answer, Keeper, Request
@@ -250,13 +251,13 @@ class NamespaceSandbox(Sandbox):
     def session(
         self,
         *,
-        image: Image | None = None,
+        image: Image | str | None = None,
         files: Files | None = None,
         loopback: bool = False,
         keep_processes: bool = False,
         limits: Limits | None = None,
     ) -> Iterator[Session]:
-        limits = limits or self.limits
+        limits, image = limits or self.limits, resolved(image, self.store)
         room = {**self._room(limits, image), "loopback": loopback}
         with in_use(image or Image()), self._keeper(room) as keeper:
             if image is not None:

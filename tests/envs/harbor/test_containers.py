@@ -1,4 +1,4 @@
-"""Folders of others on a Docker engine: their own recipes, and tests in a container of their own."""
+"""Folders of others on a Docker engine: their own recipes, tests in containers of their own."""
 
 from __future__ import annotations
 
@@ -28,11 +28,13 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with engine(tmp_path_factory.mktemp("engine")) as address:
-        with pytest.MonkeyPatch.context() as patch:
-            if address:
-                patch.setenv("DOCKER_HOST", address)
-            yield make_image(address)
+    with (
+        engine(tmp_path_factory.mktemp("engine")) as address,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        if address:
+            patch.setenv("DOCKER_HOST", address)
+        yield make_image(address)
 
 
 @pytest.fixture(scope="module")
