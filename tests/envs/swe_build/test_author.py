@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from munro.envs.swe.folder import LAYERS, read_folder, read_from
+from munro.envs.swe_build.author import Setup
 from munro.machine.cli.main import munro
 from tests.envs.swe_build.histories import LENGTHS, LENGTHS_TESTS, Hand, fixed
 from tests.rewards.judges import Reply, ScriptedJudge, material, says
@@ -62,11 +63,24 @@ WORK = [
 ]
 
 
-def test_an_author_finds_what_tests_need(repo: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def no_build(monkeypatch: pytest.MonkeyPatch) -> list[Setup]:
+    """What the rest of a build would stand on, in place of the rest."""
+    found: list[Setup] = []
+
+    def build(*args: object) -> int:
+        found.append(next(each for each in args if isinstance(each, Setup)))
+        return 0
+
+    monkeypatch.setattr("munro.machine.verbs.swe._build", build)
+    return found
+
+
+@pytest.mark.slow
+def test_tasks_stand_on_what_an_author_found(repo: Path, tmp_path: Path) -> None:
     with ScriptedJudge(WORK) as judge:
         done = build(repo, tmp_path, judge.url)
     assert done.exit_code == 0, (done.output, done.exception)
-    assert "the author found 2 requirements and 1 files after 6 turns" in done.output
     assert "1 tasks in" in done.output
     (told,) = (tmp_path / "out").glob("*/task.toml")
     task = read_folder(told.parent)
@@ -74,6 +88,19 @@ def test_an_author_finds_what_tests_need(repo: Path, tmp_path: Path) -> None:
     assert read_from(layers, "built/sign.py") == b"SIGN = 1\n"
     assert read_from(layers, "lengths.py") == NEEDS
     assert read_from(layers, "conftest.py") is None
+    with ScriptedJudge([Reply("no")]) as judge:
+        again = build(repo, tmp_path, judge.url, "--resume")
+        assert judge.requests == []
+    assert again.exit_code == 0, again.output
+
+
+def test_an_author_finds_what_tests_need(repo: Path, tmp_path: Path, no_build: list[Setup]) -> None:
+    with ScriptedJudge(WORK) as judge:
+        done = build(repo, tmp_path, judge.url)
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "the author found 2 requirements and 1 files after 6 turns" in done.output
+    needed = ("pytest", "tomli_w>=1")
+    assert no_build == [Setup(requirements=needed, files={"built/sign.py": b"SIGN = 1\n"}, turns=6)]
     turns = [
         json.loads(line)
         for line in (tmp_path / "out/author/transcript.jsonl").read_text().splitlines()
@@ -92,15 +119,6 @@ def test_an_author_finds_what_tests_need(repo: Path, tmp_path: Path) -> None:
     assert "[turn 4] str_replace_editor" in last
 
 
-def test_a_build_goes_on_without_asking_again(repo: Path, tmp_path: Path) -> None:
-    with ScriptedJudge(WORK) as judge:
-        build(repo, tmp_path, judge.url)
-        asked = len(judge.requests)
-        again = build(repo, tmp_path, judge.url, "--resume")
-        assert len(judge.requests) == asked
-    assert again.exit_code == 0, again.output
-
-
 def test_an_author_that_does_not_get_there_is_one_line(repo: Path, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("munro.envs.swe_build.author.written_setup.__defaults__", (2,))
     with ScriptedJudge([says(tool="bash", command="true")]) as judge:
@@ -117,7 +135,7 @@ def test_an_author_that_says_nothing_to_the_point_is_one_line(repo: Path, tmp_pa
     assert "\n" not in str(done.exception)
 
 
-def test_tests_that_run_need_no_author(tmp_path: Path) -> None:
+def test_tests_that_run_need_no_author(tmp_path: Path, no_build: list[Setup]) -> None:
     hand = Hand(tmp_path / "repo")
     hand.commit("Begin", {"lengths.py": LENGTHS, "test_lengths.py": LENGTHS_TESTS})
     code = fixed(LENGTHS, b"len(word) > len(best)", b"len(word) >= len(best)")
@@ -129,6 +147,7 @@ def test_tests_that_run_need_no_author(tmp_path: Path) -> None:
         done = build(hand.folder, tmp_path, judge.url)
         assert judge.requests == []
     assert "the author found that the tests run as they are" in done.output
+    assert no_build == [Setup()]
 
 
 @pytest.mark.parametrize(
