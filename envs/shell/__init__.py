@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from munro.envs.base import Episode, Outcome, call
+from munro.envs.base import BOX_MB, Episode, Outcome, call
 from munro.envs.budget import Budget
 from munro.envs.shell.editor import Editor
 from munro.envs.tool_use import Conversation, ToolError, ToolUse, tool
@@ -241,6 +241,11 @@ class Shell(ToolUse):
                     return box.editor.insert(path, insert_line, new_str)
                 case "undo_edit":
                     return box.editor.undo(path)
+
+    @property
+    def box_mb(self) -> int:
+        """A box's usual memory, and the files that it may write, which are in memory too."""
+        return BOX_MB + self.limits.disk_mb
 
     @property
     def most_wall_s(self) -> float:
