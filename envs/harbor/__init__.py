@@ -28,6 +28,7 @@ from munro.envs.harbor.built import Built
 from munro.envs.harbor.containers import Containers
 from munro.envs.harbor.errors import BadFolder
 from munro.envs.harbor.folder import Foreign, files_of, is_foreign, read_foreign
+from munro.envs.harbor.packages import packages_layer
 from munro.envs.harbor.verify import verified
 from munro.envs.shell import BASH, BOX, SH, Box, Shell, held
 from munro.envs.shell.editor import Editor
@@ -50,7 +51,7 @@ class Harbor(Shell):
     """Folders of Harbor's and terminal-bench's, whoever made them."""
 
     name = "harbor"
-    file_args: ClassVar[tuple[str, ...]] = ("path", "store")
+    file_args: ClassVar[tuple[str, ...]] = ("path", "store", "packages")
     keep_processes = True
 
     def __init__(
@@ -61,6 +62,7 @@ class Harbor(Shell):
         test_share: float = 0.1,
         reward: str = "reward",
         prompt: str = PROMPT,
+        packages: str = "",
         backend: str = "namespaces",
     ) -> None:
         """Read every task and make its image, once a store.
@@ -72,6 +74,8 @@ class Harbor(Shell):
             test_share: share of the tasks that is held out, by their digests.
             reward: which of several rewards in a reward.json is paid.
             prompt: what is asked, with {instruction} in it.
+            packages: folder of `pip install --target`, for the boxes in which tests run (pytest,
+                say); agents do not see it. Of the back end of namespaces.
             backend: of the sandbox.
         """
         if not 0 <= test_share < 1:
@@ -83,6 +87,11 @@ class Harbor(Shell):
         self._containers = Containers() if backend == "docker" else None
         super().__init__(store=store, backend=backend)
         self._reward, self._prompt = reward, prompt
+        self._packages: tuple[Layer, ...] = ()
+        if packages:
+            if backend != "namespaces":
+                raise BadFolder("packages: on docker, what tests need is in the task's own image")
+            self._packages = (packages_layer(Path(packages).expanduser(), self.store),)
         self._foreign: dict[str, Foreign] = {}
         self._digests: dict[str, str] = {}
         self._built: dict[str, Built] = {}
@@ -211,7 +220,7 @@ class Harbor(Shell):
             return verified(
                 foreign,
                 self._built[task.id],
-                box.image.over(*([layer] if layer else ())),
+                replace(box.image.over(*([layer] if layer else ())), packages=self._packages),
                 box=self.sandbox,
                 store=self.store,
                 limits=self.limits,

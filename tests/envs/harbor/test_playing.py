@@ -26,7 +26,7 @@ def harbor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harbor]:
         written(top / "tasks" / name, files)
     found = Harbor(str(top / "tasks"), store=str(top / "store"), test_share=0.0)
     yield found
-    found.sandbox.close()
+    found.close()
 
 
 def task_in(harbor: Harbor, name: str) -> Task:
@@ -160,7 +160,7 @@ def test_the_check_of_environments_finds_it_sound(tmp_path: Path) -> None:
 def test_a_recipe_is_carried_out_once_a_store(tmp_path: Path, monkeypatch) -> None:
     written(tmp_path / "ledger", LEDGER)
     first = Harbor(str(tmp_path / "ledger"), store=str(tmp_path / "store"))
-    first.sandbox.close()
+    first.close()
     monkeypatch.setattr(
         "munro.envs.harbor.Harbor.sandbox", property(lambda self: pytest.fail("a box was opened"))
     )
@@ -192,3 +192,28 @@ def test_a_folder_that_was_edited_is_no_task_any_more(tmp_path: Path) -> None:
     (tmp_path / "answer/tests/test.sh").write_text("#!/bin/sh\necho 1 > /logs/verifier/reward.txt")
     with pytest.raises(EnvironmentFailure, match="holds another task"):
         found.foreign(task)
+
+
+def test_tests_have_packages_that_agents_have_not(tmp_path: Path) -> None:
+    packages = written(
+        tmp_path / "packages",
+        {
+            "judging.py": "def main():\n    print(open('/app/answer.txt').read() == '42\\n')\n",
+            "bin/judge": "#!/somewhere/else/python3.11\nimport judging\njudging.main()\n",
+        },
+    )
+    (packages / "bin/judge").chmod(0o755)
+    test = "#!/bin/bash\n[ $(judge) = True ] && echo 1 > /logs/verifier/reward.txt\n"
+    written(tmp_path / "answer", but(SIMPLE, "tests/test.sh", test))
+    found = Harbor(
+        str(tmp_path / "answer"),
+        store=str(tmp_path / "store"),
+        packages=str(packages),
+        test_share=0,
+    )
+    assert graded(found, "answer", "echo 42 > answer.txt").passed
+    looked = "judge; python3 -c 'import judging' || echo 42 > answer.txt"
+    assert graded(found, "answer", looked).passed
+    with pytest.raises(BadFolder, match="is no folder: pip install --target"):
+        Harbor(str(tmp_path / "answer"), store=str(tmp_path / "store"), packages="/no")
+    found.close()
