@@ -283,7 +283,7 @@ def refuse_network(task: Foreign) -> None:
                 name = path.relative_to(task.folder)
                 raise BadFolder(
                     f"{task.folder}: {name} line {line[0]}, {line[1]!r:.80}, needs the network, "
-                    "and no box has one: put what it fetches into the image"
+                    "and no box has one: put what it fetches into the image, or into packages ="
                 )
 
 
