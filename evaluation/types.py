@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-
 TEXTS = ("entry", "task", "cluster", "ending", "prompt", "reply", "failed")
 """Fields of a row that anybody may have written."""
 
