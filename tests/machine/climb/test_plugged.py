@@ -51,3 +51,21 @@ def test_a_wrong_signature_is_one_line_and_starts_nothing(tmp_path: Path):
     assert "learner.loss = './loss.py:my_loss': my_loss(logp_T) does not take" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert not (tmp_path / "runs" / "wrong" / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_kernels_that_there_are_none_of_are_one_line_and_start_nothing(tmp_path: Path, dry: bool):
+    recipe = write_recipe(tmp_path, "kernels")
+    done = subprocess.run(
+        command("climb", str(recipe), *(["--dry-run"] if dry else [])),
+        capture_output=True,
+        text=True,
+        timeout=1000,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "MUNRO_KERNELS": "foo"},
+    )
+    assert done.returncode != 0
+    assert "MUNRO_KERNELS=foo names no twin of a kernel" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (tmp_path / "runs" / "kernels" / "metrics.jsonl").exists()
