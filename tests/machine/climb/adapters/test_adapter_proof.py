@@ -141,8 +141,8 @@ def figures(version: int) -> str:
     """What is said, as a pattern; its groups are the figures."""
     return (
         rf"after weight update {version}, server-1 and the learner disagree by (\S+) nats per "
-        r"token \(median of 63\), where the adapter does (\S+) and the base alone differs by (\S+): "
-        r"the server does not apply the whole adapter"
+        r"token \(median of 63\), where the adapter does (\S+) and the base alone differs by "
+        r"(\S+): the server does not apply the whole adapter"
     )
 
 
