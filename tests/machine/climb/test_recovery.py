@@ -102,6 +102,7 @@ class Mine(SingleTurn):
 """
 
 
+@pytest.mark.slow
 def test_a_grader_that_never_returns_ends_the_run_with_its_name(folder):
     recipe = str(write_recipe(folder, "hanging", env=HANGING))
     done = munro(
