@@ -168,7 +168,31 @@ def test_rules_that_compare_want_something_to_compare_with(tmp_path):
         decide(gate(front_of), results, home=tmp_path)
 
 
-@pytest.mark.parametrize("bad", [[], [{"kind": "guess"}], [at_least(0.5, confidence=2)]])
-def test_rules_that_are_none_are_refused(bad):
-    with pytest.raises(ValidationError):
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        ([], "a gate without .* would let everything pass"),
+        ([at_least(0.5), {"kind": "guess"}], "rule 2 of the gate has kind = 'guess': give it one"),
+        ([{"figure": "sums/pass_rate", "bound": 1}], "rule 1 of the gate has kind = None"),
+        (["at_least"], "rule 1 of the gate has kind = None"),
+        ([at_least(0.5, bond=1)], r"rule 1 \(at_least\): unknown key bond. Did you mean bound"),
+        ([at_least(0.5, confidence=2)], "confidence"),
+        ([at_least("high")], "valid number"),
+    ],
+)
+def test_rules_that_are_none_are_refused(bad, told):
+    with pytest.raises(ValidationError, match=told):
         gate(*bad)
+
+
+def test_stored_results_of_other_questions_are_no_part_of_a_front(tmp_path):
+    for name in "abc":
+        kept(tmp_path / name, [[1, 0]] * 30)
+    kept(tmp_path / "other", [[1]], entry="code")
+    (tmp_path / "empty").mkdir()
+    rule = {"kind": "front", "figures": ["sums/pass_rate"], "by": 0.5}
+    asked = gate(rule | {"results": [f"{tmp_path}/*"]})
+    _, (ruling,) = decide(asked, kept(tmp_path / "a2", [[1, 0]] * 30))
+    assert ruling.verdict is PASS
+    with pytest.raises(BadResults, match=r"2 stored results match .* and have sums"):
+        decide(gate(rule | {"results": ["[ab]"]}), kept(tmp_path / "d", [[1]]), home=tmp_path)
