@@ -42,6 +42,10 @@ class Served:
     """A tokenizer, `munro_template.jinja`, and a generation_config.json."""
     renderer: Renderer
     """The climb's."""
+    live: tuple[str, ...]
+    """Texts that would become tokens which mean something."""
+    refuses: bool
+    """A conversation that holds one of them is refused, not parted."""
     notes: tuple[str, ...]
     """What a person should know of its prompts."""
 
@@ -81,7 +85,8 @@ def made(
         live = live_texts(tokenizer)
         text = jinja(tokenizer, template, args, live)
         # of texts with tokens in them the tokenizer may make something else, parted
-        if _differences(parted, text, reference, hostile(live)):
+        refuses = bool(_differences(parted, text, reference, hostile(live)))
+        if refuses:
             text = jinja(tokenizer, template, args, live, refuse=True)
             notes.append(
                 "its tokenizer cannot be parted: a conversation that holds one of its special "
@@ -96,7 +101,9 @@ def made(
         ends = {"eos_token_id": list(reference.stop_token_ids)} if reference.stop_token_ids else {}
         config = {"do_sample": True, **ends, **sampling}
         (folder / "generation_config.json").write_text(json.dumps(config))
-        yield Served(folder=folder, renderer=reference, notes=tuple(notes))
+        yield Served(
+            folder=folder, renderer=reference, live=live, refuses=refuses, notes=tuple(notes)
+        )
 
 
 def live_texts(tokenizer: Any) -> tuple[str, ...]:
@@ -114,7 +121,7 @@ def jinja(
     *,
     refuse: bool = False,
 ) -> str:
-    """A chat template whose text, encoded by a tokenizer that parts at marks, is the climb's prompt.
+    """A chat template whose text a tokenizer that parts at marks encodes as the climb's prompt.
 
     Args:
         tokenizer: the checkpoint's.
@@ -333,7 +340,9 @@ def hostile(live: Sequence[str]) -> tuple[Conversation, ...]:
         for text in live
         for conversation in (
             _asked(("user", f"a{text} b {text}{text}c\n{text}")),
-            _asked(("system", text), ("user", text[:-1] + text), ("assistant", text), ("user", "?")),
+            _asked(
+                ("system", text), ("user", text[:-1] + text), ("assistant", text), ("user", "?")
+            ),
             (
                 (
                     Message(role="user", content="Look."),
