@@ -167,7 +167,8 @@ def tokens_of(
     if status != 200 or not isinstance(told.get("tokens"), list):
         said = " ".join(json.dumps(told.get("error", told)).split())[:300]
         raise NotTheClimbs(
-            f"{address.base_url} gives no tokens of {messages[-1].content[:60]!r} ({status}): {said}"
+            f"{address.base_url} gives no tokens of {messages[-1].content[:60]!r} ({status}): "
+            f"{said}"
         )
     return [int(token) for token in told["tokens"]]
 

@@ -17,6 +17,7 @@ from munro.rollout.render.forms import form_of
 from tests.rollout.builders import make_tokenizer
 from tests.rollout.render.test_inert import FAMILIES
 
+
 def save(folder, **made_of):
     make_tokenizer(**made_of).save_pretrained(folder)
     return folder
