@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from munro.envs.types import Message, ToolCall
+from munro.rewards.serving.architectures import register_architectures
 from munro.rollout.render import PREAMBLE, BadTemplate, Renderer, renderer
 from munro.rollout.render.forms import form_of
 from munro.rollout.render.raw import SPEAKERS
@@ -74,9 +75,7 @@ def made(
         BadTemplate: the tokenizer lacks what the template needs, or no template gives the
             climb's tokens.
     """
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+    tokenizer = _loaded(checkpoint)
     reference = renderer(tokenizer, template, args)
     with tempfile.TemporaryDirectory(prefix="munro-template-") as scratch:
         folder = Path(scratch)
@@ -275,8 +274,6 @@ def _save(tokenizer: Any, folder: Path) -> Any:
     Raises:
         BadTemplate: it is none that can be written so.
     """
-    from transformers import AutoTokenizer
-
     tokenizer.save_pretrained(folder)
     file = folder / "tokenizer.json"
     if not file.is_file():
@@ -292,6 +289,13 @@ def _save(tokenizer: Any, folder: Path) -> Any:
         "pretokenizers": [part, *([own] if own else [])],
     }
     file.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
+    return _loaded(folder)
+
+
+def _loaded(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    register_architectures()  # or it wonders at a model type that it does not know
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 

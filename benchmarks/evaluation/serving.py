@@ -121,11 +121,10 @@ def main() -> None:
 
 def prompts(address: Address, model: str, template: Any) -> None:
     """Compare a hundred conversations."""
-    from transformers import AutoTokenizer
-
+    from munro.base_model.checkpoint import Checkpoint
     from munro.rollout.render import renderer
 
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = Checkpoint(Path(model)).tokenizer()
     asked = list(conversations(live_texts(tokenizer)))
     same = require_same(address, renderer(tokenizer, template), asked)
     print(f"{template:<8} {same} of {len(asked)} conversations compared, all token for token equal")

@@ -6,7 +6,6 @@ package of anybody's adds one under the entry-point group `munro.harnesses`.
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from munro.evaluation.job import Harness
@@ -16,7 +15,7 @@ __all__ = ["HARNESSES"]
 
 
 def _fits(value: Any) -> bool:
-    return inspect.isclass(value) and issubclass(value, Harness) and value is not Harness
+    return isinstance(value, type) and issubclass(value, Harness) and value is not Harness
 
 
 HARNESSES = Registry(
