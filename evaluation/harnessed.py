@@ -103,7 +103,12 @@ class Order:
 
 
 def attempts(
-    order: Order, address: Place, folder: Path, say: Callable[[str], None] = lambda _: None
+    order: Order,
+    address: Place,
+    folder: Path,
+    say: Callable[[str], None] = lambda _: None,
+    *,
+    looks_every_s: float = 5.0,
 ) -> list[AttemptRow]:
     """All rows of all runs.
 
@@ -112,6 +117,7 @@ def attempts(
         address: where.
         folder: for logs, a folder a run; those that are whole already are read.
         say: told how it goes.
+        looks_every_s: whether the address still answers.
 
     Raises:
         BadHarness: the harness failed, or its logs are not whole, or the runs are copies.
@@ -121,7 +127,8 @@ def attempts(
     for number in range(order.runs):
         job = _job(order, address, folder, number)
         if not _is_done(order, job):
-            _run(kind, order, job, address, say)
+            say(f"run {number}, seed {job.seed}: {kind.distribution} on {', '.join(job.tasks)}")
+            _run(kind, order, job, address, looks_every_s)
         rows += kind.rows(job)
     _require_same_tasks(order, rows)
     require_independent(rows, temperature=order.temperature)
@@ -160,18 +167,23 @@ def _job(order: Order, address: Place, folder: Path, number: int) -> Job:
     )
 
 
-def _run(kind: Harness, order: Order, job: Job, address: Place, say: Callable[[str], None]) -> None:
+def _run(kind: Harness, order: Order, job: Job, address: Place, looks_every_s: float) -> None:
     """One run, from nothing; it is marked as done once its logs are whole."""
     python = order.python or sys.executable
     name, log = kind.distribution, job.folder / LOG
-    say(f"run {job.run}, seed {job.seed}: {name} on {', '.join(job.tasks)}")
     shutil.rmtree(job.folder, ignore_errors=True)
     job.folder.mkdir(parents=True)
     variables = {**os.environ, **kind.variables(job), kind.key_variable: address.key}
     if order.python:
         variables.pop("PYTHONPATH", None)  # another interpreter's modules are none of ours
     command = [python, "-m", kind.module, *kind.command(job)]
-    status = run(command, variables, log, is_alive=lambda: address.is_alive)
+    status = run(
+        command,
+        variables,
+        log,
+        is_alive=lambda: address.is_alive,
+        looks_every_s=looks_every_s,
+    )
     if not address.is_alive:
         raise BadHarness(
             f"the address {address.base_url} ended in the middle of run {job.run}, and {name} with "

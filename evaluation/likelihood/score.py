@@ -291,7 +291,9 @@ def _require_room(one: Windows, longest: int, model: Any) -> None:
 def table(figures: Sequence[Figure], reference: Mapping[str, float] | None) -> str:
     """Figures for a person, and what they come to."""
     lines = [
-        f"{'set':<24} {'nats/token':>10} {'bits/byte':>10} {'bytes':>9} {'tokens':>9} {'context':>8}"
+        "{:<24} {:>10} {:>10} {:>9} {:>9} {:>8}".format(
+            "set", "nats/token", "bits/byte", "bytes", "tokens", "context"
+        )
     ]
     lines += [
         f"{one.name:<24} {one.nll:>10.4f} {one.bits_per_byte:>10.4f} {one.num_bytes:>9} "
