@@ -135,6 +135,13 @@ def attempts(
     return rows
 
 
+def is_whole(order: Order, address: Place, folder: Path) -> bool:
+    """Whether all runs were made already, so that nothing need be served."""
+    return all(
+        _is_done(order, _job(order, address, folder, number)) for number in range(order.runs)
+    )
+
+
 def require_independent(rows: Sequence[AttemptRow], *, temperature: float) -> None:
     """Refuse runs that are copies of each other.
 

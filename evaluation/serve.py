@@ -95,7 +95,7 @@ def served(
             *("--generation-config", str(made.folder)),
         ]
         told = told.model_copy(update={"extra_args": (*arguments, *told.extra_args)})
-        name = re.sub(r"[^\w.-]", "_", checkpoint.name) or "model"
+        name = name_of(checkpoint)
         server = serving.acquire(str(checkpoint), told, logs=logs or ".", name=name, port=port)
         try:
             address = Address(
@@ -112,6 +112,11 @@ def served(
             yield address
         finally:
             serving.release(server)
+
+
+def name_of(checkpoint: Path) -> str:
+    """What a served checkpoint is called at its address."""
+    return re.sub(r"[^\w.-]", "_", checkpoint.name) or "model"
 
 
 def until_it_ends(address: Address, *, poll_s: float = 1.0) -> None:

@@ -47,7 +47,7 @@ def find(words: Sequence[str], command: click.Command = munro) -> tuple[click.Co
             raise click.UsageError(f"there is no command {rest[0]!r}")
         command = command.commands[rest.pop(0)]
     if isinstance(command, Bare) and rest and rest[0] not in ("-h", "--help"):
-        command = command.commands[command.bare]
+        command = command.commands[command.meant(rest)]
     return command, rest
 
 
