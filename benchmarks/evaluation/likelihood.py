@@ -148,9 +148,10 @@ def main() -> None:
         num_tokens = figures[0].num_tokens
         apart = [abs(a - b) for a, b in zip(alone, peer, strict=True)]
         print(
-            f"lm-eval rolling: {sum(peer) / num_tokens:.6f} nats a token, ours {figures[0].nll:.6f}; "
-            f"{abs(sum(peer) - sum(alone)) / num_tokens:.2e} apart; of {len(peer)} windows the worst "
-            f"{max(apart):.2e} nats in all, the median {statistics.median(apart):.2e}"
+            f"lm-eval rolling: {sum(peer) / num_tokens:.6f} nats a token, ours "
+            f"{figures[0].nll:.6f}: {abs(sum(peer) - sum(alone)) / num_tokens:.2e} apart; of "
+            f"{len(peer)} windows the worst {max(apart):.2e} nats in all, the median "
+            f"{statistics.median(apart):.2e}"
         )
 
 

@@ -8,9 +8,14 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from munro.base_model.data.shards.held_out import BadEvaluation
 from munro.base_model.results import Category
 from munro.rewards.config import Config
+
+
+class BadSuite(ValueError):
+    """A suite, a text of it or a reference that cannot be used; one sentence."""
+
+    is_sentence = True
 
 
 class SetConfig(Config):
@@ -67,17 +72,17 @@ def read_suite(file: Path) -> LikelihoodConfig:
     """A suite from TOML.
 
     Raises:
-        BadEvaluation: it cannot be read, or a key is wrong; one sentence.
+        BadSuite: it cannot be read, or a key is wrong; one sentence.
     """
     try:
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
         return LikelihoodConfig.model_validate(raw)
     except OSError as error:
-        raise BadEvaluation(f"cannot read the suite {file}: {error.strerror}.") from error
+        raise BadSuite(f"cannot read the suite {file}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadEvaluation(f"{file} is no TOML: {error}.") from error
+        raise BadSuite(f"{file} is no TOML: {error}.") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the suite"
         said = str(first["msg"]).removeprefix("Value error, ")
-        raise BadEvaluation(f"{file}: {place}: {said}") from error
+        raise BadSuite(f"{file}: {place}: {said}") from error

@@ -16,12 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from munro.base_model.data.shards.held_out import BadEvaluation, HeldOutSet
+from munro.base_model.data.shards.held_out import HeldOutSet
 from munro.base_model.data.shards.packing import Lesson
 from munro.base_model.results import Category
 from munro.base_model.training.evaluation import Evaluation, SetScore, evaluate
 from munro.envs.types import Message
-from munro.evaluation.likelihood.config import LikelihoodConfig, SetConfig
+from munro.evaluation.likelihood.config import BadSuite, LikelihoodConfig, SetConfig
 from munro.evaluation.likelihood.texts import answers_of, texts_of
 from munro.evaluation.likelihood.windows import Window, growing, parted, windows
 from munro.rollout.render import renderer
@@ -77,7 +77,7 @@ def windows_of(config: LikelihoodConfig, root: Path, tokenizer: Any) -> list[Win
         tokenizer: for sets whose questions are asked in a template; else nothing hangs on it.
 
     Raises:
-        BadEvaluation: a set holds nothing that could be predicted.
+        BadSuite: a set holds nothing that could be predicted.
     """
     return [figure for one in config.sets for figure in _of_set(one, root, tokenizer)]
 
@@ -91,7 +91,7 @@ def score(model: Any, tokenizer: Any, suite: Sequence[Windows]) -> list[Figure]:
         suite: what to score.
 
     Raises:
-        BadEvaluation: the tokenizer cannot write a text, or a window is longer than the model
+        BadSuite: the tokenizer cannot write a text, or a window is longer than the model
             reads.
     """
     found = []
@@ -127,7 +127,7 @@ def lessons_of(one: Windows, tokenizer: Any) -> list[Lesson]:
     """Tokens of every window, those of its target learned.
 
     Raises:
-        BadEvaluation: the tokenizer has no token to start with, or cannot write a target.
+        BadSuite: the tokenizer has no token to start with, or cannot write a target.
     """
     start = _start_of(tokenizer)
     unknown = tokenizer.unk_token_id
@@ -136,7 +136,7 @@ def lessons_of(one: Windows, tokenizer: Any) -> list[Lesson]:
         target = _encoded(tokenizer, window.target)
         if not target or (unknown is not None and unknown in target):
             lost = [char for char in window.target if unknown in _encoded(tokenizer, char)]
-            raise BadEvaluation(
+            raise BadSuite(
                 f"the tokenizer of {tokenizer.name_or_path!r} cannot write {lost[:1]}, which set "
                 f"{one.name!r} holds: a likelihood of its mark for the unknown says nothing."
             )
@@ -175,14 +175,14 @@ def reference_for(file: Path, figures: Sequence[Figure]) -> dict[str, float]:
     that of nats a token, as Eq. 3 has it.
 
     Raises:
-        BadEvaluation: it cannot be read, lacks a set, or is of other bytes.
+        BadSuite: it cannot be read, lacks a set, or is of other bytes.
     """
     try:
         rows = {str(row["name"]): row for row in json.loads(file.read_text(encoding="utf-8"))}
     except OSError as error:
-        raise BadEvaluation(f"cannot read the reference {file}: {error.strerror}.") from error
+        raise BadSuite(f"cannot read the reference {file}: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadEvaluation(
+        raise BadSuite(
             f"{file} is no reference: give the evaluation.json that `munro eval likelihood --out`, "
             "or a training run, wrote."
         ) from error
@@ -191,19 +191,19 @@ def reference_for(file: Path, figures: Sequence[Figure]) -> dict[str, float]:
         if one.category is None:
             continue
         if one.name not in rows:
-            raise BadEvaluation(
+            raise BadSuite(
                 f"the reference {file} has no set {one.name!r}; it knows "
                 f"{', '.join(sorted(rows)) or 'none'}."
             )
         row = rows[one.name]
         if row.get("num_bytes", one.num_bytes) != one.num_bytes:
-            raise BadEvaluation(
+            raise BadSuite(
                 f"set {one.name!r} is of {one.num_bytes} bytes and the reference's of "
                 f"{row['num_bytes']}: they are not of the same text."
             )
         bits = row.get("bits_per_byte")
         if not isinstance(bits, int | float) or not 0 < bits < math.inf:
-            raise BadEvaluation(f"{file}: the bits_per_byte of {one.name!r} are {bits!r}.")
+            raise BadSuite(f"{file}: the bits_per_byte of {one.name!r} are {bits!r}.")
         found[one.name] = bits * math.log(2) * one.num_bytes / one.num_tokens
     return found
 
@@ -251,7 +251,7 @@ def _of_set(one: SetConfig, root: Path, tokenizer: Any) -> Iterable[Windows]:
 
 def _named(one: SetConfig, name: str, context_bytes: int, found: tuple[Window, ...]) -> Windows:
     if not found:
-        raise BadEvaluation(
+        raise BadSuite(
             f"set {one.name!r}: no text is long enough for {one.kind} at {max(one.contexts)} bytes."
         )
     return Windows(name=name, category=one.category, context_bytes=context_bytes, windows=found)
@@ -268,7 +268,7 @@ def _start_of(tokenizer: Any) -> int:
     for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
         if token is not None:
             return int(token)
-    raise BadEvaluation(
+    raise BadSuite(
         f"the tokenizer of {tokenizer.name_or_path!r} has neither a BOS nor an EOS, after which a "
         "text could begin."
     )
@@ -282,7 +282,7 @@ def _encoded(tokenizer: Any, text: str) -> list[int]:
 def _require_room(one: Windows, longest: int, model: Any) -> None:
     most = getattr(getattr(model, "config", None), "max_position_embeddings", None)
     if isinstance(most, int) and longest > most:
-        raise BadEvaluation(
+        raise BadSuite(
             f"set {one.name!r} has a window of {longest} tokens and the model reads {most}: lower "
             "its window_bytes, context_bytes or contexts."
         )

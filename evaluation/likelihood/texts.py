@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from munro.base_model.data.shards.held_out import BadEvaluation
-from munro.evaluation.likelihood.config import SetConfig
+from munro.evaluation.likelihood.config import BadSuite, SetConfig
 
 KEYS = {"question": ("question", "prompt"), "answer": ("answer", "response"), "text": ("text",)}
 """Names that a row's parts go by."""
@@ -18,7 +17,7 @@ def texts_of(one: SetConfig, root: Path) -> list[str]:
     """The texts of a set, as far as `max_bytes` goes.
 
     Raises:
-        BadEvaluation: no file, or one that holds no text.
+        BadSuite: no file, or one that holds no text.
     """
     found: list[str] = []
     size = 0
@@ -35,7 +34,7 @@ def texts_of(one: SetConfig, root: Path) -> list[str]:
             size += len(kept.encode())
             found += [kept] if kept else []
     if not found:
-        raise BadEvaluation(f"set {one.name!r} holds no text: {one.files} are empty.")
+        raise BadSuite(f"set {one.name!r} holds no text: {one.files} are empty.")
     return found
 
 
@@ -43,17 +42,17 @@ def answers_of(one: SetConfig, root: Path) -> list[tuple[str, str]]:
     """Questions and their answers.
 
     Raises:
-        BadEvaluation: a file or a row is wrong; says which.
+        BadSuite: a file or a row is wrong; says which.
     """
     found = []
     for file in _files(one, root):
         if file.suffix != ".jsonl":
-            raise BadEvaluation(f"set {one.name!r}: answers come from .jsonl files, not {file}.")
+            raise BadSuite(f"set {one.name!r}: answers come from .jsonl files, not {file}.")
         for row, place in _rows(file):
             question, answer = _part(row, "question", place), _part(row, "answer", place)
             found.append((question, answer))
     if not found:
-        raise BadEvaluation(f"set {one.name!r} holds no answers: {one.files} are empty.")
+        raise BadSuite(f"set {one.name!r} holds no answers: {one.files} are empty.")
     return found
 
 
@@ -64,7 +63,7 @@ def _files(one: SetConfig, root: Path) -> list[Path]:
     )
     files = sorted(file for file in base.glob(pattern) if file.is_file())
     if not files:
-        raise BadEvaluation(f"set {one.name!r}: there is no file {base / pattern}.")
+        raise BadSuite(f"set {one.name!r}: there is no file {base / pattern}.")
     return files
 
 
@@ -72,9 +71,9 @@ def _read(file: Path) -> str:
     try:
         return file.read_bytes().decode("utf-8")
     except OSError as error:
-        raise BadEvaluation(f"cannot read {file}: {error.strerror}.") from error
+        raise BadSuite(f"cannot read {file}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise BadEvaluation(f"{file} is no UTF-8 text: {error}.") from error
+        raise BadSuite(f"{file} is no UTF-8 text: {error}.") from error
 
 
 def _rows(file: Path) -> Iterator[tuple[dict[str, Any], str]]:
@@ -85,14 +84,14 @@ def _rows(file: Path) -> Iterator[tuple[dict[str, Any], str]]:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise BadEvaluation(f"{place} is no JSON: {error}.") from error
+            raise BadSuite(f"{place} is no JSON: {error}.") from error
         if not isinstance(row, dict):
-            raise BadEvaluation(f"{place} is no object.")
+            raise BadSuite(f"{place} is no object.")
         yield row, place
 
 
 def _part(row: dict[str, Any], part: str, place: str) -> str:
     value = next((row[key] for key in KEYS[part] if key in row), None)
     if not isinstance(value, str) or not value:
-        raise BadEvaluation(f"{place} has no text under {' or '.join(map(repr, KEYS[part]))}.")
+        raise BadSuite(f"{place} has no text under {' or '.join(map(repr, KEYS[part]))}.")
     return value

@@ -11,7 +11,7 @@ def run_likelihood(model: str, suite: str, reference: str, out: str) -> int:
     """Score a suite, print its figures, and write them where `out` says.
 
     Raises:
-        BadEvaluation: the suite, a text of it or the reference cannot be used.
+        BadSuite: the suite, a text of it or the reference cannot be used.
         CheckpointError: the model's folder is missing or incomplete.
     """
     from munro.evaluation.likelihood.config import read_suite

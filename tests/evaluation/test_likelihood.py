@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from munro.base_model.data.shards.held_out import BadEvaluation
-from munro.evaluation.likelihood.config import read_suite
+from munro.evaluation.likelihood.config import BadSuite, read_suite
 from munro.evaluation.likelihood.score import (
     Figure,
     Windows,
@@ -233,7 +232,7 @@ def test_a_reference_with_another_tokenizer_is_compared_by_its_bytes(tmp_path):
 def test_a_reference_that_is_none_is_one_sentence(tmp_path, rows, said):
     file = tmp_path / "evaluation.json"
     file.write_text(json.dumps(rows))
-    with pytest.raises(BadEvaluation, match=said):
+    with pytest.raises(BadSuite, match=said):
         reference_for(file, [FIGURES[0]])
 
 
@@ -253,7 +252,7 @@ SET = '[[sets]]\nname = "a"\nfiles = "a.txt"\n'
     ],
 )
 def test_a_suite_that_is_wrong_is_one_sentence(tmp_path, text, said):
-    with pytest.raises(BadEvaluation, match=said) as caught:
+    with pytest.raises(BadSuite, match=said) as caught:
         suite(tmp_path, text)
     assert "\n" not in str(caught.value)
 
@@ -270,7 +269,7 @@ def test_a_suite_that_is_wrong_is_one_sentence(tmp_path, text, said):
 )
 def test_a_set_without_anything_to_predict_is_one_sentence(tmp_path, kind, files, said):
     config = suite(tmp_path, SET + f'kind = "{kind}"\n', **files)
-    with pytest.raises(BadEvaluation, match=said):
+    with pytest.raises(BadSuite, match=said):
         windows_of(config, tmp_path, make_tokenizer())
 
 
@@ -280,14 +279,14 @@ def test_a_row_without_its_text_is_named_by_number(tmp_path):
         '[[sets]]\nname = "a"\nfiles = "a.jsonl"\n',
         a_jsonl='{"text": "x"}\n\n{"txt": "y"}\n',
     )
-    with pytest.raises(BadEvaluation, match=r"a.jsonl, line 3 has no text under 'text'"):
+    with pytest.raises(BadSuite, match=r"a.jsonl, line 3 has no text under 'text'"):
         windows_of(config, tmp_path, make_tokenizer())
 
 
 def test_a_window_that_the_model_cannot_read_says_what_to_lower(code):
     config, folder = code
     tokenizer = make_tokenizer()
-    with pytest.raises(BadEvaluation, match="the model reads 64: lower its window_bytes"):
+    with pytest.raises(BadSuite, match="the model reads 64: lower its window_bytes"):
         score(uniform(300, most=64), tokenizer, windows_of(config, folder, tokenizer))
 
 
@@ -300,7 +299,7 @@ def test_a_tokenizer_that_cannot_write_a_text_is_refused_its_likelihood():
     one = Windows(
         name="x", category=None, context_bytes=0, windows=(Window(target="aé"),), prompts=()
     )
-    with pytest.raises(BadEvaluation, match=r"cannot write \['é'\], which set 'x' holds"):
+    with pytest.raises(BadSuite, match=r"cannot write \['é'\], which set 'x' holds"):
         lessons_of(one, tokenizer)
 
 
