@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from munro.rewards.serving.server import KEEPER, last_words
@@ -71,6 +72,7 @@ def words_of(log: Path) -> str:
     return last_words(log)
 
 
+@lru_cache
 def version_of(python: str, distribution: str) -> str:
     """The version of a distribution that an interpreter has; empty where it has none.
 

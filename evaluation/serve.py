@@ -84,7 +84,13 @@ def served(
         BadTemplate: the template cannot be told to a server.
         GraderError: it did not come up.
         NotTheClimbs: it came up, and its prompts differ.
+        PolicyError: it is an adapter.
     """
+    if (checkpoint / "adapter_config.json").is_file():
+        raise PolicyError(
+            f"{checkpoint} holds an adapter, and a checkpoint is served whole: munro merge "
+            f"{checkpoint} OUT makes a whole model of it and its base."
+        )
     with templates.made(checkpoint, template, args or {}, sampling or {}) as made:
         told = config or JudgeServerConfig()
         arguments = [

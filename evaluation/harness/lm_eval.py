@@ -7,6 +7,7 @@ lm-eval with a seed of its own in `model_args`, from which every request takes i
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -59,7 +60,8 @@ class LmEval(Harness):
         counts = _read(results[-1]).get("n-samples", {})
         rows: list[AttemptRow] = []
         for task, expected in counts.items():
-            mine = [file for file in files if file.name.startswith(f"samples_{_plain(task)}_20")]
+            name = re.compile(rf"samples_{re.escape(task)}_\d{{4}}-\d\d-\d\dT.*")
+            mine = [file for file in files if name.fullmatch(file.name)]
             samples = [sample for file in mine[-1:] for sample in _lines(file)]
             rows += _of_task(task, samples, int(expected["effective"]), job)
         if not rows:
@@ -108,11 +110,6 @@ def _of_task(task: str, samples: list[dict[str, Any]], expected: int, job: Job) 
 
 def _pairs(told: Mapping[str, Any]) -> str:
     return ",".join(f"{name}={value}" for name, value in told.items())
-
-
-def _plain(task: str) -> str:
-    """As lm-eval writes a task's name into that of a file."""
-    return "".join("_" if letter in '"<>:/|\\?*[]' else letter for letter in task)
 
 
 def _first_text(value: Any) -> str:

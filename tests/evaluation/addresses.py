@@ -51,7 +51,7 @@ def recording() -> Iterator[Recording]:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     place.base_url = f"http://127.0.0.1:{server.server_port}/v1"
     try:
         yield place
