@@ -13,11 +13,12 @@ import os
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from munro.envs.types import Ending
 from munro.evaluation.harness import HARNESSES
 from munro.evaluation.independence import copies, table
 from munro.evaluation.job import BadHarness, Harness, Job, NoSamples
@@ -133,6 +134,26 @@ def attempts(
     _require_same_tasks(order, rows)
     require_independent(rows, temperature=order.temperature)
     return rows
+
+
+def with_lengths(
+    rows: Iterable[AttemptRow], count: Callable[[str], int], max_tokens: int
+) -> list[AttemptRow]:
+    """Rows of a harness that does not say how long replies were, with the tokens of their texts.
+
+    Args:
+        rows: any; those that say it stay as they are.
+        count: tokens of a text.
+        max_tokens: a reply that has as many was cut.
+    """
+    found = []
+    for row in rows:
+        if not row.ending:
+            size = row.num_tokens or count(row.reply)
+            ending = Ending.TRUNCATED_TOKENS if size >= max_tokens else Ending.ANSWERED
+            row = replace(row, num_tokens=size, ending=ending)
+        found.append(row)
+    return found
 
 
 def is_whole(order: Order, address: Place, folder: Path) -> bool:

@@ -71,7 +71,7 @@ def conversations(live: Sequence[str], count: int = 100) -> Iterator[Conversatio
 def write_rows(folder: Path, count: int) -> None:
     """The tasks' rows, from the environments' held-out tasks."""
     folder.mkdir(parents=True, exist_ok=True)
-    sums = Arithmetic(digits=1).tasks("test")
+    sums = Arithmetic(digits=2).tasks("test")
     lines = [
         {"prompt": sums[at].prompt, "answer": str(sums[at].payload["answer"])}
         for at in range(min(count, len(sums)))

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from munro.envs.types import Ending
 from munro.evaluation.job import BadHarness, Harness, Job, NoSamples, require_whole, score_of
 from munro.evaluation.types import AttemptRow
 
@@ -98,7 +99,9 @@ def _row(sample: dict[str, Any], task: str, job: Job) -> AttemptRow:
         parts=parts,
         labels={key: str(value) for key, value in (sample.get("metadata") or {}).items()},
         num_tokens=int((output.get("usage") or {}).get("output_tokens") or 0),
-        ending="truncated_tokens" if choice.get("stop_reason") == "max_tokens" else "answered",
+        ending=Ending.TRUNCATED_TOKENS
+        if choice.get("stop_reason") == "max_tokens"
+        else Ending.ANSWERED,
         prompt=_text(sample.get("input")),
         reply=_text((choice.get("message") or {}).get("content")),
         failed=error,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from munro.evaluation.harnessed import Order, attempts, is_whole
+from munro.evaluation.harnessed import Order, attempts, is_whole, with_lengths
 from munro.evaluation.page import write_page
 from munro.evaluation.results import Results
 from munro.evaluation.told import entry_lines
@@ -93,7 +93,9 @@ def run_harness(
             for note in address.notes:
                 click.echo(f"{'note':<16} {note}")
         rows = attempts(order, address, logs, lambda line: click.echo(line, err=True))
-        _keep(where, rows, order, told)
+        tokenizer = Checkpoint(folder).tokenizer()
+        count = lambda text: len(tokenizer.encode(text, add_special_tokens=False))  # noqa: E731
+        _keep(where, with_lengths(rows, count, order.max_tokens), order, told)
     return 0
 
 

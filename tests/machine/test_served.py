@@ -106,6 +106,8 @@ def test_a_harnesss_attempts_are_kept_and_the_same_command_asks_nothing_again(
     assert {(row.entry, row.run) for row in rows} == {("a", 0), ("a", 1), ("b", 0), ("b", 1)}
     assert len(rows) == len(address.asked) == 16
     assert (out / "page.html").is_file()
+    assert {row.num_tokens for row in rows} == {len(row.reply) for row in rows}  # a token a byte
+    assert {row.ending for row in rows} == {"answered"}
     asked = Results(out).asked("a")
     assert asked["harness"] == "lm-eval"
     assert asked["sampling"] == {"temperature": 1.0, "top_p": 0.97, "max_tokens": 1024}
