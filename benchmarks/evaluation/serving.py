@@ -11,6 +11,7 @@ them; and the four copies of one of those runs that must be refused.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -29,6 +30,7 @@ from munro.evaluation.job import BadHarness
 from munro.evaluation.serve import Address, require_same, served
 from munro.evaluation.templates import TEMPLATES, Conversation, live_texts
 from munro.evaluation.types import AttemptRow
+from munro.rollout.render import BadTemplate, Renderer
 
 TASKS = Path(__file__).with_name("tasks").absolute()
 TOOL: Mapping[str, Any] = {
@@ -45,7 +47,7 @@ WORDS = [
 ]  # fmt: skip
 
 
-def conversations(live: Sequence[str], count: int = 100) -> Iterator[Conversation]:
+def conversations(live: Sequence[str]) -> Iterator[Conversation]:
     """Of every shape that a climb asks, half of them with special tokens in their texts."""
     rng = random.Random(16)
 
@@ -53,7 +55,7 @@ def conversations(live: Sequence[str], count: int = 100) -> Iterator[Conversatio
         words = WORDS + list(live) * 3 if hostile else WORDS
         return " ".join(rng.choice(words) for _ in range(rng.randint(1, 30))).strip(" ") or "?"
 
-    for number in range(count):
+    for number in itertools.count():
         hostile = number % 2 == 1
         messages = [Message(role="system", content=text(hostile))] if number % 3 == 0 else []
         messages.append(Message(role="user", content=text(hostile)))
@@ -125,9 +127,19 @@ def prompts(address: Address, model: str, template: Any) -> None:
     from munro.rollout.render import renderer
 
     tokenizer = Checkpoint(Path(model)).tokenizer()
-    asked = list(conversations(live_texts(tokenizer)))
-    same = require_same(address, renderer(tokenizer, template), asked)
-    print(f"{template:<8} {same} of {len(asked)} conversations compared, all token for token equal")
+    climb = renderer(tokenizer, template)
+    told = itertools.islice(conversations(live_texts(tokenizer)), 200)
+    asked = list(itertools.islice((one for one in told if is_taken(climb, one)), 100))
+    same = require_same(address, climb, asked)
+    print(f"{template:<8} {same} conversations compared, all token for token equal")
+
+
+def is_taken(climb: Renderer, conversation: Conversation) -> bool:
+    """Whether a climb could ask this: some templates show no tools."""
+    try:
+        return bool(climb.opening(*conversation))
+    except BadTemplate:
+        return False
 
 
 def harnesses(address: Address, asked: argparse.Namespace, out: Path) -> None:

@@ -89,6 +89,7 @@ def _row(sample: dict[str, Any], task: str, job: Job) -> AttemptRow:
         raise BadHarness(f"inspect gave no score {where}.")
     reward = next(iter(parts.values()), 0.0)
     choice = (output.get("choices") or [{}])[0]
+    is_cut = choice.get("stop_reason") == "max_tokens"
     return AttemptRow(
         entry=task,
         task=name,
@@ -99,9 +100,7 @@ def _row(sample: dict[str, Any], task: str, job: Job) -> AttemptRow:
         parts=parts,
         labels={key: str(value) for key, value in (sample.get("metadata") or {}).items()},
         num_tokens=int((output.get("usage") or {}).get("output_tokens") or 0),
-        ending=Ending.TRUNCATED_TOKENS
-        if choice.get("stop_reason") == "max_tokens"
-        else Ending.ANSWERED,
+        ending=Ending.TRUNCATED_TOKENS if is_cut else Ending.ANSWERED,
         prompt=_text(sample.get("input")),
         reply=_text((choice.get("message") or {}).get("content")),
         failed=error,
