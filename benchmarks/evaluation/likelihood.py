@@ -134,6 +134,7 @@ def main() -> None:
     figures, alone = ours(asked.model, suite)
     print(asked.model)
     print(table(figures, None))
+    summary: dict[str, Any] = {"model": asked.model, "nats_a_token": figures[0].nll}
     if asked.other:
         others, _ = ours(asked.other, suite)
         print(asked.other)
@@ -141,6 +142,7 @@ def main() -> None:
         pairs = list(zip(figures, others, strict=True))
         same = [one.num_bytes == other.num_bytes for one, other in pairs]
         tokens = [(one.num_tokens, other.num_tokens) for one, other in pairs]
+        summary["sets_of_equal_bytes"] = f"{sum(same)} of {len(same)}"
         print(f"bytes equal in {sum(same)} of {len(same)} sets; tokens {tokens}")
     if asked.harness_python:
         with served(Path(asked.model), template="plain", logs=str(out)) as address:
@@ -153,6 +155,8 @@ def main() -> None:
             f"{len(peer)} windows the worst {max(apart):.2e} nats in all, the median "
             f"{statistics.median(apart):.2e}"
         )
+        summary["lm_eval_nats_a_token"] = sum(peer) / num_tokens
+    print(json.dumps(summary))
 
 
 if __name__ == "__main__":

@@ -87,8 +87,8 @@ def write_rows(folder: Path, count: int) -> None:
     (folder / "digits.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def told(name: str, rows: Sequence[AttemptRow]) -> None:
-    """Print what a harness's runs come to."""
+def told(name: str, rows: Sequence[AttemptRow]) -> dict[str, float]:
+    """Print what a harness's runs come to, and give it."""
     found = figures(rows)
     runs = len({row.run for row in rows})
     differ = sum(
@@ -98,6 +98,8 @@ def told(name: str, rows: Sequence[AttemptRow]) -> None:
         f"{name:<8} {len(rows) // runs} tasks x {runs} runs: {found['pass_rate']}; replies differ "
         f"between runs on {differ} tasks; seeds {sorted({row.seed for row in rows})}"
     )
+    rate = found["pass_rate"]
+    return {"mean": rate.mean, "low": rate.low, "high": rate.high, "tasks_that_differ": differ}
 
 
 def main() -> None:
@@ -114,15 +116,17 @@ def main() -> None:
     out = Path(told_.out).absolute()
     write_rows(out, told_.count)
     os.environ |= {"MUNRO_ROWS": str(out), "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(out)}
+    found: dict[str, Any] = {"model": told_.model, "conversations": {}}
     for number, template in enumerate(told_.templates):
         with served(Path(told_.model), template=template, logs=str(out)) as address:
-            prompts(address, told_.model, template)
+            found["conversations"][template] = prompts(address, told_.model, template)
             if number == 0 and told_.harness_python:
-                harnesses(address, told_, out)
+                found |= harnesses(address, told_, out)
+    print(json.dumps(found))
 
 
-def prompts(address: Address, model: str, template: Any) -> None:
-    """Compare a hundred conversations."""
+def prompts(address: Address, model: str, template: Any) -> int:
+    """Compare a hundred conversations; how many were equal: all, or it ends here."""
     from munro.base_model.checkpoint import Checkpoint
     from munro.rollout.render import renderer
 
@@ -131,7 +135,8 @@ def prompts(address: Address, model: str, template: Any) -> None:
     told = itertools.islice(conversations(live_texts(tokenizer)), 200)
     asked = list(itertools.islice((one for one in told if is_taken(climb, one)), 100))
     same = require_same(address, climb, asked)
-    print(f"{template:<8} {same} conversations compared, all token for token equal")
+    print(f"{template:<8} {same} conversations compared, all token for token equal", flush=True)
+    return same
 
 
 def is_taken(climb: Renderer, conversation: Conversation) -> bool:
@@ -142,8 +147,9 @@ def is_taken(climb: Renderer, conversation: Conversation) -> bool:
         return False
 
 
-def harnesses(address: Address, asked: argparse.Namespace, out: Path) -> None:
-    """Four runs of each."""
+def harnesses(address: Address, asked: argparse.Namespace, out: Path) -> dict[str, Any]:
+    """Four runs of each; what they come to."""
+    found = {}
     os.chdir(out)  # where lm-eval looks for rows
     common = {"python": asked.harness_python, "max_tokens": asked.max_tokens, "seed": 16}
     orders = {
@@ -160,7 +166,7 @@ def harnesses(address: Address, asked: argparse.Namespace, out: Path) -> None:
         folder = out / name
         shutil.rmtree(folder, ignore_errors=True)
         rows = attempts(order, address, folder, print)
-        told(name, rows)
+        found[name] = told(name, rows)
         first = [row for row in rows if row.run == 0]
         copied = [replace(row, run=run) for row in first for run in range(4)]
         try:
@@ -169,6 +175,7 @@ def harnesses(address: Address, asked: argparse.Namespace, out: Path) -> None:
             print(f"{name:<8} four copies of a run are refused: {refusal}")
         else:
             raise SystemExit("four copies of one run were taken for four runs")
+    return found
 
 
 if __name__ == "__main__":
