@@ -23,6 +23,7 @@ from munro.envs.types import Message, ToolCall
 from munro.rewards.serving.architectures import register_architectures
 from munro.rollout.render import PREAMBLE, BadTemplate, Renderer, renderer
 from munro.rollout.render.forms import form_of
+from munro.rollout.render.inert import Inert
 from munro.rollout.render.raw import SPEAKERS
 
 Template = Literal["chat", "r1_zero", "plain"]
@@ -107,8 +108,6 @@ def made(
 
 def live_texts(tokenizer: Any) -> tuple[str, ...]:
     """The texts that would become tokens which mean something, longest first."""
-    from munro.rollout.render.inert import Inert
-
     return Inert(tokenizer).live
 
 
