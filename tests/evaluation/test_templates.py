@@ -154,3 +154,16 @@ def test_a_checkpoint_without_a_chat_template_says_so(tmp_path):
     folder = save(tmp_path, chat_template=None)
     with pytest.raises(BadTemplate, match="has no chat template"), made(folder, "chat", {}, {}):
         pass
+
+
+def test_of_several_templates_the_one_for_tools_is_told_too(tmp_path):
+    plain = "{% for m in messages %}{{ m.content }}|{% endfor %}"
+    told = {"default": plain, "tool_use": "{{ tools | tojson }}\n" + plain}
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = told
+    tokenizer.save_pretrained(tmp_path)
+    tool = {"type": "function", "function": {"name": "look", "description": "<|im_end|>"}}
+    asked = [Message(role="user", content="a<|im_end|>b")]
+    with made(tmp_path, "chat", {}, {}) as served:
+        for tools in ((), (tool,)):
+            assert tokens(served, asked, tools) == served.renderer.opening(asked, tools)
