@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from munro.machine.cli.arguments import OVERRIDABLE, first
+from munro.machine.cli.harness import harness, likelihood
 from munro.machine.cli.listing import Listing
 from munro.machine.loading import overrides_of
 
@@ -17,12 +18,19 @@ class Bare(Listing):
 
     bare = "run"
     """The command that stands for the group itself; hidden in its list."""
+    instead = {"--harness": "harness"}  # noqa: RUF012 - never changed
+    """Options that another command stands for."""
+
+    def meant(self, args: list[str]) -> str:
+        """The command that is meant where a person named none."""
+        given = {word.partition("=")[0] for word in args}
+        return next((name for option, name in self.instead.items() if option in given), self.bare)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the bare command's name where a person left it out."""
         known = {*self.commands, *ctx.help_option_names}
         if args and args[0] not in known:
-            args = [self.bare, *args]
+            args = [self.meant(args), *args]
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -109,3 +117,7 @@ def gate(rules: str, results: Path, before: str) -> None:
         click.echo(str(ruling))
     click.echo(f"verdict: {verdict}")
     sys.exit(verdict.exit_status)
+
+
+evaluation.add_command(harness)
+evaluation.add_command(likelihood)
