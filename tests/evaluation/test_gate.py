@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from benchmarks.evaluation.gates import model, rules, trials, worse
 from munro.evaluation.config import GateConfig
 from munro.evaluation.gate import Verdict, decide, front, middling
+from munro.evaluation.joined import joined
 from munro.evaluation.types import BadResults
 from tests.evaluation.kept import kept
 
@@ -152,6 +153,24 @@ def test_false_alarms_are_few_and_a_drop_is_found():
 def test_a_figure_that_is_not_there_is_told(tmp_path, rule, told):
     with pytest.raises(BadResults, match=told):
         decide(gate(at_least(0.5) | rule), kept(tmp_path, [[1], [0]]))
+
+
+def test_one_models_results_may_lie_in_several_folders(tmp_path):
+    def of(name, entry, rate, model="m"):
+        results = kept(tmp_path / name, [[1] * rate + [0] * (4 - rate)] * 60, entry=entry)
+        results.begin({"model": {"name": model}, "entries": {entry: {"tasks": 60, "runs": 4}}})
+        return tmp_path / name
+
+    now, before = (of("a1", "sums", 3), of("a2", "words", 2)), (of("b", "sums", 2),)
+    rules = gate(
+        {"kind": "no_worse", "figure": "sums/pass_rate"},
+        {"kind": "at_least", "figure": "words/pass_rate", "bound": 0.3},
+    )
+    assert decide(rules, joined(now), joined(before))[0] is PASS
+    with pytest.raises(BadResults, match=r"a1 and .*c both have the entry sums"):
+        joined((*now, of("c", "sums", 1)))
+    with pytest.raises(BadResults, match=r"are of different models \(m, other\)"):
+        joined((*now, of("d", "code", 1, model="other")))
 
 
 def test_rules_that_compare_want_something_to_compare_with(tmp_path):
