@@ -46,13 +46,13 @@ def test_at_most_looks_at_the_high_end(tmp_path):
 def test_as_many_tasks_as_it_says_decide_four_times_in_five(tmp_path):
     rate, bound = 0.9, 0.86
     _, (ruling,) = decide(
-        gate(at_least(bound)), kept(tmp_path / "few", [[n % 10 > 0] for n in range(100)])
+        gate(at_least(bound)), kept(tmp_path / "few", [[n % 10 > 0] for n in range(200)])
     )
     assert ruling.verdict is CANNOT_TELL
-    assert f"with 100 tasks; about {ruling.would_decide} would decide" in str(ruling)
+    assert f"with 200 tasks; about {ruling.would_decide} would decide" in str(ruling)
     rng = np.random.default_rng(1)
     draws = [rng.random((ruling.would_decide, 1)) < rate for _ in range(200)]
-    assert 0.7 < np.mean([pass_at_1(passed).low >= bound for passed in draws]) < 0.9
+    assert 0.7 < np.mean([pass_at_1(passed).low >= bound for passed in draws]) < 0.93
 
 
 def test_at_its_very_bound_no_number_is_sure_to_decide(tmp_path):
