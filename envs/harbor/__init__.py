@@ -27,8 +27,9 @@ from munro.envs.harbor.build import build
 from munro.envs.harbor.built import Built
 from munro.envs.harbor.containers import Containers
 from munro.envs.harbor.errors import BadFolder
-from munro.envs.harbor.folder import Foreign, files_of, is_foreign, read_foreign
+from munro.envs.harbor.folder import Foreign, files_of
 from munro.envs.harbor.packages import packages_layer
+from munro.envs.harbor.reading import is_foreign, read_foreign
 from munro.envs.harbor.verify import verified
 from munro.envs.shell import BASH, BOX, SH, Box, Shell, held
 from munro.envs.shell.editor import Editor

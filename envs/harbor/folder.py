@@ -106,27 +106,12 @@ def files_of(parts: tuple[Path, ...]) -> Iterator[tuple[str, bytes]]:
                     raise BadFolder(f"{path} cannot be read: {failure.strerror}") from failure
 
 
-def is_foreign(path: Path) -> bool:
-    """Whether a folder is of one of the two forms."""
-    return (path / "task.toml").is_file() or (path / "task.yaml").is_file()
-
-
-def read_foreign(path: Path) -> Foreign:
-    """The task in a folder.
+def read_harbor(path: Path) -> Foreign:
+    """The task in a folder of Harbor's form.
 
     Raises:
         BadFolder: there is none, or one that no box of ours can be.
     """
-    if (path / "task.toml").is_file():
-        return _read_harbor(path)
-    if (path / "task.yaml").is_file():
-        from munro.envs.harbor.terminal import read_terminal
-
-        return read_terminal(path)
-    raise BadFolder(f"{path} holds no task: there is neither task.toml nor task.yaml in it")
-
-
-def _read_harbor(path: Path) -> Foreign:
     try:
         told = tomllib.loads((path / "task.toml").read_text())
     except (OSError, ValueError) as error:

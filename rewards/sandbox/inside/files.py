@@ -18,12 +18,29 @@ WORK = "/tmp/work"
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_proc = -1
 
 
 def be_at_root() -> None:
     """From now on the working directory is the root."""
     global WORK
     WORK = "/"
+
+
+def hold_proc() -> None:
+    """Have /proc from now on, also where a program that owns the root shuts the way to it."""
+    global _proc
+    _proc = os.open("/proc", _FOLDER)
+
+
+def numbers() -> list[str]:
+    """Of all processes."""
+    return [name for name in os.listdir(_proc) if name.isdigit()]
+
+
+def in_proc(path: str, flags: int) -> int:
+    """Open what is below /proc."""
+    return os.open(path, flags | os.O_CLOEXEC, dir_fd=_proc)
 
 
 def put(files: Sequence[tuple[bytes, bytes]]) -> None:
@@ -34,6 +51,7 @@ def put(files: Sequence[tuple[bytes, bytes]]) -> None:
     """
     with ExitStack() as stack:
         if WORK == "/":
+            os.chmod(WORK, 0o755)
             work = _open(stack, WORK)
         else:
             os.chmod(TEMPORARY, 0o1777)

@@ -143,6 +143,7 @@ def _enter(network: int, room: dict[str, Any], *, is_counted: bool) -> int | Non
     if room["loopback"]:
         syscalls.raise_loopback()
     upper = place.make(room)
+    files.hold_proc()
     # a user namespace that owns none of the others: no right over them can come back
     syscalls.unshare(syscalls.CLONE_NEWUSER)
     for name, text in (
@@ -263,11 +264,11 @@ def _processes(but: int = 0) -> list[tuple[tuple[str, bytes], tuple[int, int], t
     """Of each process beside this one and `but`: what it is (number and start); ticks of its own,
     and with its children's; threads and resident bytes."""
     found = []
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or name in ("1", str(but)):
+    for name in files.numbers():
+        if name in ("1", str(but)):
             continue
         try:
-            with open(f"/proc/{name}/stat", "rb") as file:
+            with open(f"{name}/stat", "rb", opener=files.in_proc) as file:
                 fields = file.read().rpartition(b")")[2].split()
         except OSError:
             continue  # it has ended meanwhile
@@ -303,12 +304,12 @@ def _measure(watch: Watch) -> None:
 def _share_bytes(name: str) -> int:
     """Memory of process `name`, shared pages by their share; resident where it hides that."""
     try:
-        with open(f"/proc/{name}/smaps_rollup", "rb") as file:
+        with open(f"{name}/smaps_rollup", "rb", opener=files.in_proc) as file:
             return next(int(line.split()[1]) << 10 for line in file if line.startswith(b"Pss:"))
     except (OSError, StopIteration):
         pass
     try:
-        with open(f"/proc/{name}/statm", "rb") as file:
+        with open(f"{name}/statm", "rb", opener=files.in_proc) as file:
             return int(file.read().split()[1]) * PAGE_BYTES
     except OSError:
         return 0  # it has ended meanwhile
@@ -425,9 +426,9 @@ def _continue() -> None:
 
 
 def _is_moving() -> bool:
-    for name in os.listdir("/proc"):
-        if name.isdigit() and name != "1":
-            with suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+    for name in files.numbers():
+        if name != "1":
+            with suppress(OSError), open(f"{name}/stat", "rb", opener=files.in_proc) as file:
                 if file.read().rpartition(b")")[2].split()[0] not in b"TtZXx":
                     return True
     return False

@@ -13,7 +13,8 @@ from munro.envs.harbor.build import build, stands_for
 from munro.envs.harbor.built import Built
 from munro.envs.harbor.copying import folder_at
 from munro.envs.harbor.errors import BadFolder
-from munro.envs.harbor.folder import asks_others, read_foreign
+from munro.envs.harbor.folder import asks_others
+from munro.envs.harbor.reading import read_foreign
 from munro.envs.harbor.recipe import filled, read_recipe
 from munro.rewards import sandbox
 from munro.rewards.sandbox import Sandbox

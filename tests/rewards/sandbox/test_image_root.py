@@ -90,3 +90,16 @@ def test_its_room_is_bounded(box: Sandbox, store: Path) -> None:
     with box.session(image=root(store), limits=limits) as session:
         done = session.run(["sh", "-c", "head -c 20000000 /dev/zero > /app/big"])
         assert done.status or done.limit is sandbox.Limit.DISK
+
+
+def test_a_root_that_was_shut_is_opened_for_the_next_command(box: Sandbox, store: Path) -> None:
+    with box.session(image=root(store)) as session:
+        assert session.run(["chmod", "000", "/"]).is_ok
+        assert session.run(["cat", "/app/x"]).stdout == b"1"
+        shut = session.run(["python3", "-c", "import os, time; os.chmod('/', 0); time.sleep(0.2)"])
+        assert shut.is_ok
+        assert session.run(["true"]).is_ok
+    with box.session(image=root(store), keep_processes=True) as session:
+        session.run(["sh", "-c", "(sleep 0.3; chmod 000 /) & chmod 000 /"])
+        assert [change.path for change in session.changes()] == []
+        assert session.run(["cat", "/app/x"]).stdout == b"1"
