@@ -21,7 +21,7 @@ def made_image(source: Path, packages: str, store: Path) -> Image:
         BadFolder: there is nothing there, or the recipe cannot be carried out here.
         SandboxError: there is no sandbox to be had, which a recipe needs.
     """
-    libraries = ()
+    libraries: tuple[sandbox.Layer, ...] = ()
     if packages:
         libraries = (_layer(Path(packages).expanduser(), store),)
     if not source.is_file():

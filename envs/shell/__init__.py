@@ -302,7 +302,7 @@ class Shell(ToolUse):
         state = await call(self.restore_state, task, saved) if saved else None
         return ShellEpisode(self, task, state)
 
-    def save_state(self, state: dict[str, Any]) -> bytes:
+    def save_state(self, state: dict[str, Any]) -> bytes | None:
         """Digests of what was written, and the edits that can be undone."""
         box: Box = state[BOX]
         with held(box) as session:

@@ -322,7 +322,7 @@ async def _work(access: Access, shop: Workshop, transcript: Any, most_turns: int
             transcript.flush()
             said.append(f"[turn {number}] {turn.tool} {arguments}\n{answer}")
             if shop.runs:
-                state = episode.state  # type: ignore[attr-defined]
+                state = episode.state
                 files, _ = shop.kept(state)
                 return Setup(requirements=shop.requirements, files=files, turns=number + 1)
     finally:

@@ -213,8 +213,8 @@ class RootSession(Session):
         if stdin:
             raise ValueError("a command in a container of this kind has no stdin")
         limits = limits or self._limits
-        for path, contents in (files or {}).items():
-            self.write(path, contents)
+        for path, brought in (files or {}).items():
+            self.write(path, brought)
         with self._lock:
             done = self._run(command, limits, clip, interleave, dict(env or {}), workdir)
         found = {path: self.look(path, most_bytes=limits.disk_mb << 20) for path in want}
