@@ -33,6 +33,7 @@ from munro.envs.types import Task, Trajectory
 from munro.rewards import sandbox
 from munro.rewards.errors import EnvironmentFailure, SandboxError
 from munro.rewards.sandbox import Image, Layer, Limit, Limits, Sandbox, Session
+from munro.rewards.sandbox.disk import ON_DISK_MB
 from munro.rewards.sandbox.image import default_store, find_layer, forget_layer
 from munro.rewards.sandbox.named import named_image
 from munro.rewards.types import Grade
@@ -244,8 +245,8 @@ class Shell(ToolUse):
 
     @property
     def box_mb(self) -> int:
-        """A box's usual memory, and the files that it may write, which are in memory too."""
-        return BOX_MB + self.limits.disk_mb
+        """A box's usual memory, and the files that it may write, as far as they are in memory."""
+        return BOX_MB + min(self.limits.disk_mb, ON_DISK_MB)
 
     @property
     def most_wall_s(self) -> float:

@@ -242,7 +242,8 @@ class RootSession(Session):
     ) -> Outcome:
         began = time.monotonic()
         # its number in there comes first, so that it can be ended: it leads a group of its own
-        words = ["sh", "-c", 'echo $$; exec "$@"', "sh", *command]
+        rest = 'exec "$@" 2>&1' if interleave else 'exec "$@"'
+        words = ["sh", "-c", f"echo $$; {rest}", "sh", *command]
         made = self._api.exec_create(
             self._container, words, environment=env, workdir=workdir, stdin=False
         )["Id"]

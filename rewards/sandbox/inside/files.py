@@ -19,6 +19,8 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _proc = -1
+_rooms: list[tuple[int, int]] = []
+"""Of each file system that a run writes to a descriptor, and the blocks at which it is full."""
 
 
 def be_at_root() -> None:
@@ -41,6 +43,26 @@ def numbers() -> list[str]:
 def in_proc(path: str, flags: int) -> int:
     """Open what is below /proc."""
     return os.open(path, flags | os.O_CLOEXEC, dir_fd=_proc)
+
+
+def hold_room(path: str, rest: int = 0) -> None:
+    """A run writes to what is mounted there, whatever path leads to it later.
+
+    Args:
+        rest: blocks that may be free where nothing can be written any more.
+    """
+    _rooms.append((os.open(path, _FOLDER), rest))
+
+
+def full() -> str | None:
+    """What of the room for files is used up."""
+    for room, rest in _rooms:
+        disk = os.fstatvfs(room)
+        if disk.f_favail == 0:
+            return "inodes"
+        if disk.f_bavail <= rest:
+            return "disk"
+    return None
 
 
 def put(files: Sequence[tuple[bytes, bytes]]) -> None:

@@ -28,12 +28,13 @@ QUIET = syscalls.MS_NOSUID | syscalls.MS_NODEV
 _PATH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def make(room: dict[str, Any]) -> int | None:
+def make(room: dict[str, Any], disk: int = -1) -> int | None:
     """Mount all of it, in a mount namespace that is this run's own.
 
     Args:
         room: `disk_mb`, `inodes`, and `image`: None, or `layers` and `packages` (digests, lowest
             layer first), `shown` (number and place of what is to be seen again) and `is_root`.
+        disk: a detached mount that takes what is written over the image; else that is in memory.
 
     Returns:
         A descriptor of the folder that an image's session writes to.
@@ -48,6 +49,7 @@ def make(room: dict[str, Any]) -> int | None:
         shown = [(_open(f"{SHOWN}/{number}"), place) for number, place in image["shown"]]
     size = f"size={room['disk_mb']}m,nr_inodes={room['inodes']},mode=1777"
     syscalls.mount("tmp", files.TEMPORARY, "tmpfs", QUIET, size)
+    files.hold_room(files.TEMPORARY)
     syscalls.mount("proc", "/proc", "proc", QUIET | syscalls.MS_NOEXEC, "subset=pid")
     if image is None:
         return None
@@ -55,21 +57,27 @@ def make(room: dict[str, Any]) -> int | None:
         _bind(source, place)
     if packages:
         _show_packages(packages)
-    upper = _overlay(layers, is_root=image["is_root"])
+    upper = _overlay(layers, disk, is_root=image["is_root"])
     if image["is_root"]:
         _become_root(f"{files.TEMPORARY}/work")
     return upper
 
 
-def _overlay(layers: list[int], *, is_root: bool) -> int:
+def _overlay(layers: list[int], disk: int, *, is_root: bool) -> int:
     """The working directory: `layers` below, and above them a folder that is returned."""
-    top = files.TEMPORARY
+    top = room = files.TEMPORARY
     if is_root:
         layers = [_system(f"{top}/system"), *layers]
-    for name in ("upper", "index", "nothing", "tmp", "tmp/work"):
+    for name in ("nothing", "disk", "tmp", "tmp/work"):
         os.mkdir(f"{top}/{name}", 0o755)
     os.chmod(f"{top}/tmp", 0o1777)
-    upper = os.open(f"{top}/upper", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if disk >= 0:
+        room = f"{top}/disk"
+        syscalls.attach_mount(disk, room)
+        files.hold_room(room, rest=8)
+    for name in ("upper", "index"):
+        os.mkdir(f"{room}/{name}", 0o755)
+    upper = os.open(f"{room}/upper", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.setxattr(upper, "user.munro", b"")
         os.removexattr(upper, "user.munro")
@@ -78,7 +86,7 @@ def _overlay(layers: list[int], *, is_root: bool) -> int:
             failure.errno, "this kernel's memory files keep no attributes: images need Linux 6.6"
         ) from None
     lower = ":".join(f"/proc/self/fd/{layer}" for layer in reversed(layers)) or f"{top}/nothing"
-    options = f"lowerdir={lower},upperdir={top}/upper,workdir={top}/index,userxattr"
+    options = f"lowerdir={lower},upperdir={room}/upper,workdir={room}/index,userxattr"
     syscalls.mount("work", f"{top}/tmp/work", "overlay", QUIET, options)
     for layer in layers:
         os.close(layer)
