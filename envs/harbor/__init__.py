@@ -30,9 +30,10 @@ from munro.envs.harbor.errors import BadFolder
 from munro.envs.harbor.folder import Foreign, files_of
 from munro.envs.harbor.packages import packages_layer
 from munro.envs.harbor.reading import is_foreign, read_foreign
-from munro.envs.harbor.verify import verified
+from munro.envs.harbor.verify import verified, without_links
 from munro.envs.shell import BASH, BOX, SH, Box, Shell, held
 from munro.envs.shell.editor import Editor
+from munro.envs.swe import changes_in
 from munro.envs.types import Message, Task, ToolCall
 from munro.rewards.errors import EnvironmentFailure, SandboxError
 from munro.rewards.sandbox import Image, Layer, Session
@@ -216,12 +217,14 @@ class Harbor(Shell):
                     wanted=self._reward,
                 )
         with held(box) as session:
-            layer = session.freeze(f"{box.salt}-graded") if session.changes(0) else None
+            changes = changes_in(box)
+            layers = [session.freeze(f"{box.salt}-graded")] if session.changes(0) else []
+        layers += without_links(changes, self.store, f"{box.salt}-links")
         try:
             return verified(
                 foreign,
                 self._built[task.id],
-                replace(box.image.over(*([layer] if layer else ())), packages=self._packages),
+                replace(box.image.over(*layers), packages=self._packages),
                 box=self.sandbox,
                 store=self.store,
                 limits=self.limits,
@@ -231,7 +234,7 @@ class Harbor(Shell):
         except SandboxError as failure:
             raise EnvironmentFailure(f"the tests of {task.id} did not run: {failure}") from failure
         finally:
-            if layer is not None:
+            for layer in layers:
                 forget_layer(layer)
 
     def close(self) -> None:

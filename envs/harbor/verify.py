@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from munro.envs.harbor.built import Built
 from munro.envs.harbor.folder import Foreign, files_of
 from munro.envs.harbor.rewards import MOST_BYTES, grade_of, grade_of_summary
-from munro.rewards.sandbox import Image, Kind, Layer, Limits, Outcome, Sandbox, Session
+from munro.rewards.sandbox import Change, Image, Kind, Layer, Limits, Outcome, Sandbox, Session
 from munro.rewards.sandbox.image import SOME_TIME_NS, write_layer
 from munro.rewards.sandbox.tree import Writer
 from munro.rewards.types import Grade
@@ -26,6 +26,36 @@ LOGS = "logs/verifier"
 CACHE = Path("/etc/ld.so.cache")
 """Of this machine, whose libraries all boxes have."""
 REWARDS = ("reward.json", "reward.txt")
+
+
+def without_links(changes: Sequence[Change], store: Path, salt: str) -> list[Layer]:
+    """A layer that takes away the links of an agent's that lead to where tests will be.
+
+    A file whose right contents lie beside the tests must not be a link to them. Whatever else leads
+    there, by other links or through /proc, has a part called "tests" somewhere on its way.
+    """
+    bad = [
+        change.path
+        for change in changes
+        if change.kind is Kind.LINK and "tests" in change.target.split("/")
+    ]
+    if not bad:
+        return []
+    modes = {change.path: change.mode for change in changes if change.kind is Kind.FOLDER}
+
+    def write(writer: Writer) -> None:
+        folders: set[str] = set()
+        for path in bad:
+            parts = path.split("/")
+            for depth in range(1, len(parts)):
+                folder = "/".join(parts[:depth])
+                if folder not in folders:
+                    folders.add(folder)
+                    mode = modes.get(folder, 0o755)
+                    writer.folder(os.fsencode(folder), mode, SOME_TIME_NS, is_opaque=False)
+            writer.deleted(os.fsencode(path))
+
+    return [write_layer(store, write, salt)]
 
 
 def layer_of_tests(task: Foreign, store: Path) -> Layer:

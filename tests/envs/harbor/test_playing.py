@@ -217,3 +217,29 @@ def test_tests_have_packages_that_agents_have_not(tmp_path: Path) -> None:
     with pytest.raises(BadFolder, match="is no folder: pip install --target"):
         Harbor(str(tmp_path / "answer"), store=str(tmp_path / "store"), packages="/no")
     found.close()
+
+
+LINKS = [
+    "ln -s /tests/expected.txt answer.txt",
+    "ln -s ../tests/expected.txt answer.txt",
+    "ln -s /proc/self/root/tests/expected.txt answer.txt",
+    "mkdir -p /one; ln -s /one c; ln -s c/.. up; ln -s up/tests/expected.txt answer.txt",
+    "mkdir -p a/b; ln -s /tests a/b/t; ln -s a/b/t/expected.txt answer.txt",
+]
+
+
+def test_an_answer_is_no_link_to_the_right_one(tmp_path: Path) -> None:
+    test = "#!/bin/bash\ncmp /app/answer.txt /tests/expected.txt && echo 1 > "
+    test += "/logs/verifier/reward.txt\n"
+    files = {**but(SIMPLE, "tests/test.sh", test), "tests/expected.txt": "42\n"}
+    written(tmp_path / "answer", files)
+    found = Harbor(str(tmp_path / "answer"), store=str(tmp_path / "store"), test_share=0)
+    assert graded(found, "answer", "echo 42 > right; ln -s right answer.txt").passed
+    for command in LINKS:
+        grade = graded(found, "answer", command)
+        assert (grade.reward, grade.passed) == (0.0, False), (command, grade)
+    left = [path.name for path in (tmp_path / "store").iterdir() if len(path.name) == 64]
+    found.close()
+    again = Harbor(str(tmp_path / "answer"), store=str(tmp_path / "store"), test_share=0)
+    image = again.image(again.tasks("train")[0])
+    assert len(left) == len(image.layers) + 1, "the image's layers and the tests' are all there is"
