@@ -23,6 +23,7 @@ from typing import Any, ClassVar, cast
 
 from munro.envs.base import Policy
 from munro.envs.budget import Budget
+from munro.envs.harbor.artifacts import layer_of_artifacts
 from munro.envs.harbor.build import build
 from munro.envs.harbor.built import Built
 from munro.envs.harbor.containers import Containers
@@ -97,6 +98,8 @@ class Harbor(Shell):
         self._foreign: dict[str, Foreign] = {}
         self._digests: dict[str, str] = {}
         self._built: dict[str, Built] = {}
+        self._judges: dict[str, Built] = {}
+        """Of the tests, where they have an image of their own."""
         self.left_out = self._read(folders_in(Path(path).expanduser()), skip=skip)
         """By the folder's name, why a task was left out."""
         memory = max((task.memory_mb for task in self._foreign.values()), default=0)
@@ -131,7 +134,11 @@ class Harbor(Shell):
 
     def _make(self, task: Foreign) -> Built:
         if self._containers is not None:
+            if task.is_separate:
+                raise BadFolder(f"{task.folder}: a separate verifier is played on namespaces alone")
             return self._containers.build(task)
+        if task.is_separate:
+            self._judges[task.id] = build(task.judge, self.store, lambda: self.sandbox, hides=False)
         return build(task, self.store, lambda: self.sandbox)
 
     def _asked(self, task: Foreign) -> Task:
@@ -219,12 +226,20 @@ class Harbor(Shell):
         with held(box) as session:
             changes = changes_in(box)
             layers = [session.freeze(f"{box.salt}-graded")] if session.changes(0) else []
-        layers += without_links(changes, self.store, f"{box.salt}-links")
+        judge = self._judges.get(task.id)
+        left = box.image.over(*layers)
+        if judge is None:
+            layers += without_links(changes, self.store, f"{box.salt}-links")
+            left = box.image.over(*layers)
+        else:
+            taken = f"{box.salt}-artifacts"
+            layers.append(layer_of_artifacts(left, foreign.artifacts, self.store, taken))
+            left = judge.image.over(layers[-1])
         try:
             return verified(
                 foreign,
-                self._built[task.id],
-                replace(box.image.over(*layers), packages=self._packages),
+                judge or self._built[task.id],
+                replace(left, packages=self._packages),
                 box=self.sandbox,
                 store=self.store,
                 limits=self.limits,

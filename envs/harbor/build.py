@@ -53,11 +53,12 @@ LIMITS = Limits(
 )  # fmt: skip
 
 
-def build(task: Foreign, store: Path, box: Callable[[], Sandbox]) -> Built:
+def build(task: Foreign, store: Path, box: Callable[[], Sandbox], *, hides: bool = True) -> Built:
     """What the task's recipe comes to.
 
     Args:
         box: gives a sandbox of that store; asked for where something has to be run.
+        hides: agents see it, so it must not hold the solution or the tests.
 
     Raises:
         BadFolder: it cannot be carried out here; names the line.
@@ -79,7 +80,8 @@ def build(task: Foreign, store: Path, box: Callable[[], Sandbox]) -> Built:
     builder = _Builder(task, store, box)
     for step in steps:
         builder.take(step)
-    _refuse_answers(task, builder.layers)
+    if hides:
+        _refuse_answers(task, builder.layers)
     if task.workdir:
         builder.go_to(posixpath.join("/", task.workdir))
     note.parent.mkdir(parents=True, exist_ok=True)

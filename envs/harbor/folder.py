@@ -14,7 +14,7 @@ import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,12 +67,24 @@ class Foreign:
     solve_env: Mapping[str, str] = field(default_factory=dict)
     workdir: str = ""
     """In place of the recipe's own."""
+    is_separate: bool = False
+    """Tests run in an image of their own, which gets `artifacts` of the agent's box and no more."""
+    artifacts: tuple[str, ...] = ()
+    """Absolute paths."""
     agent_s: float | None = None
     test_s: float = 600.0
     build_s: float = 600.0
     memory_mb: int = 0
     """That it asks for, 0 for none; so is the next."""
     storage_mb: int = 0
+
+    @property
+    def judge(self) -> Foreign:
+        """The image of the tests, where it is a separate one, as if it were the task's own."""
+        own = self.folder / "tests/Dockerfile"
+        if not own.is_file():
+            return self
+        return replace(self, recipe=own, context=own.parent, workdir="", image="")
 
     @property
     def recipe_name(self) -> str:
@@ -144,9 +156,16 @@ def read_harbor(path: Path) -> Foreign:
         solution=(path / "solution",) if (path / "solution/solve.sh").is_file() else (),
         solve="solve.sh",
         env=_variables(box.get("env"), where + "environment.env"),
-        test_env=_variables(verifier.get("env"), where + "verifier.env"),
+        test_env={
+            **_variables(
+                _table(verifier, "environment").get("env"), where + "verifier.environment.env"
+            ),
+            **_variables(verifier.get("env"), where + "verifier.env"),
+        },
         solve_env=_variables(tables["solution"].get("env"), where + "solution.env"),
         workdir=str(box.get("workdir") or ""),
+        is_separate=verifier.get("environment_mode") == "separate" or "environment" in verifier,
+        artifacts=_artifacts(told.get("artifacts", []), where + "artifacts"),
         agent_s=number(tables["agent"].get("timeout_sec"), where + "agent.timeout_sec"),
         test_s=number(verifier.get("timeout_sec"), where + "verifier.timeout_sec") or 600.0,
         build_s=number(box.get("build_timeout_sec"), where + "environment.build_timeout_sec")
@@ -175,14 +194,9 @@ def _refuse_more(
             "boxes have no network",
         ),
         (
-            "verifier.environment_mode",
-            verifier.get("environment_mode") == "separate" and "separate",
-            "tests run in a fresh box over what the agent left, as in shared mode",
-        ),
-        (
-            "verifier.environment",
-            verifier.get("environment"),
-            "tests run in a fresh box over what the agent left, as in shared mode",
+            "verifier.environment.docker_image",
+            _table(verifier, "environment").get("docker_image"),
+            "tests run in an image that a recipe makes",
         ),
         ("verifier.collect", verifier.get("collect"), "a box is of one service"),
     ]
@@ -195,6 +209,26 @@ def _refuse_more(
         raise BadFolder(
             f"{path}: environment/{composed[0].name} asks for services of its own, and a box is one"
         )
+
+
+def _table(told: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    table = told.get(name)
+    return table if isinstance(table, dict) else {}
+
+
+def _artifacts(told: Any, where: str) -> tuple[str, ...]:
+    """Paths of the agent's box that tests of a separate image get, Harbor's own folder first."""
+    found = ["/logs/artifacts"]
+    for entry in told if isinstance(told, list) else [told]:
+        source = entry.get("source") if isinstance(entry, dict) else entry
+        if isinstance(entry, dict) and (more := sorted({"exclude", "service"} & set(entry))):
+            raise BadFolder(f"{where}: {more[0]} is not known here: name what is wanted by source")
+        parts = source.split("/") if isinstance(source, str) else ()
+        is_path = isinstance(source, str) and source.startswith("/") and bool(source.strip("/"))
+        if not is_path or ".." in parts:
+            raise BadFolder(f"{where}: {source!r:.60} must be a path from / on, without '..'")
+        found.append(str(source))
+    return tuple(dict.fromkeys(found))
 
 
 def checked_id(path: Path) -> str:

@@ -17,7 +17,16 @@ from pathlib import Path
 from munro.envs.harbor.built import Built
 from munro.envs.harbor.folder import Foreign, files_of
 from munro.envs.harbor.rewards import MOST_BYTES, grade_of, grade_of_summary
-from munro.rewards.sandbox import Change, Image, Kind, Layer, Limits, Outcome, Sandbox, Session
+from munro.rewards.sandbox import (
+    Change,
+    Image,
+    Kind,
+    Layer,
+    Limits,
+    Outcome,
+    Sandbox,
+    Session,
+)
 from munro.rewards.sandbox.image import SOME_TIME_NS, write_layer
 from munro.rewards.sandbox.tree import Writer
 from munro.rewards.types import Grade

@@ -243,3 +243,40 @@ def test_an_answer_is_no_link_to_the_right_one(tmp_path: Path) -> None:
     again = Harbor(str(tmp_path / "answer"), store=str(tmp_path / "store"), test_share=0)
     image = again.image(again.tasks("train")[0])
     assert len(left) == len(image.layers) + 1, "the image's layers and the tests' are all there is"
+
+
+def test_a_separate_image_of_tests_gets_what_is_named_and_nothing_else(tmp_path: Path) -> None:
+    toml = TOML.replace("[verifier]", "[verifier]\nenvironment_mode = 'separate'")
+    test = """#!/bin/bash
+[ -e /judge/made ] && [ ! -e /app/other ] && [ ! -e /root/.planted ] || exit 1
+cmp /app/out/answer.txt /tests/expected.txt && echo 1 > /logs/verifier/reward.txt
+"""
+    recipe = "FROM debian\nWORKDIR /judge\nRUN touch made\nCOPY . /tests/\n"
+    files = {
+        **SIMPLE,
+        "task.toml": f"artifacts = ['/app/out']\n{toml}",
+        "tests/test.sh": test,
+        "tests/expected.txt": "42\n",
+        "tests/Dockerfile": recipe,
+        "solution/solve.sh": "#!/bin/bash\nmkdir -p out; echo 42 > out/answer.txt\n",
+    }
+    written(tmp_path / "answer", files)
+    found = Harbor(str(tmp_path / "answer"), store=str(tmp_path / "store"), test_share=0)
+    (task,) = found.tasks("train")
+    gold = found.gold_policy(task)
+    assert gold is not None
+    assert asyncio.run(played(found, task, gold)).grade.passed
+    honest = (
+        "mkdir out; echo 42 > out/right; ln -s right out/answer.txt; touch other /root/.planted"
+    )
+    assert graded(found, "answer", honest).passed
+    for command in (
+        "true",
+        "mkdir out; ln -s /tests/expected.txt out/answer.txt",
+        "ln -s /tests out",
+        "mkdir -p out /tests; echo 1 > /logs/verifier/reward.txt; echo 41 > out/answer.txt",
+        "rm -rf /logs; mkdir -p /logs/artifacts out; ln -s ../verifier /logs/artifacts/x",
+    ):
+        grade = graded(found, "answer", command)
+        assert (grade.reward, grade.passed) == (0.0, False), (command, grade)
+    found.close()

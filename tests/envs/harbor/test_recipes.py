@@ -183,8 +183,13 @@ NOT_HERE = {
     ("task.toml", f"{TOML}[[steps]]\nname = 'a'\n"): "steps: tasks of several steps",
     (
         "task.toml",
-        TOML.replace("[verifier]", "[verifier]\nenvironment_mode = 'separate'"),
-    ): "verifier.environment_mode = 'separate'",
+        f"{TOML}[verifier.environment]\ndocker_image = 'x'\n",
+    ): "verifier.environment.docker_image = 'x'",
+    ("task.toml", f"artifacts = ['answer.txt']\n{TOML}"): "'answer.txt' must be a path from /",
+    (
+        "task.toml",
+        f"artifacts = [{{source = '/app', exclude = ['*.log']}}]\n{TOML}",
+    ): "artifacts: exclude is not known here",
     ("environment/docker-compose.yaml", "services: {}"): "docker-compose.yaml asks for services",
     ("instruction.md", " \n"): "instruction.md is empty",
     ("tests/test.sh", None): "there is no tests/test.sh",
