@@ -15,6 +15,7 @@ from munro.base_model.scaling.mixture_config import MixConfig
 from munro.base_model.training.recipe import PretrainRecipe
 from munro.distill.config import DistillConfig, PreferenceConfig
 from munro.envs.config import EnvConfig
+from munro.evaluation.config import GateConfig, SuiteConfig
 from munro.evaluation.likelihood.config import LikelihoodConfig
 from munro.machine.cli.evaluation import Bare
 from munro.machine.cli.main import munro
@@ -38,10 +39,7 @@ TREES: Mapping[str, type[BaseModel]] = {
 
 WRITTEN = (
     *dict.fromkeys(TREES.values()),
-    MachineConfig,
-    MixtureConfig,
-    EnvConfig,
-    LikelihoodConfig,
+    *(MachineConfig, MixtureConfig, EnvConfig, SuiteConfig, GateConfig, LikelihoodConfig),
 )
 """What a person writes in TOML."""
 
