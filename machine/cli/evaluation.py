@@ -98,21 +98,24 @@ def compare(results: tuple[Path, ...], figure: str, entry: str, flips: int) -> N
 
 @evaluation.command()
 @first("rules")
-@click.argument("results", type=click.Path(path_type=Path))
-@click.option("--before", default="", help="Results of the model that this one would replace.")
-def gate(rules: str, results: Path, before: str) -> None:
+@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--before", multiple=True, help="Results of the model that this one would replace; repeat."
+)
+def gate(rules: str, results: tuple[Path, ...], before: tuple[str, ...]) -> None:
     """Hold kept results against the rules of a TOML file.
 
+    RESULTS of one model may lie in several folders: its own tasks in one, a harness's in another.
     Exit status 0 where all pass, 1 where one fails, 3 where one cannot be told from so few tasks.
     """
     from munro.evaluation.config import GateConfig
     from munro.evaluation.gate import decide
-    from munro.evaluation.results import Results
+    from munro.evaluation.joined import joined
     from munro.machine.loading import load_as
 
     config = load_as(GateConfig, rules)
-    earlier = Results(before) if before else None
-    verdict, rulings = decide(config, Results(results), earlier, home=Path(rules).parent)
+    earlier = joined(before) if before else None
+    verdict, rulings = decide(config, joined(results), earlier, home=Path(rules).parent)
     for ruling in rulings:
         click.echo(str(ruling))
     click.echo(f"verdict: {verdict}")
