@@ -1,0 +1,127 @@
+"""How far raters agree beyond chance: Krippendorff's alpha, and an interval for it.
+
+1 is perfect agreement, 0 what chance would give, and less is worse than chance. Any number of
+raters, any of whom may have left something out. Krippendorff, "Computing Krippendorff's
+Alpha-Reliability" (2011).
+
+Shape letters: R = raters, N = units (what was rated), V = values that occur, B = resamples.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from munro.evaluation.statistics import Estimate, t_quantile, wilson
+
+Level = Literal["nominal", "ordinal", "interval"]
+"""What a difference between two values means: other, so many ranks apart, or so far apart."""
+RESAMPLES = 2000
+FEWEST_UNITS = 2
+Array = NDArray[np.float64]
+
+
+def alpha(ratings_RN: ArrayLike, level: Level = "nominal") -> float:
+    """Krippendorff's alpha.
+
+    Args:
+        ratings_RN: [R, N] values; NaN where a rater said nothing.
+        level: "nominal", "ordinal" or "interval".
+
+    Raises:
+        ValueError: no such level, no table, fewer than two units that two raters rated, or
+            everybody always gave the same value, which leaves nothing to agree about.
+
+    Example:
+        alpha([[0, 1, 1, 0], [0, 1, 0, 0]])  # 0.533
+    """
+    count_NV, value_V = _counted(ratings_RN, level)
+    (found,) = _alphas(count_NV, value_V, np.ones((1, len(count_NV))), level)
+    if np.isnan(found):
+        raise ValueError("all ratings are the same: there is nothing to agree about.")
+    return float(found)
+
+
+def alpha_interval(
+    ratings_RN: ArrayLike,
+    level: Level = "nominal",
+    *,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """Alpha, and the interval that resampling the units gives it.
+
+    Where nobody disagreed at all, resampling would say [1, 1]. Alpha is 1 less the share of units
+    that were rated as by chance, so its low end is then 1 less the most that Wilson's interval
+    allows for none seen.
+
+    Args:
+        ratings_RN: as `alpha`.
+        level: as `alpha`.
+        confidence: how often such an interval holds the truth.
+        resamples: how many to draw.
+        seed: of the draws.
+
+    Raises:
+        ValueError: as `alpha`.
+    """
+    mean = alpha(ratings_RN, level)
+    count_NV, value_V = _counted(ratings_RN, level)
+    num_units = len(count_NV)
+    if mean == 1:
+        most = wilson(0.0, num_units, t_quantile(confidence, num_units - 1))[1]
+        return Estimate(mean=1.0, low=1 - most, high=1.0)
+    chosen = np.random.default_rng(seed)
+    weight_BN = chosen.multinomial(num_units, np.full(num_units, 1 / num_units), size=resamples)
+    alpha_B = _alphas(count_NV, value_V, weight_BN.astype(np.float64), level)
+    tail = (1 - confidence) / 2
+    # a resample in which all are alike says nothing about agreement
+    low, high = np.nanquantile(alpha_B, [tail, 1 - tail])
+    return Estimate(mean=mean, low=float(min(low, mean)), high=float(max(high, mean)))
+
+
+def _counted(ratings_RN: ArrayLike, level: str) -> tuple[Array, Array]:
+    """How often each unit got each value, [N, V], and the values, [V]; units rated twice alone."""
+    if level not in get_args(Level):
+        raise ValueError(f"level = {level!r}: give {', '.join(get_args(Level))}.")
+    rating_RN = np.asarray(ratings_RN, dtype=np.float64)
+    if rating_RN.ndim != 2 or np.isinf(rating_RN).any():
+        raise ValueError("ratings: give finite numbers, raters x units, NaN where one is missing.")
+    rating_RN = rating_RN[:, (~np.isnan(rating_RN)).sum(axis=0) > 1]
+    if rating_RN.shape[1] < FEWEST_UNITS:
+        raise ValueError(
+            f"{rating_RN.shape[1]} units were rated by two raters or more: agreement needs "
+            f"{FEWEST_UNITS} at least."
+        )
+    value_V = np.unique(rating_RN[~np.isnan(rating_RN)])
+    return (rating_RN[:, :, None] == value_V).sum(axis=0).astype(np.float64), value_V
+
+
+def _alphas(count_NV: Array, value_V: Array, weight_BN: Array, level: str) -> Array:
+    """Alpha of each weighting of the units, [B]; NaN where all values are alike.
+
+    The sum over all pairs of ratings of their squared difference needs no pairs: with m ratings
+    it is 2 (m sum x^2 - (sum x)^2), of ranks too, and of names it is m^2 - sum of squared counts.
+    """
+    size_N = count_NV.sum(axis=1)
+    total_BV = weight_BN @ count_NV
+    total_B = total_BV.sum(axis=1)
+    if level == "nominal":
+        within_BN = (size_N**2 - (count_NV**2).sum(axis=1))[None]
+        among_B = total_B**2 - (total_BV**2).sum(axis=1)
+    else:
+        # the place of a value among all ratings: so far apart are two values as ranks
+        rank_BV = total_BV.cumsum(axis=1) - total_BV / 2
+        x_BV = rank_BV if level == "ordinal" else np.broadcast_to(value_V, total_BV.shape)
+        x_BV = x_BV - x_BV.mean(axis=1, keepdims=True)
+        within_BN = 2 * (size_N * (x_BV**2 @ count_NV.T) - (x_BV @ count_NV.T) ** 2)
+        among_B = 2 * (
+            total_B * (total_BV * x_BV**2).sum(axis=1) - (total_BV * x_BV).sum(axis=1) ** 2
+        )
+    observed_B = (weight_BN * within_BN / (size_N - 1)).sum(axis=1) / total_B
+    expected_B = among_B / (total_B * (total_B - 1))
+    is_alike_B = (total_BV > 0).sum(axis=1) < 2
+    return 1 - observed_B / np.where(is_alike_B, np.nan, expected_B)
