@@ -31,6 +31,7 @@ from munro.rewards.combine.tree import levels, names, owner
 from munro.rewards.errors import GraderError
 from munro.rewards.kinds import Grader, check_item, find, make
 from munro.rewards.language import visible
+from munro.rewards.preference.context import context_of
 from munro.rewards.types import Grade
 
 MOST_AT_ONCE = 64
@@ -225,7 +226,7 @@ class Combined(Environment):
         """What a grader is given: the task's own fields, and these."""
         config = self._configs[name]
         item = {
-            "prompt": _prompt(task.messages),
+            "prompt": context_of([{"role": m.role, "content": m.content} for m in task.messages]),
             "messages": _said(task, trajectory, config.thoughts),
             "task_id": task.id,
             **task.payload,
@@ -295,13 +296,6 @@ def _ranges(
         if name in scales and (part := scales[name].part(key)) is not None:
             ranges[leaf] = part.range
     return ranges
-
-
-def _prompt(messages: Sequence[Message]) -> str:
-    """The opening conversation as one text; with roles where there is more than one to tell."""
-    if len(messages) == 1:
-        return messages[0].content
-    return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
 
 
 def _said(task: Task, trajectory: Trajectory, thoughts: bool) -> list[dict[str, str]]:
