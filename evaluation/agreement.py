@@ -4,11 +4,13 @@
 raters, any of whom may have left something out. Krippendorff, "Computing Krippendorff's
 Alpha-Reliability" (2011).
 
-Shape letters: R = raters, N = units (what was rated), V = values that occur, B = resamples.
+Shape letters: R = raters, N = units (what was rated), V = values that occur, B = resamples,
+C = clusters.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -47,6 +49,7 @@ def alpha(ratings_RN: ArrayLike, level: Level = "nominal") -> float:
 def alpha_interval(
     ratings_RN: ArrayLike,
     level: Level = "nominal",
+    clusters_N: Sequence[Hashable] | None = None,
     *,
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
@@ -54,13 +57,16 @@ def alpha_interval(
 ) -> Estimate:
     """Alpha, and the interval that resampling the units gives it.
 
-    Where nobody disagreed at all, resampling would say [1, 1]. Alpha is 1 less the share of units
-    that were rated as by chance, so its low end is then 1 less the most that Wilson's interval
-    allows for none seen.
+    Of few units or clusters the quantiles of the resamples say too little: the interval is at least
+    as wide as Student's. Where nobody disagreed at all, resampling would say [1, 1]. Alpha is 1
+    less the share of units that were rated as by chance, so its low end is then 1 less the most
+    that Wilson's interval allows for none seen.
 
     Args:
         ratings_RN: as `alpha`.
         level: as `alpha`.
+        clusters_N: which cluster each unit is of (responses to one question, say): whole clusters
+            are drawn.
         confidence: how often such an interval holds the truth.
         resamples: how many to draw.
         seed: of the draws.
@@ -70,17 +76,35 @@ def alpha_interval(
     """
     mean = alpha(ratings_RN, level)
     count_NV, value_V = _counted(ratings_RN, level)
-    num_units = len(count_NV)
+    index_N = _clusters(ratings_RN, clusters_N)
+    num = int(index_N.max()) + 1
+    if num == 1:
+        return Estimate(mean=mean, low=-1.0, high=1.0)
+    quantile = t_quantile(confidence, num - 1)
     if mean == 1:
-        most = wilson(0.0, num_units, t_quantile(confidence, num_units - 1))[1]
-        return Estimate(mean=1.0, low=1 - most, high=1.0)
+        return Estimate(mean=1.0, low=1 - wilson(0.0, num, quantile)[1], high=1.0)
     chosen = np.random.default_rng(seed)
-    weight_BN = chosen.multinomial(num_units, np.full(num_units, 1 / num_units), size=resamples)
-    alpha_B = _alphas(count_NV, value_V, weight_BN.astype(np.float64), level)
-    tail = (1 - confidence) / 2
+    weight_BC = chosen.multinomial(num, np.full(num, 1 / num), size=resamples)
+    alpha_B = _alphas(count_NV, value_V, weight_BC[:, index_N].astype(np.float64), level)
     # a resample in which all are alike says nothing about agreement
-    low, high = np.nanquantile(alpha_B, [tail, 1 - tail])
-    return Estimate(mean=mean, low=float(min(low, mean)), high=float(max(high, mean)))
+    alpha_B = alpha_B[~np.isnan(alpha_B)]
+    tail, half = (1 - confidence) / 2, quantile * float(alpha_B.std())
+    low, high = np.quantile(alpha_B, [tail, 1 - tail])
+    return Estimate(
+        mean=mean, low=float(min(low, mean - half)), high=float(min(max(high, mean + half), 1.0))
+    )
+
+
+def _clusters(ratings_RN: ArrayLike, clusters_N: Sequence[Hashable] | None) -> NDArray[np.intp]:
+    """Number of the cluster of each unit that two raters rated."""
+    is_rated_N = (~np.isnan(np.asarray(ratings_RN, dtype=np.float64))).sum(axis=0) > 1
+    if clusters_N is None:
+        return np.arange(is_rated_N.sum())
+    if len(clusters_N) != len(is_rated_N):
+        raise ValueError(f"{len(clusters_N)} clusters for {len(is_rated_N)} units.")
+    of = [cluster for cluster, is_rated in zip(clusters_N, is_rated_N, strict=True) if is_rated]
+    place = {cluster: at for at, cluster in enumerate(dict.fromkeys(of))}
+    return np.array([place[cluster] for cluster in of])
 
 
 def _counted(ratings_RN: ArrayLike, level: str) -> tuple[Array, Array]:

@@ -66,6 +66,11 @@ class PreferenceGrader(Grader):
         with self._lock:
             return self._model.grade(_context(items[0]), [item["response"] for item in items])
 
+    def as_shown(self, context: str, candidates: Sequence[str]) -> list[float]:
+        """Scores from one reading of the candidates in their order: what a place is worth shows."""
+        with self._lock:
+            return self._model.score_without_rotation([(context, candidates)])[0]
+
 
 def _context(item: Item) -> str:
     """All that was said before the response, as models are trained to read it."""

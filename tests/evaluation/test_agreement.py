@@ -99,3 +99,27 @@ def test_chance_is_within_the_interval_as_often_as_it_says():
         estimate = alpha_interval(chosen.integers(0, 2, (2, 60)), resamples=200)
         held += estimate.low <= 0 <= estimate.high
     assert held >= 180
+
+
+def test_units_of_one_cluster_count_together():
+    chosen = np.random.default_rng(2)
+    one = chosen.integers(0, 2, (2, 12))
+    table, clusters = np.repeat(one, 8, axis=1), np.repeat(np.arange(12), 8)
+    alone = alpha_interval(table)
+    together = alpha_interval(table, "nominal", list(clusters))
+    assert together.mean == alone.mean
+    assert together.high - together.low > 2 * (alone.high - alone.low)
+    everything = alpha_interval(table, "nominal", [0] * 96)
+    assert (everything.low, everything.high) == (-1, 1)
+    with pytest.raises(ValueError, match="2 clusters for 96 units"):
+        alpha_interval(table, "nominal", [0, 1])
+
+
+def test_a_few_units_at_chance_are_seldom_called_agreement():
+    chosen = np.random.default_rng(3)
+    called = 0
+    for _ in range(200):
+        table = chosen.integers(0, 2, (2, 12))
+        if len(np.unique(table)) > 1:
+            called += alpha_interval(table, resamples=200).low > 0
+    assert called <= 10
