@@ -12,6 +12,7 @@ from typing import Protocol
 from munro.machine.climb.evaluate import HeldOut, held_out_metrics
 from munro.machine.climb.interrupt import Interrupt
 from munro.machine.climb.origin import as_recorded
+from munro.machine.climb.overpaid import Watches
 from munro.machine.climb.publisher import Publisher
 from munro.machine.climb.restarting import Restarts
 from munro.machine.climb.start import raw, recorded
@@ -63,6 +64,7 @@ class Keeper:
             config.tracking, run.path, config=raw(config), first_step=state.step + 1
         )
         self._advantage = advantage_of(config.learner)
+        self._watches = Watches(config.env, run.metrics.read())
         self._saved: int | None = None
         self._stage: int | None = None
 
@@ -87,14 +89,17 @@ class Keeper:
 
     def log(self, state: ClimbState, metrics: Mapping[str, float]) -> None:
         """One line of metrics, to file, trackers and console; what was graded goes with it."""
-        metrics = {**metrics, **self._grading()}
-        self._run.metrics.append(state.step, {**metrics, **self._events(state)})
+        trends, alarms = self._watches.after(state.step, metrics)
+        metrics = {**metrics, **self._grading(), **trends}
+        self._run.metrics.append(state.step, {**metrics, **self._events(state, alarms)})
         for tracker in self._trackers:
             tracker.log(state.step, metrics)
         self._console.step(state.step, metrics)
 
-    def _events(self, state: ClimbState) -> dict[str, list[str]]:
-        told = []
+    def _events(self, state: ClimbState, alarms: Sequence[str]) -> dict[str, list[str]]:
+        told = list(alarms)
+        for alarm in alarms:
+            self._console.note(f"step {state.step}: {alarm}")
         before, self._stage = self._stage, state.stage
         if before not in (None, state.stage):
             told.append(f"length cap {self._config.length.stages[state.stage]}")

@@ -184,7 +184,12 @@ def test_earlier_turns_of_the_policy_and_of_tools_are_shown_and_its_thoughts_are
             Message(role="assistant", content="<think>secret</think>Let me look."),
             Message(role="tool", content="green and soft"),
         )
-        seen = environment._item("judged", task, replace(whole, messages=(*turns, *whole.messages)))
+        seen = environment._item(
+            "judged",
+            environment._configs["judged"],
+            task,
+            replace(whole, messages=(*turns, *whole.messages)),
+        )
         assert [each["role"] for each in seen["messages"]] == ["user", "assistant", "tool"]
         environment._graders["judged"].grade(seen)
         text = last_user(server.requests[0])
