@@ -25,11 +25,11 @@ from typing import Any
 
 from munro.envs.base import Environment, Episode, Outcome, as_grade, call
 from munro.envs.types import Message, Task, Trajectory
-from munro.envs.watched import looked, sample, watches
 from munro.rewards.combine import Combination
 from munro.rewards.combine.parts import OWN, GraderConfig, WatchConfig, check_parts
 from munro.rewards.combine.tree import levels, names, owner
-from munro.rewards.errors import GraderError
+from munro.rewards.combine.watch import is_looked_at, seen, unseen, watches
+from munro.rewards.errors import EpisodeError, GraderError
 from munro.rewards.kinds import Grader, check_item, find, is_joint, make
 from munro.rewards.language import visible
 from munro.rewards.preference.context import context_of
@@ -225,17 +225,23 @@ class Combined(Environment):
         """Ask the second judges about their sample of what the first ones scored."""
         room = asyncio.Semaphore(MOST_AT_ONCE)
 
-        async def one(name: str, watch: WatchConfig, row: int) -> None:
+        async def one(name: str, row: int) -> None:
+            watch, trajectory = self._watches[name], trajectories[row]
             async with room:
-                item = self._item(f"{name}.watch", watch, task, trajectories[row])
-                known[row].update(await looked(self._second[name], item, name, watch.part))
+                item = self._item(f"{name}.watch", watch, task, trajectory)
+                try:
+                    grade = as_grade(await call(self._second[name].grade, item))
+                    known[row].update(seen(name, watch.part, grade))
+                except EpisodeError:
+                    known[row].update(unseen(name))
 
         await asyncio.gather(
             *(
-                one(name, watch, row)
+                one(name, row)
                 for name, watch in self._watches.items()
-                for row in sample(name, watch, task, trajectories)
+                for row, each in enumerate(trajectories)
                 if name in known[row]
+                and is_looked_at(watch.share, name, task.id, row, each.oldest_version, each.reply)
             )
         )
 

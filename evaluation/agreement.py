@@ -1,4 +1,4 @@
-"""How far raters agree beyond chance: Krippendorff's alpha, and an interval for it.
+"""How far raters agree beyond chance: Krippendorff's alpha, Cohen's kappa, and their intervals.
 
 1 is perfect agreement, 0 what chance would give, and less is worse than chance. Any number of
 raters, any of whom may have left something out. Krippendorff, "Computing Krippendorff's
@@ -10,7 +10,7 @@ C = clusters.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -77,6 +77,93 @@ def alpha_interval(
     mean = alpha(ratings_RN, level)
     count_NV, value_V = _counted(ratings_RN, level)
     index_N = _clusters(ratings_RN, clusters_N)
+    return _interval(
+        mean,
+        lambda weight_BN: _alphas(count_NV, value_V, weight_BN, level),
+        index_N,
+        confidence,
+        resamples,
+        seed,
+    )
+
+
+def kappa_interval(
+    ours_N: ArrayLike,
+    theirs_N: ArrayLike,
+    level: Level = "nominal",
+    clusters_N: Sequence[Hashable] | None = None,
+    *,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """Cohen's kappa of two raters and its interval: does the one say anything about the other?
+
+    Chance is here what two raters with these habits would agree on without looking, so kappa is
+    above 0 just where they go together at all. Alpha counts different habits as disagreement too: a
+    judge who sees every third refusal and invents none is below 0 by alpha, and above by kappa.
+    Squared differences weigh, of ranks or of values, where the level is ordinal or interval.
+
+    Args:
+        ours_N: [N] values; NaN where one said nothing.
+        theirs_N: [N] the other's.
+        level: as `alpha`.
+        clusters_N: as `alpha_interval`.
+        confidence: how often such an interval holds the truth.
+        resamples: how many to draw.
+        seed: of the draws.
+
+    Raises:
+        ValueError: as `alpha`, or one of them always gave the same value.
+    """
+    rating_2N = np.stack([np.asarray(ours_N, np.float64), np.asarray(theirs_N, np.float64)])
+    count_NV, value_V = _counted(rating_2N, level)
+    index_N = _clusters(rating_2N, clusters_N)
+    rating_2N = rating_2N[:, ~np.isnan(rating_2N).any(axis=0)]
+    for each_N in rating_2N:
+        if len(np.unique(each_N)) == 1:
+            raise ValueError(f"one of the two always says {each_N[0]:g}: it tells nothing.")
+    if level == "ordinal":
+        total_V = count_NV.sum(axis=0)
+        rank_V = total_V.cumsum() - total_V / 2
+        rating_2N = rank_V[np.searchsorted(value_V, rating_2N)]
+    (mean,) = _kappas(rating_2N, np.ones((1, len(index_N))), level)
+    return _interval(
+        float(mean),
+        lambda weight_BN: _kappas(rating_2N, weight_BN, level),
+        index_N,
+        confidence,
+        resamples,
+        seed,
+    )
+
+
+def _kappas(rating_2N: Array, weight_BN: Array, level: str) -> Array:
+    """Kappa of each weighting of the units, [B]; NaN where chance alone would always agree."""
+    share_BN = weight_BN / weight_BN.sum(axis=1, keepdims=True)
+    ours_N, theirs_N = rating_2N
+    if level == "nominal":
+        value_V = np.unique(rating_2N)
+        observed_B = share_BN @ (ours_N != theirs_N)
+        one_BV, other_BV = (share_BN @ (each_N[:, None] == value_V) for each_N in rating_2N)
+        expected_B = 1 - (one_BV * other_BV).sum(axis=1)
+    else:
+        observed_B = share_BN @ (ours_N - theirs_N) ** 2
+        squares_B = share_BN @ (ours_N**2 + theirs_N**2)
+        expected_B = squares_B - 2 * (share_BN @ ours_N) * (share_BN @ theirs_N)
+    is_certain_B = expected_B <= 1e-12
+    return 1 - observed_B / np.where(is_certain_B, np.nan, expected_B)
+
+
+def _interval(
+    mean: float,
+    figure: Callable[[Array], Array],
+    index_N: NDArray[np.intp],
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> Estimate:
+    """What resampling clusters gives a figure of agreement, or Student's where that is wider."""
     num = int(index_N.max()) + 1
     if num == 1:
         return Estimate(mean=mean, low=-1.0, high=1.0)
@@ -85,11 +172,11 @@ def alpha_interval(
         return Estimate(mean=1.0, low=1 - wilson(0.0, num, quantile)[1], high=1.0)
     chosen = np.random.default_rng(seed)
     weight_BC = chosen.multinomial(num, np.full(num, 1 / num), size=resamples)
-    alpha_B = _alphas(count_NV, value_V, weight_BC[:, index_N].astype(np.float64), level)
+    found_B = figure(weight_BC[:, index_N].astype(np.float64))
     # a resample in which all are alike says nothing about agreement
-    alpha_B = alpha_B[~np.isnan(alpha_B)]
-    tail, half = (1 - confidence) / 2, quantile * float(alpha_B.std())
-    low, high = np.quantile(alpha_B, [tail, 1 - tail])
+    found_B = found_B[~np.isnan(found_B)]
+    tail, half = (1 - confidence) / 2, quantile * float(found_B.std())
+    low, high = np.quantile(found_B, [tail, 1 - tail])
     return Estimate(
         mean=mean, low=float(min(low, mean - half)), high=float(min(max(high, mean + half), 1.0))
     )

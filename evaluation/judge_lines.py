@@ -72,21 +72,22 @@ def of_places(places: Places | None) -> list[str]:
 
 def judgement(figures: JudgeFigures) -> str:
     """Whether the judge is better than chance, as far as can be told."""
-    if figures.alpha is None:
+    if figures.kappa is None:
         return f"It cannot be called better than chance: {figures.why_none}"
-    interval = f"[{figures.alpha.low:.3f}, {figures.alpha.high:.3f}]"
+    interval = f"[{figures.kappa.low:.3f}, {figures.kappa.high:.3f}]"
     if figures.is_better_than_chance:
-        return f"Better than chance: its agreement with people lies within {interval}, above 0."
+        return f"Better than chance: kappa with people lies within {interval}, above 0."
     if figures.is_worse_than_chance:
-        return f"Worse than chance: its agreement with people lies within {interval}, below 0."
+        return f"Worse than chance: kappa with people lies within {interval}, below 0."
     return (
-        "It cannot be called better than chance: its agreement with people lies within "
-        f"{interval}, which holds 0."
+        f"It cannot be called better than chance: kappa with people lies within {interval}, "
+        "which holds 0."
     )
 
 
 def _agreement(figures: JudgeFigures) -> Iterator[str]:
     people = len(figures.raters)
+    yield _line("beyond chance (kappa)", _told(figures.kappa))
     yield _line(f"agreement (alpha, {figures.level})", "")
     yield _line("  the judge with people", f"{_told(figures.alpha)}  ({figures.judged} responses)")
     if people > 1:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from munro.evaluation.agreement import Level, alpha_interval
+from munro.evaluation.agreement import Level, alpha_interval, kappa_interval
 from munro.evaluation.pairs import share
 from munro.evaluation.statistics import Estimate
 
@@ -35,8 +35,10 @@ class JudgeFigures:
     level: Level
     alpha: Estimate | None
     """Agreement of the judge with people's median; None where nothing can be said."""
+    kappa: Estimate | None
+    """How far beyond what its habits and theirs would give; above 0 where it knows anything."""
     why_none: str = ""
-    """Why there is no alpha."""
+    """Why there is no kappa."""
     people: Estimate | None = None
     """Agreement among people, where there are several."""
     raters: Mapping[str, tuple[Estimate | None, Estimate | None]] = field(default_factory=dict)
@@ -54,13 +56,13 @@ class JudgeFigures:
 
     @property
     def is_better_than_chance(self) -> bool:
-        """Whether the interval of its agreement with people lies above 0."""
-        return self.alpha is not None and self.alpha.low > 0
+        """Whether the interval of its kappa with people lies above 0."""
+        return self.kappa is not None and self.kappa.low > 0
 
     @property
     def is_worse_than_chance(self) -> bool:
         """Whether it lies below."""
-        return self.alpha is not None and self.alpha.high < 0
+        return self.kappa is not None and self.kappa.high < 0
 
 
 def figures(
@@ -91,12 +93,13 @@ def figures(
     median_N = _median(rating)
     is_split_N = are_verdicts & (median_N == 0.5)
     median_N = np.where(is_split_N, np.nan, median_N)
-    found, why = _agreement([judge, median_N], level, clusters)
+    found = _agreement([judge, median_N], level, clusters)
+    kappa, why = _kappa(judge, median_N, level, clusters)
     of_raters = {}
     for at, name in enumerate(raters):
         others = _median(np.delete(rating, at, axis=0)) if len(raters) > 1 else None
-        own = _agreement([rating[at], others], level, clusters)[0] if others is not None else None
-        of_raters[name] = (own, _agreement([judge, rating[at]], level, clusters)[0])
+        own = _agreement([rating[at], others], level, clusters) if others is not None else None
+        of_raters[name] = (own, _agreement([judge, rating[at]], level, clusters))
     both_N = ~np.isnan(judge) & ~np.isnan(median_N)
     measured = JudgeFigures(
         responses=len(judge),
@@ -104,8 +107,9 @@ def figures(
         split=int(is_split_N.sum()),
         level=level,
         alpha=found,
+        kappa=kappa,
         why_none=why,
-        people=_agreement(rating, level, clusters)[0] if len(raters) > 1 else None,
+        people=_agreement(rating, level, clusters) if len(raters) > 1 else None,
         raters=of_raters,
     )
     if not (are_verdicts and _are_verdicts(judge) and both_N.any()):
@@ -136,9 +140,18 @@ def _with_verdicts(
 
 def _agreement(
     rating_RN: Sequence[Array] | Array, level: Level, clusters: Sequence[Hashable]
+) -> Estimate | None:
+    try:
+        return alpha_interval(np.stack(list(rating_RN)), level, clusters)
+    except ValueError:  # nothing to agree about
+        return None
+
+
+def _kappa(
+    judge_N: Array, people_N: Array, level: Level, clusters: Sequence[Hashable]
 ) -> tuple[Estimate | None, str]:
     try:
-        return alpha_interval(np.stack(list(rating_RN)), level, clusters), ""
+        return kappa_interval(judge_N, people_N, level, clusters), ""
     except ValueError as error:
         return None, str(error)
 

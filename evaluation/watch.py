@@ -1,9 +1,9 @@
 """Is the judge that pays being played? Its trend over a climb's last steps, beside a second one's.
 
 A policy that learns what pleases the judge that pays it, rather than what that judge is for, is
-found out by a judge who is not paid: the one is more and more content, the other less and less. Each
-trend is a line through the steps of a window, each step weighing as much as it has attempts, with
-Student's interval for its slope; an alarm takes both intervals to be on their side of 0.
+found out by a judge who is not paid: the one is more and more content, the other less and less.
+Each trend is a line through the steps of a window, each step weighing as much as it has attempts,
+with Student's interval for its slope; an alarm takes both intervals to be on their side of 0.
 """
 
 from __future__ import annotations

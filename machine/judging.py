@@ -112,8 +112,8 @@ def subject_of(name: str, as_kind: str, recipe: str, options: Mapping[str, Any])
     kind = resolve(kind)
     given = dict(options_in_place(kind, given))
     if "judge" in takes(kind):
-        called = given.get("judge", "judge")
-        if isinstance(called, str):
+        called = given.get("judge", takes(kind)["judge"].default)
+        if isinstance(called, str) and called:
             if called not in judges:
                 raise BadPlugin(_no_judge(called, judges, recipe))
             given["judge"] = judges[called].model_dump(mode="json")

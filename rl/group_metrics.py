@@ -11,8 +11,8 @@ from dataclasses import fields
 from statistics import fmean, pstdev
 
 from munro.envs.types import Ending
-from munro.envs.watched import FAILED, SEEN
 from munro.rewards.combine.compose import RewardBreakdown
+from munro.rewards.combine.watch import FAILED, SEEN
 from munro.rl.state import ClimbState
 from munro.rollout.types import Attempt, Group
 
@@ -104,7 +104,7 @@ def _rewards(attempts: Sequence[Attempt]) -> dict[str, float]:
 
 
 def _is_second(name: str) -> bool:
-    """Whether a part is what a second, unpaid judge says (`munro.envs.watched`)."""
+    """Whether a part is what a second, unpaid judge says (`munro.rewards.combine.watch`)."""
     return name.endswith((f"/{SEEN}", f"/{FAILED}"))
 
 

@@ -12,7 +12,6 @@ from typing import Protocol
 from munro.machine.climb.evaluate import HeldOut, held_out_metrics
 from munro.machine.climb.interrupt import Interrupt
 from munro.machine.climb.origin import as_recorded
-from munro.machine.climb.overpaid import Watches
 from munro.machine.climb.publisher import Publisher
 from munro.machine.climb.restarting import Restarts
 from munro.machine.climb.start import raw, recorded
@@ -21,6 +20,7 @@ from munro.machine.run import tracking
 from munro.machine.run.console import Console
 from munro.machine.run.files import RunError
 from munro.machine.run.folder import RunFolder
+from munro.machine.run.watches import Watches
 from munro.rl.plugs import advantage_of
 from munro.rl.state import ClimbState
 from munro.rollout.store.store import RolloutStore

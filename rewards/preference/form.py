@@ -75,7 +75,10 @@ def form_of(row: Row) -> Form:
     known = "; ".join(f"{name} ({', '.join(form.columns)})" for name, form in forms().items())
     if len(missing) == len(near.columns) or not missing:
         raise ValueError(f"these columns are no preferences. There are: {known}")
-    raise ValueError(f"{' and '.join(missing)} missing: there are {', '.join(near.columns)}")
+    raise ValueError(
+        f"{' and '.join(missing)} missing: the form nearest to these columns has "
+        f"{', '.join(near.columns)}"
+    )
 
 
 def text(row: Row, name: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from munro.evaluation.agreement import alpha, alpha_interval
+from munro.evaluation.agreement import alpha, alpha_interval, kappa_interval
 
 NAN = float("nan")
 KRIPPENDORFF = [  # "Computing Krippendorff's Alpha-Reliability" (2011), part C: 4 raters, 12 units
@@ -123,3 +123,33 @@ def test_a_few_units_at_chance_are_seldom_called_agreement():
         if len(np.unique(table)) > 1:
             called += alpha_interval(table, resamples=200).low > 0
     assert called <= 10
+
+
+def test_kappa_by_hand():
+    # they agree on 3 of 4; by their habits 1/2 * 3/4 + 1/2 * 1/4 = 1/2
+    assert kappa_interval([0, 1, 1, 0], [0, 1, 0, 0]).mean == pytest.approx(0.5)
+    # squared differences 0, 1, 1 over 3; of every value with every other 4/3 on average
+    assert kappa_interval([0, 1, 2], [0, 2, 1], "interval").mean == pytest.approx(0.5)
+    assert kappa_interval([0, 1, 20], [0, 20, 1], "ordinal").mean == pytest.approx(0.5)
+    assert kappa_interval([0, 1, NAN, 1, 0], [0, 1, 1, 1, 0]).mean == 1
+
+
+def test_a_judge_who_sees_a_third_and_invents_nothing_is_above_0_by_kappa_and_below_by_alpha():
+    people, judge = np.array([1] * 39 + [0] * 25), np.array([1] * 8 + [0] * 56)
+    assert alpha([people, judge]) < 0
+    assert kappa_interval(judge, people).low > 0
+
+
+def test_who_always_says_the_same_tells_nothing():
+    with pytest.raises(ValueError, match="always says 1: it tells nothing"):
+        kappa_interval([1, 1, 1], [0, 1, 0])
+
+
+@pytest.mark.parametrize("level", ["nominal", "ordinal"])
+def test_chance_is_seldom_called_better_whatever_the_habits(level):
+    chosen = np.random.default_rng(4)
+    called = 0
+    for _ in range(200):
+        ours, theirs = chosen.random(50) < 0.3, chosen.random(50) < 0.7
+        called += kappa_interval(ours, theirs, level, resamples=200).low > 0
+    assert called <= 12

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from munro.envs.config import EnvConfig
-from munro.envs.watched import watches
 from munro.evaluation.watch import Seen, seen_in, trend_of
+from munro.rewards.combine.watch import watches
 
 
 class Watches:
