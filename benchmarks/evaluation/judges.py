@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--pyrit", type=Path, help="folder of the unpacked wheel")
     parser.add_argument("--out", type=Path, default=Path("judges"))
     parser.add_argument("--cache", default="", help="folder that remembers verdicts")
-    parser.add_argument("--again", type=int, default=40, help="responses asked a second time")
+    parser.add_argument("--again", type=int, default=20, help="responses asked a second time")
     parser.add_argument("--limit", type=int, default=0, help="responses of each file; 0 for all")
     parser.add_argument("--chars", type=int, default=1500, help="of a response that are shown")
     args = parser.parse_args()

@@ -49,6 +49,7 @@ def recipe_of(name: str, token: str, seed: int, folder: Path, steps: int) -> dic
     recipe["batch"]["num_groups"] = 8
     recipe["sync"]["every_steps"] = 4
     recipe["clip"]["eps"] = 0.2
+    recipe["learner"]["learning_rate"] = 1e-3
     recipe["eval"]["every_steps"] = 0
     recipe["checkpoint"]["every_steps"] = steps
     return recipe
@@ -97,7 +98,7 @@ def main() -> None:
     """Climb what is not climbed yet, then say what was found."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--folder", type=Path, default=Path("runs/played"))
-    options.add_argument("--steps", type=int, default=100)
+    options.add_argument("--steps", type=int, default=160)
     options.add_argument("--only", default="", help="one climb, such as hacked-0 or clean-2")
     given = options.parse_args()
     found = []
