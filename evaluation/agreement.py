@@ -152,7 +152,8 @@ def _kappas(rating_2N: Array, weight_BN: Array, level: str) -> Array:
         squares_B = share_BN @ (ours_N**2 + theirs_N**2)
         expected_B = squares_B - 2 * (share_BN @ ours_N) * (share_BN @ theirs_N)
     is_certain_B = expected_B <= 1e-12
-    return 1 - observed_B / np.where(is_certain_B, np.nan, expected_B)
+    found_B: Array = 1 - observed_B / np.where(is_certain_B, np.nan, expected_B)
+    return found_B
 
 
 def _interval(
@@ -235,4 +236,5 @@ def _alphas(count_NV: Array, value_V: Array, weight_BN: Array, level: str) -> Ar
     observed_B = (weight_BN * within_BN / (size_N - 1)).sum(axis=1) / total_B
     expected_B = among_B / (total_B * (total_B - 1))
     is_alike_B = (total_BV > 0).sum(axis=1) < 2
-    return 1 - observed_B / np.where(is_alike_B, np.nan, expected_B)
+    found_B: Array = 1 - observed_B / np.where(is_alike_B, np.nan, expected_B)
+    return found_B

@@ -117,7 +117,8 @@ def at_once(
     began, before = time.monotonic(), dict(grader.metrics())
     workers = subject.workers or find(subject.kind).kind.workers
     with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
-        found = [_outcome(future) for future in [pool.submit(question, row) for row in rows]]
+        futures = [pool.submit(question, row) for row in rows]
+        found = _outcomes(futures)
     now = grader.metrics()
     grown = {name: now[name] - before.get(name, 0.0) for name in now}
     cost = Cost(
@@ -139,15 +140,19 @@ def _by_service(
         usable = service.prepare(subject.kind, subject.options)
         _refuse(subject.kind, usable, items, numbers, path)
         futures = [service.submit(subject.kind, item, options=subject.options) for item in items]
-        found = [_outcome(future) for future in futures]
+        found = _outcomes(futures)
     return _answers(found, Cost(asked=len(items), seconds=time.monotonic() - began))
 
 
-def _outcome(future: Future[T]) -> T | EpisodeError:
-    try:
-        return future.result()
-    except EpisodeError as failure:
-        return failure
+def _outcomes(futures: Sequence[Future[T]]) -> list[T | EpisodeError]:
+    """What each came to, in their order."""
+    found: list[T | EpisodeError] = []
+    for future in futures:
+        try:
+            found.append(future.result())
+        except EpisodeError as failure:
+            found.append(failure)
+    return found
 
 
 def _answers(found: Sequence[Grade | EpisodeError], cost: Cost) -> Answers:

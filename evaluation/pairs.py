@@ -15,7 +15,7 @@ from munro.rewards.preference.comparison import Comparison
 
 Scores = Sequence[float] | None
 """One for each candidate; None where none could be had."""
-AsShown = Callable[[Sequence[tuple[str, Sequence[str]]]], list[Scores]]
+AsShown = Callable[[Sequence[tuple[str, Sequence[str]]]], Sequence[Scores]]
 """Scores for the candidates of each context, read once in the order given."""
 ALL = "all"
 

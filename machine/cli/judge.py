@@ -121,7 +121,7 @@ def judge() -> None:
 @click.option("--price-out", default=0.0, help="Of a million tokens that come out.")
 @of_a_file
 @click.pass_context
-def judge_test(context: click.Context, name: str, labels: str, **given: Any) -> None:
+def judge_test(context: click.Context, /, name: str, labels: str, **given: Any) -> None:
     """Hold a judge against people's LABELS before anybody is paid by it.
 
     NAME is a grader or a judge of the recipe, a kind of grader (munro grade --help lists them), a

@@ -28,7 +28,8 @@ class Scored(Form):
         if "chosen" in row or "rejected" in row:
             if "candidates" in row or "scores" in row:
                 raise ValueError("give either candidates and scores, or chosen and rejected")
-            candidates, scores = (text(row, "chosen"), text(row, "rejected")), (CHOSEN, REJECTED)
+            candidates: tuple[str, ...] = (text(row, "chosen"), text(row, "rejected"))
+            scores: tuple[int, ...] = (CHOSEN, REJECTED)
         else:
             candidates = _candidates(row)
             scores = _scores(row, len(candidates)) if "scores" in row else ()
