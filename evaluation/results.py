@@ -11,20 +11,30 @@ A file of attempts gets its name once it is whole, so a killed evaluation goes o
 
 from __future__ import annotations
 
+import json
+import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import tomli_w
 
 from munro.evaluation.figures import figures
+from munro.evaluation.files import differences, write_atomically, written
 from munro.evaluation.statistics import Estimate
 from munro.evaluation.types import AttemptRow, BadResults
 
 ATTEMPTS = "attempts"
+SUITE = "suite.toml"
+RESULTS = "results.json"
+COMPARED = ("env", "harness", "options", "sampling")
+"""Keys of an entry in which two results must agree to be compared. Models may differ in template,
+and the same suite may be asked with another seed."""
 SCHEMA = pa.schema(
     [
         ("entry", pa.string()),
@@ -44,7 +54,6 @@ SCHEMA = pa.schema(
     ]
 )
 MAPS = ("parts", "labels")
-TEXTS = ("entry", "task", "cluster", "ending", "prompt", "reply", "failed")
 
 
 class Results:
@@ -102,8 +111,105 @@ class Results:
 
     def figures(self) -> dict[str, dict[str, Estimate]]:
         """Entry to named figures, each with its interval."""
-        entries = dict.fromkeys(row.entry for row in self.rows())
-        return {entry: figures(self.rows(entry)) for entry in entries}
+        return {entry: figures(self.rows(entry)) for entry in self.entries()}
+
+    def entries(self) -> list[str]:
+        """Entries that have attempts, in the order in which they were asked."""
+        kept = dict.fromkeys(entry for entry, _, _ in self._kept())
+        asked = self.suite().get("entries", {})
+        return [*(name for name in asked if name in kept), *(n for n in kept if n not in asked)]
+
+    # what was asked
+
+    def suite(self) -> dict[str, Any]:
+        """What `begin` was given; empty where it never was.
+
+        Raises:
+            BadResults: the file cannot be read.
+        """
+        path = self.folder / SUITE
+        try:
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as failure:
+            raise BadResults(f"{path} cannot be read: {failure}.") from failure
+
+    def asked(self, entry: str) -> dict[str, Any]:
+        """Of an entry, what must be the same for two results to be compared."""
+        of = self.suite().get("entries", {}).get(entry, {})
+        return {key: of[key] for key in COMPARED if key in of}
+
+    def begin(self, suite: Mapping[str, Any]) -> None:
+        """Say what is asked here; the same again is a resume.
+
+        Args:
+            suite: "model", and "entries" by name, each with "tasks" (how many) and "runs" beside
+                what decides its attempts. Plain data without None.
+
+        Raises:
+            BadResults: something else was asked here before.
+        """
+        before, now = self.suite(), tomllib.loads(tomli_w.dumps(suite))
+        if before and (told := differences(before, now)):
+            raise BadResults(
+                f"{self.folder} holds another evaluation ({'; '.join(told[:3])}): give this one "
+                "another folder with --out, or remove that one."
+            )
+        with written(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.folder / SUITE, tomli_w.dumps(now))
+
+    def holes(self) -> dict[str, str]:
+        """Entries that are not whole: what of them is not there, in a few words."""
+        asked, found = self.suite().get("entries", {}), {}
+        for entry in dict.fromkeys([*asked, *self.entries()]):
+            rows = self.rows(entry)
+            tasks = len({row.task for row in rows})
+            runs = max((row.run for row in rows), default=-1) + 1
+            of = asked.get(entry, {})
+            wanted = of.get("tasks", tasks) * of.get("runs", runs)
+            scored = sum(not row.failed for row in rows)
+            if scored < wanted:
+                failed = sum(bool(row.failed) for row in rows)
+                why = f", {failed} of them failed" if failed else ""
+                found[entry] = f"{wanted - scored} of {wanted} attempts of {entry} are missing{why}"
+        return found
+
+    def require_whole(self) -> None:
+        """Refuse to read anything into an evaluation that was not finished.
+
+        Raises:
+            BadResults: attempts are missing, or there is nothing here.
+        """
+        if not self.folder.is_dir():
+            raise BadResults(f"There are no results at {self.folder}: there is no such folder.")
+        if not self._kept():
+            raise BadResults(f"There are no results at {self.folder}: no attempt was kept.")
+        if holes := self.holes():
+            raise BadResults(
+                f"{self.folder} is not whole ({'; '.join(holes.values())}): the command that made "
+                "it goes on with it."
+            )
+
+    def summarise(self) -> dict[str, Any]:
+        """Write results.json: how far it is, and all figures with their intervals."""
+        holes, found = self.holes(), self.figures()
+        entries = {
+            entry: {
+                "tasks": len({row.task for row in self.rows(entry)}),
+                "attempts": len(self.rows(entry)),
+                "failed": sum(bool(row.failed) for row in self.rows(entry)),
+                "whole": entry not in holes,
+                "figures": {name: _plain(one) for name, one in found[entry].items()},
+            }
+            for entry in found
+        }
+        summary = {"model": str(self.suite().get("model", "")), "whole": not holes}
+        summary |= {"entries": entries}
+        with written(self.folder):
+            write_atomically(self.folder / RESULTS, json.dumps(summary, indent=2) + "\n")
+        return summary
 
     def _kept(self) -> dict[tuple[str, str, int], AttemptRow]:
         if self._rows is None:
@@ -123,27 +229,23 @@ class Results:
         number = 1 + (int(files[-1].stem) if files else 0)
         path = folder / f"{number:06d}.parquet"
         part = folder / f".{path.name}.{os.getpid()}.part"
-        try:
+        with written(path):
             folder.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                pq.write_table(table_of(rows), file, compression="zstd")
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        except OSError as failure:
-            part.unlink(missing_ok=True)
-            raise BadResults(
-                f"cannot keep attempts in {path}: {failure.strerror or failure}. Mend that; the "
-                "same command goes on with what was kept."
-            ) from failure
+            try:
+                with part.open("wb") as file:
+                    pq.write_table(table_of(rows), file, compression="zstd")
+                    file.flush()
+                    os.fsync(file.fileno())
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
 
 
 def table_of(rows: Sequence[AttemptRow]) -> pa.Table:
-    """Rows as they lie in a file; what is no text (lone surrogates) is escaped."""
+    """Rows as they lie in a file."""
     found: list[dict[str, Any]] = []
     for row in rows:
         plain = asdict(row)
-        plain |= {name: _text(plain[name]) for name in TEXTS}
         plain["parts"] = [(_text(k), float(v)) for k, v in plain["parts"].items()]
         plain["labels"] = [(_text(k), _text(v)) for k, v in plain["labels"].items()]
         found.append(plain)
@@ -165,6 +267,12 @@ def read(path: Path) -> Iterator[AttemptRow]:
             f"{path} cannot be read ({str(failure).splitlines()[0]}): remove that file, and the "
             "same evaluation makes its attempts again."
         ) from failure
+
+
+def _plain(found: Estimate) -> dict[str, float | None]:
+    """As JSON has it: an end that is endless is null."""
+    ends = {"mean": found.mean, "low": found.low, "high": found.high}
+    return {name: value if math.isfinite(value) else None for name, value in ends.items()}
 
 
 def _text(value: object) -> str:

@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 PRIOR = 0.5
 """Tasks' worth of doubt about how different tasks are; see `effective_size`."""
+LARGE = 10_000
+"""Degrees of freedom at which Student's t is as good as normal."""
 HALVINGS = 60
 """Of the bracket around a quantile: beyond them it is as narrow as a float can say."""
 
@@ -146,6 +148,7 @@ def paired(
     b_NR: ArrayLike,
     clusters_N: Sequence[Hashable] | None = None,
     *,
+    weights_N: ArrayLike | None = None,
     confidence: float = 0.95,
 ) -> Difference:
     """B minus A on the same tasks: what tasks have in common falls out of the comparison.
@@ -158,6 +161,8 @@ def paired(
         a_NR: [N, R] verdicts or figures of A.
         b_NR: [N, R'] of B, on the same tasks in the same order.
         clusters_N: which cluster each task is of.
+        weights_N: what each task counts, at least 0; all alike unless given. Chosen by looking at
+            the verdicts, they must treat A and B alike, or the comparison is biased.
         confidence: how often such an interval holds the truth.
 
     Raises:
@@ -167,24 +172,71 @@ def paired(
     _check_confidence(confidence)
     if len(a_NR) != len(b_NR):
         raise ValueError(f"{len(a_NR)} tasks against {len(b_NR)}: pair the same ones.")
-    index_N = _clusters(clusters_N, len(a_NR))
-    difference_N = b_NR.mean(axis=1) - a_NR.mean(axis=1)
-    mean, num_clusters = float(difference_N.mean()), int(index_N.max()) + 1
+    weight_N = np.ones(len(a_NR)) if weights_N is None else _weights(weights_N, len(a_NR))
+    counts = weight_N > 0
+    if clusters_N is not None:
+        clusters_N = [name for name, counted in zip(clusters_N, counts, strict=True) if counted]
+    index_N = _clusters(clusters_N, int(counts.sum()))
+    weight_N = weight_N[counts]
+    difference_N = (b_NR.mean(axis=1) - a_NR.mean(axis=1))[counts]
     is_rate = bool(np.isin(a_NR, (0, 1)).all() and np.isin(b_NR, (0, 1)).all())
+    return _difference(difference_N, index_N, weight_N, confidence, is_rate=is_rate)
+
+
+def _difference(
+    difference_N: NDArray[np.float64],
+    index_N: NDArray[np.intp],
+    weight_N: NDArray[np.float64],
+    confidence: float,
+    *,
+    is_rate: bool,
+) -> Difference:
+    mean = float(np.average(difference_N, weights=weight_N))
+    num_clusters = int(index_N.max()) + 1
     if num_clusters == 1:
         most = 1.0 if is_rate else math.inf
         return Difference(mean=mean, low=-most, high=most, p=1.0)
     if is_rate:
         difference_N = np.append(difference_N, (1.0, -1.0))
         index_N = np.append(index_N, (num_clusters, num_clusters + 1))
-    middle = float(difference_N.mean())
-    error = math.sqrt(_squared_error(difference_N, index_N))
+        weight_N = np.append(weight_N, [weight_N.mean()] * 2)
+    middle = float(np.average(difference_N, weights=weight_N))
+    error = math.sqrt(_squared_error(difference_N, index_N, weight_N))
     half = t_quantile(confidence, num_clusters - 1) * error
     low, high = middle - half, middle + half
     if is_rate:
         low, high = max(min(low, mean), -1.0), min(max(high, mean), 1.0)
     p = t_outside(middle / error, num_clusters - 1) if error else float(middle == 0)
     return Difference(mean=mean, low=low, high=high, p=p)
+
+
+def tasks_to_decide(
+    found: Estimate, bound: float, num_tasks: int, *, confidence: float = 0.95, power: float = 0.8
+) -> int | None:
+    """About how many tasks put the interval on one side of the bound in `power` of such tries.
+
+    As if `found.mean` were the truth and further tasks were like these.
+
+    Args:
+        found: which says on neither side, or it would be no question.
+        bound: in question.
+        num_tasks: that `found` is over.
+        confidence: of the interval.
+        power: how often they shall decide.
+
+    Returns:
+        More than `num_tasks`; None where the mean is the bound itself, or nothing is known of the
+        spread: no number of tasks is sure to decide.
+    """
+    distance = abs(found.mean - bound)
+    half = found.mean - found.low if bound < found.mean else found.high - found.mean
+    if not distance or not math.isfinite(half):
+        return None
+    # from the few degrees of freedom here to as good as endless ones there
+    quantile = t_quantile(confidence, LARGE)
+    half *= quantile / t_quantile(confidence, max(num_tasks - 1, 1))
+    more = 1 + t_quantile(2 * power - 1, LARGE) / quantile
+    return max(num_tasks + 1, math.ceil(num_tasks * (more * half / distance) ** 2))
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -281,11 +333,17 @@ def pass_at_k(passed_NR: ArrayLike, k: int) -> float:
     return float(1 - factor_Nk.prod(axis=1).mean())
 
 
-def _squared_error(value_N: NDArray[np.float64], index_N: NDArray[np.intp]) -> float:
-    """Squared standard error of the mean over clusters (Liang and Zeger 1986), small ones apart."""
-    off_C = np.bincount(index_N, weights=value_N - value_N.mean())
+def _squared_error(
+    value_N: NDArray[np.float64],
+    index_N: NDArray[np.intp],
+    weight_N: NDArray[np.float64] | None = None,
+) -> float:
+    """Squared standard error of the weighted mean over clusters (Liang and Zeger 1986)."""
+    weight_N = np.ones(len(value_N)) if weight_N is None else weight_N
+    off_N = weight_N * (value_N - np.average(value_N, weights=weight_N))
+    off_C = np.bincount(index_N, weights=off_N)
     num_clusters = len(off_C)
-    return float(num_clusters / (num_clusters - 1) * (off_C**2).sum()) / len(value_N) ** 2
+    return float(num_clusters / (num_clusters - 1) * (off_C**2).sum() / weight_N.sum() ** 2)
 
 
 def _clusters(clusters_N: Sequence[Hashable] | None, num_tasks: int) -> NDArray[np.intp]:
@@ -296,6 +354,15 @@ def _clusters(clusters_N: Sequence[Hashable] | None, num_tasks: int) -> NDArray[
         raise ValueError(f"{len(clusters_N)} clusters of {num_tasks} tasks: name one for each.")
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(name, len(numbers)) for name in clusters_N])
+
+
+def _weights(weights_N: ArrayLike, num_tasks: int) -> NDArray[np.float64]:
+    weight_N = np.asarray(weights_N, dtype=np.float64)
+    if weight_N.shape != (num_tasks,) or not np.isfinite(weight_N).all() or (weight_N < 0).any():
+        raise ValueError(f"give {num_tasks} tasks as many weights, none under 0.")
+    if not weight_N.any():
+        raise ValueError("all weights are 0: no task counts.")
+    return weight_N
 
 
 def _check_confidence(confidence: float) -> None:
