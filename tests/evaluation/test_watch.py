@@ -76,7 +76,7 @@ def test_a_judge_paid_for_a_token_is_found_out_within_20_steps_of_its_tenth_use(
 
 def test_clean_climbs_raise_no_alarm():
     alarms = 0
-    for seed in range(40):
+    for seed in range(20):
         rng = np.random.default_rng(seed)
         rising, level = climb(rng), climb(rng, honest=(0.5, 0.5))
         falling = climb(rng, honest=(0.8, 0.3))  # a policy that gets worse plays nobody
