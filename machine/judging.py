@@ -19,8 +19,8 @@ from munro.rewards.preference.comparisons import Comparison, read_comparisons
 from munro.rewards.preference.format import PREFERENCE
 
 if TYPE_CHECKING:
-    from munro.evaluation.asking import Subject
-    from munro.evaluation.labels import Labels
+    from munro.evaluation.judges.asking import Subject
+    from munro.evaluation.judges.labels import Labels
 
 BETTER, CANNOT_TELL = 0, 3
 """Exit statuses, as a gate's."""
@@ -56,14 +56,14 @@ def run_judge_test(
         price_out: of a million tokens.
         question: of comparisons that answer several, the one to read.
         skip_wrong: leave wrong lines of comparisons out.
-        how: as `munro.evaluation.against_people.How` has it.
+        how: as `munro.evaluation.judges.people.How` has it.
 
     Raises:
         BadConfig: the name, an option or the file is wrong.
     """
-    from munro.evaluation.against_people import How, against_labels, against_pairs
-    from munro.evaluation.judge_lines import Prices, of_labels, of_pairs
-    from munro.evaluation.labels import is_labels, read_labels
+    from munro.evaluation.judges.labels import is_labels, read_labels
+    from munro.evaluation.judges.lines import Prices, of_labels, of_pairs
+    from munro.evaluation.judges.people import How, against_labels, against_pairs
 
     prices = Prices(tokens_in=price_in, tokens_out=price_out)
     asked = How(seed=seed, **how)
@@ -92,7 +92,7 @@ def subject_of(name: str, as_kind: str, recipe: str, options: Mapping[str, Any])
     Raises:
         BadConfig, ValueError: there is nothing of that name.
     """
-    from munro.evaluation.asking import Subject
+    from munro.evaluation.judges.asking import Subject
     from munro.machine.climb.models import in_place, options_in_place, settle
 
     judges: Mapping[str, Any] = {}

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from munro.envs.config import EnvConfig
-from munro.evaluation.watch import Seen, seen_in, trend_of
+from munro.evaluation.judges.watch import Seen, seen_in, trend_of
 from munro.rewards.combine.watch import watches
 
 

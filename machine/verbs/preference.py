@@ -117,8 +117,8 @@ def run_test(
     """
     comparisons = some(comparisons_of(file, question, skip_wrong), limit, seed)
     from munro.base_model.hub import folder_of
-    from munro.evaluation.judge_lines import of_places
-    from munro.evaluation.pairs import figures_by_subset, places, table_of
+    from munro.evaluation.judges.lines import of_places
+    from munro.evaluation.judges.pairs import figures_by_subset, places, table_of
     from munro.rewards.preference import PreferenceModel
 
     folder = folder_of(model)

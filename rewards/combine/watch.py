@@ -9,7 +9,7 @@
 
 What a policy learns about the judge that pays it, it has no reason to learn about another. Where
 the one is more and more content and the other less and less, the first is being played
-(`munro.evaluation.watch`).
+(`munro.evaluation.judges.watch`).
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from munro.evaluation.agreement import alpha
-from munro.evaluation.judged import figures
-from munro.evaluation.pairs import figures_by_subset, places_of, share
+from munro.evaluation.judges.figures import figures
+from munro.evaluation.judges.pairs import figures_by_subset, places_of, share
 from munro.rewards.preference.comparison import Comparison
 
 NAN = math.nan

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from munro.evaluation.labels import BadLabels, is_labels, read_labels
+from munro.evaluation.judges.labels import BadLabels, is_labels, read_labels
 
 ROW = {"question": "Can you?", "response": "No."}
 TABLE = """# dataset_version=1.2

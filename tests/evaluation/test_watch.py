@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from munro.envs.config import EnvConfig
-from munro.evaluation.watch import Seen, seen_in, slope, trend_of
+from munro.evaluation.judges.watch import Seen, seen_in, slope, trend_of
 from munro.machine.run.watches import Watches
 
 WATCH = {"kind": "pattern", "args": {"pattern": "x"}, "share": 0.25}

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from munro.evaluation.against_people import LabelsReport, PairsReport
-from munro.evaluation.asking import Cost
-from munro.evaluation.judged import JudgeFigures
-from munro.evaluation.pairs import Places, table_of
+from munro.evaluation.judges.asking import Cost
+from munro.evaluation.judges.figures import JudgeFigures
+from munro.evaluation.judges.pairs import Places, table_of
+from munro.evaluation.judges.people import LabelsReport, PairsReport
 from munro.evaluation.statistics import Estimate
 
 MOST_REASONS = 3

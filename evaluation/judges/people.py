@@ -18,10 +18,10 @@ from itertools import compress, islice
 import numpy as np
 
 from munro.evaluation.agreement import Level
-from munro.evaluation.asking import Answers, CannotTest, Cost, Subject, ask, at_once
-from munro.evaluation.judged import JudgeFigures, figures
-from munro.evaluation.labels import Labels
-from munro.evaluation.pairs import (
+from munro.evaluation.judges.asking import Answers, CannotTest, Cost, Subject, ask, at_once
+from munro.evaluation.judges.figures import JudgeFigures, figures
+from munro.evaluation.judges.labels import Labels
+from munro.evaluation.judges.pairs import (
     PairFigures,
     Places,
     Scores,

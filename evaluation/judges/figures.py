@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from munro.evaluation.agreement import Level, alpha_interval, kappa_interval
-from munro.evaluation.pairs import share
+from munro.evaluation.judges.pairs import share
 from munro.evaluation.statistics import Estimate
 
 Array = NDArray[np.float64]
