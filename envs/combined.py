@@ -271,7 +271,8 @@ class Combined(Environment):
             if called not in item:
                 raise ValueError(f"the task {task.id!r} has no field {called!r} (graders.{name})")
             item[wanted] = item[called]
-        if "question" in config.fields:  # whoever says what the question is means only that
+        # whoever says what the question is means only that
+        if {"question", "prompt"} & config.fields.keys():
             del item["messages"]
         check_item(config.kind, item)
         return item
