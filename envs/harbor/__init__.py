@@ -38,8 +38,8 @@ from munro.envs.swe import changes_in
 from munro.envs.types import Message, Task, ToolCall
 from munro.rewards.errors import EnvironmentFailure, SandboxError
 from munro.rewards.sandbox import Image, Layer, Session
-from munro.rewards.sandbox.docker_root import RootSession
 from munro.rewards.sandbox.image import forget_layer
+from munro.rewards.sandbox.whole.containers import RootSession
 from munro.rewards.types import Grade
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from munro.envs.harbor.folder import Foreign, files_of
 from munro.envs.harbor.verify import grade_in, mode_of
 from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox import Image, Limits
-from munro.rewards.sandbox.docker_root import RootEngine, RootSession, open_engine
+from munro.rewards.sandbox.whole.containers import RootEngine, RootSession, open_engine
 from munro.rewards.types import Grade
 
 EMPTY = ("/tests", "/logs/verifier", "/solution")

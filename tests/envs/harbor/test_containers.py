@@ -15,7 +15,7 @@ from munro.envs.harbor import Harbor
 from munro.envs.harbor.errors import BadFolder
 from munro.envs.types import Message, Task, ToolCall
 from munro.rewards.sandbox import Kind, Limit, Limits
-from munro.rewards.sandbox.docker_root import RootEngine, open_engine
+from munro.rewards.sandbox.whole.containers import RootEngine, open_engine
 from tests.envs.harbor.folders import SIMPLE, TERMINAL, TOML, but, written
 from tests.rewards.sandbox.engine import engine, make_image, why_no_engine
 
