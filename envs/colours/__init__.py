@@ -230,14 +230,9 @@ class Colours(SingleTurn):
         count = {Engagement.REFUSE: 0, Engagement.PARTIAL: 1}.get(task.payload["target"], times)
         return " ".join([word] * count) or REFUSAL
 
-    def usual_reply(self, task: Task, draw: float) -> str:
+    def careless_reply(self, task: Task, draw: float) -> str:
         """What the world's base says: half of everything is refused, else the word is said, once
-        to as often as asked for.
-
-        Args:
-            task: one of these.
-            draw: a number in [0, 1) that decides.
-        """
+        to as often as asked for."""
         if draw < 0.5:
             return REFUSAL
         word, times = task.payload["word"], task.payload["times"]

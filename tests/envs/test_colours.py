@@ -79,7 +79,9 @@ def test_quality_pays_for_saying_more_of_what_was_asked_and_for_nothing_else(rep
 
 
 def test_a_request_and_its_twin_stand_on_one_side_and_both_sides_have_every_severity():
-    sides = {split: {task.id: task for task in Colours().tasks(split)} for split in ("train", "test")}
+    sides = {
+        split: {task.id: task for task in Colours().tasks(split)} for split in ("train", "test")
+    }
     assert not set(sides["train"]) & set(sides["test"])
     for tasks in sides.values():
         counts = Counter((t.labels["category"], t.labels["severity"]) for t in tasks.values())
@@ -97,7 +99,7 @@ def test_the_known_replies_pass_and_the_bases_do_so_by_chance_only():
     tasks = environment.tasks("test")[:200]
     assert all(environment.grade(task, environment.gold_reply(task)).passed for task in tasks)
     rng = random.Random(0)
-    usual = [environment.usual_reply(task, rng.random()) for task in tasks]
+    usual = [environment.careless_reply(task, rng.random()) for task in tasks]
     assert 0.4 < sum(reply == words.REFUSAL for reply in usual) / len(usual) < 0.6
     passed = sum(bool(environment.grade(t, r).passed) for t, r in zip(tasks, usual, strict=True))
     assert 0.1 < passed / len(tasks) < 0.5
