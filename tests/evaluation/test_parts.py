@@ -43,8 +43,15 @@ def row(
         "liked": liked,
     }
     return AttemptRow(
-        entry="e", task=task, run=run, seed=run, passed=compliant, reward=1.0, parts=parts, labels=labels
-    )  # fmt: skip
+        entry="e",
+        task=task,
+        run=run,
+        seed=run,
+        passed=compliant,
+        reward=1.0,
+        parts=parts,
+        labels=labels,
+    )
 
 
 def said(attempt):
