@@ -30,7 +30,7 @@ def gdpo(group: Group, *, parts: Mapping[str, float], eps: float = 1e-6) -> list
     Args:
         group: all attempts at one task.
         parts: weight of each part: of the grade ("liked", "policy/engagement"), or of the total
-            (`munro.rl.config.OF_TOTAL`; penalties count as they are measured, so give them a negative weight).
+            (`munro.rl.config.OF_TOTAL`; penalties count as they are measured: negative weights).
         eps: added to each deviation.
 
     Raises:
