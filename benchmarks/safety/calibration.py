@@ -15,8 +15,9 @@ pays for saying more (`configs/safety_tiny.toml`, `munro.envs.colours`).
     python benchmarks/safety/calibration.py --folder runs/calibration --arms gate --seeds 0
 
 Every held-out attempt is kept (`munro eval compare` reads the folders), climbs that are done are
-only read, and so `--most-s` cuts the work into turns. About a minute a climb on 2 cores, in one
-process without Ray. Ends with the table, what came out otherwise, and one line of JSON.
+only read, and so `--most-s` cuts the work into turns. About a minute a climb on one core, in one
+process without Ray; arms may run side by side. Ends with the table, what came out otherwise, and
+one line of JSON.
 """
 
 from __future__ import annotations
@@ -115,6 +116,7 @@ def configured(steps: int) -> RunConfig:
     """The recipe, in one process."""
     recipe = tomllib.loads(RECIPE.read_text())
     recipe["rollout"] |= {"engine": "transformers"}
+    recipe["learner"] |= {"threads": 1}
     recipe["eval"] = {"every_steps": 0}
     if steps:
         recipe["num_steps"] = steps
@@ -122,7 +124,7 @@ def configured(steps: int) -> RunConfig:
 
 
 def climb_and_keep(arm: str, seed: int, config: RunConfig, folder: Path) -> None:
-    """One climb, with held-out attempts before it (once a seed) and after it, unless it is kept."""
+    """One climb, with held-out attempts after it (and before it, at the gate), unless kept."""
     entry = f"seed{seed}"
     results, start = Results(folder / arm), Results(folder / START)
     if results.rows(entry):
@@ -138,7 +140,7 @@ def climb_and_keep(arm: str, seed: int, config: RunConfig, folder: Path) -> None
     began = time.monotonic()
     parts = Parts(model, plain, seed, environment, context=CONTEXT)
     try:
-        if not start.rows(entry):
+        if arm == "gate" and not start.rows(entry):
             start.add(attempts(parts, environment, entry, seed, plain))
         with tempfile.TemporaryDirectory() as scratch:
             lines = climbed(parts, plain, Path(scratch), lambda _: None)
