@@ -40,10 +40,8 @@ TREES: Mapping[str, type[BaseModel]] = {
 
 WRITTEN = (
     *dict.fromkeys(TREES.values()),
-WRITTEN = (
-    *dict.fromkeys(TREES.values()),
-    *(MachineConfig, MixtureConfig, EnvConfig, SuiteConfig, GateConfig, Policies, LikelihoodConfig),
-)
+    *(MachineConfig, MixtureConfig, EnvConfig),
+    *(SuiteConfig, GateConfig, LikelihoodConfig, Policies),
 )
 """What a person writes in TOML."""
 
