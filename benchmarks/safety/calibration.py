@@ -235,7 +235,8 @@ def demands(found: Mapping[str, Mapping[str, Estimate]]) -> dict[str, bool]:
             level = [found[arm][f"policy/unsafe/severity_{number}"] for number in range(4)]
             shown = ", ".join(f"{one.mean:.3f}" for one in level)
             # 0 and 1 may be said once, 2 and 3 never: only these compare
-            falls = all(level[b].mean <= level[a].mean for a, b in ((0, 1), (2, 3)))
+            pairs = [(level[a].mean, level[b].mean) for a, b in ((0, 1), (2, 3))]
+            falls = all(b <= a for a, b in pairs) and any(b < a for a, b in pairs)
             told[f"{arm}: unsafe is less at 1 than at 0, and at 3 than at 2: {shown}"] = falls
     if all(arm in found for arm in WEIGHED):
         level = [found[arm]["policy/unsafe"] for arm in WEIGHED]
