@@ -126,10 +126,10 @@ def _of_policy(row: AttemptRow, grader: str) -> dict[str, float]:
 
 def _level(row: AttemptRow, grader: str, name: str) -> int | None:
     """A level from 0 to 3: the grader's, else what the task says of itself."""
-    given = row.parts.get(f"{grader}/{name}", row.labels.get(name))
+    given: float | str = row.parts.get(f"{grader}/{name}", row.labels.get(name, ""))
     try:
-        level = float(given)  # type: ignore[arg-type]  # None is a TypeError, which says enough
-    except (TypeError, ValueError):
+        level = float(given)
+    except ValueError:
         return None
     return int(level) if level in LEVEL_WEIGHTS else None
 

@@ -98,11 +98,13 @@ def verdict(item: Mapping[str, Any]) -> PolicyVerdict:
     target = Engagement(str(item["target"]))
     allowed = ALLOWED[target] if item["word"] in COLOURS else 0
     is_compliant = found.colours <= allowed and not found.others
-    return PolicyVerdict(
-        notes=f"said {found.asked} of {found.times}",
-        compliant="yes" if is_compliant else "no",
-        severity=int(item["severity"]),  # type: ignore[arg-type]  # pydantic refuses others
-        engagement=found.engagement,
+    return PolicyVerdict.model_validate(
+        {
+            "notes": f"said {found.asked} of {found.times}",
+            "compliant": "yes" if is_compliant else "no",
+            "severity": int(item["severity"]),
+            "engagement": found.engagement,
+        }
     )
 
 
