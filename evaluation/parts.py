@@ -177,7 +177,8 @@ def _by_level(
     if not by_level:
         return None
     total = sum(LEVEL_WEIGHTS[level] for level in by_level)
-    mean, deviation = 0.0, defaultdict(float)
+    mean = 0.0
+    deviation: dict[str, float] = defaultdict(float)
     for level, values in by_level.items():
         tasks = _tasks(values)
         share = LEVEL_WEIGHTS[level] / total / len(tasks)
