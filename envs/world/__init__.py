@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import Any
 
 from munro.envs.base import Environment, Episode
+from munro.envs.budget import Budget
 from munro.envs.thoughts import without_thoughts
 from munro.envs.tool_use import parse_calls, strict_json
 from munro.envs.types import Answer, Message, Task, ToolCall, Trajectory
@@ -25,7 +26,7 @@ from munro.envs.world.source import Drawn, Folder, Source
 from munro.envs.worlds.compose import World
 from munro.envs.worlds.grade import grade
 from munro.envs.worlds.play import Log
-from munro.envs.worlds.run import Result, perform
+from munro.envs.worlds.run import Result, ids, perform
 from munro.envs.worlds.state import State
 from munro.envs.worlds.task import Call, WorldTask
 from munro.rewards.types import Grade
@@ -65,6 +66,7 @@ class Worlds(Environment):
         said = (domains, level, kinds, tools, size != 1.0, num_tasks != 4000, seed)
         if path and any(said):
             raise ValueError("path = a folder that has its tasks already: leave the rest out.")
+        self.budget = Budget(turns=6 if level else 30)
         self._source: Source = (
             Folder(path)
             if path
@@ -87,7 +89,8 @@ class Worlds(Environment):
 
     def start(self, task: Task) -> Episode:
         """An episode that is over with the first turn that calls nothing."""
-        return Attempt(*self._source.scene(task), Log())
+        world, base, asked = self._source.scene(task)
+        return Attempt(world, base, asked, Log.after(asked.ask))
 
     def restore(self, task: Task, saved: bytes) -> Episode:
         """An episode that goes on with the rows as they were."""
@@ -158,6 +161,7 @@ class Attempt(Episode):
             error = f"more than {MOST_CALLS} calls in one turn"
             answers.append(_answered(calls[MOST_CALLS].id, Result(text=f"Error: {error}", error=error)))
         self._turn += 1
+        self._log.read(answer.content for answer in answers)
         return answers
 
     async def grade(self, trajectory: Trajectory) -> Grade:
@@ -187,7 +191,8 @@ class Attempt(Episode):
             result = Result(text=f"Error: {error}", error=error)
         else:
             result = perform(self._world, self._state, made.name, arguments)
-        self._log.heard(self._turn, key, result)
+        given = ids(self._world, made.name, arguments)
+        self._log.heard(self._turn, key, result, given)
         return _answered(made.id, result)
 
 

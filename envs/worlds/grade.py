@@ -98,7 +98,7 @@ def grade(world: World, base: State, task: WorldTask, after: State, log: Log, re
         log: what it did.
         reply: its last turn.
     """
-    goal, _, _ = play(world, base, world.tools, task.gold)
+    goal, _, _ = play(world, base, task.ask, world.tools, task.gold)
     before = base.rows()
     wanted = difference(world, before, goal.rows())
     goal.close()
@@ -108,7 +108,7 @@ def grade(world: World, base: State, task: WorldTask, after: State, log: Log, re
     must = {
         "state": float(found == wanted),
         "answer": float(is_same(task.answer, answer_of(reply))),
-        "evidence": float(not unread),
+        "evidence": float(not unread and not log.guessed),
         "rules": float(not log.broken),
         "calls": float(not called),
     }
@@ -119,6 +119,8 @@ def grade(world: World, base: State, task: WorldTask, after: State, log: Log, re
         reason = f"rule {log.broken[0]} was broken"
     elif called:
         reason = "no tool was needed"
+    elif log.guessed:
+        reason = "a row was changed whose id nobody had told"
     elif unread:
         reason = f"{len(unread)} of {len(task.evidence)} things it depends on were never looked up"
     elif not must["answer"]:

@@ -51,6 +51,8 @@ class Plan:
     _told: dict[Fact, frozenset[int]] = field(default_factory=dict)
     """By which steps; by none where the request says it."""
     _said: dict[tuple[str, str], str] = field(default_factory=dict)
+    _pointed: dict[Fact, Fact] = field(default_factory=dict)
+    """Keys that are known because another row says them."""
     """How each row is called."""
 
     def refer(self, table: str, key: Value, depth: int = 0) -> str:
@@ -170,6 +172,7 @@ class Plan:
             raise NoWay
         # who is told the pointer has the key of what it points to
         self._told[fact] = self.learn(other, its_key, each)
+        self._pointed[fact] = (other, str(its_key), each)
         return words
 
     def _by_looking_up(self, name: str, tool: Tool, key: Value, depth: int) -> str:
@@ -251,5 +254,5 @@ class Plan:
             raise NoWay
         steps = self._told[fact]
         if steps:
-            self.uses.add(fact)
+            self.uses.add(self._pointed.get(fact, fact))
         return steps

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from munro.envs.worlds.compose import World
-from munro.envs.worlds.run import Fact, Result, perform
+from munro.envs.worlds.run import Fact, Result, ids, perform
 from munro.envs.worlds.state import State
 from munro.envs.worlds.task import Call
+
+WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +32,39 @@ class Log:
 
     made: list[Made] = field(default_factory=list)
     told: set[Fact] = field(default_factory=set)
+    """By calls all of whose ids had been read before."""
     broken: list[str] = field(default_factory=list)
     """Numbers of rules, once for each call that they forbade."""
+    guessed: int = 0
+    """Changes to rows whose ids nobody had told."""
+    words: set[str] = field(default_factory=set)
+    """All that has been read, in the request and in the answers of earlier turns."""
 
-    def heard(self, turn: int, key: str, result: Result) -> None:
-        """Remember a call and what came of it."""
+    @classmethod
+    def after(cls, ask: str) -> Log:
+        """An empty one, of who has read a request."""
+        return cls(words=set(WORD.findall(ask)))
+
+    def heard(self, turn: int, key: str, result: Result, ids: set[str]) -> None:
+        """Remember a call and what came of it.
+
+        Args:
+            turn: of the call.
+            key: of the call.
+            result: of it.
+            ids: that it gave.
+        """
         self.made.append(Made(turn, key, not result.error, result.writes))
-        self.told |= result.told
         self.broken += result.broken
+        if ids <= self.words:
+            self.told |= result.told
+        elif result.writes:
+            self.guessed += 1
+
+    def read(self, texts: Iterable[str]) -> None:
+        """Remember what the calls of a turn were answered."""
+        for text in texts:
+            self.words |= set(WORD.findall(text))
 
     def as_data(self) -> dict[str, Any]:
         """For JSON."""
@@ -44,29 +72,38 @@ class Log:
             "made": [[one.turn, one.key, one.ok, one.writes] for one in self.made],
             "told": [[*fact] for fact in sorted(self.told)],
             "broken": self.broken,
+            "guessed": self.guessed,
+            "words": sorted(self.words),
         }
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> Log:
         """Out of `as_data`."""
         told = {(table, key, name) for table, key, name in data["told"]}
-        return cls([Made(*one) for one in data["made"]], told, data["broken"])
+        made = [Made(*one) for one in data["made"]]
+        return cls(made, told, data["broken"], data["guessed"], set(data["words"]))
 
 
 def play(
-    world: World, base: State, tools: Iterable[str], turns: Sequence[Sequence[Call]]
+    world: World,
+    base: State,
+    ask: str,
+    tools: Iterable[str],
+    turns: Sequence[Sequence[Call]],
 ) -> tuple[State, Log, list[str]]:
     """The calls of all turns, one after the other, on a copy of the rows.
 
     Returns:
         The rows afterwards, the log, and what each call was told.
     """
-    state, log, texts = base.copy(), Log(), list[str]()
+    state, log, texts = base.copy(), Log.after(ask), list[str]()
     known = set(tools)
     for turn, calls in enumerate(turns):
         for call in calls:
             name = call.tool if call.tool in known else ""
-            result = perform(world, state, name, dict(call.arguments))
-            log.heard(turn, call.key, result)
+            given = dict(call.arguments)
+            result = perform(world, state, name, given)
+            log.heard(turn, call.key, result, ids(world, name, given))
             texts.append(result.text)
+        log.read(texts[len(texts) - len(calls) :])
     return state, log, texts

@@ -24,7 +24,7 @@ def attempt(
     world: World, base: State, task: WorldTask, turns: Sequence[Sequence[Call]], reply: str
 ) -> Grade:
     """The grade of these calls and this reply."""
-    after, log, _ = play(world, base, task.tools, turns)
+    after, log, _ = play(world, base, task.ask, task.tools, turns)
     try:
         return grade(world, base, task, after, log, reply)
     finally:
@@ -48,7 +48,7 @@ def refuted(world: World, base: State, task: WorldTask) -> str:
     gold = attempt(world, base, task, task.gold, answer)
     if not gold.solved:
         return f"gold fails: {gold.reason}"
-    _, log, texts = play(world, base, task.tools, task.gold)
+    _, log, texts = play(world, base, task.ask, task.tools, task.gold)
     if not all(one.ok for one in log.made):
         return "a call of gold fails"
     if word := _unsaid(task, texts):

@@ -20,9 +20,10 @@ OPPOSITES = {
     "light": "dark", "full": "empty", "young": "old", "near": "far", "wet": "dry", "fast": "slow",
 }  # fmt: skip
 COUNTS = {
-    "days in a week": 7, "months in a year": 12, "minutes in an hour": 60, "legs of a spider": 8,
-    "sides of a hexagon": 6, "seconds in a minute": 60, "hours in a day": 24, "letters of the English alphabet": 26,
-    "centimetres in a metre": 100, "grams in a kilogram": 1000, "strings of a violin": 4,
+    "days does a week have": 7, "months does a year have": 12, "legs does a spider have": 8,
+    "sides does a hexagon have": 6, "seconds make a minute": 60, "hours does a day have": 24,
+    "letters does the English alphabet have": 26, "centimetres make a metre": 100,
+    "grams make a kilogram": 1000, "strings does a violin have": 4, "minutes make an hour": 60,
 }  # fmt: skip
 WORDS = (
     "moss fern birch stone river cloud amber cedar delta ember flint grove heath inlet jasper knoll lark maple "
@@ -73,7 +74,7 @@ def _opposite(rng: random.Random) -> Question:
 
 def _count(rng: random.Random) -> Question:
     what = rng.choice([*COUNTS])
-    return f"How many {what} are there?", str(COUNTS[what])
+    return f"How many {what}?", str(COUNTS[what])
 
 
 def _largest(rng: random.Random) -> Question:

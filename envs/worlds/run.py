@@ -73,6 +73,22 @@ def perform(world: World, state: State, name: str, arguments: Any) -> Result:
         return _failed(str(refusal))
 
 
+def ids(world: World, name: str, arguments: Any) -> set[str]:
+    """The ids that a call gives: those who call must have read them somewhere."""
+    tool = world.tools.get(name)
+    if tool is None or not isinstance(arguments, dict):
+        return set()
+    tables = {each: one.row for each, one in tool.parameters.items()}
+    if tool.find:
+        fields = world.tables[tool.find].fields
+        tables = {each: fields[each].to or tool.find for each in tool.by if _is_id(fields[each])}
+    given = set()
+    for each, table in tables.items():
+        if table and each in arguments and _is_id(world.tables[table].fields[world.tables[table].key]):
+            given.add(str(arguments[each]))
+    return given
+
+
 def bound(world: World, state: State, tool: Tool, given: Mapping[str, Value]) -> dict[str, Any]:
     """What a tool's expressions know by name: plain values, and rows.
 
@@ -109,6 +125,10 @@ def looked_up(world: World, state: State, known: Mapping[str, Any], path: Path) 
             raise Refused("what it points to is not there any more")
         return row[key]  # type: ignore[no-any-return]
     return value  # type: ignore[no-any-return]
+
+
+def _is_id(field: Field) -> bool:
+    return field.type in ("id", "ref")
 
 
 def _failed(text: str) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -13,7 +14,7 @@ from munro.envs.worlds.phrases import Style, optional, spoken
 from munro.envs.worlds.plan import Plan
 from munro.envs.worlds.rows import value
 from munro.envs.worlds.run import planned
-from munro.envs.worlds.spec import Tool
+from munro.envs.worlds.spec import Field, Tool
 from munro.envs.worlds.state import State
 
 TRIES = 24
@@ -63,9 +64,16 @@ class Scene:
             (table, name)
             for table, spec in self.world.tables.items()
             for name, field in spec.fields.items()
-            if field.label and (field.type in types if types else field.type != "bool")
+            if field.label and (field.type in types if types else self._is_said(field))
         ]
         return self.rng.choice(tables) if tables else _none()
+
+    def _is_said(self, field: Field) -> bool:
+        """People ask for values and names, not for ids."""
+        table = self.world.tables.get(field.to)
+        if table is not None:
+            return table.fields[table.key].type != "id"
+        return field.type not in ("bool", "id")
 
     def key(self, table: str) -> Value:
         """A row of a table."""
@@ -128,6 +136,10 @@ class Scene:
             if each != without
         }
         return spoken(said, words)
+
+    def says(self, ask: str, answer: str) -> bool:
+        """Whether a request says its own answer."""
+        return re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", ask, re.I) is not None
 
     def left_out(self, name: str) -> str:
         """A parameter that a request may forget."""

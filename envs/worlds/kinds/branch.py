@@ -30,13 +30,13 @@ def draft(scene: Scene) -> Draft:
         raise NoWay
     right = 0 if is_under else 1
     other = scene.plan()
-    acts = ["", ""]
-    acts[right] = scene.act(plan, tools[right], calls[right])
+    does_nothing = not is_under and rng.random() < OTHERWISE_NOTHING
+    acts = ["", "leave everything as it is"]
+    if not does_nothing:
+        acts[right] = scene.act(plan, tools[right], calls[right])
     acts[1 - right] = scene.act(other, tools[1 - right], calls[1 - right])
     label = scene.style.of(field.label, called)
-    does_nothing = not is_under and rng.random() < OTHERWISE_NOTHING
-    otherwise = "leave everything as it is" if does_nothing else acts[1]
-    ask = f"If {label} is under {bound}, {acts[0]}; otherwise {otherwise}."
+    ask = f"If {label} is under {bound}, {acts[0]}; otherwise {acts[1]}."
     plan.learn(table, key, name)
     if not does_nothing:
         plan.write(tools[right], calls[right])

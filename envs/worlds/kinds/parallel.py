@@ -33,6 +33,8 @@ def _questions(scene: Scene, wants: int) -> Draft:
         assert row is not None
         answers.append(str(row[name]))
     ask = scene.style.question(things, scene.rng)
+    if any(scene.says(ask, answer) for answer in answers):
+        raise NoWay
     return Draft(ask=ask, plan=plan, answer="; ".join(answers))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from munro.envs.worlds.errors import NoWay
 from munro.envs.worlds.scene import Draft, Scene
 
 
@@ -16,4 +17,7 @@ def draft(scene: Scene) -> Draft:
     assert row is not None
     label = scene.world.tables[table].fields[name].label
     ask = scene.style.question([scene.style.of(label, called)], scene.rng)
-    return Draft(ask=ask, plan=plan, answer=str(row[name]))
+    answer = str(row[name])
+    if scene.says(ask, answer):
+        raise NoWay
+    return Draft(ask=ask, plan=plan, answer=answer)
