@@ -87,12 +87,12 @@ class Worlds(Environment):
             raise ValueError(f"split = {split!r}: world has 'train' and 'test'.")
         return _Tasks(self._source, split)
 
-    def start(self, task: Task) -> Episode:
+    async def start(self, task: Task) -> Episode:
         """An episode that is over with the first turn that calls nothing."""
         world, base, asked = self._source.scene(task)
         return Attempt(world, base, asked, Log.after(asked.ask))
 
-    def restore(self, task: Task, saved: bytes) -> Episode:
+    async def restore(self, task: Task, saved: bytes) -> Episode:
         """An episode that goes on with the rows as they were."""
         header, _, rows = saved.partition(b"\n")
         kept = json.loads(header)
@@ -161,7 +161,7 @@ class Attempt(Episode):
             error = f"more than {MOST_CALLS} calls in one turn"
             answers.append(_answered(calls[MOST_CALLS].id, Result(text=f"Error: {error}", error=error)))
         self._turn += 1
-        self._log.read(answer.content for answer in answers)
+        self._log.turn_over()
         return answers
 
     async def grade(self, trajectory: Trajectory) -> Grade:

@@ -17,7 +17,7 @@ from itertools import combinations
 from munro.envs.worlds.compose import World
 from munro.envs.worlds.expression import Value
 from munro.envs.worlds.play import Log, play
-from munro.envs.worlds.rows import Row, Rows
+from munro.envs.worlds.rows import Row
 from munro.envs.worlds.state import State
 from munro.envs.worlds.task import WorldTask, flat
 from munro.rewards.types import Grade
@@ -43,16 +43,15 @@ class Difference:
     """Rows by what they hold, and how many of each there are."""
 
 
-def difference(world: World, before: Rows, after: Rows) -> Difference:
+def difference(world: World, before: State, after: State) -> Difference:
     """From the one to the other."""
     gone: set[tuple[str, Value]] = set()
     made: dict[tuple[str, Value], Row] = {}
     changed: list[tuple[str, Value, str, Value]] = []
-    for table, spec in world.tables.items():
-        old = {row[spec.key]: row for row in before[table]}
-        now = {row[spec.key]: row for row in after[table]}
-        if old == now:
+    for table in world.tables:
+        if before.table(table) == after.table(table):
             continue
+        old, now = before.by_key(table), after.by_key(table)
         gone |= {(table, key) for key in old.keys() - now.keys()}
         made |= {(table, key): now[key] for key in now.keys() - old.keys()}
         changed += [
@@ -87,7 +86,25 @@ def difference(world: World, before: Rows, after: Rows) -> Difference:
     )
 
 
-def grade(world: World, base: State, task: WorldTask, after: State, log: Log, reply: str) -> Grade:
+def goal(world: World, base: State, task: WorldTask) -> Difference:
+    """What gold makes of the rows."""
+    after, _, _ = play(world, base, task.ask, world.tools, task.gold)
+    try:
+        return difference(world, base, after)
+    finally:
+        after.close()
+
+
+def grade(
+    world: World,
+    base: State,
+    task: WorldTask,
+    after: State,
+    log: Log,
+    reply: str,
+    *,
+    wanted: Difference | None = None,
+) -> Grade:
     """Judge an attempt.
 
     Args:
@@ -97,12 +114,10 @@ def grade(world: World, base: State, task: WorldTask, after: State, log: Log, re
         after: the rows as they are after it.
         log: what it did.
         reply: its last turn.
+        wanted: the task's `goal`, where it is known already.
     """
-    goal, _, _ = play(world, base, task.ask, world.tools, task.gold)
-    before = base.rows()
-    wanted = difference(world, before, goal.rows())
-    goal.close()
-    found = difference(world, before, after.rows())
+    wanted = goal(world, base, task) if wanted is None else wanted
+    found = difference(world, base, after)
     unread = [fact for fact in task.evidence if fact not in log.told]
     called = bool(log.made) and task.kind == "no_tool"
     must = {

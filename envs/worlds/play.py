@@ -39,6 +39,8 @@ class Log:
     """Changes to rows whose ids nobody had told."""
     words: set[str] = field(default_factory=set)
     """All that has been read, in the request and in the answers of earlier turns."""
+    answers: list[str] = field(default_factory=list)
+    """Of this turn."""
 
     @classmethod
     def after(cls, ask: str) -> Log:
@@ -58,13 +60,15 @@ class Log:
         self.broken += result.broken
         if ids <= self.words:
             self.told |= result.told
+            self.answers.append(result.text)
         elif result.writes:
             self.guessed += 1
 
-    def read(self, texts: Iterable[str]) -> None:
-        """Remember what the calls of a turn were answered."""
-        for text in texts:
+    def turn_over(self) -> None:
+        """What the calls of this turn were answered has been read."""
+        for text in self.answers:
             self.words |= set(WORD.findall(text))
+        self.answers.clear()
 
     def as_data(self) -> dict[str, Any]:
         """For JSON."""
@@ -105,5 +109,5 @@ def play(
             result = perform(world, state, name, given)
             log.heard(turn, call.key, result, ids(world, name, given))
             texts.append(result.text)
-        log.read(texts[len(texts) - len(calls) :])
+        log.turn_over()
     return state, log, texts

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from munro.envs.worlds.compose import World
 from munro.envs.worlds.damage import Damage, dropped, wrong
-from munro.envs.worlds.grade import grade
+from munro.envs.worlds.grade import Difference, goal, grade
 from munro.envs.worlds.play import play
 from munro.envs.worlds.state import State
 from munro.envs.worlds.task import Call, WorldTask, flat
@@ -21,12 +21,17 @@ MOST_WRONG = 4
 
 
 def attempt(
-    world: World, base: State, task: WorldTask, turns: Sequence[Sequence[Call]], reply: str
+    world: World,
+    base: State,
+    task: WorldTask,
+    turns: Sequence[Sequence[Call]],
+    reply: str,
+    wanted: Difference | None = None,
 ) -> Grade:
     """The grade of these calls and this reply."""
     after, log, _ = play(world, base, task.ask, task.tools, turns)
     try:
-        return grade(world, base, task, after, log, reply)
+        return grade(world, base, task, after, log, reply, wanted=wanted)
     finally:
         after.close()
 
@@ -45,25 +50,27 @@ def refuted(world: World, base: State, task: WorldTask) -> str:
         task: to prove.
     """
     answer = f"Answer: {task.answer}"
-    gold = attempt(world, base, task, task.gold, answer)
+    wanted = goal(world, base, task)
+    gold = attempt(world, base, task, task.gold, answer, wanted)
     if not gold.solved:
         return f"gold fails: {gold.reason}"
-    _, log, texts = play(world, base, task.ask, task.tools, task.gold)
+    after, log, texts = play(world, base, task.ask, task.tools, task.gold)
+    after.close()
     if not all(one.ok for one in log.made):
         return "a call of gold fails"
     if word := _unsaid(task, texts):
         return f"nobody says {word!r}, which gold needs"
-    if attempt(world, base, task, (), NOOP).solved:
+    if attempt(world, base, task, (), NOOP, wanted).solved:
         return "doing nothing passes"
     for what, turns in _not_enough(world, base, task):
-        if attempt(world, base, task, turns, answer).solved:
+        if attempt(world, base, task, turns, answer, wanted).solved:
             return f"{what} passes"
     for what, turns in _as_good(world, base, task):
-        if not attempt(world, base, task, turns, answer).solved:
+        if not attempt(world, base, task, turns, answer, wanted).solved:
             return f"{what} fails"
     if task.kind == "no_tool":
         for name in task.tools[:1]:
-            if attempt(world, base, task, [[Call(name, {})]], answer).solved:
+            if attempt(world, base, task, [[Call(name, {})]], answer, wanted).solved:
                 return "a call passes"
     return ""
 

@@ -24,6 +24,7 @@ class State:
 
     def __init__(self, world: World, db: sqlite3.Connection) -> None:
         self._world, self._db = world, db
+        self._tables: dict[str, list[tuple[Any, ...]]] = {}
 
     @classmethod
     def of(cls, world: World, rows: Rows) -> State:
@@ -93,6 +94,7 @@ class State:
 
     def insert(self, table: str, row: Row) -> None:
         """A new row; every field of the table is in it."""
+        self._tables.pop(table, None)
         fields = ", ".join(map(_quoted, row))
         marks = ", ".join("?" * len(row))
         self._db.execute(
@@ -101,6 +103,7 @@ class State:
 
     def update(self, table: str, key: Value, values: Mapping[str, Value]) -> None:
         """Other values in one row."""
+        self._tables.pop(table, None)
         fields = ", ".join(f"{_quoted(each)} = ?" for each in values)
         key_field = _quoted(self._world.tables[table].key)
         self._db.execute(
@@ -109,12 +112,25 @@ class State:
 
     def delete(self, table: str, key: Value) -> None:
         """One row less."""
+        self._tables.pop(table, None)
         key_field = _quoted(self._world.tables[table].key)
         self._db.execute(f"DELETE FROM {_quoted(table)} WHERE {key_field} = ?", [key])
 
     def rows(self) -> Rows:
         """All rows of all tables."""
         return {name: self.find(name, {}, most=-1) for name in self._world.tables}
+
+    def table(self, name: str) -> list[tuple[Any, ...]]:
+        """All rows of one table as they are stored, in the order in which they were made."""
+        if name not in self._tables:
+            rows = self._db.execute(f"SELECT * FROM {_quoted(name)} ORDER BY rowid")
+            self._tables[name] = rows.fetchall()
+        return self._tables[name]
+
+    def by_key(self, name: str) -> dict[Value, Row]:
+        """The same, each as a row, by its key."""
+        key = self._world.tables[name].key
+        return {row[key]: row for row in (self._row(name, each) for each in self.table(name))}
 
     def _row(self, table: str, values: tuple[Any, ...]) -> Row:
         fields = self._world.tables[table].fields
