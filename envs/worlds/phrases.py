@@ -16,7 +16,7 @@ WISHES = (
     "Can you {} for me?",
     "I would like you to {}.",
     "{}, please.",
-    "You have to {} today.",
+    "Somebody has to {}.",
     "Would you {}?",
 )
 QUESTIONS = (

@@ -21,6 +21,8 @@ def draft(scene: Scene) -> Draft:
     field = scene.world.tables[table].fields[name]
     bound = rng.randint(field.low, field.high + 1)
     assert isinstance(number, int)
+    if scene.says(called, str(number)):
+        raise NoWay
     is_under = number < bound
 
     # the other call is asked for as well as the one that is right: both are looked up or neither
