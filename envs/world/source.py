@@ -24,6 +24,10 @@ LEVEL_1 = Menu(
     is_terse=True,
     questions=("say",),
 )
+ROWS_TRIED = 60
+"""Draws of rows, where nothing can be asked of the first ones that belongs to the split."""
+TRIES = 60
+"""Draws of a task on the same rows."""
 TASKS_PER_WORLD = 16
 """Tasks about the same rows."""
 
@@ -85,15 +89,26 @@ class Drawn:
 
     def task(self, split: str, place: int) -> Task:
         """See `Source`."""
-        rows = f"{self._seed}/{split}/{place if self._menu.is_terse else place // TASKS_PER_WORLD}"
-        asked = draw(
-            self._world,
-            self._rows(rows),
-            self._menu,
-            seed=f"{self._seed}/{split}/{place}",
-            wanted=lambda one: is_held_out(one.ask) == (split == "test"),
+        shared = place if self._menu.is_terse else place // TASKS_PER_WORLD
+        for number in range(ROWS_TRIED):
+            rows = f"{self._seed}/{split}/{shared}/{number}"
+            try:
+                asked = draw(
+                    self._world,
+                    self._rows(rows),
+                    self._menu,
+                    seed=f"{self._seed}/{split}/{place}",
+                    wanted=lambda one: is_held_out(one.ask) == (split == "test"),
+                    tries=TRIES,
+                )
+            except BadWorld:
+                continue
+            name = f"{split}-{place}"
+            return as_task(name, self._world, asked, rows, is_terse=self._menu.is_terse)
+        raise BadWorld(
+            f"no task of the kinds {', '.join(self._menu.shares)} can be drawn of the domains "
+            f"{', '.join(self._world.domains)}: name others"
         )
-        return as_task(f"{split}-{place}", self._world, asked, rows, is_terse=self._menu.is_terse)
 
     def scene(self, task: Task) -> tuple[World, State, WorldTask]:
         """See `Source`."""

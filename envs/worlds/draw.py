@@ -30,6 +30,8 @@ SHARES: Mapping[str, float] = {
 """Of the kinds."""
 TRIES = 400
 """Draws of one task."""
+ONE_KIND = 100
+"""Draws of one kind, before another one is drawn in its place."""
 HELD_OUT = 10
 """One request in so many is kept for testing."""
 
@@ -73,6 +75,7 @@ def draw(
     *,
     seed: str,
     wanted: Callable[[WorldTask], bool] = lambda _: True,
+    tries: int = TRIES,
 ) -> WorldTask:
     """A proven task.
 
@@ -82,6 +85,7 @@ def draw(
         menu: what may be drawn.
         seed: of every draw.
         wanted: whether a task will do, before it is proven.
+        tries: draws before these rows are given up.
 
     Raises:
         BadWorld: none was found.
@@ -91,8 +95,8 @@ def draw(
     kinds = menu.kinds()
     kind = rng.choices([*menu.shares], [*menu.shares.values()])[0]
     why = "no way was found to ask for it"
-    for number in range(TRIES):
-        if number and number % 100 == 0:
+    for number in range(tries):
+        if number and number % ONE_KIND == 0:
             kind = rng.choices([*menu.shares], [*menu.shares.values()])[0]
         scene = Scene(
             world=world,
@@ -111,7 +115,7 @@ def draw(
         why = refuted(world, base, task)
         if not why:
             return task
-    raise BadWorld(f"of {TRIES} tasks drawn none is one (the last was of kind {kind!r}: {why})")
+    raise BadWorld(f"of {tries} tasks drawn none is one (the last was of kind {kind!r}: {why})")
 
 
 def _task(world: World, kind: str, draft: Draft, menu: Menu, rng: random.Random) -> WorldTask:

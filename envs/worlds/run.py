@@ -248,9 +248,9 @@ def _write(world: World, state: State, name: str, given: Mapping[str, Value]) ->
                 state.update(change.table, change.key, change.values)
             case "insert":
                 state.insert(change.table, change.values)
-                key = str(change.key)
-                made = change.values
-                facts = frozenset((change.table, key, each) for each in change.values)
+                if made is None:
+                    made, key = change.values, str(change.key)
+                    facts = frozenset((change.table, key, each) for each in tool.tell)
     text = _as_text(_shown(made, tool.tell)) if made and tool.tell else "done"
     return Result(text=text, told=facts, writes=True, broken=broken)
 

@@ -154,8 +154,8 @@ class Tool(Config):
     many: bool = False
     """It tells all rows found, as a list; otherwise there must be exactly one."""
     tell: tuple[Word, ...] = ()
-    """Fields it tells; a single one as it is, several as JSON. Of a tool that changes something the
-    fields of the row it has made."""
+    """Fields it tells; a single one as it is, several as JSON. Of a tool that changes something, fields
+    of the first row that it makes."""
     say: tuple[Text, ...] = ()
     """How a person asks for it: "extend {loan}[ by {days} days]"; brackets hold what may be
     forgotten."""
