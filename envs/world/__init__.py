@@ -159,7 +159,9 @@ class Attempt(Episode):
         answers = [self._answer(made) for made in calls[:MOST_CALLS]]
         if len(calls) > MOST_CALLS:
             error = f"more than {MOST_CALLS} calls in one turn"
-            answers.append(_answered(calls[MOST_CALLS].id, Result(text=f"Error: {error}", error=error)))
+            answers.append(
+                _answered(calls[MOST_CALLS].id, Result(text=f"Error: {error}", error=error))
+            )
         self._turn += 1
         self._log.turn_over()
         return answers
@@ -204,5 +206,3 @@ def hermes(call: Call) -> str:
 
 def _answered(call_id: str, result: Result) -> Answer:
     return Answer(role="tool", content=result.text, tool_call_id=call_id, error=result.error)
-
-

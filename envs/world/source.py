@@ -71,10 +71,10 @@ class Drawn:
         if level and (domains or kinds or num_tools):
             raise ValueError("level = 1 has its domain, kinds and tools: leave them out.")
         if num_tasks < 10 or not 0 < size <= 100 or num_tools < 0:
-            raise ValueError("num_tasks must be at least 10, size above 0 and up to 100, tools >= 0.")
-        self._menu = (
-            LEVEL_1 if level else Menu(shares=kinds or SHARES, num_tools=num_tools)
-        )
+            raise ValueError(
+                "num_tasks must be at least 10, size above 0 and up to 100, tools >= 0."
+            )
+        self._menu = LEVEL_1 if level else Menu(shares=kinds or SHARES, num_tools=num_tools)
         if not self._menu.shares or any(not share > 0 for share in self._menu.shares.values()):
             raise ValueError(f"kinds = {kinds!r}: give each kind a share above 0.")
         self._menu.kinds()

@@ -1,4 +1,4 @@
-"""Worlds: tables, tools that read and change them, rules, and tasks with an end that can be checked.
+"""Worlds: tables, tools that read and change them, rules, and tasks with an end to be checked.
 
     domains/*.toml ──► compose ──► World ──► rows ──► State ──► draw ──► prove ──► WorldTask
                                     tools ──► run ──────────────► grade by the end state
@@ -12,4 +12,14 @@ from munro.envs.worlds.spec import Domain, available, domain
 from munro.envs.worlds.state import State
 from munro.envs.worlds.task import Call, WorldTask
 
-__all__ = ["BadWorld", "Call", "Domain", "State", "World", "WorldTask", "available", "compose", "domain"]
+__all__ = [
+    "BadWorld",
+    "Call",
+    "Domain",
+    "State",
+    "World",
+    "WorldTask",
+    "available",
+    "compose",
+    "domain",
+]

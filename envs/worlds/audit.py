@@ -6,7 +6,6 @@ Its words are checked when a domain is read; what only shows when it runs is fou
 from __future__ import annotations
 
 import random
-
 from collections.abc import Sequence
 
 from munro.envs.worlds.compose import World

@@ -127,8 +127,7 @@ def compose(domains: Mapping[str, Domain]) -> World:
     _told_apart([table.noun for table in tables.values() if table.noun], "a noun")
     _told_apart([rule.id for rule in rules], "the number of a rule")
     _told_apart([*tools], "the name of a tool")
-    world = World(domains, order_of(tables), tools, tuple(rules))
-    return world
+    return World(domains, order_of(tables), tools, tuple(rules))
 
 
 def order_of(tables: Mapping[str, Table]) -> dict[str, Table]:

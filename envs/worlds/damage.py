@@ -48,7 +48,7 @@ def wrong(world: World, base: State, task: WorldTask, rng: random.Random) -> Ite
                 yield Damage("wrong", _put(task.gold, turn, _at(calls, place, changed)))
 
 
-def swapped(world: World, task: WorldTask) -> Iterator[Damage]:
+def swapped(task: WorldTask) -> Iterator[Damage]:
     """Two arguments of the same type exchanged, within a call or between two of one tool."""
     places = [
         (turn, place, name)
@@ -111,9 +111,7 @@ def extra(world: World, base: State, task: WorldTask, rng: random.Random) -> Ite
                 break
 
 
-def _other(
-    world: World, base: State, call: Call, name: str, rng: random.Random
-) -> Value | None:
+def _other(world: World, base: State, call: Call, name: str, rng: random.Random) -> Value | None:
     """Another row's value for an argument; None where it names no row."""
     tool = world.tools[call.tool]
     if tool.find:

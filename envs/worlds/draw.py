@@ -110,6 +110,8 @@ def draw(
             task = _task(world, kind, kinds[kind](scene), menu, rng)
         except NoWay:
             continue
+        if menu.is_terse and kind != "chain" and len(task.gold) > 1:
+            continue
         if not wanted(task):
             continue
         why = refuted(world, base, task)

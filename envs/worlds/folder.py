@@ -1,7 +1,7 @@
 """Tasks on disk, as `munro world build` writes them and anybody may read them.
 
-    FOLDER/tasks.jsonl          a task a line, with the name of its rows and of its split
-    FOLDER/worlds/NAME.json     the domains, and the rows of every table
+FOLDER/tasks.jsonl          a task a line, with the name of its rows and of its split
+FOLDER/worlds/NAME.json     the domains, and the rows of every table
 """
 
 from __future__ import annotations

@@ -81,7 +81,9 @@ def difference(world: World, before: State, after: State) -> Difference:
 
     return Difference(
         frozenset(gone),
-        frozenset((table, key, name, told(table, name, new, 0)) for table, key, name, new in changed),
+        frozenset(
+            (table, key, name, told(table, name, new, 0)) for table, key, name, new in changed
+        ),
         frozenset(Counter(content(table, row) for (table, _), row in made.items()).items()),
     )
 

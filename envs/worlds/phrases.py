@@ -81,15 +81,19 @@ class Terse:
 
     def wish(self, acts: Sequence[str], rng: random.Random) -> str:  # noqa: ARG002
         """See `Style`."""
-        return f"{'; '.join(acts)}!"
+        return _short(f"{'; '.join(acts)}!")
 
     def question(self, things: Sequence[str], rng: random.Random) -> str:  # noqa: ARG002
         """See `Style`."""
-        return f"{'; '.join(things)}?".replace("the ", "").replace(" of ", " ")
+        return _short(f"{'; '.join(things)}?")
 
     def of(self, label: str, called: str) -> str:
         """See `Style`."""
         return f"{label} of {called}"
+
+
+def _short(text: str) -> str:
+    return text.replace("the ", "").replace(" of ", " ")
 
 
 def listed(things: Sequence[str]) -> str:

@@ -193,9 +193,7 @@ class Plan:
             words.append((one.say or ("of {}" if one.to else "{}")).replace("{}", told))
         given = {each: row[each] for each in tool.by}
         others = [
-            one
-            for one in self.state.find(table, given, most=MOST_TOLD + 1)
-            if one[spec.key] != key
+            one for one in self.state.find(table, given, most=MOST_TOLD + 1) if one[spec.key] != key
         ]
         if len(others) >= MOST_TOLD:
             raise NoWay
@@ -230,9 +228,7 @@ class Plan:
         said = self.refer(one.to, row[each], depth + 1)
         return one.say.replace("{}", said), self.known(one.to, row[each])
 
-    def _look_up(
-        self, name: str, given: dict[str, Value], after: frozenset[int]
-    ) -> frozenset[int]:
+    def _look_up(self, name: str, given: dict[str, Value], after: frozenset[int]) -> frozenset[int]:
         """The step that looks rows up; a step that is there already is not made again."""
         call = Call(name, given)
         for place, step in enumerate(self.steps):

@@ -75,7 +75,9 @@ def refuted(world: World, base: State, task: WorldTask) -> str:
     return ""
 
 
-def _not_enough(world: World, base: State, task: WorldTask) -> Iterator[tuple[str, Sequence[Sequence[Call]]]]:
+def _not_enough(
+    world: World, base: State, task: WorldTask
+) -> Iterator[tuple[str, Sequence[Sequence[Call]]]]:
     calls = flat(task.gold)
     for number in range(len(calls)):
         yield f"a beginning of gold ({number} of {len(calls)} calls)", [calls[:number]]
@@ -87,7 +89,9 @@ def _not_enough(world: World, base: State, task: WorldTask) -> Iterator[tuple[st
         yield "gold with another row", damage.turns
 
 
-def _as_good(world: World, base: State, task: WorldTask) -> Iterator[tuple[str, Sequence[Sequence[Call]]]]:
+def _as_good(
+    world: World, base: State, task: WorldTask
+) -> Iterator[tuple[str, Sequence[Sequence[Call]]]]:
     if task.kind == "no_tool":
         return
     if any(len(turn) > 1 for turn in task.gold):

@@ -26,9 +26,11 @@ COUNTS = {
     "grams make a kilogram": 1000, "strings does a violin have": 4, "minutes make an hour": 60,
 }  # fmt: skip
 WORDS = (
-    "moss fern birch stone river cloud amber cedar delta ember flint grove heath inlet jasper knoll lark maple "
-    "north otter pebble quartz ridge slate thorn umber vale willow yarrow zephyr"
-).split()
+    "moss", "fern", "birch", "stone", "river", "cloud", "amber", "cedar", "delta", "ember",
+    "flint", "grove", "heath", "inlet", "jasper", "knoll", "lark", "maple", "north", "otter",
+    "pebble", "quartz", "ridge", "slate", "thorn", "umber", "vale", "willow", "yarrow",
+    "zephyr",
+)  # fmt: skip
 ORDINALS = ("first", "second", "third", "fourth")
 
 
@@ -57,7 +59,7 @@ def _backwards(rng: random.Random) -> Question:
 
 def _longest(rng: random.Random) -> Question:
     longest = rng.choice([word for word in WORDS if len(word) > 5])
-    words = rng.sample([word for word in WORDS if len(word) < 6], 2) + [longest]
+    words = [*rng.sample([word for word in WORDS if len(word) < 6], 2), longest]
     rng.shuffle(words)
     return f"Which of these words is the longest: {', '.join(words)}?", longest
 
@@ -79,7 +81,9 @@ def _count(rng: random.Random) -> Question:
 
 def _largest(rng: random.Random) -> Question:
     numbers = rng.sample(range(10, 10_000), 4)
-    return f"Which of these numbers is the largest: {', '.join(map(str, numbers))}?", str(max(numbers))
+    return f"Which of these numbers is the largest: {', '.join(map(str, numbers))}?", str(
+        max(numbers)
+    )
 
 
 SYLLABLES = ("ba", "do", "fi", "gu", "ka", "le", "mo", "ni", "po", "ru", "sa", "ti")
@@ -87,7 +91,11 @@ SYLLABLES = ("ba", "do", "fi", "gu", "ka", "le", "mo", "ni", "po", "ru", "sa", "
 
 def _say(rng: random.Random) -> Question:
     word = rng.choice(SYLLABLES) + rng.choice(SYLLABLES)
-    said = rng.choice(SYLLABLES) + rng.choice(SYLLABLES) if rng.random() < 0.5 else str(rng.randint(1, 9))
+    said = (
+        rng.choice(SYLLABLES) + rng.choice(SYLLABLES)
+        if rng.random() < 0.5
+        else str(rng.randint(1, 9))
+    )
     return f"say {said} {word}!", f"{said} {word}"
 
 

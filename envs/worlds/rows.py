@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from munro.envs.worlds.compose import World
 from munro.envs.worlds.errors import BadWorld
 from munro.envs.worlds.expression import Value
+from munro.envs.worlds.names import FIRST_NAMES, LAST_NAMES
 from munro.envs.worlds.spec import Field, Table
 
 Row = dict[str, Value]
@@ -16,17 +17,6 @@ Rows = dict[str, list[Row]]
 
 FIRST_DAY = date(2026, 1, 1)
 MOST_DRAWS = 200
-FIRST_NAMES = (
-    "Ada Amir Anja Aron Bea Boris Carla Chen Clara Dana David Edda Elif Emil Farid Fiona Greta Hana Hugo Ida "
-    "Igor Ines Ivo Jana Jonas Julia Kai Karim Kira Lars Lena Leo Lina Luis Mara Marek Maya Mia Milan Nadia "
-    "Nils Nora Olga Omar Oskar Paula Pavel Pia Rana Remy Rosa Sami Sara Selim Sofia Tara Theo Tilda Vera Yusuf"
-).split()
-LAST_NAMES = (
-    "Abel Adler Alvarez Andersen Bauer Berg Bianchi Blom Brandt Carter Costa Dahl Demir Duarte Eklund Ferri "
-    "Fischer Fontaine Garcia Gruber Haas Hansen Haddad Ito Jensen Keller Kim Klein Kovac Lang Larsen Lindt "
-    "Lopez Maier Marino Mendes Moreau Nagy Novak Okafor Olsen Park Petrov Quist Reyes Ricci Rossi Sato Silva "
-    "Singh Sorel Steiner Tanaka Toth Ueda Varga Vogel Weber Wolff Zeman"
-).split()
 
 
 def draw(world: World, *, seed: str, size: float = 1.0) -> Rows:

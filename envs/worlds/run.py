@@ -27,7 +27,7 @@ class Result:
     """What came of a call.
 
     Example:
-        Result(text='{"id": "P1042", "price": 7}', told=frozenset({("shop.product", "P1042", "price")}))
+        Result(text="7", told=frozenset({("shop.product", "P1042", "price")}))
     """
 
     text: str
@@ -84,7 +84,11 @@ def ids(world: World, name: str, arguments: Any) -> set[str]:
         tables = {each: fields[each].to or tool.find for each in tool.by if _is_id(fields[each])}
     given = set()
     for each, table in tables.items():
-        if table and each in arguments and _is_id(world.tables[table].fields[world.tables[table].key]):
+        if (
+            table
+            and each in arguments
+            and _is_id(world.tables[table].fields[world.tables[table].key])
+        ):
             given.add(str(arguments[each]))
     return given
 
@@ -228,9 +232,7 @@ def planned(
         if evaluate(parse(condition.that), lookup) is not True:
             raise Refused(condition.otherwise)
     broken = tuple(
-        rule.id
-        for rule in world.ruled(name)
-        if evaluate(world.conditions[rule.id], lookup) is True
+        rule.id for rule in world.ruled(name) if evaluate(world.conditions[rule.id], lookup) is True
     )
     return broken, _changes(world, state, tool, known, lookup)
 

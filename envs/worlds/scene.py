@@ -117,9 +117,7 @@ class Scene:
                 return given, rules[0] if rules else ""
         raise NoWay
 
-    def act(
-        self, plan: Plan, name: str, given: dict[str, Value], *, without: str = ""
-    ) -> str:
+    def act(self, plan: Plan, name: str, given: dict[str, Value], *, without: str = "") -> str:
         """The verb phrase that asks for a call.
 
         Args:

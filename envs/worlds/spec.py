@@ -1,9 +1,9 @@
 """What a domain says of itself in TOML: tables, tools, rules. Data, which nobody executes.
 
-    [tables.product]                      rows of one kind, made by chance
-    [tools.find_product]                  find = "product": looks rows up
-    [tools.place_order]                   parameters, require, do: changes rows
-    [[rules]]                             what the tools would do, and must not be asked to
+[tables.product]                      rows of one kind, made by chance
+[tools.find_product]                  find = "product": looks rows up
+[tools.place_order]                   parameters, require, do: changes rows
+[[rules]]                             what the tools would do, and must not be asked to
 """
 
 from __future__ import annotations
@@ -154,8 +154,8 @@ class Tool(Config):
     many: bool = False
     """It tells all rows found, as a list; otherwise there must be exactly one."""
     tell: tuple[Word, ...] = ()
-    """Fields it tells; a single one as it is, several as JSON. Of a tool that changes something, fields
-    of the first row that it makes."""
+    """Fields it tells; a single one as it is, several as JSON. Of a tool that changes something,
+    fields of the first row that it makes."""
     say: tuple[Text, ...] = ()
     """How a person asks for it: "extend {loan}[ by {days} days]"; brackets hold what may be
     forgotten."""

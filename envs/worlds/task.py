@@ -69,7 +69,9 @@ class WorldTask:
                 kind=data["kind"],
                 ask=data["ask"],
                 tools=tuple(data["tools"]),
-                gold=tuple(tuple(Call(name, given) for name, given in turn) for turn in data["gold"]),
+                gold=tuple(
+                    tuple(Call(name, given) for name, given in turn) for turn in data["gold"]
+                ),
                 answer=data["answer"],
                 evidence=tuple((table, key, field) for table, key, field in data["evidence"]),
             )

@@ -11,6 +11,4 @@ def draft(scene: Scene) -> Draft:
     without = scene.left_out(name)
     given, _ = scene.call(name)
     ask = scene.style.wish([scene.act(scene.plan(), name, given, without=without)], scene.rng)
-    return Draft(
-        ask=ask, plan=scene.plan(), answer=f"missing {without}", likely=frozenset({name})
-    )
+    return Draft(ask=ask, plan=scene.plan(), answer=f"missing {without}", likely=frozenset({name}))

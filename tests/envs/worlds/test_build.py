@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from munro.envs.worlds.build import Seen, build, check
 from munro.envs.worlds.compose import compose
 from munro.envs.worlds.draw import SHARES, Menu, is_held_out
@@ -25,7 +26,9 @@ def folder(tmp_path_factory):
 
 
 def contents(folder):
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*.json*")}
+    return {
+        file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*.json*")
+    }
 
 
 def test_the_same_arguments_write_the_same_bytes(folder, tmp_path):

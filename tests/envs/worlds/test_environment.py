@@ -6,6 +6,7 @@ import asyncio
 import json
 
 import pytest
+
 from munro.envs import Message, ToolCall
 from munro.envs.check import check, played
 from munro.envs.loader import BadEnvironment, load
@@ -23,10 +24,14 @@ def play(environment, task, replies):
 
 def first(environment, kind, split="train"):
     tasks = environment.tasks(split)
-    return next(task for task in (tasks[n] for n in range(len(tasks))) if task.payload["kind"] == kind)
+    return next(
+        task for task in (tasks[n] for n in range(len(tasks))) if task.payload["kind"] == kind
+    )
 
 
-@pytest.mark.parametrize("args", [{"level": 1}, {"domains": ["bank"], "tools": 9, "num_tasks": 100}])
+@pytest.mark.parametrize(
+    "args", [{"level": 1}, {"domains": ["bank"], "tools": 9, "num_tasks": 100}]
+)
 def test_env_check_finds_nothing(args):
     found = check("world", check_tasks=4, **args)
     assert found.problems == ()

@@ -47,7 +47,9 @@ def test_depth_and_length_are_bounded(text):
         parse(text)
 
 
-@pytest.mark.parametrize("text", ["a + 'x'", "day * 2", "'x' + 1", "open and a", "a < day", "open < open"])
+@pytest.mark.parametrize(
+    "text", ["a + 'x'", "day * 2", "'x' + 1", "open and a", "a < day", "open < open"]
+)
 def test_values_that_do_not_go_together_are_refused(text):
     with pytest.raises(Refused):
         evaluate(parse(text), KNOWN.__getitem__)

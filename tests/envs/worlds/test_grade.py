@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from munro.envs.worlds.grade import answer_of, conduct, is_same
 from munro.envs.worlds.play import play
 from munro.envs.worlds.prove import attempt, refuted
 from munro.envs.worlds.task import Call, WorldTask
-
 from tests.envs.worlds.till import scene
 
 FIND = Call("find_person", {"name": "Ann Lee"})
@@ -44,7 +44,9 @@ def test_the_end_counts_and_not_the_way():
     detour = [[FIND], [OPEN], [Call("burn", {"purse": "U12"})]]
     assert not passes(opening(), detour).solved
     assert not passes(opening(), [[FIND], [OPEN], [OPEN]]).solved
-    assert not passes(opening(), [[FIND], [Call("open_purse", {"person": "P1", "coins": 4})]]).solved
+    assert not passes(
+        opening(), [[FIND], [Call("open_purse", {"person": "P1", "coins": 4})]]
+    ).solved
 
 
 def test_new_ids_say_nothing_but_what_they_are_of_does():
@@ -60,19 +62,35 @@ def test_an_id_that_nobody_told_is_a_guess():
     assert not found.solved
     # not even in the turn in which it is asked for: the answer has not been read then
     assert not passes(opening(), [[FIND, OPEN]]).solved
-    assert passes(opening(ask="Open a purse for person P1 with 3 coins.", evidence=()), [[OPEN]]).solved
+    assert passes(
+        opening(ask="Open a purse for person P1 with 3 coins.", evidence=()), [[OPEN]]
+    ).solved
 
 
 def test_a_guess_is_no_evidence_by_being_looked_up():
-    task = opening(kind="read", gold=((FIND,), (PURSES,)), answer="20", evidence=(P1, ("till.purse", "U10", "coins")))
+    task = opening(
+        kind="read",
+        gold=((FIND,), (PURSES,)),
+        answer="20",
+        evidence=(P1, ("till.purse", "U10", "coins")),
+    )
     assert passes(task, task.gold, "Answer: 20").solved
     assert not passes(task, [[PURSES], [PURSES]], "Answer: 20").solved
     assert not passes(task, [], "Answer: 20").solved
 
 
 def test_a_rule_broken_and_undone_is_broken():
-    back = [[Call("pay", {"giver": "U11", "taker": "U10", "coins": 5})], [Call("pay", {"giver": "U10", "taker": "U11", "coins": 5})]]
-    task = opening(kind="policy", ask="Pay 5 coins from purse U11 to purse U10.", gold=(), answer="refused R1", evidence=())
+    back = [
+        [Call("pay", {"giver": "U11", "taker": "U10", "coins": 5})],
+        [Call("pay", {"giver": "U10", "taker": "U11", "coins": 5})],
+    ]
+    task = opening(
+        kind="policy",
+        ask="Pay 5 coins from purse U11 to purse U10.",
+        gold=(),
+        answer="refused R1",
+        evidence=(),
+    )
     assert passes(task, [], "Answer: refused R1").solved
     found = passes(task, back, "Answer: refused R1")
     assert found.parts["state"] == 1
@@ -140,7 +158,12 @@ def test_how_well_the_calls_were_made():
     ("task", "why"),
     [
         (opening(), ""),
-        (opening(answer="never", gold=((FIND,), (Call("open_purse", {"person": "P9", "coins": 3}),))), "a call of gold fails|gold fails"),
+        (
+            opening(
+                answer="never", gold=((FIND,), (Call("open_purse", {"person": "P9", "coins": 3}),))
+            ),
+            "a call of gold fails|gold fails",
+        ),
         (opening(kind="read", gold=(), evidence=()), "doing nothing passes"),
         (opening(kind="read", gold=((FIND,),), evidence=(), answer="20"), "beginning of gold"),
         (opening(gold=((FIND,), (PURSES, OPEN))), "without a call"),

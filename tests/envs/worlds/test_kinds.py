@@ -6,6 +6,7 @@ import random
 from functools import cache
 
 import pytest
+
 from munro.envs.worlds.compose import compose
 from munro.envs.worlds.damage import dropped, extra, swapped, wrong
 from munro.envs.worlds.draw import SHARES, Menu, draw, is_held_out
@@ -61,7 +62,7 @@ def test_damaged_attempts_are_refused():
             damaged = [
                 *dropped(task),
                 *wrong(world, base, task, rng),
-                *swapped(world, task),
+                *swapped(task),
                 *extra(world, base, task, rng),
             ]
             for damage in damaged:
@@ -79,7 +80,7 @@ def test_parallel_calls_stand_in_one_turn():
 
 
 def test_a_forbidden_call_would_be_carried_out():
-    world, base = scene()
+    world, _ = scene()
     for task in drawn("policy"):
         rule = next(rule for rule in world.rules if task.answer == f"refused {rule.id}")
         assert rule.tool in task.tools
@@ -91,9 +92,7 @@ def test_what_is_missing_is_not_said():
     world, _ = scene()
     for task in drawn("missing_information"):
         name = task.answer.removeprefix("missing ")
-        assert any(
-            name in optional(said) for tool in task.tools for said in world.tools[tool].say
-        )
+        assert any(name in optional(said) for tool in task.tools for said in world.tools[tool].say)
         assert not task.gold
 
 
@@ -102,7 +101,9 @@ def test_no_tool_that_is_there_can_do_what_is_asked():
     for task in drawn("missing_tool"):
         assert not task.gold
         assert not attempt(world, base, task, (), "Answer: done").solved
-        told = attempt(world, base, task, [[Call("find_member", {"name": "Nobody At All"})]], "Answer: no tool")
+        told = attempt(
+            world, base, task, [[Call("find_member", {"name": "Nobody At All"})]], "Answer: no tool"
+        )
         assert told.solved  # to have looked is no fault
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from munro.envs.worlds.run import ids, perform
 
+from munro.envs.worlds.run import ids, perform
 from tests.envs.worlds.till import scene
 
 

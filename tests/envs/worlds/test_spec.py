@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
+
 from munro.envs.worlds.audit import audit
 from munro.envs.worlds.compose import compose
 from munro.envs.worlds.errors import BadWorld
 from munro.envs.worlds.rows import draw
 from munro.envs.worlds.spec import available, domain, read
 from munro.envs.worlds.state import State
-
 from tests.envs.worlds.till import TOML
 
 BROKEN = [
@@ -96,6 +96,8 @@ def test_an_unknown_domain_is_told_which_there_are():
 def test_rows_are_the_same_for_one_seed_and_too_few_values_are_said():
     world = compose({"till": read(TOML, "till")})
     assert draw(world, seed="1") == draw(world, seed="1") != draw(world, seed="2")
-    few = TOML.replace('prefix = "N" }', 'prefix = "N", digits = 1 }').replace("rows = 0", "rows = 10")
+    few = TOML.replace('prefix = "N" }', 'prefix = "N", digits = 1 }').replace(
+        "rows = 0", "rows = 10"
+    )
     with pytest.raises(BadWorld, match=r"note\.id has too few values"):
         draw(compose({"till": read(few, "till")}), seed="1")
