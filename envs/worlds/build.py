@@ -18,7 +18,7 @@ from munro.envs.worlds.state import State
 from munro.envs.worlds.task import WorldTask
 
 TASKS_PER_WORLD = 25
-AUDITED = 6
+AUDITED = 12
 """Worlds in which tools and rules are tried."""
 SHINGLE = 3
 """Words of a request that are compared at once."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 
 from munro.envs.worlds.compose import World
@@ -60,7 +61,13 @@ class Menu:
         Raises:
             BadPlugin: there is none of a name.
         """
-        return {name: KINDS.find(name) for name in self.shares}
+        return {name: _kind(name) for name in self.shares}
+
+
+@lru_cache
+def _kind(name: str) -> Kind:
+    found: Kind = KINDS.find(name)
+    return found
 
 
 def is_held_out(ask: str) -> bool:

@@ -57,7 +57,10 @@ class State:
 
     def copy(self) -> State:
         """The same rows, whatever becomes of these."""
-        return State.loaded(self._world, self.saved())
+        other = State.loaded(self._world, self.saved())
+        # what has been read of a table holds for the copy until it changes that table
+        other._tables = dict(self._tables)
+        return other
 
     def close(self) -> None:
         """Free the memory."""
