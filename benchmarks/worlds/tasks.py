@@ -21,11 +21,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from munro.envs.world.source import composed
-from munro.envs.worlds.build import build, check
-from munro.envs.worlds.damage import Damage, dropped, extra, swapped, wrong
-from munro.envs.worlds.draw import SHARES, Menu
-from munro.envs.worlds.folder import Built, opened
-from munro.envs.worlds.prove import attempt
+from munro.envs.worlds.making.build import build, check
+from munro.envs.worlds.making.damage import Damage, dropped, extra, swapped, wrong
+from munro.envs.worlds.making.draw import SHARES, Menu
+from munro.envs.worlds.making.folder import Built, opened
+from munro.envs.worlds.making.prove import attempt
 from munro.envs.worlds.spec import available
 from munro.envs.worlds.task import WorldTask
 

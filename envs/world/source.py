@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from munro.envs.types import Message, Task
 from munro.envs.worlds.compose import World, compose
-from munro.envs.worlds.draw import SHARES, Menu, draw, is_held_out
 from munro.envs.worlds.errors import BadWorld
-from munro.envs.worlds.folder import Built, opened
+from munro.envs.worlds.making.draw import SHARES, Menu, draw, is_held_out
+from munro.envs.worlds.making.folder import Built, opened
 from munro.envs.worlds.rows import draw as draw_rows
 from munro.envs.worlds.spec import domain
 from munro.envs.worlds.state import State

@@ -34,7 +34,7 @@ class WorldTask:
     """One task; everything but the world it is played in."""
 
     kind: str
-    """A file of `munro.envs.worlds.kinds`."""
+    """A file of `munro.envs.worlds.making.kinds`."""
     ask: str
     """What the user says."""
     tools: tuple[str, ...]

@@ -19,7 +19,7 @@ def world() -> None:
 @world.command(name="list")
 def list_() -> None:
     """Domains that worlds are made of, and kinds of tasks."""
-    from munro.envs.worlds.kinds import KINDS
+    from munro.envs.worlds.making.kinds import KINDS
     from munro.envs.worlds.spec import available, domain
 
     for name, line in available().items():
@@ -53,8 +53,8 @@ def build(
 ) -> None:
     """Draw worlds and tasks, and keep those that are proven."""
     from munro.envs.world.source import composed
-    from munro.envs.worlds.build import build as build_
-    from munro.envs.worlds.draw import SHARES, Menu
+    from munro.envs.worlds.making.build import build as build_
+    from munro.envs.worlds.making.draw import SHARES, Menu
     from munro.envs.worlds.spec import available
 
     if tasks < 1 or tools < 0 or not 0 < size <= 100:
@@ -72,7 +72,7 @@ def build(
 @click.argument("folder")
 def check(folder: str) -> None:
     """Prove the tasks in FOLDER again."""
-    from munro.envs.worlds.build import check as check_
+    from munro.envs.worlds.making.build import check as check_
 
     wrong = check_(Path(folder))
     for name, why in wrong:

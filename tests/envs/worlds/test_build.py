@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from munro.envs.worlds.build import Seen, build, check
 from munro.envs.worlds.compose import compose
-from munro.envs.worlds.draw import SHARES, Menu, is_held_out
 from munro.envs.worlds.errors import BadWorld
-from munro.envs.worlds.folder import opened
+from munro.envs.worlds.making.build import Seen, build, check
+from munro.envs.worlds.making.draw import SHARES, Menu, is_held_out
+from munro.envs.worlds.making.folder import opened
 from munro.envs.worlds.spec import domain
 
 

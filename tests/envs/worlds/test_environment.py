@@ -11,9 +11,9 @@ from munro.envs import Message, ToolCall
 from munro.envs.check import check, played
 from munro.envs.loader import BadEnvironment, load
 from munro.envs.world import MOST_CALLS, hermes
-from munro.envs.worlds.build import build
 from munro.envs.worlds.compose import compose
-from munro.envs.worlds.draw import SHARES, Menu
+from munro.envs.worlds.making.build import build
+from munro.envs.worlds.making.draw import SHARES, Menu
 from munro.envs.worlds.spec import domain
 from munro.envs.worlds.task import WorldTask
 

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from munro.envs.worlds.grade import answer_of, conduct, is_same
+from munro.envs.worlds.making.prove import attempt, refuted
 from munro.envs.worlds.play import play
-from munro.envs.worlds.prove import attempt, refuted
 from munro.envs.worlds.task import Call, WorldTask
 from tests.envs.worlds.till import scene
 

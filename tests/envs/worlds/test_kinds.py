@@ -8,13 +8,13 @@ from functools import cache
 import pytest
 
 from munro.envs.worlds.compose import compose
-from munro.envs.worlds.damage import dropped, extra, swapped, wrong
-from munro.envs.worlds.draw import SHARES, Menu, draw, is_held_out
 from munro.envs.worlds.errors import BadWorld
-from munro.envs.worlds.kinds import KINDS
-from munro.envs.worlds.phrases import optional, spoken
-from munro.envs.worlds.prove import attempt, refuted
-from munro.envs.worlds.questions import BANK, TERSE, question
+from munro.envs.worlds.making.damage import dropped, extra, swapped, wrong
+from munro.envs.worlds.making.draw import SHARES, Menu, draw, is_held_out
+from munro.envs.worlds.making.kinds import KINDS
+from munro.envs.worlds.making.phrases import optional, spoken
+from munro.envs.worlds.making.prove import attempt, refuted
+from munro.envs.worlds.making.questions import BANK, TERSE, question
 from munro.envs.worlds.rows import draw as draw_rows
 from munro.envs.worlds.spec import domain
 from munro.envs.worlds.state import State

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from munro.envs.worlds.audit import audit
 from munro.envs.worlds.compose import compose
 from munro.envs.worlds.errors import BadWorld
+from munro.envs.worlds.making.audit import audit
 from munro.envs.worlds.rows import draw
 from munro.envs.worlds.spec import available, domain, read
 from munro.envs.worlds.state import State

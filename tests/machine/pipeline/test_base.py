@@ -43,7 +43,8 @@ def test_tasks_of_many_turns_are_played(monkeypatch):
     environment = load_config(TOOLS)
     tasks = {
         task.messages[0].content + "\n": task
-        for task in (environment.tasks("train")[place] for place in range(40))}
+        for task in (environment.tasks("train")[place] for place in range(40))
+    }
     found = beginnings(TOOLS)
     assert len(found) == 40
     for each in found:

@@ -10,10 +10,10 @@ from hashlib import sha256
 
 from munro.envs.worlds.compose import World
 from munro.envs.worlds.errors import BadWorld, NoWay
-from munro.envs.worlds.kinds import KINDS, Kind
-from munro.envs.worlds.phrases import Polite, Style, Terse
-from munro.envs.worlds.prove import refuted
-from munro.envs.worlds.scene import Draft, Scene
+from munro.envs.worlds.making.kinds import KINDS, Kind
+from munro.envs.worlds.making.phrases import Polite, Style, Terse
+from munro.envs.worlds.making.prove import refuted
+from munro.envs.worlds.making.scene import Draft, Scene
 from munro.envs.worlds.state import State
 from munro.envs.worlds.task import WorldTask, flat
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from munro.envs.worlds.audit import audit
 from munro.envs.worlds.compose import World
-from munro.envs.worlds.draw import Menu, draw, is_held_out
 from munro.envs.worlds.errors import BadWorld
-from munro.envs.worlds.folder import opened, write_tasks, write_world
-from munro.envs.worlds.prove import refuted
+from munro.envs.worlds.making.audit import audit
+from munro.envs.worlds.making.draw import Menu, draw, is_held_out
+from munro.envs.worlds.making.folder import opened, write_tasks, write_world
+from munro.envs.worlds.making.prove import refuted
 from munro.envs.worlds.rows import draw as draw_rows
 from munro.envs.worlds.state import State
 from munro.envs.worlds.task import WorldTask

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from munro.envs.worlds.questions import question
-from munro.envs.worlds.scene import Draft, Scene
+from munro.envs.worlds.making.questions import question
+from munro.envs.worlds.making.scene import Draft, Scene
 
 
 def draft(scene: Scene) -> Draft:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from munro.envs.worlds.compose import World
-from munro.envs.worlds.damage import Damage, dropped, wrong
 from munro.envs.worlds.grade import Difference, goal, grade
+from munro.envs.worlds.making.damage import Damage, dropped, wrong
 from munro.envs.worlds.play import play
 from munro.envs.worlds.state import State
 from munro.envs.worlds.task import Call, WorldTask, flat

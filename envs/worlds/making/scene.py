@@ -10,8 +10,8 @@ from typing import NoReturn
 from munro.envs.worlds.compose import World
 from munro.envs.worlds.errors import NoWay, Refused
 from munro.envs.worlds.expression import Value
-from munro.envs.worlds.phrases import Style, optional, spoken
-from munro.envs.worlds.plan import Plan
+from munro.envs.worlds.making.phrases import Style, optional, spoken
+from munro.envs.worlds.making.plan import Plan
 from munro.envs.worlds.rows import value
 from munro.envs.worlds.run import planned
 from munro.envs.worlds.spec import Field, Tool

@@ -146,7 +146,10 @@ class Plan:
         ways = [] if is_named else self._tools_to(table)
         if is_named or not ways or self.rng.random() < ID_SAID:
             self._told.setdefault((table, str(key), spec.key), frozenset())
-            return f"{'the ' if is_named and noun else ''}{noun} {key}".strip()
+            if not noun:
+                # as it stands in a call, so that a model which reads letters finds the same ones
+                return f'"{key}"'
+            return f"{'the ' if is_named else ''}{noun} {key}"
         name = self.rng.choice(ways)
         return f"the {noun} {self._by_looking_up(name, self.world.tools[name], key, depth)}"
 

@@ -96,7 +96,7 @@ def _say(rng: random.Random) -> Question:
         if rng.random() < 0.5
         else str(rng.randint(1, 9))
     )
-    return f"say {said} {word}!", f"{said} {word}"
+    return f'say "{said} {word}"!', f"{said} {word}"
 
 
 BANK: Mapping[str, Callable[[random.Random], Question]] = {

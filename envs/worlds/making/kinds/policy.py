@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from munro.envs.worlds.errors import NoWay
-from munro.envs.worlds.scene import Draft, Scene
+from munro.envs.worlds.making.scene import Draft, Scene
 
 
 def draft(scene: Scene) -> Draft:

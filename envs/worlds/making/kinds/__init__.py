@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 
-from munro.envs.worlds.scene import Draft, Scene
+from munro.envs.worlds.making.scene import Draft, Scene
 from munro.rewards.plugins import Registry
 
 Kind = Callable[[Scene], Draft]
@@ -14,6 +14,6 @@ Kind = Callable[[Scene], Draft]
 KINDS = Registry(
     what="kind of task",
     group="munro.world_kinds",
-    home="munro.envs.worlds.kinds",
+    home="munro.envs.worlds.making.kinds",
     fits=inspect.isfunction,
 )

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from munro.envs.worlds.compose import World
 from munro.envs.worlds.errors import BadWorld, NoWay
-from munro.envs.worlds.phrases import Polite
+from munro.envs.worlds.making.phrases import Polite
+from munro.envs.worlds.making.scene import Scene
 from munro.envs.worlds.run import perform
-from munro.envs.worlds.scene import Scene
 from munro.envs.worlds.state import State
 
 ROUNDS = 10

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from munro.envs.worlds.errors import NoWay
-from munro.envs.worlds.kinds import read, write
-from munro.envs.worlds.scene import Draft, Scene
+from munro.envs.worlds.making.kinds import read, write
+from munro.envs.worlds.making.scene import Draft, Scene
 
 TRIES = 12
 
