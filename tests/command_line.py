@@ -15,6 +15,7 @@ from munro.base_model.scaling.mixture_config import MixConfig
 from munro.base_model.training.recipe import PretrainRecipe
 from munro.distill.config import DistillConfig, PreferenceConfig
 from munro.envs.config import EnvConfig
+from munro.envs.worlds.spec import Domain
 from munro.machine.cli.main import munro
 from munro.machine.config import RunConfig
 from munro.machine.loading import overrides_of
@@ -34,7 +35,7 @@ TREES: Mapping[str, type[BaseModel]] = {
 }
 """What the dotted keys of a command belong to, where that is told without reading a file."""
 
-WRITTEN = (*dict.fromkeys(TREES.values()), MachineConfig, MixtureConfig, EnvConfig)
+WRITTEN = (*dict.fromkeys(TREES.values()), MachineConfig, MixtureConfig, EnvConfig, Domain)
 """What a person writes in TOML."""
 
 

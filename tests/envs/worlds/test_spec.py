@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from munro.envs.worlds.compose import compose
@@ -70,6 +73,13 @@ def test_a_tool_that_can_never_act_is_named():
     world = compose({"till": read(useless, "till")})
     with pytest.raises(BadWorld, match=r"tools\.pay"):
         audit(world, [State.of(world, draw(world, seed="0"))])
+
+
+def test_the_domain_that_the_docs_show_holds_together():
+    page = (Path(__file__).parents[3] / "docs" / "worlds.md").read_text()
+    (shed,) = re.findall(r"```toml\n(about.*?)```", page, re.S)
+    world = compose({"shed": read(shed, "shed.toml")})
+    audit(world, [State.of(world, draw(world, seed=str(seed))) for seed in range(6)])
 
 
 def test_domains_that_cannot_be_told_apart_are_refused():
