@@ -25,8 +25,8 @@ HERE = Path(__file__).parent / "domains"
 
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_0-9]{0,39}$")]
 Text = Annotated[str, StringConstraints(max_length=400)]
-MOST_TOOLS = 40
-"""Of one domain."""
+MOST_TABLES, MOST_TOOLS, MOST_FIELDS = 20, 40, 40
+"""Of one domain, and of one table."""
 SLOT = re.compile(r"\{([a-z_0-9]*)\}")
 
 
@@ -74,7 +74,7 @@ class Table(Config):
     """The field that names a row: an "id", or a text that is never given twice."""
     rows: int = Key(8, ge=0, le=2000)
     """Made for a world of size 1."""
-    fields: dict[Word, Field] = Key(min_length=1)
+    fields: dict[Word, Field] = Key(min_length=1, max_length=MOST_FIELDS)
 
     @model_validator(mode="after")
     def _has_a_key(self) -> Self:
@@ -196,7 +196,7 @@ class Domain(Config):
     """One part of the world."""
 
     about: Text
-    tables: dict[Word, Table] = Key(min_length=1)
+    tables: dict[Word, Table] = Key(min_length=1, max_length=MOST_TABLES)
     tools: dict[Word, Tool] = Key(min_length=1, max_length=MOST_TOOLS)
     rules: tuple[Rule, ...] = ()
 
@@ -286,7 +286,7 @@ def read(text: str, where: str) -> Domain:
     """
     try:
         return checked(tomllib.loads(text), where)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise BadWorld(f"{where} is no TOML: {error}") from error
 
 

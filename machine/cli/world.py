@@ -42,6 +42,9 @@ def list_() -> None:
 @click.option("--size", default=1.0, show_default=True, help="Times the rows that tables name.")
 @click.option("--kinds", default="", help='Shares, as in "read=1,write=2"; all kinds unless given.')
 @click.option("--seed", default=0, show_default=True, help="Another one makes other tasks.")
+@click.option("--from", "wish", default="", help="A domain in plain words, for --author to write.")
+@click.option("--author", default="", help="judge:NAME, who writes the domain of --from.")
+@click.option("--config", "recipe", default="", help="Recipe whose [judge.NAME] is asked.")
 def build(
     out: str,
     domains: tuple[str, ...],
@@ -50,8 +53,15 @@ def build(
     size: float,
     kinds: str,
     seed: int,
+    wish: str,
+    author: str,
+    recipe: str,
 ) -> None:
-    """Draw worlds and tasks, and keep those that are proven."""
+    """Draw worlds and tasks, and keep those that are proven.
+
+    With --from, a judge writes a domain first, to OUT.toml, and the tasks are about that one and
+    those of --domain.
+    """
     from munro.envs.world.source import composed
     from munro.envs.worlds.making.build import build as build_
     from munro.envs.worlds.making.draw import SHARES, Menu
@@ -59,6 +69,10 @@ def build(
 
     if tasks < 1 or tools < 0 or not 0 < size <= 100:
         raise click.UsageError("--tasks must be at least 1, --tools 0 or more, --size in (0, 100].")
+    if wish or author:
+        file = Path(out.rstrip("/") + ".toml")
+        _written(wish, author, recipe, file)
+        domains = (*domains, str(file))
     names = domains or tuple(name for name in available() if name != "stall")
     made = composed(names)
     menu = Menu(shares=_shares(kinds) or SHARES, num_tools=tools)
@@ -79,6 +93,28 @@ def check(folder: str) -> None:
         click.echo(f"{name}: {why}")
     click.echo(f"{len(wrong)} tasks are none" if wrong else "every task is proven")
     sys.exit(1 if wrong else 0)
+
+
+def _written(wish: str, author: str, recipe: str, file: Path) -> None:
+    """A domain by a judge, in a file of its own."""
+    from munro.envs.worlds.making.author import write_domain
+    from munro.machine.climb.models import in_place, settle
+    from munro.machine.loading import load
+
+    kind, _, name = author.partition(":")
+    if kind != "judge" or not name or not recipe or not wish:
+        raise click.UsageError("--from WORDS goes with --author judge:NAME and --config RECIPE.")
+    if file.exists():
+        raise click.UsageError(f"{file} is there already: give it as --domain, or remove it.")
+    config = load(recipe)
+    judges = in_place(config, settle(config, only="judge.")).judge
+    if name not in judges:
+        known = ", ".join(judges) or "none"
+        raise click.UsageError(f"{recipe} has no [judge.{name}]; there is {known}.")
+    text = write_domain(wish, judges[name], name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    click.echo(f"{file}: a domain by judge {name}")
 
 
 def _shares(kinds: str) -> Mapping[str, float]:

@@ -31,6 +31,7 @@ BROKEN = [
     ('about = "A till."', 'about = "A till."\ncode = "import os"', "code"),
     ("rows = 0", "rows = 100000", "2000"),
     ('about = "A till."', "about = A till.", "no TOML"),
+    ('about = "A till."', "about = " + "[" * 20000, "no TOML"),
     ('id = { type = "id", prefix = "N" }', 'id = { type = "int" }', "key"),
 ]
 
