@@ -134,6 +134,9 @@ class Task:
     """JSON schemas in the OpenAI shape, for models whose chat template takes tools."""
     payload: Mapping[str, Any] = field(default_factory=dict)
     """Ground truth, for graders only. Never rendered into a prompt."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What it is, for figures by part: category, severity, subset, or the `cluster` of tasks that
+    resemble it. Never rendered into a prompt."""
     env: str = ""
     """Name of the environment that can run this task; set by whoever loads the environment."""
     budget: Budget | None = None

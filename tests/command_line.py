@@ -16,6 +16,8 @@ from munro.base_model.training.recipe import PretrainRecipe
 from munro.distill.config import DistillConfig, PreferenceConfig
 from munro.envs.config import EnvConfig
 from munro.envs.worlds.spec import Domain
+from munro.evaluation.config import GateConfig, SuiteConfig
+from munro.machine.cli.evaluation import Bare
 from munro.machine.cli.main import munro
 from munro.machine.config import RunConfig
 from munro.machine.loading import overrides_of
@@ -35,7 +37,10 @@ TREES: Mapping[str, type[BaseModel]] = {
 }
 """What the dotted keys of a command belong to, where that is told without reading a file."""
 
-WRITTEN = (*dict.fromkeys(TREES.values()), MachineConfig, MixtureConfig, EnvConfig, Domain)
+WRITTEN = (
+    *dict.fromkeys(TREES.values()),
+    *(MachineConfig, MixtureConfig, EnvConfig, SuiteConfig, GateConfig, Domain),
+)
 """What a person writes in TOML."""
 
 
@@ -46,6 +51,8 @@ def find(words: Sequence[str], command: click.Command = munro) -> tuple[click.Co
         if rest[0] not in command.commands:
             raise click.UsageError(f"there is no command {rest[0]!r}")
         command = command.commands[rest.pop(0)]
+    if isinstance(command, Bare) and rest and rest[0] not in ("-h", "--help"):
+        command = command.commands[command.bare]
     return command, rest
 
 

@@ -148,12 +148,14 @@ def as_task(
 ) -> Task:
     """A task as an environment hands it out."""
     system = () if is_terse else (Message(role="system", content=world.policy(asked.tools)),)
-    payload: dict[str, Any] = {"task": asked.as_data(), "rows": rows, "kind": asked.kind}
+    payload: dict[str, Any] = {"task": asked.as_data(), "rows": rows}
     return Task(
         id=name,
         messages=(*system, Message(role="user", content=asked.ask)),
         tools=tuple(world.schemas[each] for each in asked.tools),
         payload=payload | ({"terse": True} if is_terse else {}),
+        # tasks about the same rows have their luck in common
+        labels={"kind": asked.kind, "cluster": rows},
     )
 
 

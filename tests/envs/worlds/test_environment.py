@@ -25,7 +25,7 @@ def play(environment, task, replies):
 def first(environment, kind, split="train"):
     tasks = environment.tasks(split)
     return next(
-        task for task in (tasks[n] for n in range(len(tasks))) if task.payload["kind"] == kind
+        task for task in (tasks[n] for n in range(len(tasks))) if task.labels["kind"] == kind
     )
 
 
