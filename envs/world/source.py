@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -165,6 +166,7 @@ def composed(names: Sequence[str]) -> World:
     Raises:
         BadWorld: there is none of a name, or they do not go together.
     """
-    if len(set(names)) < len(names):
+    places = [re.sub(r"\W", "_", Path(name).stem).lower() for name in names]
+    if len(set(places)) < len(places):
         raise BadWorld(f"the domains {', '.join(names)} name one twice")
-    return compose({Path(name).stem: domain(name) for name in names})
+    return compose({place: domain(name) for place, name in zip(places, names, strict=True)})

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
 from typing import Any
 
 from munro.envs.worlds.errors import BadWorld
@@ -62,12 +60,6 @@ class World:
         if rules:
             told.append("\n".join(["Rules, which no tool enforces:", *rules]))
         return "\n\n".join([*told, REPLIES])
-
-    @cached_property
-    def digest(self) -> str:
-        """Changes whenever a domain does."""
-        data = {name: one.model_dump(mode="json") for name, one in self.domains.items()}
-        return sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
 
     def _schema(self, name: str, tool: Tool) -> Schema:
         properties: dict[str, Any] = {}

@@ -16,6 +16,8 @@ Row = dict[str, Value]
 Rows = dict[str, list[Row]]
 
 FIRST_DAY = date(2026, 1, 1)
+MOST_ROWS = 2000
+"""Of a table, also of one that an episode has added to."""
 MOST_DRAWS = 200
 
 
@@ -47,6 +49,8 @@ def _filled(
 ) -> list[Row]:
     made: dict[Value, Row] = {}
     wanted = max(1, round(table.rows * size)) if table.rows else 0
+    if wanted > MOST_ROWS:
+        raise BadWorld(f"{name} would have {wanted} rows, and {MOST_ROWS} are the most: less size")
     for _ in range(wanted):
         row: Row = {}
         for each, field in table.fields.items():

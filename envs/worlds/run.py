@@ -10,9 +10,9 @@ from typing import Any
 from munro.envs.worlds.compose import World
 from munro.envs.worlds.errors import Refused
 from munro.envs.worlds.expression import DAY, LARGEST, Path, Value, evaluate, parse
-from munro.envs.worlds.rows import Row
+from munro.envs.worlds.rows import MOST_ROWS, Row
 from munro.envs.worlds.spec import Field, Tool
-from munro.envs.worlds.state import MOST_ROWS, State
+from munro.envs.worlds.state import State
 
 Fact = tuple[str, str, str]
 """Table, key and field of a value that somebody was told."""

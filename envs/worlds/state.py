@@ -15,8 +15,6 @@ from munro.envs.worlds.rows import Row, Rows
 
 TYPES = {"int": "INTEGER", "bool": "INTEGER"}
 """SQLite's, where a field is no text."""
-MOST_ROWS = 2000
-"""Of a table that an episode may grow to."""
 
 
 class State:

@@ -50,6 +50,7 @@ def test_domains_and_kinds_are_listed():
         (["--kinds", "policy=1", "--domain", "stall"], "kind 'policy'"),
         (["--tasks", "0"], "--tasks must be at least 1"),
         (["--size", "nan"], "--size"),
+        (["--size", "99", "--domain", "shop"], "less size"),
     ],
 )
 def test_what_a_person_gets_wrong_is_one_line(words, line, tmp_path):
