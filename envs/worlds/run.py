@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from munro.envs.tool_use import is_text
 from munro.envs.worlds.compose import World
 from munro.envs.worlds.errors import Refused
 from munro.envs.worlds.expression import DAY, LARGEST, Path, Value, evaluate, parse
@@ -177,6 +178,8 @@ def _fits(name: str, each: str, field: Field | None, value: Any, *, free: bool) 
         return
     if not isinstance(value, str) or not value.strip() or len(value) > LONGEST_TEXT:
         raise Refused(f"{name}: {each} must be a text of at most {LONGEST_TEXT} letters")
+    if not is_text(value):
+        raise Refused(f"{name}: {each} holds half a surrogate pair, which is no text")
     if kind == "day" and not DAY.fullmatch(value):
         raise Refused(f"{name}: {each} must be a day, YYYY-MM-DD")
     if field and kind == "choice" and not free and value not in field.parts[0]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import re
 
 import pytest
 
+from munro.envs.worlds.compose import compose
+from munro.envs.worlds.rows import draw
 from munro.envs.worlds.run import ids, perform
+from munro.envs.worlds.spec import available, domain
+from munro.envs.worlds.state import State
 from tests.envs.worlds.till import scene
 
 
@@ -94,3 +99,45 @@ def test_copies_and_saved_states_go_their_own_way():
     perform(world, other, "burn", {"purse": "U11"})
     assert len(state.rows()["till.purse"]) == 2
     assert len(type(state).loaded(world, other.saved()).rows()["till.purse"]) == 1
+
+
+HOSTILE = (
+    None,
+    True,
+    0,
+    -1,
+    2**70,
+    1.5,
+    "",
+    " ",
+    "x" * 300,
+    "\0",
+    "\ud800",
+    "'; --",
+    [],
+    {},
+    ["x"],
+    "2026-99-99",
+)
+
+
+@pytest.mark.parametrize("name", available())
+def test_no_arguments_whatever_break_a_tool(name):
+    world = compose({name: domain(name)})
+    state = State.of(world, draw(world, seed="0"))
+    rng = random.Random(name)
+    keys = [
+        row[spec.key] for each, spec in world.tables.items() for row in state.find(each, {}, most=5)
+    ]
+    for tool, schema in world.schemas.items():
+        wanted = schema["function"]["parameters"]["properties"]
+        for _ in range(40):
+            given = {each: rng.choice([*HOSTILE, *keys]) for each in wanted}
+            done = perform(world, state, tool, given)
+            assert done.text
+            ids(world, tool, given)
+    types = {"int": int, "bool": bool}
+    for each, rows in state.rows().items():
+        for row in rows:
+            for field, value in row.items():
+                assert type(value) is types.get(world.tables[each].fields[field].type, str)
