@@ -155,6 +155,10 @@ class JudgeGrader(Grader):
             )
         )
 
+    def metrics(self) -> Mapping[str, float]:
+        """The judge's own counts."""
+        return self._judge.metrics()
+
     def close(self) -> None:
         """End a judge of our own; a named one is its process's."""
         if self._is_ours:
