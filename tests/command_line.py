@@ -23,6 +23,7 @@ from munro.machine.cli.main import munro
 from munro.machine.config import RunConfig
 from munro.machine.loading import overrides_of
 from munro.machine.pipeline.config import MachineConfig
+from munro.rewards.judge.responses import Policies
 
 TREES: Mapping[str, type[BaseModel]] = {
     "climb": RunConfig,
@@ -40,7 +41,8 @@ TREES: Mapping[str, type[BaseModel]] = {
 
 WRITTEN = (
     *dict.fromkeys(TREES.values()),
-    *(MachineConfig, MixtureConfig, EnvConfig, SuiteConfig, GateConfig, LikelihoodConfig),
+    *(MachineConfig, MixtureConfig, EnvConfig),
+    *(SuiteConfig, GateConfig, LikelihoodConfig, Policies),
     Domain,
 )
 """What a person writes in TOML."""

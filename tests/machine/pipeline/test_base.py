@@ -11,6 +11,7 @@ from munro.machine.pipeline.base import beginnings
 SUMS = EnvConfig(path="arithmetic", args={"level": 1, "operators": "+"})
 TOOLS = EnvConfig(path="world", args={"level": 1})
 WORDS = EnvConfig(path="instructions", args={"level": 1})
+COLOURS = EnvConfig(path="colours")
 
 
 def test_sums_are_worked_with_care_and_answered_at_once_without():
@@ -19,7 +20,7 @@ def test_sums_are_worked_with_care_and_answered_at_once_without():
     assert (one.careful, one.careless) == ("4+7=11 11", "11")
 
 
-@pytest.mark.parametrize("config", [SUMS, WORDS], ids=lambda config: config.path)
+@pytest.mark.parametrize("config", [SUMS, WORDS, COLOURS], ids=lambda config: config.path)
 def test_held_out_tasks_are_not_among_them_and_care_passes(config):
     environment = load_config(config)
     prompts = {task.messages[0].content + "\n": task for task in environment.tasks("train")}
@@ -57,6 +58,13 @@ def test_tasks_of_many_turns_are_played(monkeypatch):
         assert first == each.prompt + each.careful[0]
         assert tuple(rest) == each.careful[1:]
     assert any(each.careless[0] != each.careful[0] for each in found)
+
+
+def test_an_environment_says_what_is_careless_there_else_it_is_a_reply_to_another_task():
+    found = beginnings(COLOURS)
+    refused = sum(each.careless == "no" for each in found) / len(found)
+    assert 0.45 < refused < 0.55
+    assert all({*each.careless.split()} <= {"no", each.prompt.split()[2]} for each in found)
 
 
 def test_an_environment_that_knows_no_reply_is_told(tmp_path):
