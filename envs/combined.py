@@ -95,6 +95,10 @@ class Combined(Environment):
         """The environment's own."""
         return self.environment.gold_reply(task)
 
+    def careless_reply(self, task: Task, draw: float) -> str | None:
+        """The environment's own."""
+        return self.environment.careless_reply(task, draw)
+
     def gold_policy(self, task: Task) -> Any:
         """The environment's own."""
         return self.environment.gold_policy(task)
@@ -110,6 +114,11 @@ class Combined(Environment):
     async def forget(self, task: Task, saved: bytes) -> None:
         """The environment's own."""
         await call(self.environment.forget, task, saved)
+
+    @property
+    def box_mb(self) -> int:
+        """The environment's own."""
+        return self.environment.box_mb
 
     @property
     def restores(self) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from munro.evaluation.parts import value_of, values_of
 from munro.evaluation.statistics import Estimate, mean_of, pass_at_1
 from munro.evaluation.types import AttemptRow
 
@@ -60,7 +61,7 @@ def table(rows: Sequence[AttemptRow], value: Callable[[AttemptRow], float]) -> T
 
 def names(rows: Sequence[AttemptRow]) -> list[str]:
     """Figures that have a value for each scored attempt, or for some of them."""
-    parts = dict.fromkeys(name for row in rows if not row.failed for name in row.parts)
+    parts = dict.fromkeys(name for row in rows if not row.failed for name in values_of(row))
     return [*OF_ATTEMPTS, *(name for name in parts if name not in OF_ATTEMPTS)]
 
 
@@ -71,14 +72,14 @@ def table_of(rows: Sequence[AttemptRow], figure: str) -> Table:
         KeyError: none has.
     """
     scored = [row for row in rows if not row.failed]
-    if figure in OF_ATTEMPTS:
-        having, value = scored, OF_ATTEMPTS[figure]
-    else:
-        having = [row for row in scored if figure in row.parts]
-        value = lambda row: row.parts[figure]  # noqa: E731
-    if not having:
+    if figure in OF_ATTEMPTS and scored:
+        return table(scored, OF_ATTEMPTS[figure])
+    values = {(row.task, row.run): value_of(row, figure) for row in scored}
+    found = {key: value for key, value in values.items() if value is not None}
+    if not found:
         raise KeyError(figure)
-    return table(having, value)
+    having = [row for row in scored if (row.task, row.run) in found]
+    return table(having, lambda row: found[row.task, row.run])
 
 
 def figures(rows: Sequence[AttemptRow]) -> dict[str, Estimate]:

@@ -1,10 +1,11 @@
-"""Rows of a data set (.jsonl, .parquet, or one of the Hugging Face hub) as tasks, read when drawn.
+"""Rows of a data set (.jsonl, .csv, .parquet, or of the hub) as tasks, read when they are drawn.
 
 A row is checked once, when the file is opened, and made into a task each time that it is drawn.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 from array import array
 from codecs import BOM_UTF8
@@ -99,6 +100,48 @@ def _refuse_halves(row: Row, place: str) -> None:
             ) from error
 
 
+class CommaSeparated(Rows):
+    """A .csv file with a line of column names, whole in memory; every value is a text."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._rows: list[dict[str, str]] = []
+        self._lines = array("Q")
+        try:
+            with file.open(newline="", encoding="utf-8-sig") as lines:
+                # a field may be as long as the file is
+                csv.field_size_limit(max(csv.field_size_limit(), file.stat().st_size))
+                reader = csv.DictReader(lines, strict=True)
+                start = 2
+                for row in reader:
+                    self._take(row, start)
+                    start = reader.line_num + 1
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{file.name} is not UTF-8 (byte {error.start + 1}).") from error
+        except csv.Error as error:
+            raise ValueError(f"{file.name}:{reader.line_num} is not CSV: {error}.") from error
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, number: Any) -> Any:
+        return self._rows[number]
+
+    def place(self, number: int) -> str:
+        return f"{self._file.name}:{self._lines[number]}"
+
+    def _take(self, row: dict[Any, Any], line: int) -> None:
+        if None in row or None in row.values():
+            count = len([value for value in row.values() if value is not None])
+            raise ValueError(
+                f"{self._file.name}:{line} has not as many fields as the first line has names "
+                f"({len(row) - (None in row)}): it has {count}{' or more' * (None in row)}. Quote "
+                "texts that hold commas or line ends."
+            )
+        self._rows.append(row)
+        self._lines.append(line)
+
+
 class Table(Rows):
     """A Parquet file's needed columns as an Arrow table, or a data set of the hub."""
 
@@ -140,14 +183,16 @@ class RowTasks(Sequence[Task]):
 def open_rows(path: str, subset: str, split: str, columns: list[str] | None = None) -> Rows:
     """The rows that `path` names; of a Parquet file only `columns`, where they are given."""
     file = Path(path).expanduser()
-    if file.suffix in (".jsonl", ".parquet") and not file.is_file():
+    if file.suffix in (".jsonl", ".csv", ".parquet") and not file.is_file():
         raise ValueError(f"There is no file {file}.")
     if file.suffix == ".jsonl":
         return JsonLines(file)
+    if file.suffix == ".csv":
+        return CommaSeparated(file)
     if file.suffix == ".parquet":
         return _open_parquet(file, columns)
     if file.is_file():
-        raise ValueError(f"{file} is neither .jsonl nor .parquet.")
+        raise ValueError(f"{file} is neither .jsonl, .csv nor .parquet.")
     return _open_hub(path, subset, split)
 
 

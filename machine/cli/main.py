@@ -17,6 +17,7 @@ from munro.machine.cli.data import data, tokenizer
 from munro.machine.cli.distill import consolidate, distill
 from munro.machine.cli.evaluation import evaluation
 from munro.machine.cli.grade import grade
+from munro.machine.cli.image import image
 from munro.machine.cli.judge import judge, preference
 from munro.machine.cli.ladder import gain, ladder
 from munro.machine.cli.listing import Listing
@@ -28,6 +29,7 @@ from munro.machine.cli.pretrain import goodput, pretrain
 from munro.machine.cli.restart import rebase
 from munro.machine.cli.serve import serve
 from munro.machine.cli.swe import swe
+from munro.machine.cli.world import world
 from munro.machine.loading import load, overrides_of, page
 from munro.machine.sentences import in_one_line, is_sentence
 
@@ -116,6 +118,9 @@ def env_check(context: click.Context, path: str) -> None:
     sys.exit(run_check(path, overrides_of(context.args)))
 
 
+env.add_command(image)
+
+
 @munro.command(context_settings=OVERRIDABLE)
 @first("file")
 @click.pass_context
@@ -179,6 +184,7 @@ munro.add_command(run_whole)
 munro.add_command(serve)
 munro.add_command(swe)
 munro.add_command(tokenizer)
+munro.add_command(world)
 
 
 def main() -> None:
