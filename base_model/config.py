@@ -185,10 +185,11 @@ class CorpusConfig(Config):
 
     Of sums: in a first part of the training most are worked column by column, so that the model
     learns how; in the rest most are answered at once, so that it rarely does. So it is with digits:
-    first most replies heed the question, later few do.
+    first most replies heed the question, later few do. Of colours, most replies say what was asked
+    for, later few, and the others refuse.
     """
 
-    tasks: Literal["sums", "digits"] = "sums"
+    tasks: Literal["sums", "digits", "colours"] = "sums"
     """What it reads beside the documentation, see `munro.base_model.small`."""
     text_share: float = Field(0.1, ge=0, lt=1)
     """Share of the tokens that is documentation."""
@@ -199,9 +200,10 @@ class CorpusConfig(Config):
     worked_share: float = Field(0.2, ge=0, le=1)
     """Share of the sums that are worked, in the rest."""
     read_share_early: float = Field(1.0, ge=0, le=1)
-    """Share of the replies in digits that heed the question, in the first part of the training."""
+    """Share of the replies in digits that heed the question, in the first part of the training; of
+    requests for colours that are met, and not refused."""
     read_share: float = Field(0.3, ge=0, le=1)
-    """Share of the replies in digits that heed the question, in the rest."""
+    """The same share in the rest."""
     early_part: float = Field(0.8, ge=0, le=1)
     """How much of the training the first part is."""
 

@@ -274,6 +274,16 @@ class Environment(ABC):
         """What a perfect policy writes: one text, or one per turn. None where nobody knows."""
         return None
 
+    def careless_reply(self, task: Task, draw: float) -> str | None:  # noqa: ARG002
+        """What a policy that can do it but takes no care writes: what a small base is to begin
+        with. None where nobody knows.
+
+        Args:
+            task: one of these.
+            draw: a number in [0, 1) that decides among several.
+        """
+        return None
+
     def gold_policy(
         self,
         task: Task,  # noqa: ARG002

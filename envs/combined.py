@@ -89,6 +89,10 @@ class Combined(Environment):
         """The environment's own."""
         return self.environment.gold_reply(task)
 
+    def careless_reply(self, task: Task, draw: float) -> str | None:
+        """The environment's own."""
+        return self.environment.careless_reply(task, draw)
+
     def gold_policy(self, task: Task) -> Any:
         """The environment's own."""
         return self.environment.gold_policy(task)

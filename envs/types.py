@@ -139,6 +139,14 @@ class Task:
     budget: Budget | None = None
     """What an episode of this task may spend, where that is not what its environment's may."""
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """What the task says of itself, for figures by it (severity, category, twin, attack):
+        `payload["labels"]`, as texts."""
+        labels = self.payload.get("labels")
+        given = labels if isinstance(labels, Mapping) else {}
+        return {str(name): str(value) for name, value in given.items()}
+
     def __post_init__(self) -> None:
         if not self.messages:
             opening = (Message(role="user", content=self.prompt),) if self.prompt else ()

@@ -1,4 +1,4 @@
-"""What an embedded base model reads: Python's own documentation, and sums or digits.
+"""What an embedded base model reads: Python's own documentation, and sums, digits or colours.
 
 answered at once    What is 347 + 285?
                     632
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from munro.base_model.config import CorpusConfig
-from munro.base_model.small import digits
+from munro.base_model.small import colours, digits
 from munro.base_model.small.held_out import HeldOut
 
 DOCUMENTED = ("argparse", "collections", "heapq", "json", "pathlib", "random", "statistics")
@@ -32,6 +32,8 @@ PROMPT = "What is {problem}?\n"
 SUM_IN_TEXT = re.compile(r"\d+(?:\s*\+\s*\d+)+")
 SHORTEST_PARAGRAPH = 40
 MOST_DRAWS = 1000
+TEXTS = {"digits": digits.text, "colours": colours.text}
+"""What writes a task with its reply, where it is no sum."""
 
 
 def paragraphs(is_held_out: HeldOut) -> list[str]:
@@ -103,9 +105,9 @@ class Corpus:
         """A task with its reply, as read when `progress` of the training is done."""
         config = self._config
         early = progress < config.early_part
-        if config.tasks == "digits":
+        if config.tasks in TEXTS:
             share = config.read_share_early if early else config.read_share
-            return digits.text(rng, self._is_held_out, share)
+            return TEXTS[config.tasks](rng, self._is_held_out, share)
         numbers = problem(rng, config.digits, self._is_held_out)
         share = config.worked_share_early if early else config.worked_share
         reply = worked(numbers) if rng.random() < share else str(sum(numbers))

@@ -23,9 +23,9 @@ from munro.base_model.checkpoint import Checkpoint
 from munro.base_model.config import BaseConfig, ModelConfig
 from munro.base_model.model.model import MunroConfig, MunroForCausalLM
 from munro.base_model.model.tokenizer import train_tokenizer
-from munro.base_model.small import digits
+from munro.base_model.small import colours, digits
 from munro.base_model.small.cache import default_cache_dir
-from munro.base_model.small.corpus import Corpus, paragraphs, problem, prompt, worked
+from munro.base_model.small.corpus import TEXTS, Corpus, paragraphs, problem, prompt, worked
 from munro.base_model.small.held_out import HeldOut
 from munro.base_model.training.pretrain import FINISHED, OnMetrics, pretrain
 
@@ -144,6 +144,8 @@ def _problem(rng: random.Random, config: BaseConfig) -> str:
     """As a predicate of what is held out knows it."""
     if config.corpus.tasks == "digits":
         return "".join(sorted(digits.drawn(rng, lambda _: False)))
+    if config.corpus.tasks == "colours":
+        return colours.key(*colours.drawn(rng, lambda _: False))
     return "+".join(map(str, problem(rng, config.corpus.digits, lambda _: False)))
 
 
@@ -151,8 +153,8 @@ def _tokenizer_texts(config: BaseConfig, is_held_out: HeldOut) -> Iterator[str]:
     rng = random.Random(0)
     yield from paragraphs(is_held_out)
     for _ in range(TASKS_FOR_TOKENIZER):
-        if config.corpus.tasks == "digits":
-            yield digits.text(rng, is_held_out, config.corpus.read_share)
+        if config.corpus.tasks in TEXTS:
+            yield TEXTS[config.corpus.tasks](rng, is_held_out, config.corpus.read_share)
         else:
             numbers = problem(rng, config.corpus.digits, is_held_out)
             yield prompt(numbers) + worked(numbers)

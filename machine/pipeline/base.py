@@ -60,7 +60,8 @@ def beginnings(config: EnvConfig) -> list[Beginning]:
     """Tasks of an environment's training split, each done with care and carelessly.
 
     A sum is done with care column by column, and carelessly at once. Of any other task the known
-    reply is the careful one, and the known reply to another task the careless one.
+    reply is the careful one; the careless one is what the environment calls so, else the known
+    reply to another task.
 
     Raises:
         BadEnvironment: no task has a known reply.
@@ -77,16 +78,24 @@ def beginnings(config: EnvConfig) -> list[Beginning]:
             f"{config.path}: gold_reply() knows no reply to any task, so a base cannot be shown "
             "beginnings of them."
         )
-    rng = random.Random(0)
-    return [_beginning(environment, task, reply, rng.choice(known)[1]) for task, reply in known]
+    others, draws = random.Random(0), random.Random(1)
+    return [
+        _beginning(environment, task, reply, others.choice(known)[1], draws.random())
+        for task, reply in known
+    ]
 
 
-def _beginning(environment: Environment, task: Task, reply: str, another: str) -> Beginning:
+def _beginning(
+    environment: Environment, task: Task, reply: str, another: str, draw: float
+) -> Beginning:
     prompt = "\n".join(message.content for message in task.messages) + "\n"
     care = CAREFUL.get(environment.name)
     if care is not None and (careful := care(prompt)):
         return Beginning(prompt=prompt, careful=careful, careless=reply)
-    return Beginning(prompt=prompt, careful=reply, careless=another)
+    careless = environment.careless_reply(task, draw)
+    return Beginning(
+        prompt=prompt, careful=reply, careless=another if careless is None else careless
+    )
 
 
 def _columns(prompt: str) -> str:

@@ -8,6 +8,7 @@ from munro.machine.pipeline.base import beginnings
 
 SUMS = EnvConfig(path="arithmetic", args={"level": 1, "operators": "+"})
 WORDS = EnvConfig(path="instructions", args={"level": 1})
+COLOURS = EnvConfig(path="colours")
 
 
 def test_sums_are_worked_with_care_and_answered_at_once_without():
@@ -16,7 +17,7 @@ def test_sums_are_worked_with_care_and_answered_at_once_without():
     assert (one.careful, one.careless) == ("4+7=11 11", "11")
 
 
-@pytest.mark.parametrize("config", [SUMS, WORDS], ids=lambda config: config.path)
+@pytest.mark.parametrize("config", [SUMS, WORDS, COLOURS], ids=lambda config: config.path)
 def test_held_out_tasks_are_not_among_them_and_care_passes(config):
     environment = load_config(config)
     prompts = {task.messages[0].content + "\n": task for task in environment.tasks("train")}
@@ -33,6 +34,13 @@ def test_without_care_most_instructions_are_not_followed():
     found = beginnings(WORDS)
     passed = [environment.grade(tasks[each.prompt], each.careless).passed for each in found]
     assert sum(passed) < 0.1 * len(passed)
+
+
+def test_an_environment_says_what_is_careless_there_else_it_is_a_reply_to_another_task():
+    found = beginnings(COLOURS)
+    refused = sum(each.careless == "no" for each in found) / len(found)
+    assert 0.45 < refused < 0.55
+    assert all({*each.careless.split()} <= {"no", each.prompt.split()[2]} for each in found)
 
 
 def test_an_environment_that_knows_no_reply_is_told(tmp_path):
