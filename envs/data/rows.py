@@ -1,10 +1,11 @@
-"""Rows of a data set (.jsonl, .parquet, or one of the Hugging Face hub) as tasks, read when drawn.
+"""Rows of a data set (.jsonl, .csv, .parquet, or one of the hub) as tasks, read when drawn.
 
 A row is checked once, when the file is opened, and made into a task each time that it is drawn.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 from array import array
 from codecs import BOM_UTF8
@@ -16,6 +17,9 @@ from typing import Any
 from munro.envs.data.columns import Row, top
 from munro.envs.types import Task
 from munro.rewards.plugins import nearest
+
+MOST_FIELD = 2**27
+"""Characters of one field of a .csv file: whole conversations stand in one."""
 
 
 def place_of(text: str) -> int:
@@ -118,6 +122,40 @@ class Table(Rows):
         return f"{self._name}:{number + 1}"
 
 
+class Columns(Rows):
+    """A .csv file with names of columns on top. Texts all; it is held in memory."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        csv.field_size_limit(MOST_FIELD)
+        self._read: list[tuple[int, Row]] = []
+        with file.open(encoding="utf-8-sig", newline="") as text:
+            reader = csv.DictReader(text, strict=True)
+            try:
+                for row in reader:
+                    if None in row or None in row.values():
+                        raise ValueError(
+                            f"{file.name}:{reader.line_num} has another number of fields than the "
+                            f"{len(reader.fieldnames or ())} columns on top."
+                        )
+                    # an empty field is none, as null is in JSON
+                    filled = {name: value or None for name, value in row.items()}
+                    self._read.append((reader.line_num, filled))
+            except csv.Error as error:
+                raise ValueError(f"{file.name}:{reader.line_num} is not CSV: {error}.") from error
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{file.name} is not UTF-8 (byte {error.start + 1}).") from error
+
+    def __len__(self) -> int:
+        return len(self._read)
+
+    def __getitem__(self, number: Any) -> Any:
+        return self._read[number][1]
+
+    def place(self, number: int) -> str:
+        return f"{self._file.name}:{self._read[number][0]}"
+
+
 class RowTasks(Sequence[Task]):
     """Some of the rows of a source, as tasks."""
 
@@ -140,14 +178,16 @@ class RowTasks(Sequence[Task]):
 def open_rows(path: str, subset: str, split: str, columns: list[str] | None = None) -> Rows:
     """The rows that `path` names; of a Parquet file only `columns`, where they are given."""
     file = Path(path).expanduser()
-    if file.suffix in (".jsonl", ".parquet") and not file.is_file():
+    if file.suffix in (".jsonl", ".csv", ".parquet") and not file.is_file():
         raise ValueError(f"There is no file {file}.")
     if file.suffix == ".jsonl":
         return JsonLines(file)
+    if file.suffix == ".csv":
+        return Columns(file)
     if file.suffix == ".parquet":
         return _open_parquet(file, columns)
     if file.is_file():
-        raise ValueError(f"{file} is neither .jsonl nor .parquet.")
+        raise ValueError(f"{file} is none of .jsonl, .csv and .parquet.")
     return _open_hub(path, subset, split)
 
 
