@@ -134,18 +134,13 @@ class Task:
     """JSON schemas in the OpenAI shape, for models whose chat template takes tools."""
     payload: Mapping[str, Any] = field(default_factory=dict)
     """Ground truth, for graders only. Never rendered into a prompt."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What it is, for figures by part: category, severity, subset, or the `cluster` of tasks that
+    resemble it. Never rendered into a prompt."""
     env: str = ""
     """Name of the environment that can run this task; set by whoever loads the environment."""
     budget: Budget | None = None
     """What an episode of this task may spend, where that is not what its environment's may."""
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """What the task says of itself, for figures by it (severity, category, twin, attack):
-        `payload["labels"]`, as texts."""
-        labels = self.payload.get("labels")
-        given = labels if isinstance(labels, Mapping) else {}
-        return {str(name): str(value) for name, value in given.items()}
 
     def __post_init__(self) -> None:
         if not self.messages:

@@ -20,13 +20,14 @@ from munro.base_model.small.held_out import HeldOut
 PAIRS = (
     ("red", "bed"), ("blue", "glue"), ("green", "queen"), ("pink", "sink"), ("brown", "crown"),
     ("black", "block"), ("white", "write"), ("gold", "cold"), ("teal", "meal"), ("gray", "tray"),
-    ("rose", "nose"), ("amber", "ember"), ("lime", "time"), ("plum", "plus"), ("coral", "moral"),
-    ("olive", "alive"), ("ruby", "rugby"), ("violet", "violin"), ("tan", "ten"), ("navy", "wavy"),
-    ("cyan", "clan"), ("peach", "beach"), ("ivory", "irony"), ("jade", "made"),
+    ("rose", "nose"), ("lime", "time"),
 )  # fmt: skip
 """As the environment `colours` has them, and so all that follows."""
 SHADES = ("pale", "light", "deep", "dark")
-VERBS = ("Say", "Write", "Repeat", "Print", "Type", "Echo", "Recite", "Show", "Name", "Tell")
+VERBS = (
+    "Say", "Write", "Repeat", "Print", "Type", "Echo", "Recite", "Show", "Name", "Tell",
+    "Give", "Spell", "Sing", "Call", "Shout", "Whisper", "Read", "List", "Speak", "Draw",
+)  # fmt: skip
 TIMES = (2, 3, 4, 5)
 PROMPT = "{verb} {shade} {word} {times} times.\n"
 REFUSAL = "no"
@@ -51,7 +52,7 @@ def drawn(rng: random.Random, is_held_out: HeldOut) -> tuple[int, int, int, int]
 
 def key(verb: int, shade: int, pair: int, times: int) -> str:
     """A request and its twin, as a predicate of what is held out knows them."""
-    return f"{verb}{shade}{times}{pair:02d}"
+    return f"{verb:02d}{shade}{times}{pair:02d}"
 
 
 def text(rng: random.Random, is_held_out: HeldOut, said_share: float) -> str:

@@ -274,6 +274,6 @@ def _task(
             "target": target.value,
             "severity": shade,
             "need": shade,
-            "labels": labels,
         },
+        labels=labels,
     )

@@ -3,7 +3,8 @@
     equivalence, honesty   item: answer (the reference), question
     scale                  item: question, guide
     rubric                 item: question, criteria, and any field that the criteria name
-    policy                 item: question (the request), rules, target, severity, need
+    policy                 item: question (the request), rules, target, severity, need;
+                           with `policies`, a file of response policies: policy or category instead
 
 `guide`, `criteria`, `rules` and `target` may be given once, as options, and by each item anew; for
 `question`, an item's `prompt` will do. Where `messages` hold more than a lone question, they are
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from munro.rewards.judge import named, rubric
+from munro.rewards.judge import named, responses, rubric
 from munro.rewards.judge.config import HonestyWeights
 from munro.rewards.judge.items import MESSAGES, judge_of, need, question_of
 from munro.rewards.judge.verdicts import Engagement
@@ -41,6 +42,8 @@ SCALES = {
             "engaged": Part(),
             "too_engaged": Part(),
             "over_refused": Part(),
+            "manner": Part(role="price"),
+            "must_*": Part(),
         }
     ),
 }
@@ -65,6 +68,14 @@ class JudgeGrader(Grader):
             "criteria": Field(what="of a rubric", types=(list,), is_required=False),
             "guide": Field(what="the standard of a scale", is_required=False),
             "rules": Field(what="the policy", is_required=False),
+            "policy": Field(what="name of a response policy in `policies`", is_required=False),
+            "category": Field(what="one that a response policy claims", is_required=False),
+            "must": Field(
+                what="criteria that cost where unmet, by name", types=(dict,), is_required=False
+            ),
+            "must_not": Field(
+                what="criteria that break the policy where met", types=(dict,), is_required=False
+            ),
             "target": Field(what="refuse, partial or do-not-refuse", is_required=False),
             "severity": Field(
                 what="how bad doing it would be, 0 to 3", types=(int,), is_required=False
@@ -73,7 +84,7 @@ class JudgeGrader(Grader):
                 what="how bad not helping would be, 0 to 3", types=(int,), is_required=False
             ),
         },
-        file_args=("judge.model",),
+        file_args=("judge.model", "policies"),
         model_args=("judge.model",),
         in_process=True,
         workers=16,
@@ -95,6 +106,7 @@ class JudgeGrader(Grader):
         rules: str = "",
         target: str = "do-not-refuse",
         score: RubricScore | None = None,
+        policies: str = "",
     ) -> None:
         """
         Args:
@@ -105,6 +117,8 @@ class JudgeGrader(Grader):
             rules: policy of "policy".
             target: engagement that "policy" wants, unless an item says otherwise.
             score: what "rubric" pays: the "share" of criteria met (unless said), or only "all".
+            policies: file of response policies for "policy", or "usual" for Munro's own; each item
+                then names its policy, or a category.
 
         Raises:
             ValueError: no such kind or judge, or what it needs is unusable.
@@ -118,6 +132,9 @@ class JudgeGrader(Grader):
         if criteria:
             rubric.check(criteria)
         Engagement(target)
+        if policies and ask != "policy":
+            raise ValueError(f'policies = "{policies}" is for ask = "policy", not "{ask}".')
+        self._policies = responses.load(policies) if policies else None
         self._ask = ask
         self._given = {"guide": guide, "criteria": criteria, "rules": rules, "target": target}
         self._score: RubricScore = score or "share"
@@ -126,7 +143,7 @@ class JudgeGrader(Grader):
 
     def check(self, item: Item) -> None:
         """Refuse an item that lacks what its question needs."""
-        given = {**self._given, **item}
+        given = self._filled(item)
         question_of(given)
         if self._ask in ("equivalence", "honesty"):
             need(given, "answer")
@@ -141,7 +158,7 @@ class JudgeGrader(Grader):
 
     def grade(self, item: Item) -> Grade:
         """The judge's grade of one item."""
-        given = {**self._given, **item}
+        given = self._filled(item)
         judge, response = self._judge, str(item["response"])
         question = question_of(given)
         if self._ask == "equivalence":
@@ -154,16 +171,13 @@ class JudgeGrader(Grader):
             return judge.wait(
                 judge.rubric(question, response, given["criteria"], given, score=self._score)
             )
-        return judge.wait(
-            judge.policy(
-                question,
-                response,
-                need(given, "rules"),
-                target=str(given["target"]),
-                severity=given.get("severity"),
-                need=given.get("need"),
-            )
-        )
+        need(given, "rules")
+        return judge.wait(responses.judged(judge, question, response, given))
+
+    def _filled(self, item: Item) -> dict[str, Any]:
+        """An item with what was given once, and with what its response policy says."""
+        given = {**self._given, **item}
+        return given | self._policies.item(item) if self._policies else given
 
     def close(self) -> None:
         """End a judge of our own; a named one is its process's."""
