@@ -13,7 +13,8 @@
     parts = ["follows", "style"]
 
 A row has a `prompt` (or `messages`), and beside it any columns that graders read: `answer`,
-`criteria`, `instructions`, `tests`, `severity` and so on. Rows of AdvancedIF are read as they ship.
+`criteria`, `instructions`, `tests`, `severity` and so on. `labels` say what a task is, for figures
+by part. Rows of AdvancedIF are read as they ship.
 """
 
 from __future__ import annotations
@@ -105,10 +106,14 @@ class Prompts(SingleTurn):
             payload["gold"] = brought["gold"]
         asked = brought.get("prompt")
         payload.setdefault("question", asked if isinstance(asked, str) else last)
+        labels = payload.pop("labels", {})
+        if not isinstance(labels, Mapping):
+            raise ValueError(f"{place}: labels = {labels!r:.60} must be a table of texts.")
         return Task(
             id=text_of(row, "id", place) if "id" in brought else place.rpartition(":")[2],
             messages=messages,
             payload=payload,
+            labels={str(name): str(value) for name, value in labels.items()},
         )
 
     def _checked(self, rows: Rows, is_ours: Callable[[str], bool]) -> RowTasks:

@@ -168,3 +168,11 @@ def test_an_empty_field_of_a_table_is_none_and_long_ones_are_read(tmp_path):
     assert (rows[0], len(rows[1]["a"]), rows.place(1)) == (
         {"a": "two\nlines", "b": None}, 200_000, "x.csv:4",
     )  # fmt: skip
+
+
+def test_labels_are_a_table_of_texts():
+    prompts = [{"prompt": "a", "labels": {"severity": 3}}]
+    (task,) = Prompts(prompts=prompts, test_share=0.0).tasks("train")
+    assert (task.labels, "labels" in task.payload) == ({"severity": "3"}, False)
+    with pytest.raises(ValueError, match="prompts:0: labels = 'bad' must be a table of texts"):
+        Prompts(prompts=[{"prompt": "a", "labels": "bad"}])
