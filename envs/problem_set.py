@@ -143,10 +143,9 @@ class ProblemSet:
         if not configs:
             raise BadEnvironment("The problem set is empty: name at least one environment.")
         self._seed = seed
-        self._environments: dict[str, Environment] = {}
-        for config in configs:
-            environment = load_config(config)
-            self._environments[self._unique(environment.name)] = environment
+        loaded = [load_config(config) for config in configs]
+        names = unique_names([environment.name for environment in loaded])
+        self._environments: dict[str, Environment] = dict(zip(names, loaded, strict=True))
         self._pools = [TaskPool(e, "train", name) for name, e in self._environments.items()]
         for pool in self._pools:
             if pool.size == 0:
@@ -232,10 +231,11 @@ class ProblemSet:
         self._position.append(self._drawn[which])
         self._drawn[which] += 1
 
-    def _unique(self, name: str) -> str:
-        taken = self._environments
-        return (
-            name
-            if name not in taken
-            else next(new for n in itertools.count(2) if (new := f"{name}#{n}") not in taken)
-        )
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """The names that environments go by in one problem set: a second "sums" is "sums#2"."""
+    found: list[str] = []
+    for name in names:
+        again = (f"{name}#{number}" for number in itertools.count(2))
+        found.append(name if name not in found else next(new for new in again if new not in found))
+    return found

@@ -18,20 +18,16 @@ class EntryConfig(Config):
     """One entry of a suite: tasks, and how a model is asked them."""
 
     name: str = Field("", pattern=rf"{NAME}|^$")
-    """What figures call it; the environment's or harness's own name unless given."""
+    """What figures call it; its environments' names unless given."""
     env: tuple[EnvConfig, ...] = ()
     """Whose held-out tasks: env = "arithmetic", [entries.env], or several [[entries.env]]. Empty
     for those that the checkpoint was climbed on."""
-    harness: str = ""
-    """Another harness that has the tasks, in the place of `env`: its name, or FILE.py:CLASS."""
-    options: dict[str, Any] = Field(default_factory=dict)
-    """Of the harness."""
     tasks: int = Field(200, ge=1)
     """At most so many."""
     runs: int = Field(0, ge=0)
     """Attempts at each; 0 for the suite's."""
     temperature: float | None = Field(None, ge=0)
-    """Of sampling; unset, as the checkpoint was climbed."""
+    """Of sampling; unset, as the checkpoint was climbed. At 0 all runs are one."""
     top_p: float | None = Field(None, gt=0, le=1)
     """Likewise."""
     max_tokens: int | None = Field(None, ge=1)
@@ -46,14 +42,13 @@ class EntryConfig(Config):
         return [{"path": one} if isinstance(one, str) else one for one in several]
 
     @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if self.env and self.harness:
+    def _is_sampled(self) -> Self:
+        if self.temperature == 0:
             raise ValueError(
-                f"entry {self.name or self.harness!r} names an env and a harness: give it one of "
-                "the two."
+                f"entry {self.name or 'without a name'}: at temperature 0 every run of a task is "
+                "the same attempt, and an interval over runs would measure nothing. Sample above "
+                "0, as the model will be used."
             )
-        if self.options and not self.harness:
-            raise ValueError("options are of a harness: name one, or give the env its args.")
         return self
 
 
@@ -73,13 +68,10 @@ class SuiteConfig(Config):
     def _entries_are_told_apart(self) -> Self:
         if not self.entries:
             raise ValueError("the suite has no [[entries]].")
-        names = [
-            entry.name or entry.harness or entry.env[0].path
-            for entry in self.entries
-            if entry.env or entry.harness or entry.name
-        ]
+        names = [entry.name or "+".join(of.path for of in entry.env) for entry in self.entries]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"two entries are called {twice[0]!r}: give each a name of its own.")
+            called = repr(twice[0]) if twice[0] else "nothing"
+            raise ValueError(f"two entries are called {called}: give each a name of its own.")
         return self
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from munro.evaluation.parts import value_of, values_of
 from munro.evaluation.statistics import Estimate, mean_of, pass_at_1
 from munro.evaluation.types import AttemptRow
 
@@ -60,7 +61,7 @@ def table(rows: Sequence[AttemptRow], value: Callable[[AttemptRow], float]) -> T
 
 def names(rows: Sequence[AttemptRow]) -> list[str]:
     """Figures that have a value for each scored attempt, or for some of them."""
-    parts = dict.fromkeys(name for row in rows if not row.failed for name in row.parts)
+    parts = dict.fromkeys(name for row in rows if not row.failed for name in values_of(row))
     return [*OF_ATTEMPTS, *(name for name in parts if name not in OF_ATTEMPTS)]
 
 
@@ -74,8 +75,8 @@ def table_of(rows: Sequence[AttemptRow], figure: str) -> Table:
     if figure in OF_ATTEMPTS:
         having, value = scored, OF_ATTEMPTS[figure]
     else:
-        having = [row for row in scored if figure in row.parts]
-        value = lambda row: row.parts[figure]  # noqa: E731
+        having = [row for row in scored if value_of(row, figure) is not None]
+        value = lambda row: value_of(row, figure)  # noqa: E731
     if not having:
         raise KeyError(figure)
     return table(having, value)

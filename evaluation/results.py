@@ -26,6 +26,7 @@ import tomli_w
 
 from munro.evaluation.figures import figures
 from munro.evaluation.files import differences, write_atomically, written
+from munro.evaluation.parts import figures_by_part
 from munro.evaluation.statistics import Estimate
 from munro.evaluation.types import AttemptRow, BadResults
 
@@ -112,7 +113,10 @@ class Results:
 
     def figures(self) -> dict[str, dict[str, Estimate]]:
         """Entry to named figures, each with its interval."""
-        return {entry: figures(self.rows(entry)) for entry in self.entries()}
+        return {
+            entry: {**figures(self.rows(entry)), **figures_by_part(self.rows(entry))}
+            for entry in self.entries()
+        }
 
     def entries(self) -> list[str]:
         """Entries that have attempts, in the order in which they were asked."""

@@ -9,9 +9,11 @@ from pydantic import Field, field_validator, model_validator
 from munro.base_model.config import BaseConfig
 from munro.distill.config import DistillConfig
 from munro.envs.config import EnvConfig
+from munro.rewards.combine.tree import behind_gates, owner
 from munro.rewards.config import Config
 from munro.rewards.judge.config import JudgeConfig
-from munro.rl.config import ClimbConfig
+from munro.rewards.plugins import nearest
+from munro.rl.config import OF_TOTAL, ClimbConfig
 
 
 class ModelConfig(Config):
@@ -125,9 +127,28 @@ class RunConfig(ClimbConfig):
                 "sync.in_flight swaps weights under running requests, which max_staleness = 0 "
                 "rules out. Unset in_flight, or raise max_staleness."
             )
+        _require_parts_to_be_scored(self)
         _require_one_gpu_will_do(self)
         _require_a_way_for_weights(self)
         return self
+
+
+def _require_parts_to_be_scored(config: RunConfig) -> None:
+    """Parts that an advantage takes one by one must be there for every attempt."""
+    for env in config.env if config.learner.advantage_parts else ():
+        if env.reward is None:
+            continue
+        for name in config.learner.advantage_parts:
+            if owner(name) not in (*env.graders, *OF_TOTAL):
+                raise ValueError(
+                    f"learner.advantage_parts names {name!r}, and {env.path} has no grader of that "
+                    f"name. {nearest(owner(name), [*env.graders, *OF_TOTAL])}"
+                )
+            if owner(name) in behind_gates(env.reward):
+                raise ValueError(
+                    f"learner.advantage_parts names {name!r}, which stands behind a gate of "
+                    "env.reward and is not scored where that is closed: combine by a sum."
+                )
 
 
 def _require_one_gpu_will_do(config: RunConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -10,6 +11,9 @@ from munro.base_model.adapters.config import LoraConfig
 from munro.base_model.config import ScheduleConfig
 from munro.rewards.config import Config, RewardsConfig
 from munro.rollout.config import RolloutConfig
+
+OF_TOTAL = ("task", "language", "length", "repetition", "truncation")
+"""Parts that every attempt has, as `munro.rewards.combine.compose` measures them."""
 
 
 class ClipConfig(Config):
@@ -51,7 +55,7 @@ class LearnerConfig(Config):
     """A loss by name (policy, cispo, dapo, dr_grpo, gspo, or an entry point of the group
     munro.losses) or by path ("./mine.py:my_loss")."""
     advantage: str = "group_relative"
-    """An advantage by name (group_relative, dr_grpo, rloo, or an entry point of the group
+    """An advantage by name (group_relative, dr_grpo, rloo, gdpo, or an entry point of the group
     munro.advantages) or by path."""
     learning_rate: float = Field(1e-6, gt=0)
     """The peak, where the schedule moves it; the report's is constant."""
@@ -103,6 +107,8 @@ class LearnerConfig(Config):
     """CPU threads of a rank; 0 takes all cores, divided among the ranks."""
     advantage_eps: float = Field(1e-6, ge=0)
     """Added to the group's population standard deviation, where the advantage divides by it."""
+    advantage_parts: dict[str, float] = Field(default_factory=dict)
+    """Weights of parts of the reward, for an advantage that takes them one by one (gdpo)."""
     tokens_per_sequence: int = Field(1024, ge=1)
     """What the loss dr_grpo divides a sequence's sum by, however long it is."""
     lora: LoraConfig | None = None
@@ -114,6 +120,17 @@ class LearnerConfig(Config):
             raise ValueError(
                 f"learner.token_budget = {self.token_budget}: a micro-batch has 64 tokens at "
                 "least; 0 takes what a GPU has room for."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _parts_have_weights(self) -> Self:
+        if not all(map(math.isfinite, self.advantage_parts.values())):
+            raise ValueError(f"learner.advantage_parts = {self.advantage_parts}: finite weights.")
+        if self.advantage == "gdpo" and not any(self.advantage_parts.values()):
+            raise ValueError(
+                'learner.advantage = "gdpo" normalises parts of the reward one by one: give their '
+                "weights, as in learner.advantage_parts = { task = 1.0, length = -0.25 }."
             )
         return self
 

@@ -1,7 +1,7 @@
 """What of learning can be plugged in: a loss, an advantage, a curriculum, each a plain function.
 
     learner.loss        policy, cispo, dapo, gspo, ...       entry points of munro.losses
-    learner.advantage   group_relative, dr_grpo, rloo, ...   entry points of munro.advantages
+    learner.advantage   group_relative, dr_grpo, rloo, gdpo, ...   entry points of munro.advantages
     length.curriculum   stages, schedule, ...                entry points of munro.curricula
 
 By one of these names (a file in `rl/losses` and beside it, whose function has its name), by the
@@ -99,10 +99,11 @@ ADVANTAGE = _slot(
     "learner.advantage",
     "advantages",
     "group",
-    offered=("eps",),
+    offered=("eps", "parts"),
     elsewhere={
         **dict.fromkeys(("grpo", "group", "report"), "group_relative divides by the deviation"),
         "none": "dr_grpo divides by nothing",
+        **dict.fromkeys(("normalize_then_sum", "multi_reward"), "gdpo normalises part by part"),
     },
 )
 CURRICULUM = _slot("curriculum", "length.curriculum", "curricula", "stage", "history", "config")
@@ -126,7 +127,7 @@ def check_plugs(config: ClimbConfig) -> None:
     from munro.rl.trial import try_out
 
     try_out(Loss.of(config.learner.loss), config.learner)
-    ADVANTAGE.find(config.learner.advantage)
+    advantage_of(config.learner)
     CURRICULUM.find(config.length.curriculum)
 
 
@@ -218,8 +219,16 @@ def advantage_of(config: LearnerConfig) -> Advantage:
     What it returns has been checked: one finite number an attempt, else a `BadPlugin`.
     """
     function = ADVANTAGE.find(config.advantage)
-    if "eps" in inspect.signature(function).parameters:
+    takes = inspect.signature(function).parameters
+    if config.advantage_parts and "parts" not in takes:
+        raise BadPlugin(
+            f"learner.advantage_parts is for an advantage that takes `parts`, as gdpo does, and "
+            f'{config.advantage!r} does not: set learner.advantage = "gdpo", or leave it out.'
+        )
+    if "eps" in takes:
         function = partial(function, eps=config.advantage_eps)
+    if "parts" in takes:
+        function = partial(function, parts=config.advantage_parts)
 
     def advantage(group: Group) -> list[float]:
         found = [float(value) for value in function(group)]

@@ -15,6 +15,7 @@ from munro.base_model.scaling.mixture_config import MixConfig
 from munro.base_model.training.recipe import PretrainRecipe
 from munro.distill.config import DistillConfig, PreferenceConfig
 from munro.envs.config import EnvConfig
+from munro.machine.cli.evaluation import Bare
 from munro.machine.cli.main import munro
 from munro.machine.config import RunConfig
 from munro.machine.loading import overrides_of
@@ -45,6 +46,8 @@ def find(words: Sequence[str], command: click.Command = munro) -> tuple[click.Co
         if rest[0] not in command.commands:
             raise click.UsageError(f"there is no command {rest[0]!r}")
         command = command.commands[rest.pop(0)]
+    if isinstance(command, Bare) and rest and rest[0] not in ("-h", "--help"):
+        command = command.commands[command.bare]
     return command, rest
 
 

@@ -1,4 +1,5 @@
-"""One small climb in one process, for `entropy.py` and `objectives.py`: no Ray between the parts.
+"""One small climb in one process, for `entropy.py`, `objectives.py` and `safety/calibration.py`:
+no Ray between the parts.
 
     base model ──► TransformersEngine ──► ProblemWorker ──► OnPolicy ──► climb ──► Learner
                             ^                                                         |
@@ -29,7 +30,7 @@ from munro.base_model.config import ModelConfig, PretrainConfig
 from munro.base_model.model.tokenizer import train_tokenizer
 from munro.base_model.small.quickstart import default_cache_dir, new_model
 from munro.base_model.training.pretrain import StepMetrics, pretrain
-from munro.envs.base import Episode, SingleTurn
+from munro.envs.base import Environment, Episode, SingleTurn
 from munro.envs.shuffle import shuffled
 from munro.envs.types import Task
 from munro.machine.climb.publisher import Publisher
@@ -156,15 +157,23 @@ class Parts:
     Implements `munro.rl.ports.Solvers`, and both ends of `munro.machine.climb.publisher.Publisher`.
     """
 
-    def __init__(self, model: Path, config: ClimbConfig, seed: int, moody: float) -> None:
+    def __init__(
+        self,
+        model: Path,
+        config: ClimbConfig,
+        seed: int,
+        environment: Environment,
+        *,
+        context: int = CONTEXT,
+    ) -> None:
         self._seed = seed
         self._version = 0
-        self._environment = NumberForAJudge(moody)
+        self._environment = environment
         self._tasks = self._environment.tasks("train")
         # no `asyncio.Runner`: on its way out it writes out the whole result to compare a handler
         self._loop = asyncio.new_event_loop()
         self._engine = TransformersEngine(
-            str(model), config.rollout, seed=seed, max_context=CONTEXT
+            str(model), config.rollout, seed=seed, max_context=context
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(model)
         self.vocabulary = len(tokenizer)
@@ -175,7 +184,7 @@ class Parts:
             config.rollout,
             config.rewards,
             seed=seed,
-            max_context=CONTEXT,
+            max_context=context,
         )
         self.learner = Learner(
             model,
@@ -209,6 +218,11 @@ class Parts:
         """A wave, in lockstep."""
         wave = [(index, self.task(index), cap) for index, cap in tasks]
         return self._run(self._worker.solve_all(wave, version=self._version))
+
+    def attempts(self, tasks: Sequence[Task], runs: int, cap: int) -> list[Group | Abandoned]:
+        """Graded attempts at each of these tasks, with the weights that were loaded last."""
+        items = [(index, task, cap, range(runs)) for index, task in enumerate(tasks)]
+        return self._run(self._worker.attempts(items, version=self._version))
 
     def publish(self, version: int) -> WeightSource:
         """Write the learner's weights."""
@@ -292,9 +306,18 @@ def run(
     moody: float = MOODY,
 ) -> list[Line]:
     """Climb from `model`; every step's metrics. The same arguments give the same figures."""
+    parts = Parts(model, config, seed, NumberForAJudge(moody))
+    try:
+        return climbed(parts, config, folder, note)
+    finally:
+        parts.close()
+
+
+def climbed(
+    parts: Parts, config: ClimbConfig, folder: Path, note: Callable[[Line], None]
+) -> list[Line]:
+    """Climb with these parts, whose engine then has the last weights; every step's metrics."""
     with ExitStack() as stack:
-        parts = Parts(model, config, seed, moody)
-        stack.callback(parts.close)
         journal = Journal(folder / "journal.jsonl")
         stack.callback(journal.close)
         state = ClimbState.first(config.clip)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from munro.envs.arithmetic import is_held_out
-from munro.envs.base import SingleTurn
+from munro.envs.base import Episode, SingleTurn
 from munro.envs.colours.words import (
     COLOURS,
     PAIRS,
@@ -210,6 +210,10 @@ class Colours(SingleTurn):
         ]
         random.Random(f"{self._seed}/{split}").shuffle(found)
         return found
+
+    async def start(self, task: Task) -> Episode:  # type: ignore[override]
+        """Asynchronous, for that costs no thread."""
+        return super().start(task)
 
     def grade(self, task: Task, reply: str) -> Grade:
         """Passed if it is compliant, and refuses or says just as much as the target asks for."""

@@ -1,4 +1,4 @@
-"""Rows of a data set (.jsonl, .csv, .parquet, or one of the hub) as tasks, read when drawn.
+"""Rows of a data set (.jsonl, .csv, .parquet, or of the hub) as tasks, read when they are drawn.
 
 A row is checked once, when the file is opened, and made into a task each time that it is drawn.
 """
@@ -17,9 +17,6 @@ from typing import Any
 from munro.envs.data.columns import Row, top
 from munro.envs.types import Task
 from munro.rewards.plugins import nearest
-
-MOST_FIELD = 2**27
-"""Characters of one field of a .csv file: whole conversations stand in one."""
 
 
 def place_of(text: str) -> int:
@@ -103,6 +100,49 @@ def _refuse_halves(row: Row, place: str) -> None:
             ) from error
 
 
+class CommaSeparated(Rows):
+    """A .csv file with a line of column names, whole in memory; every value is a text, and
+    an empty field none, as null is in JSON."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._rows: list[Row] = []
+        self._lines = array("Q")
+        try:
+            with file.open(newline="", encoding="utf-8-sig") as lines:
+                # a field may be as long as the file is
+                csv.field_size_limit(max(csv.field_size_limit(), file.stat().st_size))
+                reader = csv.DictReader(lines, strict=True)
+                start = 2
+                for row in reader:
+                    self._take(row, start)
+                    start = reader.line_num + 1
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{file.name} is not UTF-8 (byte {error.start + 1}).") from error
+        except csv.Error as error:
+            raise ValueError(f"{file.name}:{reader.line_num} is not CSV: {error}.") from error
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, number: Any) -> Any:
+        return self._rows[number]
+
+    def place(self, number: int) -> str:
+        return f"{self._file.name}:{self._lines[number]}"
+
+    def _take(self, row: dict[Any, Any], line: int) -> None:
+        if None in row or None in row.values():
+            count = len([value for value in row.values() if value is not None])
+            raise ValueError(
+                f"{self._file.name}:{line} has not as many fields as the first line has names "
+                f"({len(row) - (None in row)}): it has {count}{' or more' * (None in row)}. Quote "
+                "texts that hold commas or line ends."
+            )
+        self._rows.append({name: value or None for name, value in row.items()})
+        self._lines.append(line)
+
+
 class Table(Rows):
     """A Parquet file's needed columns as an Arrow table, or a data set of the hub."""
 
@@ -120,40 +160,6 @@ class Table(Rows):
 
     def place(self, number: int) -> str:
         return f"{self._name}:{number + 1}"
-
-
-class Columns(Rows):
-    """A .csv file with names of columns on top. Texts all; it is held in memory."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        csv.field_size_limit(MOST_FIELD)
-        self._read: list[tuple[int, Row]] = []
-        with file.open(encoding="utf-8-sig", newline="") as text:
-            reader = csv.DictReader(text, strict=True)
-            try:
-                for row in reader:
-                    if None in row or None in row.values():
-                        raise ValueError(
-                            f"{file.name}:{reader.line_num} has another number of fields than the "
-                            f"{len(reader.fieldnames or ())} columns on top."
-                        )
-                    # an empty field is none, as null is in JSON
-                    filled = {name: value or None for name, value in row.items()}
-                    self._read.append((reader.line_num, filled))
-            except csv.Error as error:
-                raise ValueError(f"{file.name}:{reader.line_num} is not CSV: {error}.") from error
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{file.name} is not UTF-8 (byte {error.start + 1}).") from error
-
-    def __len__(self) -> int:
-        return len(self._read)
-
-    def __getitem__(self, number: Any) -> Any:
-        return self._read[number][1]
-
-    def place(self, number: int) -> str:
-        return f"{self._file.name}:{self._read[number][0]}"
 
 
 class RowTasks(Sequence[Task]):
@@ -183,11 +189,11 @@ def open_rows(path: str, subset: str, split: str, columns: list[str] | None = No
     if file.suffix == ".jsonl":
         return JsonLines(file)
     if file.suffix == ".csv":
-        return Columns(file)
+        return CommaSeparated(file)
     if file.suffix == ".parquet":
         return _open_parquet(file, columns)
     if file.is_file():
-        raise ValueError(f"{file} is none of .jsonl, .csv and .parquet.")
+        raise ValueError(f"{file} is neither .jsonl, .csv nor .parquet.")
     return _open_hub(path, subset, split)
 
 

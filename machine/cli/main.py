@@ -15,6 +15,7 @@ from munro.machine.cli.arguments import OVERRIDABLE, first
 from munro.machine.cli.begin import doctor, init
 from munro.machine.cli.data import data, tokenizer
 from munro.machine.cli.distill import consolidate, distill
+from munro.machine.cli.evaluation import evaluation
 from munro.machine.cli.grade import grade
 from munro.machine.cli.ladder import gain, ladder
 from munro.machine.cli.listing import Listing
@@ -87,25 +88,6 @@ def replay(run: str, step: int) -> None:
     from munro.machine.climb.debug import run_replay
 
     sys.exit(run_replay(run, step))
-
-
-@munro.command(name="eval", context_settings=OVERRIDABLE)
-@click.option("--model", required=True, help="A checkpoint folder, or a name on the hub.")
-@click.option("--env", default="", help="Registry name, module:Class, or file.py:Class.")
-@click.option("--tasks", default=200, show_default=True, help="Held-out tasks.")
-@click.option("--runs", default=4, show_default=True, help="Attempts at each task.")
-@click.option("--k", default=0, help="Also report pass@k for this k (at most --runs).")
-@click.pass_context
-def evaluate(context: click.Context, model: str, env: str, tasks: int, runs: int, k: int) -> None:
-    """Pass rate of a checkpoint on held-out tasks.
-
-    A checkpoint of a climb knows its tasks, their arguments and its template: they hold unless
-    told otherwise. Options with a dot override keys, such as --env.args.digits 2,
-    --rollout.template chat or --length.stages "[64]".
-    """
-    from munro.machine.climb.evaluate import run_eval
-
-    sys.exit(run_eval(model, env, tasks, runs, k, overrides_of(context.args)))
 
 
 @munro.group(cls=Listing)
@@ -205,6 +187,7 @@ munro.add_command(consolidate)
 munro.add_command(data)
 munro.add_command(distill)
 munro.add_command(doctor)
+munro.add_command(evaluation)
 munro.add_command(gain)
 munro.add_command(goodput)
 munro.add_command(grade)

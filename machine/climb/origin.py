@@ -80,18 +80,21 @@ def origin_of(folder: Path) -> Origin | None:
 def evaluated(
     origin: Origin | None,
     folder: Path,
-    env: str,
+    env: str | Sequence[Mapping[str, Any]],
     sizes: Mapping[str, int],
     overrides: Sequence[tuple[str, str]],
+    judges: Mapping[str, Any] | None = None,
 ) -> tuple[RunConfig, list[str]]:
     """The config to evaluate a checkpoint with, and what a person should know of it, line by line.
 
     Args:
         origin: of the checkpoint.
         folder: the checkpoint's.
-        env: another environment, or which of the climb's; empty for all of them.
+        env: another environment, or which of the climb's; empty for all of them. Tables stand for
+            themselves, whatever the climb told environments of their name.
         sizes: of the evaluation.
         overrides: keys that were given.
+        judges: by name, beside the climb's.
 
     Raises:
         BadConfig: a key is wrong, nothing says which environment is meant, or the chat template
@@ -100,11 +103,14 @@ def evaluated(
     if origin is None and not env:
         raise BadConfig(f"{folder} does not say what it was climbed on: name an --env.")
     tree = _taken(origin) if origin else {}
-    if env:
+    if isinstance(env, str) and env:
         chosen = _chosen(tree.get("env", []), env)
         tree["env"] = chosen if chosen else {"path": env}
+    elif env:
+        tree["env"] = [dict(one) for one in env]
     elif len(tree["env"]) == 1:
         tree["env"] = tree["env"][0]  # one table, whose keys can be overridden
+    tree["judge"] = {**tree.get("judge", {}), **(judges or {})}
     tree |= {"num_steps": 1, "model": {"path": str(folder)}, "eval": dict(sizes)}
     for key, value in overrides:
         override(tree, key, value)

@@ -207,6 +207,23 @@ def names(node: Any) -> list[str]:
     return list(dict.fromkeys([*below, *told]))
 
 
+def behind_gates(node: Any) -> set[str]:
+    """Graders that are asked only where a gate is open, so that some attempts have none of it."""
+    found: set[str] = set()
+    if isinstance(node, Gated):
+        found = {owner(name) for name in names(node.then)}
+    found |= {name for child in children(node) for name in behind_gates(child)}
+    return found - asked_first(node)
+
+
+def asked_first(node: Any) -> set[str]:
+    """Graders that are asked of every attempt, whatever the gates say."""
+    if isinstance(node, str):
+        return {owner(node)}
+    below = (node.gate,) if isinstance(node, Gated) else children(node)
+    return {name for child in below for name in asked_first(child)}
+
+
 def owner(name: str) -> str:
     """Whose part it is: "safe" for "safe/compliance"."""
     return name.partition("/")[0]

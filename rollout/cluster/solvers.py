@@ -14,6 +14,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from munro.envs.base import contain
 from munro.envs.problem_set import ProblemSet
+from munro.envs.types import Task
 from munro.rewards import service
 from munro.rewards.service.cluster import RemoteService
 from munro.rewards.service.meter import merged
@@ -97,6 +98,15 @@ class _WorkerActor:
         return await self._worker.evaluate(
             items, num_attempts, version=version, servers=self._but(aside)
         )
+
+    async def attempts(
+        self,
+        items: Sequence[tuple[int, Task, int, Sequence[int]]],
+        version: int,
+        aside: Sequence[str],
+    ) -> list[Group | Abandoned]:
+        self._router.expect(version)
+        return await self._worker.attempts(items, version=version, servers=self._but(aside))
 
     def _but(self, aside: Sequence[str]) -> list[Engine]:
         """The servers that may be asked: lockstep waits for each that it is given."""
@@ -200,6 +210,18 @@ class Solvers:
         )
         what = f"an evaluation on {num_tasks} tasks"
         return list(self._first(what, lambda actor: actor.evaluate.remote(*given), deadline_s))
+
+    def attempts(
+        self, items: Sequence[tuple[int, Task, int, Sequence[int]]], deadline_s: float
+    ) -> list[Group | Abandoned]:
+        """Certain attempts at tasks of the problem set's environments; see `ProblemWorker`.
+
+        Raises:
+            Stalled: not done in time.
+        """
+        given = (list(items), self._servers.version, tuple(self._servers.aside))
+        what = f"attempts at {len(items)} tasks"
+        return list(self._first(what, lambda actor: actor.attempts.remote(*given), deadline_s))
 
     def task_id(self, index: int, deadline_s: float = 60.0) -> str:
         """`Task.id` of task number `index` of the stream."""

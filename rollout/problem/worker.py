@@ -131,14 +131,38 @@ class ProblemWorker:
                 after all retries: an evaluation with a hole would be no measurement.
         """
 
-        async def one(problem: Problem, together: Together) -> list[Attempt]:
-            task = problem.task
-            group = await self.sample(problem.index, task, problem.cap, num_attempts, together)
+        groups = await self.attempts(
+            [(*item, range(num_attempts)) for item in items], version=version, servers=servers
+        )
+        told: list[list[Attempt]] = []
+        for group in groups:
             if isinstance(group, Abandoned):
+                task = group.task
                 raise EpisodeError(f"{task.env}/{task.id}: {group.reason}: {group.detail}")
-            return list(group.attempts)
+            told.append(list(group.attempts))
+        return told
 
-        problems = [Problem(index=index, task=task, cap=cap) for index, task, cap in items]
+    async def attempts(
+        self,
+        items: Sequence[tuple[int, Task, int, Sequence[int]]],
+        *,
+        version: int,
+        servers: Sequence[Engine] = (),
+    ) -> list[Group | Abandoned]:
+        """Certain attempts at each task, without gates; in lockstep as `solve_all`.
+
+        Args:
+            items: (index, task, max_response_tokens, numbers of the attempts). What an attempt
+                draws follows from the run's seed, the index and its number alone.
+            version: of the weights that all servers serve.
+            servers: that do; all unless given.
+        """
+        numbers = {item[0]: item[3] for item in items}
+
+        async def one(problem: Problem, together: Together) -> Group | Abandoned:
+            return await self._sampled(problem, numbers[problem.index], together)
+
+        problems = [Problem(index=index, task=task, cap=cap) for index, task, cap, _ in items]
         return await self._wave(problems, one, self._lockstep(version, servers))
 
     async def _wave(
@@ -172,11 +196,16 @@ class ProblemWorker:
     ) -> Group | Abandoned:
         """A group of `num_attempts` whatever their pass rate; abandoned only where it must be."""
         problem = Problem(index=index, task=task, cap=max_response_tokens)
+        together = together or Freely(self._engine)
+        return await self._sampled(problem, range(num_attempts), together)
+
+    async def _sampled(
+        self, problem: Problem, numbers: Sequence[int], together: Together
+    ) -> Group | Abandoned:
         account = Account()
         if (too_long := self._too_long(problem)) is not None:
             return too_long
-        together = together or Freely(self._engine)
-        await self._player.make(range(num_attempts), problem, account, together)
+        await self._player.make(numbers, problem, account, together)
         if account.gave_up:
             return gates.abandoned(problem, account, Reason.UNSCORED)
         return await self._group(problem, account, account.pass_rate or 0.0)

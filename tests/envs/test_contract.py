@@ -22,7 +22,10 @@ from tests.envs.swe.tasks import ROADS, STONES, task_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::SyntaxWarning")
 
-GRADED = {"prompts": {"graders": {"right": {"kind": "math"}}, "reward": "right"}}
+GRADED = {
+    name: {"graders": {"right": {"kind": "math"}}, "reward": "right"}
+    for name in ("prompts", "safety")
+}
 """Environments that grade nothing by themselves."""
 PROGRAMS = [
     {
@@ -54,18 +57,16 @@ def arguments(tmp_path: Path, repositories: dict[str, object]) -> dict[str, dict
     file.write_text("\n".join(map(json.dumps, ROWS)))
     programs = tmp_path / "programs.jsonl"
     programs.write_text("\n".join(map(json.dumps, PROGRAMS)))
+    asked = [
+        {"prompt": row["question"], "answer": row["answer"], "gold": f"It is {row['answer']}"}
+        for row in ROWS
+    ]
+    safety = tmp_path / "safety.jsonl"
+    safety.write_text("\n".join(json.dumps(row | {"harmful": False}) for row in asked))
     return {
         "code": {"path": str(programs)},
-        "prompts": {
-            "prompts": [
-                {
-                    "prompt": row["question"],
-                    "answer": row["answer"],
-                    "gold": f"It is {row['answer']}",
-                }
-                for row in ROWS
-            ]
-        },
+        "prompts": {"prompts": asked},
+        "safety": {"path": str(safety)},
         "qa": {"path": str(file)},
         "swe": repositories,
         "reasoning_gym": {"dataset": "chain_sum", "size": 50, "test_size": 10},

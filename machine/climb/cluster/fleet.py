@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ray.exceptions import RayActorError, RayTaskError
 
 from munro.envs.loader import resolve_config
+from munro.envs.types import Task
 from munro.machine.climb.adapters import served_model, told, transfer, with_whole_judges
 from munro.machine.climb.cluster.node import Places, ray_node, require_shared, reserved
 from munro.machine.climb.memory import resident_bytes
@@ -165,6 +166,14 @@ class Workers:
         return self._solvers.evaluate(
             config.num_tasks, config.runs, max_response_tokens, self._deadline_s
         )
+
+    def attempts(
+        self, items: Sequence[tuple[int, Task, int, Sequence[int]]]
+    ) -> list[Group | Abandoned]:
+        """Certain attempts at tasks: (index, task, max_response_tokens, numbers)."""
+        if self._turns:
+            self._turns.servers()
+        return self._solvers.attempts(items, self._deadline_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from munro.envs.loader import BadEnvironment, load
 from munro.envs.problem_set import ProblemSet
 from munro.machine.cli.main import munro
 from munro.machine.climb import cluster
-from munro.machine.climb.evaluate import run_eval
+from munro.machine.evaluating.run import Wanted, run_eval
 from munro.machine.verbs.env_check import described
 
 SAME = """
@@ -74,7 +74,7 @@ def test_an_environment_without_held_out_tasks_is_refused_before_an_engine_start
     monkeypatch.setattr(Checkpoint, "require", lambda self: self)
     monkeypatch.setattr(cluster, "start_fleet", lambda *_, **__: pytest.fail("an engine started"))
     with pytest.raises(BadEnvironment, match=r"tasks\('test'\) holds no tasks"):
-        run_eval(str(tmp_path), f"{file}:NoTest", 4, 1, 0, [])
+        run_eval(Wanted(model=str(tmp_path), env=f"{file}:NoTest", tasks=4, runs=1), [])
 
 
 def test_what_was_not_counted_is_not_called_endless(file) -> None:

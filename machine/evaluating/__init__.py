@@ -1,0 +1,1 @@
+"""From a checkpoint and a suite to kept attempts: what is asked, who answers, what is told."""
