@@ -272,7 +272,9 @@ def newest_inside(folder: Path) -> Path | None:
     whole = [
         file
         for file in configs
-        if not file.parent.name.startswith(".") and Checkpoint(file.parent).exists
+        if not file.parent.name.startswith(".")
+        and not file.parent.is_symlink()  # which points to one that has a name of its own
+        and Checkpoint(file.parent).exists
     ]
     newest = max(whole, key=lambda file: file.stat().st_mtime_ns, default=None)
     return newest.parent if newest else None

@@ -225,6 +225,9 @@ class CheckpointConfig(Config):
     """Optimizer steps between checkpoints."""
     keep: int = Field(3, ge=1)
     """Newest checkpoints kept; older ones are removed."""
+    best: bool = True
+    """Save also after the best held-out evaluation so far, by the lower end of its interval, keep
+    that checkpoint whatever comes after it, and let `checkpoints/best` point to it."""
 
 
 class DeadlinesConfig(Config):

@@ -17,6 +17,7 @@ from munro.machine.climb.restarting import Restarts
 from munro.machine.climb.start import raw, recorded
 from munro.machine.config import RunConfig
 from munro.machine.run import tracking
+from munro.machine.run.best import best_checkpoint, is_better, link_best
 from munro.machine.run.console import Console
 from munro.machine.run.files import RunError
 from munro.machine.run.folder import RunFolder
@@ -86,12 +87,17 @@ class Keeper:
         return held_out_metrics(self._held_out, self._config, state.stage)
 
     def log(self, state: ClimbState, metrics: Mapping[str, float]) -> None:
-        """One line of metrics, to file, trackers and console; what was graded goes with it."""
+        """One line of metrics, to file, trackers and console; what was graded goes with it.
+
+        Where they are the best held-out figures so far, this step gets a checkpoint.
+        """
         metrics = {**metrics, **self._grading()}
         self._run.metrics.append(state.step, {**metrics, **self._events(state)})
         for tracker in self._trackers:
             tracker.log(state.step, metrics)
         self._console.step(state.step, metrics)
+        if self._config.checkpoint.best and is_better(self._run, state.step, metrics):
+            self.save(state)
 
     def _events(self, state: ClimbState) -> dict[str, list[str]]:
         told = []
@@ -138,7 +144,11 @@ class Keeper:
         self._learner.save(str(folder), provenance)
         _require_seen(folder)
         self._run.note_saved(state.step)
-        self._run.prune_checkpoints(self._config.checkpoint.keep)
+        best = None
+        if self._config.checkpoint.best:
+            best = best_checkpoint(self._run)
+            link_best(self._run)
+        self._run.prune_checkpoints(self._config.checkpoint.keep, spare=best)
         self._saved = state.step
 
     def close(self) -> None:

@@ -130,7 +130,8 @@ def _scores(phase: Phase, phases: Sequence[Phase]) -> str:
     return (
         f"<h2>{escape(phase.name)}: task by model</h2>"
         '<p class="note">Pass rate on held-out tasks, with its 95% interval. Kept: what the last '
-        "model is above or below the specialist on the specialist's own task, in points.</p>"
+        "model is above or below the specialist on the specialist's own task, in points, with the "
+        "95% interval of the difference task by task.</p>"
         f'<table class="scores"><tr><th></th>{head}<th>kept</th></tr>{rows}</table>'
         f'<p class="note">{escape(found.verdict)}</p>'
     )
@@ -146,5 +147,5 @@ def _row(found: Table, task: str) -> str:
             "</small></td>"
         )
     points = found.kept(task)
-    kept = "" if points is None else f"{points:+.1f}"
+    kept = "" if points is None else str(points)
     return f'<tr><th scope="row">{escape(task)}</th>{"".join(cells)}<td>{kept}</td></tr>'

@@ -1,8 +1,13 @@
 """The last phase of a machine: pass rates of all its models on all its tasks.
 
-    results.json    {"base": {"stem": {"mean": 0.12, "low": 0.10, "high": 0.14, "tasks": 200}}}
+    evals/MODEL/    every attempt of a model, as `munro eval` keeps them; the tasks of a climb are
+                    an entry of its name
+    results.json    {"base": {"stem": {"mean": 0.12, "low": 0.10, "high": 0.14, "tasks": 200,
+                                       "above": {"final": {"mean": -0.7, ...}}}}}
 
-A model's line is written when it is measured, so that an interrupted phase goes on with the next.
+A model's line is written when it is measured, so that an interrupted phase goes on with the next,
+and from the attempts that it has. `above` is what a model is above another on the same tasks, with
+the interval of the paired difference.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,20 +23,26 @@ from typing import Any
 import click
 
 from munro.envs.problem_set import ProblemSet
-from munro.evaluation.statistics import pass_at_1
+from munro.envs.types import Task
+from munro.evaluation.compare import compare
+from munro.evaluation.figures import pass_rate
+from munro.evaluation.page import write_page
+from munro.evaluation.results import Results
+from munro.evaluation.suite import Asked, make, wanted
 from munro.machine.climb.cluster import start_fleet
-from munro.machine.climb.evaluate import verdicts
 from munro.machine.climb.models import in_place, settle
 from munro.machine.config import RunConfig
+from munro.machine.evaluating.plan import settings
+from munro.machine.evaluating.source import Drawn, FleetSource
 from munro.machine.loading import check
 from munro.machine.pipeline.models import recorded, remember
 from munro.machine.run.files import write_atomically
-from munro.rollout.types import Attempt
 
 RESULTS = "results.json"
+KEPT = "evals"
 SCRATCH = "scratch-"
 
-Scores = dict[str, dict[str, dict[str, float]]]
+Scores = dict[str, dict[str, dict[str, Any]]]
 """Model, to whose tasks, to figures."""
 
 
@@ -48,26 +60,76 @@ def score(orders: Mapping[str, Any], models: Mapping[str, str], folder: Path) ->
     for name, model in models.items():
         if name in found:
             continue
-        found[name] = _measured(orders, Path(model), folder)
+        kept = _measured(orders, Path(model), folder, name)
+        found[name] = rates(kept)
         write_atomically(path, json.dumps(found, indent=2) + "\n")
-        rates = ", ".join(f"{task} {rate['mean']:.3f}" for task, rate in found[name].items())
-        click.echo(f"{name}: {rates}")
+        told = ", ".join(f"{task} {rate['mean']:.3f}" for task, rate in found[name].items())
+        click.echo(f"{name}: {told}")
+    kept_all = {name: kept for name in found if (kept := Results(folder / KEPT / name)).entries()}
+    for name, others in differences(kept_all).items():
+        for task, above in others.items():
+            found[name][task]["above"] = above
+    write_atomically(path, json.dumps(found, indent=2) + "\n")
     return found
 
 
-def _measured(orders: Mapping[str, Any], model: Path, folder: Path) -> dict[str, dict[str, float]]:
+def rates(kept: Results) -> dict[str, dict[str, Any]]:
+    """Pass rates with intervals, of each climb's tasks."""
+    return {
+        entry: asdict(pass_rate(rows)) | {"tasks": len({row.task for row in rows})}
+        for entry in kept.entries()
+        for rows in [kept.rows(entry)]
+    }
+
+
+def differences(kept: Mapping[str, Results]) -> dict[str, dict[str, dict[str, Any]]]:
+    """What each model is above each other: model, whose tasks, other model, to the difference."""
+    found: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in kept}
+    for other, first in kept.items():
+        rest = [name for name in kept if name != other]
+        told = compare([first, *(kept[name] for name in rest)]) if rest else []
+        for number, one in enumerate(told):
+            name = rest[number % len(rest)]  # entry by entry, in the order of the results
+            above = {"mean": one.difference.mean, "low": one.difference.low}
+            above |= {"high": one.difference.high, "tasks": one.num_tasks}
+            found[name].setdefault(one.entry, {})[other] = above
+    return found
+
+
+def _measured(orders: Mapping[str, Any], model: Path, folder: Path, name: str) -> Results:
     config = _config(orders, model)
     models = settle(config, recorded(folder))
     remember(folder, models.found)
     config = in_place(config, models)
     for left in folder.glob(f"{SCRATCH}*"):  # by a process that was killed
         shutil.rmtree(left)
-    with (
-        TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch,
-        start_fleet(config, model, Path(scratch), learner=False) as fleet,
-    ):
-        attempts = fleet.solvers.evaluate(config.eval, config.length.stages[0])
-    return by_tasks(attempts, owners(orders["env"], config), config)
+    kept = Results(folder / KEPT / name)
+    drawn = by_owner(owners(orders["env"], config), config)
+    asked = [
+        Asked(
+            name=owner,
+            tasks=tuple(tasks),
+            runs=config.eval.runs,
+            seed=config.seed,
+            settings=settings(config),
+        )
+        for owner, tasks in drawn.items()
+    ]
+    kept.begin({"model": {"name": str(model)}, "entries": {one.name: one.written for one in asked}})
+    if any(wanted(kept, one) for one in asked):
+        with (
+            TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch,
+            start_fleet(config, model, Path(scratch), learner=False) as fleet,
+        ):
+            cap = config.length.stages[0]
+            entries = {owner: Drawn(tasks=tasks, cap=cap) for owner, tasks in drawn.items()}
+            source = FleetSource(fleet.solvers, entries)
+            for one in asked:
+                make(kept, one, source)
+    kept.require_whole()
+    kept.summarise()
+    write_page(kept)
+    return kept
 
 
 def _config(orders: Mapping[str, Any], model: Path) -> RunConfig:
@@ -89,31 +151,16 @@ def owners(envs: Mapping[str, Sequence[Any]], config: RunConfig) -> list[str]:
     return found
 
 
-def by_tasks(
-    attempts: Sequence[Sequence[Attempt]], owner: Sequence[str], config: RunConfig
-) -> dict[str, dict[str, float]]:
-    """Pass rates with intervals, of each owner's tasks.
+def by_owner(owner: Sequence[str], config: RunConfig) -> dict[str, dict[str, Task]]:
+    """Held-out tasks by whose they are, and by the names that results know them by.
 
     Args:
-        attempts: at the held-out tasks, in their order.
-        owner: whose tasks the environments hold.
-        config: which the attempts were made with.
+        owner: whose tasks each of the environments holds, in their order.
+        config: of the evaluation.
     """
     problems = ProblemSet(config.env, config.seed)
     whose = dict(zip(problems.names, owner, strict=True))
-    tasks = problems.held_out(config.eval.num_tasks)
-    found: dict[str, dict[str, float]] = {}
-    for name in dict.fromkeys(owner):
-        own = [
-            attempt
-            for task, attempt in zip(tasks, attempts, strict=True)
-            if whose[task.env] == name
-        ]
-        estimate = pass_at_1(verdicts(own))
-        found[name] = {
-            "mean": estimate.mean,
-            "low": estimate.low,
-            "high": estimate.high,
-            "tasks": len(own),
-        }
+    found: dict[str, dict[str, Task]] = {name: {} for name in owner}
+    for task in problems.held_out(config.eval.num_tasks):
+        found[whose[task.env]][f"{task.env}/{task.id}"] = task
     return found

@@ -6,6 +6,7 @@
       metrics.jsonl            one line a step; TensorBoard events beside it
       rollouts/                Parquet, one file a step
       checkpoints/step-000500/ what the run resumes from
+      checkpoints/best         points to that of the best evaluation
       distilled/               the checkpoints that self-distillation made
       report.html
 
@@ -287,8 +288,11 @@ class RunFolder:
         found = self.list_checkpoints()
         return found[-1] if found else None
 
-    def prune_checkpoints(self, keep: int) -> list[int]:
-        """Remove all but the newest `keep` checkpoints; returns the steps removed.
+    def prune_checkpoints(self, keep: int, spare: int | None = None) -> list[int]:
+        """Remove all but the newest `keep` checkpoints and that of step `spare`.
+
+        Returns:
+            The steps removed.
 
         Raises:
             ValueError: `keep` is under 1.
@@ -296,7 +300,7 @@ class RunFolder:
         """
         if keep < 1:
             raise ValueError(f"keep = {keep}: at least one checkpoint must stay.")
-        doomed = self.list_checkpoints()[:-keep]
+        doomed = [one for one in self.list_checkpoints()[:-keep] if one[0] != spare]
         with explained(self.checkpoints):
             for _step, path in doomed:
                 # renamed first: a crash half-way must not leave half a checkpoint under its name

@@ -82,7 +82,7 @@ def test_an_evaluation_takes_the_name_too_and_says_the_commit(
 ):
     mine = f"{folder / 'mine.py'}:Mine"
     asked = ("--env", mine, "--tasks", "4", "--runs", "1", "--rollout.template", "plain")
-    more = ("--rollout.engine", "transformers", "--length.stages", "[8]")
+    more = ("--rollout.engine", "transformers", "--length.stages", "[8]", "--out", f"{folder}/kept")
     done = munro(
         "eval", "--model", f"{NAME}@{begun}", *asked, *more, env=environment(hub, folder / "cache")
     )

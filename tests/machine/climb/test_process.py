@@ -4,6 +4,7 @@ import signal
 
 import pytest
 
+from munro.evaluation.results import Results
 from munro.rl.control.journal import audit
 from tests.machine.climbing import kill_hard, munro, rows, start, wait_for_step, write_recipe
 
@@ -28,10 +29,10 @@ def test_a_climb_leaves_metrics_rollouts_checkpoints_and_a_report(straight):
     assert steps == [0, 1, 2, 3, 4]
     assert {"eval/pass_rate", "sync/proof"} <= rows(straight)[0].keys()
     assert len(list((straight / "rollouts").glob("*.parquet"))) == 4
-    assert [p.name for p in sorted((straight / "checkpoints").iterdir())] == [
-        "step-000002",
-        "step-000004",
-    ]
+    best, *steps = sorted((straight / "checkpoints").iterdir())
+    assert [path.name for path in steps] == ["step-000002", "step-000004"]
+    assert best.name == "best"
+    assert best.resolve() in steps
     assert "pass rate" in (straight / "report.html").read_text()
 
 
@@ -48,12 +49,19 @@ def test_the_checkpoint_loads_with_transformers_and_differs_from_the_start(strai
 
 def test_an_evaluation_of_a_checkpoint_is_that_of_its_climb(straight, folder):
     saved = str(straight / "checkpoints" / "step-000004")
-    mine = f"{folder / 'mine.py'}:Mine"
-    done = munro("eval", "--model", saved, "--env", mine, "--tasks", "4", "--runs", "1")
+    mine, out = f"{folder / 'mine.py'}:Mine", str(folder / "evals" / "straight")
+    done = munro("eval", "--model", saved, "--env", mine, "--tasks", "4", "--out", out)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{mine}; template plain; at most 8 tokens" in done.stdout
     assert "not as straight" not in done.stdout
-    assert f"pass@1           {rows(straight)[-1]['eval/pass_rate']:.3f} " in done.stdout
+    said = f"pass@1           {rows(straight)[-1]['eval/pass_rate']:.3f} "
+    assert said in done.stdout
+    # the same command tells again, and starts nothing
+    again = munro(
+        "eval", "--model", saved, "--env", mine, "--tasks", "4", "--out", out, timeout_s=60
+    )
+    assert said in again.stdout
+    assert len(Results(out).rows()) == 16
 
 
 def test_no_task_is_skipped_or_trained_twice(straight):

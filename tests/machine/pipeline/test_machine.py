@@ -230,32 +230,79 @@ def test_on_a_cluster_all_climbs_go_side_by_side(file):
 # the page
 
 
-def rates(**by_task):
-    return {task: {"mean": m, "low": m - 0.02, "high": m + 0.02} for task, m in by_task.items()}
-
-
-RESULTS = {
-    "base": rates(sums=0.2, words=0.3),
-    "sums": rates(sums=0.9, words=0.2),
-    "words": rates(sums=0.1, words=0.8),
-    "merged": rates(sums=0.85, words=0.7),
-    "final": rates(sums=0.91, words=0.76),
+MODELS = {
+    "base": {"sums": 0.2, "words": 0.3},
+    "sums": {"sums": 0.9, "words": 0.2},
+    "words": {"sums": 0.1, "words": 0.8},
+    "merged": {"sums": 0.85, "words": 0.7},
+    "final": {"sums": 0.91, "words": 0.79},
 }
 
 
+def results(half=0.02, **changed):
+    """As the last phase writes them: rates, and what each model is above each other, +- `half`."""
+    models = MODELS | changed
+    return {
+        model: {
+            task: {
+                "mean": rate,
+                "low": rate - 0.02,
+                "high": rate + 0.02,
+                "tasks": 100,
+                "above": {
+                    other: {
+                        "mean": rate - of[task],
+                        "low": rate - of[task] - half,
+                        "high": rate - of[task] + half,
+                        "tasks": 100,
+                    }
+                    for other, of in models.items()
+                    if other != model
+                },
+            }
+            for task, rate in own.items()
+        }
+        for model, own in models.items()
+    }
+
+
 def test_what_consolidation_kept_is_told_in_points(file):
-    found = table(RESULTS, list(phases_of(file).values()))
+    phases = list(phases_of(file).values())
+    found = table(results(), phases)
     assert (found.first, found.last) == ("base", "final")
-    assert found.kept("sums") == pytest.approx(1)
-    assert found.kept("words") == pytest.approx(-4)
+    assert str(found.kept("sums")) == "+1.0 (-1.0 to +3.0)"
+    assert str(found.kept("words")) == "-1.0 (-3.0 to +1.0)"
     assert found.verdict == (
         "final is within 5 points of every specialist on its own task; better than base on all."
     )
-    worse = RESULTS | {"final": rates(sums=0.84, words=0.3)}
-    assert table(worse, list(phases_of(file).values())).verdict == (
+    worse = results(final={"sums": 0.82, "words": 0.3})
+    assert table(worse, phases).verdict == (
         "final is more than 5 points below the specialist on sums, words; no better than base on "
         "words."
     )
+
+
+def test_what_cannot_be_told_is_not_told(file):
+    """The means alone would call this within 5 points, and better on words."""
+    phases = list(phases_of(file).values())
+    wide = results(half=0.05, final={"sums": 0.88, "words": 0.34})
+    assert table(wide, phases).verdict == (
+        "final is more than 5 points below the specialist on words; that cannot be told on sums "
+        "(about 554 tasks would); better than base is more than can be told on words (about 312 "
+        "tasks would)."
+    )
+    only = results(half=0.05, final={"sums": 0.88, "words": 0.79})
+    assert table(only, phases).verdict.startswith(
+        "whether final is within 5 points of the specialist cannot be told on sums (about "
+    )
+
+
+def test_results_without_attempts_are_not_judged_by_their_means(file):
+    old = {
+        model: {task: {"mean": rate, "low": rate, "high": rate} for task, rate in own.items()}
+        for model, own in MODELS.items()
+    }
+    assert "no interval of what was kept" in table(old, list(phases_of(file).values())).verdict
 
 
 def test_the_page_shows_tree_before_and_after_and_the_table(file, tmp_path):
@@ -263,12 +310,12 @@ def test_the_page_shows_tree_before_and_after_and_the_table(file, tmp_path):
     for phase in phases:
         after = {"before": 0.21, "after": 0.93, "steps": 3} if phase.kind == "climb" else {}
         finish(phase, **after)
-    (tmp_path / "machines" / "mine" / "scores" / "results.json").write_text(json.dumps(RESULTS))
+    (tmp_path / "machines" / "mine" / "scores" / "results.json").write_text(json.dumps(results()))
     page = write_machine_report(tmp_path / "machines" / "mine", phases).read_text()
     assert "6 of 6 phases done" in page
     assert "<td>0.21</td><td>0.93</td><td>3</td>" in page
     assert '<td class="own">0.900<small>0.880 to 0.920</small></td>' in page
-    assert "<td>+1.0</td>" in page
+    assert "<td>+1.0 (-1.0 to +3.0)</td>" in page
     assert "within 5 points of every specialist" in page
     assert page.count("<script") == 0
 

@@ -7,12 +7,13 @@ import json
 import pytest
 
 from munro.base_model.checkpoint import Checkpoint
+from munro.evaluation.results import Results
+from munro.evaluation.types import AttemptRow
 from munro.machine.pipeline.machine import _Machine
 from munro.machine.pipeline.phase import run_phase
 from munro.machine.pipeline.plan import ORDERS, Standing, checkpoint_of, load_machine
 from munro.machine.pipeline.scores import _config as config_of
-from munro.machine.pipeline.scores import by_tasks
-from tests.builders import make_attempt
+from munro.machine.pipeline.scores import by_owner, differences, rates
 from tests.distill.runs import make_base, make_run
 
 FILE = """
@@ -83,8 +84,25 @@ def test_pass_rates_are_told_for_everybody_whose_tasks_they_are(tmp_path):
     }
     config = config_of(orders, tmp_path)
     assert config.eval.num_tasks == 8
-    # the tasks come in turns, the first of them a sum
-    attempts = [[make_attempt(float(at % 2 == 0)), make_attempt(0.0)] for at in range(8)]
-    found = by_tasks(attempts, ["sums", "words"], config)
-    assert (found["sums"]["mean"], found["words"]["mean"]) == (0.5, 0.0)
-    assert (found["sums"]["tasks"], found["words"]["tasks"]) == (4, 4)
+    drawn = by_owner(["sums", "words"], config)
+    assert {name: len(tasks) for name, tasks in drawn.items()} == {"sums": 4, "words": 4}
+    assert {task.env for task in drawn["sums"].values()} == {"arithmetic"}
+    first, second = (Results(tmp_path / name) for name in ("a", "b"))
+    for kept, share in ((first, 1), (second, 2)):
+        for entry, tasks in drawn.items():
+            kept.add(
+                AttemptRow(
+                    entry=entry, task=task, run=run, seed=0, passed=passed, reward=float(passed)
+                )
+                for place, task in enumerate(tasks)
+                for run in range(2)
+                for passed in [entry == "sums" and place % share == 0]
+            )
+    assert rates(second)["sums"] | {"low": 0, "high": 1} == {
+        "mean": 0.5, "low": 0, "high": 1, "tasks": 4,
+    }  # fmt: skip
+    found = differences({"first": first, "second": second})
+    assert found["second"]["sums"]["first"]["mean"] == -0.5
+    assert found["first"]["sums"]["second"]["mean"] == 0.5
+    assert found["first"]["words"]["second"]["mean"] == 0
+    assert found["first"]["words"]["second"]["low"] < -0.3  # of four tasks

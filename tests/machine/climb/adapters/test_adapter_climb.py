@@ -85,7 +85,8 @@ def test_an_evaluation_of_an_adapter_and_of_the_merged_model_are_that_of_the_cli
     assert "e-07 nats" in done.stdout or "e-06 nats" in done.stdout, done.stdout
     said = f"pass@1           {rows(straight)[-1]['eval/pass_rate']:.3f} "
     for model in (saved, str(folder / "whole")):
-        done = munro("eval", "--model", model, "--tasks", "4", "--runs", "1")
+        out = str(folder / "evals" / Path(model).name)
+        done = munro("eval", "--model", model, "--tasks", "4", "--out", out)
         assert done.returncode == 0, done.stdout + done.stderr
         assert said in done.stdout
     again = munro("merge", saved, str(folder / "whole"))

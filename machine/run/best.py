@@ -1,0 +1,68 @@
+"""The best checkpoint of a run: which, by its held-out figures, and the link that points to it.
+
+By the lower end of the interval, not by the mean: of many evaluations the highest mean is as likely
+the luckiest. What is best follows from the run's folder alone, so a resumed run knows it too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from munro.machine.run.files import explained
+from munro.machine.run.folder import RunFolder
+
+LINK = "best"
+LOW = "eval/pass_rate_low"
+
+
+def best_checkpoint(run: RunFolder) -> int | None:
+    """Step of the best evaluation that has a checkpoint; of equals the newest. None without one."""
+    low = _kept(run)
+    return max(low, key=lambda step: (low[step], step), default=None)
+
+
+def is_better(run: RunFolder, step: int, metrics: Mapping[str, float]) -> bool:
+    """Whether these figures of a step are better than those of every checkpoint of another."""
+    low = metrics.get(LOW)
+    others = [value for kept, value in _kept(run).items() if kept != step]
+    return low is not None and step > 0 and low > max(others, default=-1.0)
+
+
+def link_best(run: RunFolder) -> Path | None:
+    """Let `checkpoints/best` point to the best checkpoint; None where there is none.
+
+    On a file system without links there is none either.
+
+    Raises:
+        RunError: the disk refuses.
+    """
+    step = best_checkpoint(run)
+    link = run.checkpoints / LINK
+    if step is None:
+        return None
+    target = run.checkpoint(step).name
+    if link.is_symlink() and os.readlink(link) == target:
+        return link
+    draft = link.with_name(f".{LINK}.{os.getpid()}.part")
+    with explained(link):
+        with suppress(FileNotFoundError):
+            draft.unlink()
+        try:
+            draft.symlink_to(target, target_is_directory=True)
+        except (NotImplementedError, PermissionError):
+            return None
+        draft.replace(link)
+    return link
+
+
+def _kept(run: RunFolder) -> dict[int, float]:
+    """Lower ends of the intervals, by step, of the evaluations that have a checkpoint."""
+    there = {step for step, _ in run.list_checkpoints()}
+    return {
+        int(line["step"]): float(line[LOW])
+        for line in run.metrics.read()
+        if line["step"] in there and line.get(LOW) is not None
+    }
