@@ -133,6 +133,7 @@ def report() -> list[Decision]:
     Raises:
         NoSuchTwin: MUNRO_KERNELS names none, or one that cannot run here.
     """
+    asked()  # also where everything was decided before it was set
     device = "cuda" if torch.cuda.is_available() else "cpu"
     found = []
     for module in pkgutil.iter_modules(munro.kernels.__path__):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from munro.rl.batch import Batch, StepReport
 from munro.rl.clip import Clip
 from munro.rl.config import DeadlinesConfig, LearnerConfig
-from munro.rl.learner import Learner, WeightTransfer
+from munro.rl.ports import WeightTransfer
 from munro.rollout.engine import WeightSource
 from munro.rollout.openmp import preload
 from munro.rollout.waits import waiting
@@ -41,6 +41,10 @@ class _Rank:
         transfer: WeightTransfer | None,
     ) -> None:
         os.environ.update(environment)
+        from munro.rl.learner import (
+            Learner,
+        )  # seconds, which whoever starts ranks need not wait for
+
         self._learner, self._transfer = Learner(**arguments), transfer
 
     def publish(self, version: int) -> WeightSource | None:

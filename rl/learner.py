@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -41,33 +41,11 @@ from munro.rl.policy.model import Policy
 from munro.rl.policy.optimizers import make_optimizer
 from munro.rl.policy.reference import reference_of
 from munro.rl.policy.sizes import TOKENS_ON_A_CPU
+from munro.rl.ports import LearnerDiverged, WeightTransfer
 from munro.rl.rate import rate_of
 from munro.rollout.engine import WeightSource
 
 log = logging.getLogger(__name__)
-
-
-class LearnerDiverged(Exception):
-    """A loss or gradient norm is not finite; no step was taken."""
-
-    is_sentence = True
-
-
-class WeightTransfer(Protocol):
-    """How weights reach the inference servers; `munro.rollout.weights` has them."""
-
-    @property
-    def through_host(self) -> bool:
-        """It wants tensors in the host's memory."""
-        ...
-
-    def publish(self, named_tensors: Any, version: int) -> WeightSource:
-        """Put (name, tensor) pairs where servers can read them."""
-        ...
-
-    def settle(self) -> None:
-        """All servers have read them."""
-        ...
 
 
 class Learner:

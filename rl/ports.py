@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from munro.rl.batch import Batch, StepReport
 from munro.rl.clip import Clip
 from munro.rl.state import ClimbState, Cursor
+from munro.rollout.engine import WeightSource
 from munro.rollout.types import Abandoned, Group
+
+
+class LearnerDiverged(Exception):
+    """A loss or gradient norm is not finite; no step was taken."""
+
+    is_sentence = True
+
+
+class WeightTransfer(Protocol):
+    """How weights reach the inference servers; `munro.rollout.weights` has them."""
+
+    @property
+    def through_host(self) -> bool:
+        """It wants tensors in the host's memory."""
+        ...
+
+    def publish(self, named_tensors: Any, version: int) -> WeightSource:
+        """Put (name, tensor) pairs where servers can read them."""
+        ...
+
+    def settle(self) -> None:
+        """All servers have read them."""
+        ...
 
 
 class Solvers(Protocol):

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from munro.envs.base import SingleTurn
 from munro.envs.data.rows import place_of
 from munro.envs.instructions.gold import TOPICS, WORDS, Draft, draw
-from munro.envs.instructions.rows import sides
+from munro.envs.instructions.rows import Files
 from munro.envs.types import Task
 from munro.rewards.instructions import checkers
 from munro.rewards.instructions.graded import check_options, graded
@@ -63,33 +63,31 @@ class Instructions(SingleTurn):
                 tasks; nothing is sampled then.
             subset: of a data set on the hub.
             split: of a data set on the hub, to train on.
-            test_path: a file of held-out rows.
+            test_path: a file of held-out rows, such as IFBench's; without `path` the tasks to
+                train on are sampled.
             test_split: of a data set on the hub, held out.
-            test_share: where neither is given, this share of the prompts is held out; 1 for a
-                benchmark that nobody trains on.
+            test_share: where neither is given, this share of the file's prompts is held out.
         """
         check_options(score, mode)
         if level not in LEVELS:
             raise ValueError(f"level = {level}: the levels are {', '.join(map(str, LEVELS))}.")
         if size < 1:
             raise ValueError(f"size = {size}: must be at least 1.")
-        if not path and (test_path or test_split):
-            raise ValueError("a test_path or test_split needs a path beside it.")
         self._level, self._size, self._score, self._seed = level, size, score, seed
         self._mode = mode
-        self._sides = path and sides(
-            path,
+        self._files = Files(
+            path=path,
             subset=subset,
             split=split,
             test_path=test_path,
             test_split=test_split,
             test_share=test_share,
-        )
+        ).sides()
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """The file's rows; or all of level 1; of the others, each made when it is drawn."""
-        if self._sides:
-            return self._sides[split == "test"]
+        """Rows of a file; or all of level 1; of the others, each made when it is drawn."""
+        if split in self._files:
+            return self._files[split]
         if self._level == 1:
             return [task for task in _tiny() if _is_held_out(task) == (split == "test")]
         return _Sampled(self._level, self._size, f"{self._seed}/{split}", split == "test")

@@ -10,6 +10,7 @@ them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from munro.envs.data.columns import Row, is_conversation, messages_of, text_of
@@ -21,22 +22,38 @@ from munro.rewards.plugins import nearest
 COLUMNS = ("instruction_id_list", "instructions")
 
 
-def sides(
-    path: str, *, subset: str, split: str, test_path: str, test_split: str, test_share: float
-) -> tuple[RowTasks, RowTasks]:
-    """The tasks of a file to train on, and those that are held out; every row is checked.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """Where rows come from; see the arguments of `Instructions`."""
 
-    Raises:
-        ValueError: there is no such file, or a row is unusable: which one, and why.
-    """
-    if not 0 <= test_share <= 1:
-        raise ValueError(f"test_share = {test_share}: give a share in [0, 1].")
-    rows = open_rows(path, subset, split)
-    if test_path or test_split:
-        held_out = open_rows(test_path or path, subset, test_split or split)
-        return _tasks(rows, 0, 2**32), _tasks(held_out, 0, 2**32)
-    bound = int(test_share * 2**32)
-    return _tasks(rows, bound, 2**32), _tasks(rows, 0, bound)
+    path: str = ""
+    subset: str = ""
+    split: str = "train"
+    test_path: str = ""
+    test_split: str = ""
+    test_share: float = 0.1
+
+    def sides(self) -> dict[str, RowTasks]:
+        """The tasks of each split that files are given for; every row is checked.
+
+        Raises:
+            ValueError: there is no such file, or a row is unusable: which one, and why.
+        """
+        if not 0 <= self.test_share < 1:
+            raise ValueError(f"test_share = {self.test_share}: give a share in [0, 1).")
+        if self.test_split and not (self.path or self.test_path):
+            raise ValueError("a test_split needs a path, or a test_path, that it is of.")
+        found = {}
+        share = 0 if self.test_path or self.test_split else int(self.test_share * 2**32)
+        if self.path:
+            rows = open_rows(self.path, self.subset, self.split)
+            found["train"] = _tasks(rows, share, 2**32)
+            found["test"] = _tasks(rows, 0, share)
+        if self.test_path or self.test_split:
+            where = self.test_path or self.path
+            held_out = open_rows(where, self.subset, self.test_split or self.split)
+            found["test"] = _tasks(held_out, 0, 2**32)
+        return found
 
 
 def row_task(row: Row, place: str) -> Task:

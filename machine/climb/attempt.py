@@ -18,8 +18,7 @@ from munro.rl.climb import climb
 from munro.rl.control.controller import Ledger, NoSignal, OnPolicy
 from munro.rl.control.journal import Journal
 from munro.rl.control.streaming import OffPolicy
-from munro.rl.learner import LearnerDiverged
-from munro.rl.ports import GroupSource
+from munro.rl.ports import GroupSource, LearnerDiverged
 from munro.rl.state import ClimbState
 from munro.rollout.waits import Stalled, dump_stacks
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from munro.base_model.checkpoint import Checkpoint
-from munro.base_model.small.quickstart import build_base
-from munro.base_model.training.pretrain import StepMetrics
 from munro.envs.arithmetic import is_held_out
 from munro.machine.config import RunConfig
 from munro.machine.loading import BadConfig
 from munro.machine.run.console import Console
+
+if TYPE_CHECKING:
+    from munro.base_model.training.pretrain import StepMetrics
 
 
 def model_folder(config: RunConfig, console: Console) -> Path:
@@ -29,6 +31,8 @@ def model_folder(config: RunConfig, console: Console) -> Path:
         checkpoint = Checkpoint(Path(config.model.path).expanduser().absolute()).look()
         require_template(checkpoint, config)
         return checkpoint.path
+    from munro.base_model.small.quickstart import build_base  # seconds to import: a trainer
+
     console.phase("base model")
     total = config.base.training.num_steps
 

@@ -12,6 +12,7 @@ from munro.base_model.training.pretrain import FINISHED
 from munro.envs.arithmetic import is_held_out
 from munro.envs.problem_set import ProblemSet
 from munro.envs.types import Task
+from munro.kernels import dispatch
 from munro.machine.climb.adapters import described
 from munro.machine.climb.memory import (
     GB,
@@ -48,6 +49,7 @@ def plan(config: RunConfig, *, probe_s: float = 0.0) -> str:
         BadAdapter: the adapter that is asked for cannot be on this model.
         BadConfig: it cannot fit on this machine, or the probe came to no figures.
         NoOptimizer: an optimizer cannot be used.
+        NoSuchTwin: MUNRO_KERNELS asks for kernels that cannot run here.
         BadPlugin: a loss, an advantage or a curriculum cannot be used.
         BadEnvironment: an environment cannot be loaded or has no tasks.
         CheckpointError: the model's folder is missing, or a file in it is not whole.
@@ -56,6 +58,7 @@ def plan(config: RunConfig, *, probe_s: float = 0.0) -> str:
     tracking.check(config.tracking)
     check_plugs(config)
     check_optimizer(config.learner)
+    dispatch.report()
     path, said = Path(config.folder) / config.name, []
     known = RunFolder.existing(path) if (path / "run.json").is_file() else None
     folder = here(config.model.path, revision=config.model.revision)

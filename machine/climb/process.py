@@ -80,6 +80,7 @@ def _to_the_end(
 ) -> int:
     # torch and Ray take seconds to import: a run that is finished is told so without them
     from munro.envs.problem_set import ProblemSet
+    from munro.kernels import dispatch
     from munro.machine.climb.attempt import Attempt
     from munro.machine.climb.base import model_folder
     from munro.machine.climb.memory import require_room
@@ -93,6 +94,7 @@ def _to_the_end(
         # what is wrong with what is plugged in is told before anything is trained or started
         check_plugs(config)
         check_optimizer(config.learner)
+        dispatch.report()
         for line in models.told:
             console.note(line)
         loads = in_place(config, models)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import gc
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from munro.base_model.checkpoint import Checkpoint, CheckpointError
 from munro.distill.config import DistillConfig
-from munro.distill.distil import Source, distil
-from munro.distill.prepare import Account
+from munro.distill.sources import Source
 from munro.machine.climb.interrupt import Interrupt
 from munro.machine.climb.rebase import refuse_foreign
 from munro.machine.climb.start import Start, restarted
@@ -30,6 +29,9 @@ from munro.machine.run.restarts import (
 )
 from munro.rl.control.journal import Journal
 from munro.rl.state import ClimbState
+
+if TYPE_CHECKING:
+    from munro.distill.prepare import Account
 
 
 class Restarts:
@@ -83,6 +85,8 @@ class Restarts:
         self._console.note(
             f"step {plan.step}: {plan.cause}. Distilling traces of {steps} onto {plan.base}"
         )
+        from munro.distill.distil import distil  # seconds to import, for few steps
+
         name = f"distilled/step-{plan.step:06d}"
         source = Source(
             run=self._run.path,

@@ -8,9 +8,11 @@ import json
 import pytest
 
 from munro.envs import BadEnvironment, load
+from munro.envs.config import EnvConfig
 from munro.envs.data.columns import messages_of
 from munro.envs.data.published import as_ours
 from munro.envs.data.rows import open_rows
+from munro.envs.problem_set import ProblemSet
 from munro.envs.prompts import Prompts
 
 EVERY = dict.fromkeys(("N", "keyword", "language", "m", "n", "small_n", "word", "sep"))
@@ -33,9 +35,9 @@ def written(tmp_path, rows):
 
 
 def test_a_published_file_is_read_as_it_ships(tmp_path):
-    """Nobody trains on a benchmark: with test_share = 1 all of it is held out."""
-    env = load("instructions", path=written(tmp_path, ROWS), test_share=1.0, score="share")
-    assert list(env.tasks("train")) == []
+    """Nobody trains on a benchmark: beside a test_path the tasks to train on are sampled."""
+    env = load("instructions", test_path=written(tmp_path, ROWS), score="share", size=5)
+    assert [env.gold_reply(task) is None for task in env.tasks("train")] == [False] * 5
     moss, fern, twice = env.tasks("test")
     assert [task.id for task in (moss, fern, twice)] == ["7", "8", "9"]
     assert moss.messages[-1].content == ROWS[0]["prompt"]
@@ -45,6 +47,12 @@ def test_a_published_file_is_read_as_it_ships(tmp_path):
     assert env.grade(fern, "A Fern Is Green.").passed
     assert env.grade(twice, "Go on.").parts == {"words:start_verb": 1.0, "words:start_verb#2": 1.0}
     assert env.gold_reply(moss) is None
+
+
+def test_a_climb_on_sampled_instructions_is_measured_on_a_benchmark(tmp_path):
+    args = {"level": 1, "test_path": written(tmp_path, ROWS)}
+    problems = ProblemSet([EnvConfig.model_validate({"path": "instructions", "args": args})], 0)
+    assert {task.id for task in problems.held_out(10)} == {"7", "8", "9"}
 
 
 def test_the_loose_mode_and_the_share_held_out_are_options(tmp_path):
@@ -65,7 +73,7 @@ def test_the_loose_mode_and_the_share_held_out_are_options(tmp_path):
 def test_rows_of_ones_own_hold_specs(tmp_path):
     own = {"prompt": "No comma.", "instructions": ["punctuation:no_comma", {"any": [
         {"id": "keywords:existence", "kwargs": {"keywords": ["moss"]}}]}]}  # fmt: skip
-    (task,) = load("instructions", path=written(tmp_path, [own]), test_share=1.0).tasks("test")
+    (task,) = load("instructions", test_path=written(tmp_path, [own])).tasks("test")
     assert task.id == "1"
     assert load("instructions").grade(task, "moss").passed
 
@@ -94,8 +102,9 @@ def test_a_bad_row_is_named_with_its_line(tmp_path, change, sentence):
     [
         ({"mode": "lax"}, "mode = 'lax': give 'strict' or 'loose'"),
         ({"path": "nowhere.jsonl"}, "There is no file nowhere.jsonl"),
-        ({"test_path": "nowhere.jsonl"}, "needs a path beside it"),
-        ({"path": "x.jsonl", "test_share": 2}, r"give a share in \[0, 1\]"),
+        ({"test_path": "nowhere.jsonl"}, "There is no file nowhere.jsonl"),
+        ({"test_split": "test"}, "a test_split needs a path"),
+        ({"path": "x.jsonl", "test_share": 1}, r"give a share in \[0, 1\)"),
     ],
 )
 def test_a_bad_option_is_one_sentence(args, sentence):

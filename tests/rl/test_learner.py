@@ -24,10 +24,11 @@ from munro.base_model.checkpoint import Checkpoint, CheckpointError
 from munro.rl.batch import Batch, build_batch
 from munro.rl.clip import Clip
 from munro.rl.config import LearnerConfig
-from munro.rl.learner import Learner, LearnerDiverged
+from munro.rl.learner import Learner
 from munro.rl.policy.loading import set_dropout
 from munro.rl.policy.model import Policy, UnsupportedModel
 from munro.rl.policy.packing import Layout
+from munro.rl.ports import LearnerDiverged
 from munro.rollout.engine import WeightSource
 from tests.builders import make_group
 from tests.rl.builders import VOCAB, make_model, random_group, save_model

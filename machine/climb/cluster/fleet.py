@@ -34,8 +34,8 @@ from munro.rewards.service.setup import anywhere
 from munro.rl.batch import Batch, StepReport
 from munro.rl.clip import Clip
 from munro.rl.cluster import LearnerPool
-from munro.rl.learner import WeightTransfer
 from munro.rl.plugs import resolved
+from munro.rl.ports import WeightTransfer
 from munro.rollout import waits
 from munro.rollout.cluster import Servers, Solvers
 from munro.rollout.engine import Sharing, WeightSource

@@ -11,7 +11,7 @@ import pytest
 
 from munro.machine.loading import load
 from munro.machine.run.tracking import TRACKERS, TrackingUnavailable, check, open_trackers
-from tests.machine.climbing import command, munro, rows, write_recipe
+from tests.machine.climbing import command, munro
 
 MINE = '''
 """Lines of JSON, one a step."""
@@ -62,26 +62,6 @@ def test_a_file_by_path_gets_the_numbers_and_nothing_else(mine: Path, tmp_path: 
     tracker.close()
     lines = [json.loads(line) for line in (run / "mine.jsonl").read_text().splitlines()]
     assert lines == [{"opened": "run", "seed": 7}, {"step": 3, "reward/total": 0.5}]
-
-
-@pytest.mark.ray
-def test_a_climb_tells_a_tracker_by_path_and_one_by_entry_point(
-    mine: Path, installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe = write_recipe(tmp_path)
-    (tmp_path / "lines.py").write_text(MINE)
-    monkeypatch.setenv("PYTHONPATH", path_with(installed))
-    trackers = f'["{tmp_path / "lines.py"}:Lines", "lines"]'
-    done = munro("climb", str(recipe), "--tracking", trackers)
-    assert done.returncode == 0, done.stderr
-    run = tmp_path / "runs" / "small"
-    expected = [row["step"] for row in rows(run)]
-    assert expected[-1] == 4
-    for name in ("mine.jsonl", "lines.jsonl"):
-        opened, *told = map(json.loads, (run / name).read_text().splitlines())
-        assert opened == {"opened": "small", "seed": 0}
-        assert [line["step"] for line in told] == expected
-        assert told[-1]["reward/total"] == rows(run)[-1]["reward/total"]
 
 
 def test_an_installed_one_has_a_name(installed: Path) -> None:
