@@ -20,6 +20,7 @@ from munro.machine.cli.main import munro
 from munro.machine.config import RunConfig
 from munro.machine.loading import overrides_of
 from munro.machine.pipeline.config import MachineConfig
+from munro.rewards.judge.responses import Policies
 
 TREES: Mapping[str, type[BaseModel]] = {
     "climb": RunConfig,
@@ -35,7 +36,7 @@ TREES: Mapping[str, type[BaseModel]] = {
 }
 """What the dotted keys of a command belong to, where that is told without reading a file."""
 
-WRITTEN = (*dict.fromkeys(TREES.values()), MachineConfig, MixtureConfig, EnvConfig)
+WRITTEN = (*dict.fromkeys(TREES.values()), MachineConfig, MixtureConfig, EnvConfig, Policies)
 """What a person writes in TOML."""
 
 
