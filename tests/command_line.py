@@ -15,6 +15,7 @@ from munro.base_model.scaling.mixture_config import MixConfig
 from munro.base_model.training.recipe import PretrainRecipe
 from munro.distill.config import DistillConfig, PreferenceConfig
 from munro.envs.config import EnvConfig
+from munro.evaluation.config import GateConfig, SuiteConfig
 from munro.machine.cli.evaluation import Bare
 from munro.machine.cli.main import munro
 from munro.machine.config import RunConfig
@@ -36,7 +37,10 @@ TREES: Mapping[str, type[BaseModel]] = {
 }
 """What the dotted keys of a command belong to, where that is told without reading a file."""
 
-WRITTEN = (*dict.fromkeys(TREES.values()), MachineConfig, MixtureConfig, EnvConfig, Policies)
+WRITTEN = (
+    *dict.fromkeys(TREES.values()),
+    *(MachineConfig, MixtureConfig, EnvConfig, Policies, SuiteConfig, GateConfig),
+)
 """What a person writes in TOML."""
 
 
