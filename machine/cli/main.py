@@ -25,6 +25,7 @@ from munro.machine.cli.models import push
 from munro.machine.cli.pipeline import run_whole
 from munro.machine.cli.pretrain import goodput, pretrain
 from munro.machine.cli.restart import rebase
+from munro.machine.cli.serve import serve
 from munro.machine.cli.swe import swe
 from munro.machine.loading import load, overrides_of, page
 from munro.machine.sentences import in_one_line, is_sentence
@@ -199,6 +200,7 @@ munro.add_command(pretrain)
 munro.add_command(push)
 munro.add_command(rebase)
 munro.add_command(run_whole)
+munro.add_command(serve)
 munro.add_command(swe)
 munro.add_command(tokenizer)
 

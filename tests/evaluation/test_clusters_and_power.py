@@ -62,6 +62,16 @@ def test_means_of_parts_hold_their_truth_and_of_one_task_nothing_is_known():
     assert mean_of([[1.0, 2.0]]) == Estimate(mean=1.5, low=-math.inf, high=math.inf)
 
 
+def test_the_interval_of_means_is_students_over_tasks():
+    """As inspect-ai's `ci()` has it: standard error over tasks, Student's quantile."""
+    values = np.random.default_rng(3).normal(size=(12, 4))
+    of_task = values.mean(axis=1)
+    half = t_quantile(0.95, 11) * of_task.std(ddof=1) / math.sqrt(12)
+    found = mean_of(values)
+    assert found.low == pytest.approx(values.mean() - half)
+    assert found.high == pytest.approx(values.mean() + half)
+
+
 def test_weights_by_hand_and_that_a_task_without_one_is_not_there():
     a, b = np.zeros((4, 1)), np.array([[1.0], [0.0], [0.5], [9.0]])
     found = paired(a, b, weights_N=[1, 1, 2, 0])
