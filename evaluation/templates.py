@@ -219,10 +219,16 @@ def _own(told: Any) -> str:
     """The tokenizer's template; of several, those that transformers itself would choose."""
     if isinstance(told, str):
         return told
-    default, using = str(told["default"]), told.get("tool_use")
-    if using is None:
+    default = str(told["default"])
+    if "tool_use" not in told:
         return default
-    return "{%- if tools -%}{{ '' }}" + using + "{%- else -%}{{ '' }}" + default + "{%- endif -%}"
+    return (
+        "{%- if tools -%}{{ '' }}"
+        + str(told["tool_use"])
+        + "{%- else -%}{{ '' }}"
+        + default
+        + "{%- endif -%}"
+    )
 
 
 def _broken(name: str, live: Sequence[str], refuse: bool) -> str:

@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--other", default="")
     parser.add_argument("--harness-python", default="")
     parser.add_argument("--bytes", type=int, default=24_000)
-    parser.add_argument("--window", type=int, default=400)
+    parser.add_argument("--window", type=int, default=256)
     parser.add_argument("--out", default="benchmark-likelihood")
     asked = parser.parse_args()
     out = Path(asked.out).absolute()

@@ -239,8 +239,7 @@ def _of_set(one: SetConfig, root: Path, tokenizer: Any) -> Iterable[Windows]:
                 continue  # the same texts at every context, or their figures would not compare
         else:
             others = "".join(texts[number + 1 :] + texts[:number])
-            sizes = {"document_bytes": one.document_bytes, "distances": one.contexts}
-            of = parted(text, others, **sizes)
+            of = parted(text, others, document_bytes=one.document_bytes, distances=one.contexts)
             if len(of) < len(one.contexts):
                 continue
         for size, window in of.items():

@@ -169,6 +169,7 @@ def test_vllm_makes_the_climbs_tokens_heeds_seeds_and_ends_turns_as_the_climb(te
     if not names:
         pytest.skip("vLLM is not installed")
     tokenizer, model = make_tokenizer(), tiny_llama(tied=False)
+    model.config.max_position_embeddings = 1024  # a preamble is longer than its own, byte by byte
     model.save_pretrained(tmp_path / "tiny")
     tokenizer.save_pretrained(tmp_path / "tiny")
     with served(tmp_path / "tiny", template=template, logs=str(tmp_path)) as address:
