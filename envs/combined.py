@@ -26,11 +26,13 @@ from typing import Any
 from munro.envs.base import Environment, Episode, Outcome, as_grade, call
 from munro.envs.types import Message, Task, Trajectory
 from munro.rewards.combine import Combination
-from munro.rewards.combine.parts import OWN, GraderConfig, check_parts
+from munro.rewards.combine.parts import OWN, GraderConfig, WatchConfig, check_parts
 from munro.rewards.combine.tree import levels, names, owner
-from munro.rewards.errors import GraderError
-from munro.rewards.kinds import Grader, check_item, find, make
+from munro.rewards.combine.watch import is_looked_at, seen, unseen, watches
+from munro.rewards.errors import EpisodeError, GraderError
+from munro.rewards.kinds import Grader, check_item, find, is_joint, make
 from munro.rewards.language import visible
+from munro.rewards.preference.context import context_of
 from munro.rewards.types import Grade
 
 MOST_AT_ONCE = 64
@@ -66,8 +68,12 @@ class Combined(Environment):
         check_parts(graders, reward)
         self._combination = Combination(reward, _ranges(graders, self._leaves))
         self._graders = {name: _made(name, one) for name, one in graders.items()}
+        self._watches = watches(graders)
+        self._second = {
+            name: _made(f"{name}.watch", watch, alone=True) for name, watch in self._watches.items()
+        }
         # processes and connections of the graders end with whoever uses them
-        weakref.finalize(self, _close, list(self._graders.values()))
+        weakref.finalize(self, _close, [*self._graders.values(), *self._second.values()])
         late = {name for name, one in graders.items() if one.late or self._is_joint(name)}
         self._late = {*late, *(leaf for leaf in self._leaves if owner(leaf) in late)}
         if self._own and type(environment).grade_group is not Environment.grade_group:
@@ -148,6 +154,7 @@ class Combined(Environment):
         if watched:
             await self._score(watched, task, trajectories, group)
         rewards = self._combination.rewards(known)
+        await self._look(task, trajectories, known)
         return [
             Grade(
                 reward=reward,
@@ -179,8 +186,8 @@ class Combined(Environment):
             if name == OWN:
                 self._enter(scores, name, await call(episode.grade, trajectory))
                 continue
-            grade = await call(self._graders[name].grade, self._item(name, task, trajectory))
-            self._enter(scores, name, grade)
+            item = self._item(name, self._configs[name], task, trajectory)
+            self._enter(scores, name, await call(self._graders[name].grade, item))
 
     async def _score(
         self,
@@ -194,12 +201,13 @@ class Combined(Environment):
 
         async def alone(name: str, row: int) -> None:
             async with room:
-                item = self._item(name, task, trajectories[row])
+                item = self._item(name, self._configs[name], task, trajectories[row])
                 grade = await call(self._graders[name].grade, item)
             self._enter(group[row], name, grade)
 
         async def together(name: str, rows: Sequence[int]) -> None:
-            items = [self._item(name, task, trajectories[row]) for row in rows]
+            config = self._configs[name]
+            items = [self._item(name, config, task, trajectories[row]) for row in rows]
             grades = await call(self._graders[name].grade_group, items)
             for row, grade in zip(rows, grades, strict=True):
                 self._enter(group[row], name, grade)
@@ -215,6 +223,32 @@ class Combined(Environment):
                 work += [alone(name, row) for row in rows]
         await asyncio.gather(*work)
 
+    async def _look(
+        self, task: Task, trajectories: Sequence[Trajectory], known: Sequence[dict[str, float]]
+    ) -> None:
+        """Ask the second judges about their sample of what the first ones scored."""
+        room = asyncio.Semaphore(MOST_AT_ONCE)
+
+        async def one(name: str, row: int) -> None:
+            watch, trajectory = self._watches[name], trajectories[row]
+            async with room:
+                item = self._item(f"{name}.watch", watch, task, trajectory)
+                try:
+                    grade = as_grade(await call(self._second[name].grade, item))
+                    known[row].update(seen(name, watch.part, grade))
+                except EpisodeError:
+                    known[row].update(unseen(name))
+
+        await asyncio.gather(
+            *(
+                one(name, row)
+                for name, watch in self._watches.items()
+                for row, each in enumerate(trajectories)
+                if name in known[row]
+                and is_looked_at(watch.share, name, task.id, row, each.oldest_version, each.reply)
+            )
+        )
+
     def _enter(self, scores: _Scores, name: str, outcome: Outcome) -> None:
         """One grader's figures; what the reward is made of must be among them."""
         scores.enter(name, as_grade(outcome), self._configs.get(name))
@@ -225,11 +259,12 @@ class Combined(Environment):
     def _is_joint(self, name: str) -> bool:
         return hasattr(self._graders[name], "grade_group")
 
-    def _item(self, name: str, task: Task, trajectory: Trajectory) -> dict[str, Any]:
+    def _item(
+        self, name: str, config: GraderConfig | WatchConfig, task: Task, trajectory: Trajectory
+    ) -> dict[str, Any]:
         """What a grader is given: the task's own fields, and these."""
-        config = self._configs[name]
         item = {
-            "prompt": _prompt(task.messages),
+            "prompt": context_of([{"role": m.role, "content": m.content} for m in task.messages]),
             "messages": _said(task, trajectory, config.thoughts),
             "task_id": task.id,
             **task.payload,
@@ -240,7 +275,8 @@ class Combined(Environment):
             if called not in item:
                 raise ValueError(f"the task {task.id!r} has no field {called!r} (graders.{name})")
             item[wanted] = item[called]
-        if "question" in config.fields:  # whoever says what the question is means only that
+        # whoever says what the question is means only that
+        if {"question", "prompt"} & config.fields.keys():
             del item["messages"]
         check_item(config.kind, item)
         return item
@@ -301,13 +337,6 @@ def _ranges(
     return ranges
 
 
-def _prompt(messages: Sequence[Message]) -> str:
-    """The opening conversation as one text; with roles where there is more than one to tell."""
-    if len(messages) == 1:
-        return messages[0].content
-    return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
-
-
 def _said(task: Task, trajectory: Trajectory, thoughts: bool) -> list[dict[str, str]]:
     """All that was said before the reply that is graded, tools and earlier turns included."""
     ours = [at for at, one in enumerate(trajectory.messages) if one.role == "assistant"]
@@ -321,10 +350,15 @@ def _said(task: Task, trajectory: Trajectory, thoughts: bool) -> list[dict[str, 
     return said
 
 
-def _made(name: str, config: GraderConfig) -> Any:
+def _made(name: str, config: GraderConfig | WatchConfig, *, alone: bool = False) -> Any:
     from munro.rewards import service
 
     try:
+        if alone and is_joint(config.kind):
+            raise ValueError(
+                f"{config.kind} compares attempts with each other, which shows no trend: name a "
+                "kind that grades one attempt alone."
+            )
         # what is only a little arithmetic needs no queue and no process of its own
         open_grader = make if find(config.kind).kind.is_light else service.grader
         return open_grader(config.kind, **config.args)

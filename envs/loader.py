@@ -22,7 +22,7 @@ from munro.envs.budget import Budget
 from munro.envs.combined import Combined
 from munro.envs.config import EnvConfig
 from munro.rewards import kinds
-from munro.rewards.combine.parts import OWN, GraderConfig
+from munro.rewards.combine.parts import OWN, GraderConfig, WatchConfig
 from munro.rewards.combine.tree import names, owner
 from munro.rewards.plugins import BadPlugin, PluginNotFound, Registry, blame, nearest, resolve
 
@@ -111,6 +111,15 @@ def resolve_config(config: EnvConfig) -> EnvConfig:
 
 
 def _resolved(name: str, grader: GraderConfig) -> GraderConfig:
+    made = grader.model_copy(update=_absolute(name, grader))
+    if grader.watch is None:
+        return made
+    watch = grader.watch.model_copy(update=_absolute(f"{name}.watch", grader.watch))
+    return made.model_copy(update={"watch": watch})
+
+
+def _absolute(name: str, grader: GraderConfig | WatchConfig) -> dict[str, Any]:
+    """A grader's kind and arguments, with files by names that hold in any working directory."""
     try:
         files = kinds.find(grader.kind).kind.file_args
     except BadPlugin as error:
@@ -123,7 +132,7 @@ def _resolved(name: str, grader: GraderConfig) -> GraderConfig:
         value = node.get(key) if isinstance(node, dict) else None
         if isinstance(value, str) and value and Path(value).expanduser().exists():
             node[key] = str(Path(value).expanduser().resolve())
-    return grader.model_copy(update={"args": args, "kind": resolve(grader.kind)})
+    return {"args": args, "kind": resolve(grader.kind)}
 
 
 def available() -> list[tuple[str, str]]:

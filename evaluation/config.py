@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -77,15 +79,14 @@ class SuiteConfig(Config):
 
 class _Rule(Config):
     name: str = ""
-    """For a person; the kind and the figure unless given."""
+    """For a person; the kind unless given."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
     """Of the interval that decides it."""
 
     @property
     def title(self) -> str:
         """What a person is told that it is."""
-        about = getattr(self, "figure", "") or ", ".join(getattr(self, "figures", ()))
-        return self.name or f"{getattr(self, 'kind', 'rule')} {about}"
+        return self.name or str(getattr(self, "kind", "rule"))
 
 
 class AtLeast(_Rule):
@@ -150,10 +151,37 @@ class Front(_Rule):
 
 
 Rule = AtLeast | AtMost | NoWorse | Hardest | Front
+KINDS: dict[str, type[Config]] = {
+    "at_least": AtLeast,
+    "at_most": AtMost,
+    "no_worse": NoWorse,
+    "hardest": Hardest,
+    "front": Front,
+}
 
 
 class GateConfig(Config):
     """What `munro eval gate FILE` holds results against."""
 
-    rules: tuple[Annotated[Rule, Field(discriminator="kind")], ...] = Field(min_length=1)
+    rules: tuple[Annotated[Rule, Field(discriminator="kind")], ...]
     """[[rules]], all of which must pass."""
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _say_what_they_are(cls, value: Any) -> Any:
+        """In words: what pydantic says of a union names no way out."""
+        if not isinstance(value, list | tuple) or not value:
+            raise ValueError("a gate without [[rules]] would let everything pass: give it some.")
+        for number, rule in enumerate(value, start=1):
+            kind = rule.get("kind") if isinstance(rule, Mapping) else None
+            if kind not in KINDS:
+                raise ValueError(
+                    f"rule {number} of the gate has kind = {kind!r}: give it one of "
+                    f"{', '.join(KINDS)}."
+                )
+            known = KINDS[kind].model_fields
+            if unknown := [key for key in rule if key not in known]:
+                near = difflib.get_close_matches(unknown[0], known, 1, cutoff=0.6)
+                hint = f"Did you mean {near[0]}?" if near else f"It takes {', '.join(known)}."
+                raise ValueError(f"rule {number} ({kind}): unknown key {unknown[0]}. {hint}")
+        return value

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from glob import glob
 from pathlib import Path
 
 import numpy as np
@@ -96,8 +97,8 @@ def decide(
             case NoWorse() | Hardest():
                 if before is None:
                     raise BadResults(
-                        f"rule {rule.title!r} compares with the model before: name its results "
-                        "with --before."
+                        f"rule {rule.title!r} on {rule.figure} compares with the model before: "
+                        "name its results with --before."
                     )
                 rulings.append(_against(rule, results, before))
             case Front():
@@ -317,18 +318,21 @@ def front(point_SF: np.ndarray) -> list[int]:
 
 
 def _stored(rule: Front, results: Results, home: Path) -> Sequence[Results]:
+    """Those that the rule's patterns match and that have its entries, but the one in question."""
     own = results.folder.resolve()
+    entries = {name.lstrip("+-").partition("/")[0] for name in rule.figures}
     folders = {
         path.resolve(): path
         for pattern in rule.results
-        for path in sorted(home.glob(pattern))
+        for path in sorted(map(Path, glob(str(home / pattern))))
         if path.is_dir() and path.resolve() != own
     }
-    found = [Results(path) for path in folders.values()]
+    found = [one for one in map(Results, folders.values()) if entries <= set(one.entries())]
     if len(found) < rule.least:
         raise BadResults(
             f"rule {rule.title!r}: {len(found)} stored results match {', '.join(rule.results)} in "
-            f"{home.resolve()}, and a front wants {rule.least} at least."
+            f"{home.resolve()} and have {', '.join(sorted(entries))}; a front wants {rule.least} "
+            "at least."
         )
     return found
 

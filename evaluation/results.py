@@ -55,7 +55,6 @@ SCHEMA = pa.schema(
     ]
 )
 MAPS = ("parts", "labels")
-TEXTS = ("entry", "task", "cluster", "ending", "prompt", "reply", "failed")
 
 
 class Results:
@@ -247,11 +246,10 @@ class Results:
 
 
 def table_of(rows: Sequence[AttemptRow]) -> pa.Table:
-    """Rows as they lie in a file; what is no text (lone surrogates) is escaped."""
+    """Rows as they lie in a file."""
     found: list[dict[str, Any]] = []
     for row in rows:
         plain = asdict(row)
-        plain |= {name: _text(plain[name]) for name in TEXTS}
         plain["parts"] = [(_text(k), float(v)) for k, v in plain["parts"].items()]
         plain["labels"] = [(_text(k), _text(v)) for k, v in plain["labels"].items()]
         found.append(plain)

@@ -104,7 +104,7 @@ def effective_size(
     index_N = np.arange(num_tasks) if index_N is None else index_N
     size_C = np.bincount(index_N)
     rate_C = np.bincount(index_N, weights=verdict_NR.mean(axis=1)) / size_C
-    kish = num_tasks**2 / float((size_C**2).sum())
+    kish = float(num_tasks**2 / (size_C**2).sum())
     mean = float(verdict_NR.mean())
     most = mean * (1 - mean)
     if most == 0:

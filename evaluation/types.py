@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+TEXTS = ("entry", "task", "cluster", "ending", "prompt", "reply", "failed")
+"""Fields of a row that anybody may have written."""
+
 
 class BadResults(ValueError):
     """Something about kept results that a person must settle; the message is the whole story."""
@@ -48,6 +51,11 @@ class AttemptRow:
     """Why it was not scored; empty where it was. Never counted as wrong."""
 
     def __post_init__(self) -> None:
+        for name in TEXTS:
+            # a model may write what is no text (lone surrogates), which no file takes
+            if not (text := getattr(self, name)).isascii():
+                written = text.encode(errors="backslashreplace").decode()
+                object.__setattr__(self, name, written)
         where = f"{self.entry or '(no entry)'}/{self.task or '(no task)'} run {self.run}"
         if not self.entry or not self.task:
             raise BadResults(f"{where}: an attempt names its entry and its task.")

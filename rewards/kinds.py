@@ -173,6 +173,10 @@ class Grader(ABC):
             ValueError: as `grade`.
         """
 
+    def metrics(self) -> Mapping[str, float]:
+        """Events so far, of a grader that asks others: requests, failures, tokens in and out."""
+        return {}
+
     def close(self) -> None:  # noqa: B027 - most hold nothing
         """Free what is held. Safe to call twice."""
 

@@ -24,8 +24,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-ROOMS = ("rl", "rollout", "rewards", "envs", "distill", "kernels", "base_model", "machine")
-"""Import names of our own before there was one; a user's older file may still say them."""
+ROOMS = (
+    *("rl", "rollout", "rewards", "envs", "distill", "evaluation"),
+    *("kernels", "base_model", "machine"),
+)
+"""Import names of our own before there was one, or that look as if they were: a user's file may
+say them."""
 
 
 class BadPlugin(ValueError):

@@ -12,6 +12,7 @@ from statistics import fmean, pstdev
 
 from munro.envs.types import Ending
 from munro.rewards.combine.compose import RewardBreakdown
+from munro.rewards.combine.watch import FAILED, SEEN
 from munro.rl.state import ClimbState
 from munro.rollout.types import Attempt, Group
 
@@ -47,7 +48,7 @@ def group_metrics(groups: Sequence[Group], state: ClimbState) -> dict[str, float
     }
     if any(group.num_resumed for group in groups):
         found["rollout/resumed"] = sum(g.num_resumed for g in groups) / len(attempts)
-    found |= _episodes(groups)
+    found |= _episodes(groups) | _watched(attempts)
     return found | {f"staleness/hist/{age}": n for age, n in sorted(Counter(ages).items())}
 
 
@@ -93,8 +94,33 @@ def _rewards(attempts: Sequence[Attempt]) -> dict[str, float]:
     """
     own = [part.name for part in fields(RewardBreakdown)]
     found = {f"reward/{part}": fmean(getattr(a.reward, part) for a in attempts) for part in own}
-    names = dict.fromkeys(name for attempt in attempts for name in attempt.grade.parts)
+    names = dict.fromkeys(
+        name for attempt in attempts for name in attempt.grade.parts if not _is_second(name)
+    )
     for name in sorted(names)[:MOST_PARTS]:
         values = [a.grade.parts[name] for a in attempts if name in a.grade.parts]
         found[f"reward/{name if name not in own else f'{name}_grade'}"] = fmean(values)
+    return found
+
+
+def _is_second(name: str) -> bool:
+    """Whether a part is what a second, unpaid judge says (`munro.rewards.combine.watch`)."""
+    return name.endswith((f"/{SEEN}", f"/{FAILED}"))
+
+
+def _watched(attempts: Sequence[Attempt]) -> dict[str, float]:
+    """What is paid and what a second judge says, over the attempts that both have seen."""
+    found: dict[str, float] = {}
+    parts = [attempt.grade.parts for attempt in attempts]
+    asked = dict.fromkeys(name for each in parts for name in each if name.endswith(f"/{FAILED}"))
+    for name in (each.removesuffix(f"/{FAILED}") for each in asked):
+        seen, failed = f"{name}/{SEEN}", f"{name}/{FAILED}"
+        found[f"watch/{name}/failed"] = sum(each.get(failed, 0.0) for each in parts)
+        both = [(each[name], each[seen]) for each in parts if seen in each and name in each]
+        found[f"watch/{name}/attempts"] = len(both)
+        if both:
+            paid, watched = (fmean(column) for column in zip(*both, strict=True))
+            found[f"watch/{name}/paid"] = paid
+            found[f"watch/{name}/watched"] = watched
+            found[f"watch/{name}/difference"] = paid - watched
     return found

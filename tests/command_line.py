@@ -15,11 +15,14 @@ from munro.base_model.scaling.mixture_config import MixConfig
 from munro.base_model.training.recipe import PretrainRecipe
 from munro.distill.config import DistillConfig, PreferenceConfig
 from munro.envs.config import EnvConfig
+from munro.evaluation.config import GateConfig, SuiteConfig
+from munro.evaluation.likelihood.config import LikelihoodConfig
 from munro.machine.cli.evaluation import Bare
 from munro.machine.cli.main import munro
 from munro.machine.config import RunConfig
 from munro.machine.loading import overrides_of
 from munro.machine.pipeline.config import MachineConfig
+from munro.rewards.judge.responses import Policies
 
 TREES: Mapping[str, type[BaseModel]] = {
     "climb": RunConfig,
@@ -35,7 +38,11 @@ TREES: Mapping[str, type[BaseModel]] = {
 }
 """What the dotted keys of a command belong to, where that is told without reading a file."""
 
-WRITTEN = (*dict.fromkeys(TREES.values()), MachineConfig, MixtureConfig, EnvConfig)
+WRITTEN = (
+    *dict.fromkeys(TREES.values()),
+    *(MachineConfig, MixtureConfig, EnvConfig, Policies),
+    *(SuiteConfig, GateConfig, LikelihoodConfig),
+)
 """What a person writes in TOML."""
 
 
@@ -47,7 +54,7 @@ def find(words: Sequence[str], command: click.Command = munro) -> tuple[click.Co
             raise click.UsageError(f"there is no command {rest[0]!r}")
         command = command.commands[rest.pop(0)]
     if isinstance(command, Bare) and rest and rest[0] not in ("-h", "--help"):
-        command = command.commands[command.bare]
+        command = command.commands[command.meant(rest)]
     return command, rest
 
 

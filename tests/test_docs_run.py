@@ -24,7 +24,7 @@ QUICK = {
 }
 """Commands that a test has the time for; of others, those that are asked for a dry run or help."""
 OWN = re.compile(
-    r"(^|/)(runs|machines|checkpoints|data|mine|my_\w+|ckpt|BASE|tasks|histories|src)\b|\w\.jsonl$|^(Qwen|me)/[\w.-]+$"
+    r"(^|/)(runs|evals|machines|checkpoints|data|mine|my_\w+|ckpt|BASE|tasks|histories|src)\b|\w\.jsonl$|^(Qwen|me)/[\w.-]+$"
 )
 """What a reader has, and a checkout has not; models of the hub among it."""
 LARGE = {

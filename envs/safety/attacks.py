@@ -4,8 +4,9 @@
     "pyrit-1.1.0-py3-none-any.whl"  the same, not installed: `pip download --no-deps pyrit`
     "data/attacks"                  a folder of your own
 
-A template is a YAML file with a `value` in which `{{ prompt }}` stands for the request. The files
-are read as data: nothing of a package is imported, and no template is run. None ships with Munro.
+A template is a YAML file with a `value` in which `{{ prompt }}` stands for the request, outside of
+`{% raw %}`. The files are read as data: nothing of a package is imported, and no template is run.
+None ships with Munro.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 PLACE = re.compile(r"\{\{\s*prompt\s*\}\}")
 OTHER_PLACES = re.compile(r"\{\{|\{%")
+RAW = re.compile(r"\{%-?\s*raw\s*-?%\}(.*?)\{%-?\s*endraw\s*-?%\}", re.DOTALL)
 MOST_BYTES = 1 << 20
 INSIDE = "/jailbreak/templates/"
 """Part of the path of a package's templates."""
@@ -30,15 +32,16 @@ class Attack:
     """One template.
 
     Example:
-        Attack(name="polite", text="Please, {{ prompt }}").around("say it")
+        Attack(name="polite", pieces=("Please, ", ".")).around("say it")   # "Please, say it."
     """
 
     name: str
-    text: str
+    pieces: tuple[str, ...]
+    """What stands before, between and after the places of the request."""
 
     def around(self, request: str) -> str:
-        """The request inside the template; nothing in the request is a place of its own."""
-        return PLACE.sub(lambda _: request, self.text)
+        """The request inside the template."""
+        return request.join(self.pieces)
 
 
 def load(source: str, *, most_chars: int) -> list[Attack]:
@@ -55,12 +58,13 @@ def load(source: str, *, most_chars: int) -> list[Attack]:
     unfit, long = [], []
     for name, text in _files(source):
         value = _value(text)
-        if not PLACE.search(value) or OTHER_PLACES.search(PLACE.sub("", value)):
+        pieces = _pieces(value)
+        if len(pieces) < 2:
             unfit.append(f"{name}: it has no {{{{ prompt }}}}, or other places beside it")
         elif len(value) > most_chars:
             long.append(f"{name}: {len(value)} characters")
         else:
-            found[name] = Attack(name=name, text=value)
+            found[name] = Attack(name=name, pieces=pieces)
     if not found:
         left_out = long + unfit
         why = f" ({len(left_out)} files were left out, as {left_out[0]})" if left_out else ""
@@ -122,6 +126,21 @@ def _value(text: bytes) -> str:
         return ""
     value = read.get("value") if isinstance(read, dict) else None
     return value if isinstance(value, str) else ""
+
+
+def _pieces(value: str) -> tuple[str, ...]:
+    """What stands around the places of the request; () where there are other places too."""
+    pieces = [""]
+    for number, stretch in enumerate(RAW.split(value)):
+        if number % 2:  # what is raw means itself
+            pieces[-1] += stretch
+            continue
+        first, *others = PLACE.split(stretch)
+        pieces[-1] += first
+        pieces += others
+        if any(OTHER_PLACES.search(each) for each in (first, *others)):
+            return ()
+    return tuple(pieces)
 
 
 def sides(attacks: Sequence[Attack], held_out: Sequence[bool]) -> tuple[list[Attack], list[Attack]]:

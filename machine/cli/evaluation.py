@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from munro.machine.cli.arguments import OVERRIDABLE, first
+from munro.machine.cli.harness import harness, likelihood
 from munro.machine.cli.listing import Listing
 from munro.machine.loading import overrides_of
 
@@ -17,12 +18,19 @@ class Bare(Listing):
 
     bare = "run"
     """The command that stands for the group itself; hidden in its list."""
+    instead = {"--harness": "harness"}  # noqa: RUF012 - never changed
+    """Options that another command stands for."""
+
+    def meant(self, args: list[str]) -> str:
+        """The command that is meant where a person named none."""
+        given = {word.partition("=")[0] for word in args}
+        return next((name for option, name in self.instead.items() if option in given), self.bare)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the bare command's name where a person left it out."""
         known = {*self.commands, *ctx.help_option_names}
         if args and args[0] not in known:
-            args = [self.bare, *args]
+            args = [self.meant(args), *args]
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -90,22 +98,29 @@ def compare(results: tuple[Path, ...], figure: str, entry: str, flips: int) -> N
 
 @evaluation.command()
 @first("rules")
-@click.argument("results", type=click.Path(path_type=Path))
-@click.option("--before", default="", help="Results of the model that this one would replace.")
-def gate(rules: str, results: Path, before: str) -> None:
+@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--before", multiple=True, help="Results of the model that this one would replace; repeat."
+)
+def gate(rules: str, results: tuple[Path, ...], before: tuple[str, ...]) -> None:
     """Hold kept results against the rules of a TOML file.
 
+    RESULTS of one model may lie in several folders: its own tasks in one, a harness's in another.
     Exit status 0 where all pass, 1 where one fails, 3 where one cannot be told from so few tasks.
     """
     from munro.evaluation.config import GateConfig
     from munro.evaluation.gate import decide
-    from munro.evaluation.results import Results
+    from munro.evaluation.joined import joined
     from munro.machine.loading import load_as
 
     config = load_as(GateConfig, rules)
-    earlier = Results(before) if before else None
-    verdict, rulings = decide(config, Results(results), earlier, home=Path(rules).parent)
+    earlier = joined(before) if before else None
+    verdict, rulings = decide(config, joined(results), earlier, home=Path(rules).parent)
     for ruling in rulings:
         click.echo(str(ruling))
     click.echo(f"verdict: {verdict}")
     sys.exit(verdict.exit_status)
+
+
+evaluation.add_command(harness)
+evaluation.add_command(likelihood)

@@ -17,6 +17,7 @@ from munro.machine.cli.data import data, tokenizer
 from munro.machine.cli.distill import consolidate, distill
 from munro.machine.cli.evaluation import evaluation
 from munro.machine.cli.grade import grade
+from munro.machine.cli.judge import judge, preference
 from munro.machine.cli.ladder import gain, ladder
 from munro.machine.cli.listing import Listing
 from munro.machine.cli.merge import merge
@@ -25,6 +26,7 @@ from munro.machine.cli.models import push
 from munro.machine.cli.pipeline import run_whole
 from munro.machine.cli.pretrain import goodput, pretrain
 from munro.machine.cli.restart import rebase
+from munro.machine.cli.serve import serve
 from munro.machine.cli.swe import swe
 from munro.machine.loading import load, overrides_of, page
 from munro.machine.sentences import in_one_line, is_sentence
@@ -114,33 +116,6 @@ def env_check(context: click.Context, path: str) -> None:
     sys.exit(run_check(path, overrides_of(context.args)))
 
 
-@munro.group(cls=Listing)
-def preference() -> None:
-    """Train a preference model from comparisons, and score with one."""
-
-
-@preference.command(name="train", context_settings=OVERRIDABLE)
-@first("file")
-@click.option("--onto", required=True, help="Model to start from: a folder or a hub name.")
-@click.option("--out", required=True, help="Checkpoint folder to write.")
-@click.pass_context
-def preference_train(context: click.Context, file: str, onto: str, out: str) -> None:
-    """Fine-tune from comparisons in JSONL; print held-out accuracy and position bias."""
-    from munro.machine.verbs.preference import run_train
-
-    sys.exit(run_train(file, onto, out, overrides_of(context.args)))
-
-
-@preference.command(name="score")
-@click.argument("model")
-@click.argument("file")
-def preference_score(model: str, file: str) -> None:
-    """Print the rewards of the candidates in FILE (JSONL), one JSON line for each line."""
-    from munro.machine.verbs.preference import run_score
-
-    sys.exit(run_score(model, file))
-
-
 @munro.command(context_settings=OVERRIDABLE)
 @first("file")
 @click.pass_context
@@ -192,13 +167,16 @@ munro.add_command(gain)
 munro.add_command(goodput)
 munro.add_command(grade)
 munro.add_command(init)
+munro.add_command(judge)
 munro.add_command(ladder)
 munro.add_command(merge)
 munro.add_command(mix)
+munro.add_command(preference)
 munro.add_command(pretrain)
 munro.add_command(push)
 munro.add_command(rebase)
 munro.add_command(run_whole)
+munro.add_command(serve)
 munro.add_command(swe)
 munro.add_command(tokenizer)
 

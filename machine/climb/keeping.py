@@ -21,6 +21,7 @@ from munro.machine.run.best import best_checkpoint, is_better, link_best
 from munro.machine.run.console import Console
 from munro.machine.run.files import RunError
 from munro.machine.run.folder import RunFolder
+from munro.machine.run.watches import Watches
 from munro.rl.plugs import advantage_of
 from munro.rl.state import ClimbState
 from munro.rollout.store.store import RolloutStore
@@ -64,6 +65,7 @@ class Keeper:
             config.tracking, run.path, config=raw(config), first_step=state.step + 1
         )
         self._advantage = advantage_of(config.learner)
+        self._watches = Watches(config.env, run.metrics.read())
         self._saved: int | None = None
         self._stage: int | None = None
 
@@ -91,16 +93,19 @@ class Keeper:
 
         Where they are the best held-out figures so far, this step gets a checkpoint.
         """
-        metrics = {**metrics, **self._grading()}
-        self._run.metrics.append(state.step, {**metrics, **self._events(state)})
+        trends, alarms = self._watches.after(state.step, metrics)
+        metrics = {**metrics, **self._grading(), **trends}
+        self._run.metrics.append(state.step, {**metrics, **self._events(state, alarms)})
         for tracker in self._trackers:
             tracker.log(state.step, metrics)
         self._console.step(state.step, metrics)
         if self._config.checkpoint.best and is_better(self._run, state.step, metrics):
             self.save(state)
 
-    def _events(self, state: ClimbState) -> dict[str, list[str]]:
-        told = []
+    def _events(self, state: ClimbState, alarms: Sequence[str]) -> dict[str, list[str]]:
+        told = list(alarms)
+        for alarm in alarms:
+            self._console.note(f"step {state.step}: {alarm}")
         before, self._stage = self._stage, state.stage
         if before not in (None, state.stage):
             told.append(f"length cap {self._config.length.stages[state.stage]}")

@@ -22,6 +22,8 @@ from munro.rewards.combine.parts import GraderConfig
 from munro.rewards.kinds import find
 from munro.rewards.plugins import BadPlugin
 
+WATCH = "watch."
+"""Before the options of a grader's second judge."""
 POLICY, ONTO = "model.path", "distill.onto"
 
 
@@ -135,6 +137,9 @@ def named(config: RunConfig) -> Iterator[tuple[str, str]]:
         for name, grader in env.graders.items():
             for argument, _, value in named_by(grader.kind, grader.args):
                 yield _grader(index, name, argument), value
+            if grader.watch is not None:
+                for argument, _, value in named_by(grader.watch.kind, grader.watch.args):
+                    yield _grader(index, name, f"{WATCH}{argument}"), value
 
 
 def named_by(kind: str, args: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], str]]:
@@ -180,7 +185,12 @@ def _grader_in_place(grader: GraderConfig, prefix: str, folders: Mapping[str, st
         for key, folder in folders.items()
         if key.startswith(prefix)
     }
-    return grader.model_copy(update={"args": _replaced(grader.kind, grader.args, found)})
+    made = grader.model_copy(update={"args": _replaced(grader.kind, grader.args, found)})
+    if grader.watch is None:
+        return made
+    seconds = {key.removeprefix(WATCH): folder for key, folder in found.items()}
+    args = _replaced(grader.watch.kind, grader.watch.args, seconds)
+    return made.model_copy(update={"watch": grader.watch.model_copy(update={"args": args})})
 
 
 def _replaced(kind: str, args: Mapping[str, Any], found: Mapping[str, str]) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from munro.machine.climb.models import in_place, settle
 from munro.machine.climb.origin import MACHINERY, evaluated, origin_of
 from munro.machine.climb.start import raw
 from munro.machine.config import RunConfig
+from munro.machine.loading import BadConfig
+from munro.rewards import judge
 
 SAMPLING = ("temperature", "top_p")
 """Of `[rollout]`, with the cap on a response, what two results must have alike."""
@@ -83,6 +85,7 @@ def planned(
     problems = ProblemSet(settled.env, settled.seed)
     tasks = problems.held_out(settled.eval.num_tasks)
     require_template(Checkpoint(folder), settled)
+    require_judges(settled)
     named = {f"{task.env}/{task.id}": task for task in tasks}
     name = entry.name or UNNAMED.sub("-", "+".join(problems.names)).strip("-+.") or "tasks"
     return Planned(
@@ -99,6 +102,25 @@ def planned(
         num_trained=problems.num_trained_on(tasks),
         said=tuple(said),
     )
+
+
+def require_judges(config: RunConfig) -> None:
+    """Refuse graders whose judge is not there, before an engine has started to find that out.
+
+    Raises:
+        BadConfig: no judge of that name, or its key or checkpoint is missing.
+    """
+    graders = [grader for env in config.env for grader in env.graders.values()]
+    asked = [config.rewards.judge, *(grader.args.get("judge") for grader in graders)]
+    judge.configure(config.judge)
+    try:
+        for name in asked:
+            if name and isinstance(name, str):
+                judge.named(name)
+    except ValueError as error:
+        raise BadConfig(str(error)) from error
+    finally:
+        judge.close()
 
 
 def _sampled(entry: EntryConfig) -> list[tuple[str, str]]:

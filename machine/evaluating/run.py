@@ -73,6 +73,9 @@ def run_eval(asked: Wanted, overrides: Sequence[tuple[str, str]]) -> int:
         planned(folder, entry, asked.env, _sizes(asked, entry, suite), suite, overrides)
         for entry in (suite.entries if suite else [EntryConfig()])
     ]
+    names = [one.asked.name for one in entries]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise BadConfig(f"two entries are called {twice[0]}: give each a name of its own.")
     told = {
         "model": model_of(located, asked.model),
         "entries": {one.asked.name: one.asked.written for one in entries},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Protocol
+from typing import Any, Protocol
 
 from munro.envs.types import Task
 from munro.evaluation.types import AttemptRow
@@ -76,7 +76,7 @@ def rows(
         group: the attempts; one that was given up fails all of them.
     """
     labels = labels_of(group.task)
-    told = {
+    told: dict[str, Any] = {
         "entry": entry,
         "task": name,
         "labels": labels,
@@ -92,7 +92,7 @@ def rows(
         yield AttemptRow(**told, run=run, seed=seed, **_scored(attempt))
 
 
-def _scored(attempt: Attempt) -> dict[str, object]:
+def _scored(attempt: Attempt) -> dict[str, Any]:
     trajectory, grade = attempt.trajectory, attempt.grade
     return {
         "passed": grade.solved,

@@ -72,8 +72,8 @@ def score(orders: Mapping[str, Any], models: Mapping[str, str], folder: Path) ->
         for task, above in others.items():
             found[name][task]["above"] = above
     for task, part in gates(orders["env"]).items():
-        for name, told in at_gate(kept_all, task, part).items():
-            found[name][task]["gate"] = told
+        for name, gate in at_gate(kept_all, task, part).items():
+            found[name][task]["gate"] = gate
     write_atomically(path, json.dumps(found, indent=2) + "\n")
     return found
 

@@ -14,6 +14,7 @@ ABANDONED = "groups/abandoned/"
 PHASES = ("generate", "train", "sync", "checkpoint", "eval", "wait")
 TONES = "abcdefg"
 REWARD = "reward/"
+WATCH = "watch/"
 TOOL = "calls/seconds/"
 ENDED = "response/ended/"
 WHOLE = {"total", "std", "task", "language", "length", "repetition", "truncation"}
@@ -32,6 +33,7 @@ def specify(columns: Columns, *, targets: Mapping[str, float]) -> list[Spec]:
         _entropy(columns, targets),
         _rewards(),
         _parts(columns),
+        _watches(columns),
         _length(),
         _episodes(columns),
         _gates(),
@@ -145,6 +147,30 @@ def _parts(columns: Columns) -> Spec:
         "Each grader's mean over the attempts that it scored; behind a gate that is those which "
         "passed it.",
         _panel("Mean of the part", *series, height=170),
+    )
+
+
+def _watches(columns: Columns) -> Spec:
+    ending = "/watched"
+    names = sorted(
+        name.removeprefix(WATCH).removesuffix(ending)
+        for name in columns
+        if name.startswith(WATCH) and name.endswith(ending)
+    )
+    return _figure(
+        "watches",
+        "Judges, and second ones who are not paid",
+        "Over the attempts that both have seen. Where the first rises and the second falls, the "
+        "first is being played: an alarm among the events.",
+        *(
+            _panel(
+                _words(name),
+                _series("paid", f"{WATCH}{name}/paid", "a"),
+                _series("watched", f"{WATCH}{name}{ending}", "b"),
+                height=120,
+            )
+            for name in names
+        ),
     )
 
 

@@ -18,7 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from munro.machine.climb.models import in_place, options_in_place, settle
-from munro.machine.loading import BadConfig, load, value_of
+from munro.machine.judging import nested
+from munro.machine.loading import BadConfig, load
 from munro.machine.verbs.grade_files import Line, Responses, Verdict, Verdicts
 from munro.rewards.config import PoolConfig, RewardsConfig, ServiceConfig
 from munro.rewards.errors import EpisodeError
@@ -75,7 +76,7 @@ def run_grade(
     Raises:
         BadConfig: the file, a line, an option or the recipe is wrong.
     """
-    options = _nested(overrides)
+    options = nested(overrides)
     rewards = _rewards(recipe) if recipe else RewardsConfig()
     try:
         if recipe:
@@ -106,20 +107,6 @@ def _service(config: ServiceConfig, kind: str, sizes: PoolConfig) -> ServiceConf
     given = {key: value for key, value in sizes if value}
     pool = pools.get(kind, PoolConfig()).model_copy(update=given)
     return ServiceConfig(pools={**pools, kind: pool})
-
-
-def _nested(overrides: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """`--judge.model m --ask rubric` as {"judge": {"model": "m"}, "ask": "rubric"}."""
-    options: dict[str, Any] = {}
-    for key, text in overrides:
-        *parents, last = key.split(".")
-        node = options
-        for name in parents:
-            node = node.setdefault(name, {})
-            if not isinstance(node, dict):
-                raise BadConfig(f"--{key}: {name} was given a value of its own before")
-        node[last] = value_of(text)
-    return options
 
 
 def _all(

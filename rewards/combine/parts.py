@@ -28,6 +28,33 @@ RESERVED = ("total", "std", "language", "length", "repetition", "truncation", OW
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
+class WatchConfig(Config):
+    """A second judge, who is not paid: over a sample of the attempts that a grader pays."""
+
+    kind: str
+    """What grades, as of a grader. Best another model than the one that pays."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Options of the grader."""
+    fields: dict[str, str] = Field(default_factory=dict)
+    """What it reads, and how the task calls it: { answer = "solution" }."""
+    thoughts: bool = False
+    """Show it the chain of thought too."""
+    part: str = ""
+    """Which figure of its grade counts; the reward unless given."""
+    share: float = Field(0.02, gt=0, le=1)
+    """Of the attempts that it looks at."""
+    window: int = Field(20, ge=4)
+    """Optimizer steps over which trends are told."""
+    confidence: float = Field(0.95, gt=0, lt=1)
+    """How sure each trend must be for an alarm."""
+
+    @field_validator("kind")
+    @classmethod
+    def _kind_exists(cls, kind: str) -> str:
+        check_name(kind)
+        return kind
+
+
 class GraderConfig(Config):
     """A grader under a name: the part that it scores."""
 
@@ -45,6 +72,9 @@ class GraderConfig(Config):
     """Score it only for groups that came past the early gate; it then has no verdict."""
     thoughts: bool = False
     """Show the grader the chain of thought too."""
+    watch: WatchConfig | None = None
+    """A second judge, who is not paid, on a sample of attempts: an alarm where this grader is more
+    and more content, and that one less and less."""
 
     @field_validator("kind")
     @classmethod

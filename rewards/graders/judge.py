@@ -179,6 +179,10 @@ class JudgeGrader(Grader):
         given = {**self._given, **item}
         return given | self._policies.item(item) if self._policies else given
 
+    def metrics(self) -> Mapping[str, float]:
+        """The judge's own counts."""
+        return self._judge.metrics()
+
     def close(self) -> None:
         """End a judge of our own; a named one is its process's."""
         if self._is_ours:

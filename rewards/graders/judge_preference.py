@@ -81,6 +81,10 @@ class JudgePreferenceGrader(Grader):
             for score, text in zip(scores, texts, strict=True)
         ]
 
+    def as_shown(self, context: str, candidates: Sequence[str]) -> list[float]:
+        """Scores from one look at the candidates in their order: what a place is worth shows."""
+        return self._judge.wait(self._judge.prefer_as_shown(context, candidates))
+
     async def _scores(self, context: Question, texts: Sequence[str]) -> list[float]:
         chosen = random.Random(f"{self._judge.config.seed} {len(texts)} {context}")
         heats = [
@@ -96,6 +100,10 @@ class JudgePreferenceGrader(Grader):
             for row, score in zip(heat, found, strict=True):
                 of_row[row].append(score)
         return [fmean(of_row[row]) for row in range(len(texts))]
+
+    def metrics(self) -> Mapping[str, float]:
+        """The judge's own counts."""
+        return self._judge.metrics()
 
     def close(self) -> None:
         """End a judge of our own; a named one is its process's."""

@@ -46,6 +46,8 @@ JUDGE_DIRECTED = re.compile(
     | \bverdict\s?[:=]\s?["']?(?:yes|correct|pass|2|true)\b
     | ^\s?(?:\#{1,6}\s?)?(?:system|assistant|user)\s?(?:prompt|message)?\s?:\s
     | \bnew\s(?:system\s)?instructions?\s?:
+    | \[(?:begin|end)\s(?:response|policy|request|question|reference|criterion|guide|context
+        |candidate|turn)\b
     | \bend\sof\s(?:the\s)?(?:response|submission|material|student(?:'s)?\sanswer)\b
     """,
     re.IGNORECASE | re.VERBOSE | re.MULTILINE,

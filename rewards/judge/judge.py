@@ -30,7 +30,7 @@ from munro.rewards.judge import prompts as ask
 from munro.rewards.judge import worth
 from munro.rewards.judge.access import Access
 from munro.rewards.judge.config import JudgeConfig
-from munro.rewards.judge.conversation import Question
+from munro.rewards.judge.conversation import Material, Question
 from munro.rewards.judge.orders import beaten, rotations, shared, won
 from munro.rewards.judge.rubric import fill
 from munro.rewards.judge.verdicts import Engagement
@@ -218,22 +218,39 @@ class Judge:
         """
         if not candidates:
             raise ValueError("there are no candidates to compare.")
-        to, by_rank = self._access, self.config.preference == "rank"
-        texts = [to.shown(text) for text in candidates]
+        texts = [self._access.shown(text) for text in candidates]
         if len(texts) == 1:
-            return [0.5 if by_rank else 1.0]
+            return [0.5 if self.config.preference == "rank" else 1.0]
         orders = rotations(texts, seed=self.config.seed, count=self.config.rotations)
-        clean = to.material(context, "CONTEXT")
+        clean = self._access.material(context, "CONTEXT")
+        return shared(
+            texts,
+            await asyncio.gather(*(self._in_order(clean, texts, order) for order in orders)),
+        )
 
-        async def scores(order: Sequence[int]) -> list[float]:
-            in_order = [texts[i] for i in order]
-            if by_rank:
-                (ranked,) = await to.asked(ask.rank(clean, in_order), 1)
-                return beaten(order, ranked.order)
-            (chosen,) = await to.asked(ask.best(clean, in_order), 1)
-            return won(order, chosen.best)
+    async def prefer_as_shown(self, context: Question, candidates: Sequence[str]) -> list[float]:
+        """As `prefer`, from one look at the candidates in the order given: for measuring what a
+        place is worth to this judge.
 
-        return shared(texts, await asyncio.gather(*map(scores, orders)))
+        Raises:
+            ValueError: there are fewer than two candidates.
+        """
+        if len(candidates) < 2:
+            raise ValueError("there is nothing to compare: give at least two candidates.")
+        texts = [self._access.shown(text) for text in candidates]
+        clean = self._access.material(context, "CONTEXT")
+        return await self._in_order(clean, texts, range(len(texts)))
+
+    async def _in_order(
+        self, context: Material, texts: Sequence[str], order: Sequence[int]
+    ) -> list[float]:
+        """Scores of the texts, which are shown in this order."""
+        in_order = [texts[i] for i in order]
+        if self.config.preference == "rank":
+            (ranked,) = await self._access.asked(ask.rank(context, in_order), 1)
+            return beaten(order, ranked.order)
+        (chosen,) = await self._access.asked(ask.best(context, in_order), 1)
+        return won(order, chosen.best)
 
     def wait(self, judgement: Coroutine[Any, Any, T]) -> T:
         """What one of the methods returns, for code without an event loop: blocks until then."""

@@ -1,8 +1,8 @@
-"""A judge of our own: vLLM's OpenAI server on a checkpoint, as a process of this one's.
+"""A checkpoint at an address: vLLM's OpenAI server, as a process of this one's.
 
-One server for each checkpoint, shared by all judges of the process; it starts with its first user
-and ends with its last, with this process whatever ends that, or when told. It listens on loopback
-alone and answers only to a key made for it, so what answers is what was started.
+One server for each checkpoint, shared by all who use it here, as judges do; it starts with its
+first user and ends with its last, with this process whatever ends that, or when told. It listens
+on loopback alone and answers only to a key made for it, so what answers is what was started.
 
     takes    a checkpoint folder     waits: until the server answers, `server.start_timeout_s`
     makes    a JudgeServer           waits: for the thread that is starting the same checkpoint
@@ -54,6 +54,10 @@ class JudgeServer:
     identity: str
     """The checkpoint's folder and a digest of what its files look like."""
     log: Path
+    name: str = SERVED_NAME
+    """Of the model, for requests."""
+    wanted_port: int = 0
+    """0 for any."""
     port: int = 0
     key: str = field(default="", repr=False)
     process: subprocess.Popen[bytes] | None = None
@@ -98,7 +102,13 @@ _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="judge-server-st
 
 
 def acquire(
-    model: str, config: JudgeServerConfig, *, logs: str, give_up: threading.Event | None = None
+    model: str,
+    config: JudgeServerConfig,
+    *,
+    logs: str,
+    give_up: threading.Event | None = None,
+    name: str = SERVED_NAME,
+    port: int = 0,
 ) -> JudgeServer:
     """The server of a checkpoint, started if there is none. Hand it back with `release`.
 
@@ -107,6 +117,8 @@ def acquire(
         config: how to start it.
         logs: folder for its log.
         give_up: set by another thread to end the waiting.
+        name: of the model at the address.
+        port: to listen on; 0 takes a free one.
 
     Raises:
         GraderError: it did not start, or not in time; one sentence with the end of its log.
@@ -115,12 +127,13 @@ def acquire(
         path = os.path.realpath(Path(model).expanduser())
         server = _servers.get(path)
         if server is None:
-            server = JudgeServer(model, config, fingerprint(Path(path)), _log_of(path, logs))
+            identity, log = fingerprint(Path(path)), _log_of(path, logs)
+            server = JudgeServer(model, config, identity, log, name, port)
             _servers[path] = server
-        elif server.config != config:
+        elif server.config != config or server.name != name:
             raise GraderError(
-                f"two judges serve {model} with different [judge.NAME.server] settings: one "
-                "checkpoint has one server. Give them the same."
+                f"two judges serve {model} with different [judge.NAME.server] settings, or one is "
+                "an address for harnesses: one checkpoint has one server. Give them the same."
             )
         server.users += 1
     try:
@@ -200,7 +213,9 @@ def fingerprint(folder: Path) -> str:
     return f"{folder} {hashlib.sha256(repr(stats).encode()).hexdigest()[:16]}"
 
 
-def command_line(path: str, port: int, config: JudgeServerConfig) -> list[str]:
+def command_line(
+    path: str, port: int, config: JudgeServerConfig, name: str = SERVED_NAME
+) -> list[str]:
     """What starts vLLM's OpenAI server.
 
     Raises:
@@ -218,7 +233,7 @@ def command_line(path: str, port: int, config: JudgeServerConfig) -> list[str]:
         if on_gpu
         else ["vllm.entrypoints.openai.api_server", "--model", path]
     )
-    arguments = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", SERVED_NAME]
+    arguments = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", name]
     arguments += ["--generation-config", "vllm", "--max-num-seqs", str(config.max_batch)]
     if config.max_model_len:
         arguments += ["--max-model-len", str(config.max_model_len)]
@@ -226,6 +241,9 @@ def command_line(path: str, port: int, config: JudgeServerConfig) -> list[str]:
         arguments += ["--gpu-memory-utilization", str(config.gpu_memory)]
     else:
         arguments += ["--dtype", "float32", "--enforce-eager"]
+        # a prompt prefilled in parts makes vLLM wind a seeded request's generator back, which on
+        # the CPU cannot be done: it would end the server
+        arguments += ["--no-enable-chunked-prefill"]
     # -P: the working directory holds no modules
     return [sys.executable, "-P", "-m", *entry, *arguments, *config.extra_args]
 
@@ -266,9 +284,9 @@ def last_words(log: Path) -> str:
 def _start(server: JudgeServer, path: str, give_up: threading.Event) -> None:
     """Start the process and wait until it answers; on failure nothing is left of it."""
     server.stop()
-    server.port, server.key = _free_port(), secrets.token_urlsafe(24)
+    server.port, server.key = _free_port(server.wanted_port), secrets.token_urlsafe(24)
     command = [sys.executable, "-I", str(KEEPER), str(os.getpid())]
-    command += command_line(path, server.port, server.config)
+    command += command_line(path, server.port, server.config, server.name)
     variables = environment(server.config, server.key)
 
     def spawn() -> subprocess.Popen[bytes]:
@@ -317,7 +335,7 @@ def _answers(server: JudgeServer) -> bool:
         connection.request("GET", "/v1/models", headers={"Authorization": f"Bearer {server.key}"})
         response = connection.getresponse()
         models = json.loads(response.read())["data"] if response.status == 200 else []
-        return any(model["id"] == SERVED_NAME for model in models)
+        return any(model["id"] == server.name for model in models)
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         return False
     finally:
@@ -329,9 +347,20 @@ def _log_of(path: str, logs: str) -> Path:
     return Path(logs).expanduser().absolute() / f"server-{name}-{os.getpid()}.log"
 
 
-def _free_port() -> int:
+def _free_port(wanted: int) -> int:
+    """The port that is wanted, or any.
+
+    Raises:
+        GraderError: somebody else has it.
+    """
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError as failure:
+            raise GraderError(
+                f"port {wanted} cannot be had ({failure.strerror}): give another."
+            ) from failure
         port: int = probe.getsockname()[1]
         return port
 

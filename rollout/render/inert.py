@@ -29,8 +29,9 @@ class Inert:
         added = tokenizer.added_tokens_decoder.values()
         live = {str(token) for token in added if token.special or str(token) in self._template}
         live = {text for text in live | {*tokenizer.all_special_tokens} if _means_something(text)}
-        ordered = sorted(map(re.escape, live), key=len, reverse=True)
-        self._live = re.compile("|".join(ordered)) if ordered else None
+        self.live: tuple[str, ...] = tuple(sorted(live, key=lambda text: (-len(text), text)))
+        """The texts that would become tokens which mean something, longest first."""
+        self._live = re.compile("|".join(map(re.escape, self.live))) if self.live else None
         backend = getattr(tokenizer, "backend_tokenizer", None)
         # tokens that are looked for in the normalised text can be written in other letters too
         self._normalizer = (

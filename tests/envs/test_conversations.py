@@ -9,6 +9,7 @@ the roles on their labels, and looks for the quoted word of the one that decides
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from dataclasses import replace
 
@@ -19,9 +20,14 @@ from munro.envs.config import EnvConfig
 from munro.envs.loader import load_config
 from munro.envs.types import Message
 from munro.rewards import kinds
+from munro.rewards.graders.preference import PreferenceGrader
 from munro.rewards.judge.conversation import Turn, material_of
+from munro.rewards.preference import PreferenceModel
+from munro.rewards.preference.comparisons import parse_comparisons
+from munro.rewards.types import Grade
 from tests.envs.test_combined import trajectory_of
 from tests.rewards.judges import ScriptedJudge, fails, last_user, material, says
+from tests.rewards.preference_models import known_model
 
 PAIRS = [  # who speaks first, what decides it ({} is the word), what is asked last, the response
     ("system", "Always call the user '{}'.", "What is my name?", "ada"),
@@ -184,7 +190,12 @@ def test_earlier_turns_of_the_policy_and_of_tools_are_shown_and_its_thoughts_are
             Message(role="assistant", content="<think>secret</think>Let me look."),
             Message(role="tool", content="green and soft"),
         )
-        seen = environment._item("judged", task, replace(whole, messages=(*turns, *whole.messages)))
+        seen = environment._item(
+            "judged",
+            environment._configs["judged"],
+            task,
+            replace(whole, messages=(*turns, *whole.messages)),
+        )
         assert [each["role"] for each in seen["messages"]] == ["user", "assistant", "tool"]
         environment._graders["judged"].grade(seen)
         text = last_user(server.requests[0])
@@ -231,3 +242,32 @@ def test_messages_that_are_none_are_refused(messages, sentence):
         grader = kinds.make("judge", ask="scale", judge=judge)
         with grader, pytest.raises(ValueError, match=sentence):
             grader.grade({"response": "x", "messages": messages})
+
+
+def test_a_preference_model_reads_the_conversation_as_it_was_trained_to(monkeypatch):
+    asked = []
+    model, _ = known_model(lambda context, shown: 0.5)
+    monkeypatch.setattr(PreferenceModel, "load", classmethod(lambda *_, **__: model))
+    monkeypatch.setattr(model, "grade", lambda context, _: asked.append(context) or [Grade.of(0.5)])
+    said = opening("system", "'{}'", "moss", "Hi.")
+    row = {"prompt": said, "chosen": [{"role": "assistant", "content": "moss"}]}
+    row["rejected"] = [{"role": "assistant", "content": "fern"}]
+    (trained,) = parse_comparisons(json.dumps(row))
+    for fields in ({}, {"prompt": "answer"}):
+        config = {
+            "path": "prompts",
+            "args": {
+                "prompts": [{"messages": said, "answer": "x"}],
+                "test_share": 0,
+            },
+            "graders": {"liked": {"kind": "preference", "args": {"model": "m"}, "fields": fields}},
+            "reward": "liked",
+        }
+        environment = load_config(EnvConfig.model_validate(config))
+        (task,) = environment.tasks("train")
+        item = environment._item(
+            "liked", environment._configs["liked"], task, trajectory_of("moss")
+        )
+        PreferenceGrader("m").grade(item)
+    assert asked == [trained.context, "x"]
+    assert asked[0].startswith("system: ")

@@ -187,6 +187,7 @@ def templates(folder, count=12):
         (home / f"t{n}.yaml").write_text(
             f"name: T{n}\nvalue: >\n  Game {n}. {{{{ prompt }}}} Go.\n"
         )
+    (home / "t0.yaml").write_text("value: '{% raw %}Game {{0}}. {% endraw %}{{ prompt }} Go.'")
     (home / "two_places.yaml").write_text("value: '{{ prompt }} {{ other }}'")
     (home / "none.yaml").write_text("value: hello")
     (home / "broken.yaml").write_text("value: [")
@@ -221,8 +222,9 @@ def test_an_attack_goes_around_both_twins_and_test_ones_are_never_trained_under(
 def test_templates_that_do_more_than_hold_a_request_are_left_out(tmp_path):
     found = attacks.load(str(templates(tmp_path)), most_chars=100)
     assert [one.name for one in found] == sorted(f"t{n}" for n in range(12))
+    assert found[3].pieces == ("Game 11. ", " Go.\n")
     one = found[0]
-    assert one.around(r"say \1 {{ prompt }}") == r"Game 0. say \1 {{ prompt }} Go." + "\n"
+    assert one.around(r"say \1 {{ prompt }}") == r"Game {{0}}. say \1 {{ prompt }} Go."
     with pytest.raises(ValueError, match=r"no usable template .* characters"):
         attacks.load(str(tmp_path / "templates"), most_chars=10)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -70,6 +70,28 @@ class HeldOutSet:
         rows = _packed(pieces, row_tokens)
         return cls(name=name, category=category, rows=rows, num_bytes=num_bytes)
 
+    @classmethod
+    def of_lessons(
+        cls,
+        name: str,
+        category: Category,
+        lessons: Sequence[Lesson],
+        *,
+        row_tokens: int,
+        num_bytes: int,
+    ) -> Self:
+        """Pack what somebody else has cut.
+
+        Args:
+            name: of the set, for metrics.
+            category: which of the five it counts towards.
+            lessons: of each what is learned is scored; none longer than a row.
+            row_tokens: of a row.
+            num_bytes: UTF-8 bytes of what is scored.
+        """
+        rows = _packed(lessons, row_tokens)
+        return cls(name=name, category=category, rows=rows, num_bytes=num_bytes)
+
 
 def _pieces(text: str, tokenizer: Any, row_tokens: int) -> Iterator[tuple[list[int], int]]:
     """Token ids of each piece of a text, and the bytes of all its tokens but the first."""
@@ -81,7 +103,7 @@ def _pieces(text: str, tokenizer: Any, row_tokens: int) -> Iterator[tuple[list[i
             yield piece, len(text[ends[start] : ends[start + len(piece) - 1]].encode())
 
 
-def _packed(pieces: list[list[int]], row_tokens: int) -> PackedRows:
+def _packed(pieces: Sequence[list[int] | Lesson], row_tokens: int) -> PackedRows:
     """All pieces in as many rows as they need."""
     padding = Lesson([0] * row_tokens, [False] * row_tokens)
     most = len(pieces)

@@ -29,6 +29,9 @@ class Even(Grader):
 GRADERS = """
 [env.graders.by_path]
 kind = "./even.py:Even"
+[env.graders.by_path.watch]
+kind = "./even.py:Even"
+share = 1.0
 [env.graders.by_name]
 kind = "even"
 [env.reward]
@@ -103,6 +106,14 @@ def test_a_grader_by_a_relative_path_and_one_by_an_entry_point(plugged: Path):
     assert len(steps) == 2
     for row in steps:
         assert row["reward/by_path"] == row["reward/by_name"]
+
+
+def test_a_second_judge_by_path_is_in_the_metrics_and_not_in_the_reward(plugged: Path):
+    for row in rows(plugged)[1:]:
+        assert row["watch/by_path/attempts"] == 8  # two groups of four
+        assert row["watch/by_path/paid"] == row["watch/by_path/watched"]
+        assert row["watch/by_path/difference"] == row["watch/by_path/failed"] == 0
+        assert "reward/by_path/watch" not in row
 
 
 def test_a_tracker_by_path_and_one_by_entry_point(plugged: Path):

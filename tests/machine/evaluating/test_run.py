@@ -208,6 +208,11 @@ api_key_env = "MUNRO_TEST_NO_KEY"
     [
         ("runs = 2\nentries = []", r"the suite has no \[\[entries\]\]"),
         ('[[entries]]\nenv = "arithmetic"\n' * 2, "two entries are called 'arithmetic'"),
+        (
+            '[[entries]]\nname = "arithmetic"\nenv = "digits"\n'
+            '[[entries]]\nenv = "munro.envs.arithmetic:Arithmetic"\n',
+            "two entries are called arithmetic",
+        ),
         ('[[entries]]\nenv = "arithmetic"\ntemperature = 0', "at temperature 0 every run"),
         ('[[entries]]\nname = "a/b"\nenv = "arithmetic"', "entries.name = 'a/b'"),
         ('[[entries]]\nenvs = "arithmetic"', "unknown key entries.envs. Did you mean"),

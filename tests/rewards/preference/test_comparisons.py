@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from munro.rewards.preference.comparisons import (
     BadComparisons,
     Comparison,
-    parse_comparison,
+    parse_comparisons,
     read_comparisons,
 )
 
@@ -91,11 +91,11 @@ def test_files_that_cannot_be_read_or_hold_nothing_are_named(tmp_path):
 
 
 def test_what_is_to_be_scored_needs_no_scores_and_may_stand_alone():
-    alone = parse_comparison('{"context": "c", "candidates": ["a"]}', judged=False)
+    (alone,) = parse_comparisons('{"context": "c", "candidates": ["a"]}', judged=False)
     assert alone == Comparison(context="c", candidates=("a",))
-    assert parse_comparison(line(), judged=False).scores == (5, 1)
+    assert parse_comparisons(line(), judged=False)[0].scores == (5, 1)
     with pytest.raises(ValueError, match="no candidates"):
-        parse_comparison('{"context": "c", "candidates": []}', judged=False)
+        parse_comparisons('{"context": "c", "candidates": []}', judged=False)
 
 
 @settings(max_examples=50, deadline=None)

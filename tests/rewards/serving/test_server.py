@@ -67,7 +67,7 @@ def serve_by(monkeypatch, program):
     monkeypatch.setattr(
         judge_server,
         "command_line",
-        lambda path, port, config: [sys.executable, "-I", "-c", program, str(port)],
+        lambda path, port, config, name: [sys.executable, "-I", "-c", program, str(port)],
     )
 
 
@@ -170,7 +170,7 @@ PARENT = """
 import sys
 from munro.rewards.serving import server as judge_server
 from munro.rewards.judge import Judge, JudgeConfig
-judge_server.command_line = lambda path, port, config: [
+judge_server.command_line = lambda path, port, config, name: [
     sys.executable, "-I", "-c", open(sys.argv[1]).read(), str(port)]
 judge = Judge(JudgeConfig(model=sys.argv[2], cache="", logs=sys.argv[2]))
 judge.wait(judge.check())

@@ -1,0 +1,2 @@
+"""Forms in which people keep preferences: one file each. `munro.rewards.preference.form` says what
+a form is."""
