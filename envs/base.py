@@ -35,6 +35,8 @@ Policy = Callable[[Sequence[Message]], Awaitable[Message | str] | Message | str]
 form (`munro.envs.tool_use`)."""
 
 
+BOX_MB = 512
+"""MiB of memory that a box usually needs, beside files that it keeps there."""
 QUITS = (SystemExit, KeyboardInterrupt)
 """What code raises that wants to end its process; most do not know that it is not theirs."""
 
@@ -307,6 +309,12 @@ class Environment(ABC):
         grade begins anew or is given up; an episode that was graded frees its own when it closes.
         """
         return None
+
+    @property
+    def box_mb(self) -> int:
+        """MiB of memory that one of its boxes may need, files that are kept in memory included: so
+        many does `boxes = "auto"` let be open."""
+        return BOX_MB
 
     @property
     def restores(self) -> bool:

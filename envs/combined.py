@@ -116,6 +116,11 @@ class Combined(Environment):
         await call(self.environment.forget, task, saved)
 
     @property
+    def box_mb(self) -> int:
+        """The environment's own."""
+        return self.environment.box_mb
+
+    @property
     def restores(self) -> bool:
         """Where the environment does."""
         return self.environment.restores

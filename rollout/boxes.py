@@ -25,13 +25,12 @@ from typing import Literal
 
 import psutil
 
+from munro.envs.base import BOX_MB
 from munro.rewards.errors import EnvironmentFailure
 from munro.rollout.waits import Stalled, waiting
 
 BOXES_A_CORE = 16
 """Most of them wait for the policy at any moment."""
-MEMORY_A_BOX = 512 * 2**20
-"""Bytes; half of a node's memory is for boxes."""
 STARTING_A_CORE = 4
 LOOK_S = 0.2
 """Between two looks for a slot that another process may have given back."""
@@ -42,10 +41,14 @@ Away = Callable[[], AbstractContextManager[None]]
 """While it is open, nobody waits for the attempt; see `munro.rollout.lockstep.Together.away`."""
 
 
-def most_here() -> int:
-    """Boxes that this node's processors and memory allow."""
+def most_here(box_mb: int = BOX_MB) -> int:
+    """Boxes that this node's processors allow, and half of its memory.
+
+    Args:
+        box_mb: MiB of one.
+    """
     memory: int = min([psutil.virtual_memory().total, *_granted("memory.max")])
-    return max(1, min(BOXES_A_CORE * _cores(), memory // 2 // MEMORY_A_BOX))
+    return max(1, min(BOXES_A_CORE * _cores(), memory // 2 // (box_mb << 20)))
 
 
 def pool_of(run: str) -> Path:
@@ -67,13 +70,20 @@ class Boxes:
         self._ramp = _Ramp(STARTING_A_CORE * _cores())
 
     @contextlib.asynccontextmanager
-    async def one(self, name: str, most: int | Literal["auto"], away: Away) -> AsyncIterator[None]:
+    async def one(
+        self,
+        name: str,
+        most: int | Literal["auto"],
+        away: Away,
+        box_mb: int = BOX_MB,
+    ) -> AsyncIterator[None]:
         """A place for one box, given back at the end.
 
         Args:
             name: of the environment.
             most: boxes that it may have open on this node; what it says first holds.
             away: entered while the attempt waits.
+            box_mb: MiB that one may need, where the node says how many.
 
         Raises:
             EnvironmentFailure: there is no place to be had.
@@ -81,7 +91,7 @@ class Boxes:
         pool = self._pools.get(name)
         if pool is None:
             folder = self._folder and self._folder / hashlib.sha256(name.encode()).hexdigest()[:16]
-            pool = _Pool(name, folder, most_here() if most == "auto" else most)
+            pool = _Pool(name, folder, most_here(box_mb) if most == "auto" else most)
             self._pools[name] = pool
         slot = await pool.take(away)
         try:

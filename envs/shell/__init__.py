@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from munro.envs.base import Episode, Outcome, call
+from munro.envs.base import BOX_MB, Episode, Outcome, call
 from munro.envs.budget import Budget
 from munro.envs.shell.editor import Editor
 from munro.envs.tool_use import Conversation, ToolError, ToolUse, tool
@@ -33,7 +33,9 @@ from munro.envs.types import Task, Trajectory
 from munro.rewards import sandbox
 from munro.rewards.errors import EnvironmentFailure, SandboxError
 from munro.rewards.sandbox import Image, Layer, Limit, Limits, Sandbox, Session
+from munro.rewards.sandbox.disk import ON_DISK_MB
 from munro.rewards.sandbox.image import default_store, find_layer, forget_layer
+from munro.rewards.sandbox.named import named_image
 from munro.rewards.types import Grade
 
 BOX = "box"
@@ -78,6 +80,8 @@ class Shell(ToolUse):
 
     Args:
         store: folder of the layers of images; `~/.cache/munro/layers` unless given.
+        image: name of the image that every task's box begins with (`munro env image`), where
+            `image(task)` is not written.
         backend: of the sandbox.
 
     Example:
@@ -116,19 +120,29 @@ class Shell(ToolUse):
     keep_processes: bool = False
     """What a command leaves running goes on to the next."""
 
-    def __init__(self, store: str = "", backend: str = "namespaces", **options: Any) -> None:
-        self.store = Path(store) if store else default_store()
+    def __init__(
+        self, store: str = "", backend: str = "namespaces", image: str = "", **options: Any
+    ) -> None:
+        self.store = Path(store).expanduser() if store else default_store()
+        self._named = image
+        if image:
+            named_image(image, self.store)
+        elif type(self).image is Shell.image:
+            raise ValueError(f"{self.name} has no image: name one by image = 'NAME'")
         self._backend, self._options = backend, options
         self._opening = threading.Lock()
         self._sandbox: Sandbox | None = None
 
-    @abstractmethod
-    def image(self, task: Task) -> Image:
+    def image(self, task: Task) -> Image:  # noqa: ARG002
         """What the task's box holds at first; its layers are in `self.store`.
 
         Raises:
-            EpisodeError: it cannot be had now.
+            EnvironmentFailure: it cannot be had now.
         """
+        try:
+            return named_image(self._named, self.store)
+        except (ValueError, SandboxError) as failure:
+            raise EnvironmentFailure(str(failure)) from failure
 
     def setup(self, task: Task) -> dict[str, Any]:
         return {BOX: self.open_box(task, ())}
@@ -230,6 +244,11 @@ class Shell(ToolUse):
                     return box.editor.undo(path)
 
     @property
+    def box_mb(self) -> int:
+        """A box's usual memory, and the files that it may write, as far as they are in memory."""
+        return BOX_MB + min(self.limits.disk_mb, ON_DISK_MB)
+
+    @property
     def most_wall_s(self) -> float:
         """Seconds of one command, at most: so that all calls of a turn end within its own time."""
         reply_s = self.budget.reply_s or float("inf")
@@ -257,16 +276,23 @@ class Shell(ToolUse):
                 keep_processes=self.keep_processes,
             )
         )
-        editor = Editor(session, most_bytes=self.limits.output_bytes)
         return Box(
             session=session,
             image=image,
             saved=saved,
-            editor=editor,
+            editor=self.editor(task, session),
             stack=stack,
             task=task.id,
-            shell=BASH if self.sandbox.has("bash") else SH,
+            shell=self.shell(task),
         )
+
+    def shell(self, task: Task) -> tuple[str, ...]:  # noqa: ARG002
+        """What a command of the model is handed to, as its last argument."""
+        return BASH if self.sandbox.has("bash") else SH
+
+    def editor(self, task: Task, session: Session) -> Editor:  # noqa: ARG002
+        """What edits the files of a session."""
+        return Editor(session, most_bytes=self.limits.output_bytes)
 
     def start(self, task: Task) -> Episode:
         """An episode with a box, which is opened by the first call that needs it."""
@@ -277,7 +303,7 @@ class Shell(ToolUse):
         state = await call(self.restore_state, task, saved) if saved else None
         return ShellEpisode(self, task, state)
 
-    def save_state(self, state: dict[str, Any]) -> bytes:
+    def save_state(self, state: dict[str, Any]) -> bytes | None:
         """Digests of what was written, and the edits that can be undone."""
         box: Box = state[BOX]
         with held(box) as session:

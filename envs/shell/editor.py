@@ -26,11 +26,16 @@ class Editor:
     Args:
         session: whose files.
         most_bytes: of what a view shows; more is cut in the middle.
+        top: path, in the box, of the session's working directory.
+        home: path, in the box, that relative paths are below.
     """
 
-    def __init__(self, session: Session, most_bytes: int) -> None:
+    def __init__(
+        self, session: Session, most_bytes: int, *, top: str = WORK, home: str = WORK
+    ) -> None:
         self._session = session
         self._most_bytes = most_bytes
+        self._top, self._home = top, home
         self._edits: deque[tuple[str, str | None]] = deque()
         """(path, text before; None where there was no file), the last edit last."""
 
@@ -139,14 +144,12 @@ class Editor:
             raise ToolError(f"{place} is not changed: {failure}")
 
     def _place(self, path: str) -> str:
-        pure = PurePosixPath(path)
-        if pure.is_absolute():
-            if not pure.is_relative_to(WORK):
-                raise ToolError(f"{path!r} is not below {WORK}: use bash for files elsewhere")
-            pure = pure.relative_to(WORK)
+        pure = PurePosixPath(self._home, path)
+        if not pure.is_relative_to(self._top):
+            raise ToolError(f"{path!r} is not below {self._top}: use bash for files elsewhere")
         if ".." in pure.parts or "\0" in path:
-            raise ToolError(f"{path!r} leads out of {WORK}: write a path below it, without '..'")
-        return str(pure)
+            raise ToolError(f"{path!r} leads out of {self._top}: write a path without '..'")
+        return str(pure.relative_to(self._top))
 
     def _found(self, place: str) -> Found:
         found = self._session.look(place, most_bytes=MOST_FILE_BYTES)

@@ -178,7 +178,7 @@ def folders_in(path: Path) -> list[Path]:
     ours = [each for each in found if is_ours(each)]
     if found and not ours:
         raise BadTask(
-            f"{path} holds tasks of Harbor's that Munro did not make: they have no layers"
+            f"{path} holds tasks of Harbor's that Munro did not make: path = 'harbor' plays them"
         )
     if not ours:
         raise BadTask(f"{path} holds no task's folder: `munro swe build REPO --out {path}`")

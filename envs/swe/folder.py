@@ -242,8 +242,8 @@ def read_folder(path: Path) -> TaskFolder:
         ours = told.get("metadata", {}).get("munro")
         if not isinstance(ours, dict) or ours.get("kind") != "swe":
             raise BadTask(
-                f"{path} is a task of Harbor's without [metadata.munro]: its tests are run as they "
-                "are, by path = 'swe' with its folder"
+                f"{path} is a task of Harbor's without [metadata.munro]: path = 'harbor' plays it, "
+                "with its own tests"
             )
         _check_digests(path, ours["digests"])
         task = _read(path, ours)

@@ -76,6 +76,8 @@ class Options:
     issues: Mapping[str, str] = field(default_factory=dict)
     requirements: tuple[str, ...] = ()
     """Of pip, in place of what the repository says; none to take its word."""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """New ones for every base that has no such file: what an author found that tests need."""
     rewrite: Rewrite | None = None
     """A judge that writes statements anew; None for none."""
 
@@ -241,6 +243,7 @@ class Builder:
         """What the box begins with: its files, and the layer that holds them and their history."""
         with self._scratch(proposal.id) as folder:
             files = write_tree(self.repository, proposal.rev, folder)
+            self._set_up(folder, proposal)
             if proposal.planted:
                 for path, contents in proposal.planted.items():
                     if contents is None:
@@ -257,6 +260,16 @@ class Builder:
             if left:
                 raise Dropped("leak-free", f"its history is not closed: {left[0]}")
             return over(files, proposal.planted), layer_of(folder, self.store)
+
+    def _set_up(self, folder: Path, proposal: Proposal) -> None:
+        """Files of an author's, where neither the base nor the fix has anything."""
+        for path, contents in self.options.files.items():
+            place = folder / path
+            if path in proposal.gold or path in proposal.tests or place.is_symlink():
+                continue
+            if not place.exists() and place.resolve().is_relative_to(folder.resolve()):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(contents)
 
     def _hidden(
         self, proposal: Proposal, verdict: Verdict, before: dict[str, bytes], base: Layer

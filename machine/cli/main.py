@@ -17,6 +17,7 @@ from munro.machine.cli.data import data, tokenizer
 from munro.machine.cli.distill import consolidate, distill
 from munro.machine.cli.evaluation import evaluation
 from munro.machine.cli.grade import grade
+from munro.machine.cli.image import image
 from munro.machine.cli.judge import judge, preference
 from munro.machine.cli.ladder import gain, ladder
 from munro.machine.cli.listing import Listing
@@ -114,6 +115,9 @@ def env_check(context: click.Context, path: str) -> None:
     from munro.machine.verbs.env_check import run_check
 
     sys.exit(run_check(path, overrides_of(context.args)))
+
+
+env.add_command(image)
 
 
 @munro.command(context_settings=OVERRIDABLE)

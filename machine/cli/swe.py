@@ -79,6 +79,11 @@ def _common(command: Command) -> Command:
     help="What states a task: commit, issue, or judge:NAME, which writes it anew.",
 )
 @click.option("--issues", default="", help="Folder of exported issues, NUMBER.md or NUMBER.json.")
+@click.option(
+    "--author",
+    default="",
+    help="judge:NAME, which sets up what the tests need, in a box, where they do not run.",
+)
 @click.option("--config", "recipe", default="", help="Recipe whose [judge.NAME] is asked.")
 def build(repo: str, out: str, **options: Any) -> None:
     """Mine the history of REPO for pull requests, and keep those that are proven tasks."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,24 +14,37 @@ from pathlib import Path
 import click
 
 from munro.envs.swe.folder import LAYERS
+from munro.envs.swe_build.author import (
+    AUTHOR,
+    TRANSCRIPT,
+    Setup,
+    Workshop,
+    setup_in,
+    written_setup,
+)
 from munro.envs.swe_build.build import Builder, HasLayers, Options, explained_disk
 from munro.envs.swe_build.candidates import Candidates, contents_at, made, mined
 from munro.envs.swe_build.errors import BadRepository
 from munro.envs.swe_build.git import Repository
+from munro.envs.swe_build.history import write_tree
 from munro.envs.swe_build.journal import Journal
 from munro.envs.swe_build.made.bugs import propose_bugs
 from munro.envs.swe_build.made.functions import propose_functions
 from munro.envs.swe_build.mine import Rules
 from munro.envs.swe_build.packages.installed import Installed
 from munro.envs.swe_build.packages.prepare import Packages
+from munro.envs.swe_build.packages.requirements import needs_of
 from munro.envs.swe_build.related import test_files
 from munro.envs.swe_build.statements.rewrite import Rewrite, rewriter
 from munro.envs.swe_build.statements.statement import read_issues
 from munro.envs.swe_build.validate import Bounds
 from munro.machine.run.lock import held_folder
 from munro.rewards import sandbox
+from munro.rewards.judge.config import JudgeConfig
+from munro.rewards.sandbox import layer_of
 
 NO_TESTS = "has no tests that pytest would find: files named test_*.py, *_test.py or tests.py"
+NOTHING = Setup()
 MAKERS = {"bug": propose_bugs, "function": propose_functions}
 
 
@@ -91,6 +106,7 @@ def run_build(
     statement: str,
     issues: str,
     recipe: str,
+    author: str = "",
     **common: object,
 ) -> int:
     """Tasks from pull requests.
@@ -104,21 +120,16 @@ def run_build(
         raise BadRepository(f"--statement {statement}: write commit, issue or judge:NAME")
     if statement == "issue" and not issues:
         raise BadRepository("--statement issue takes them from a folder: add --issues FOLDER")
+    if author and not re.fullmatch(r"judge:\S+", author):
+        raise BadRepository(f"--author {author}: write judge:NAME")
+    if author and shared.requirements:
+        raise BadRepository("--author finds out what --requirements says: give one of them")
+    writer = _judge(author.partition(":")[2], recipe, "--author") if author else None
     exported = read_issues(Path(issues).expanduser()) if issues else {}
     repository = Repository(repo)
     name, folder = name_of(repository), Path(out).expanduser()
     rewrite = _rewriter(statement.partition(":")[2], recipe) if ":" in statement else None
-    settings = shared.settings(
-        repository,
-        history=history,
-        statement=statement,
-        issues=len(exported),
-        since=since,
-        until=until,
-        only=only,
-    )
     with held_folder(folder, "give this build another --out"), explained_disk(folder):
-        journal = Journal.open(folder, settings, resume=shared.resume)
         found = mined(
             repository,
             name,
@@ -130,7 +141,63 @@ def run_build(
         )
         if not found.proposals and not test_files(contents_at(repository, "HEAD")):
             raise BadRepository(f"{repo} {NO_TESTS}")
-        return _build(repository, folder, found, journal, shared, history, exported, rewrite)
+        setup = NOTHING
+        if writer is not None:
+            setup = set_up(repository, folder, found, writer, shared, author.partition(":")[2])
+        settings = shared.settings(
+            repository,
+            history=history,
+            statement=statement,
+            issues=len(exported),
+            since=since,
+            until=until,
+            only=only,
+            **({"author": json.dumps(setup.as_data(), sort_keys=True)} if author else {}),
+        )
+        journal = Journal.open(folder, settings, resume=shared.resume)
+        return _build(repository, folder, found, journal, shared, history, exported, rewrite, setup)
+
+
+def set_up(
+    repository: Repository,
+    folder: Path,
+    found: Candidates,
+    writer: JudgeConfig,
+    shared: Common,
+    name: str,
+) -> Setup:
+    """What tests need, found out by a judge on the newest base; once a folder.
+
+    Raises:
+        BadRepository: it did not get them to run.
+        SandboxError: there is no sandbox to be had.
+    """
+    place = folder / AUTHOR
+    if (known := setup_in(place)) is not None:
+        return known
+    if not found.proposals:
+        return Setup()
+    newest, layers = max(found.proposals, key=lambda one: one.seconds), folder / LAYERS
+    with tempfile.TemporaryDirectory() as scratch:
+        tree = write_tree(repository, newest.rev, Path(scratch))
+        base = layer_of(Path(scratch), layers)
+    shop = Workshop(
+        tree,
+        base,
+        needs_of(tree),
+        newest.seconds,
+        _packages(shared.packages, layers).layer,
+        store=layers,
+        test_s=shared.test_s,
+        wall_s=shared.wall_s,
+    )
+    made = written_setup(writer, name, shop, place)
+    what = f"{len(made.requirements)} requirements and {len(made.files)} files"
+    found_out = f"{what} after {made.turns} turns"
+    if not made.turns:
+        found_out = "that the tests run as they are"
+    click.echo(f"the author found {found_out}; {place / TRANSCRIPT}")
+    return made
 
 
 def run_made(kind: str, repo: str, out: str, *, number: int, seed: int, **common: object) -> int:
@@ -160,21 +227,26 @@ def run_made(kind: str, repo: str, out: str, *, number: int, seed: int, **common
 
 
 def _rewriter(name: str, recipe: str) -> Rewrite:
+    """Statements by the judge of that name in a recipe."""
+    try:
+        return rewriter(_judge(name, recipe, "--statement"), name)
+    except ValueError as failure:
+        raise BadRepository(str(failure)) from failure
+
+
+def _judge(name: str, recipe: str, option: str) -> JudgeConfig:
     """The judge of that name in a recipe."""
     from munro.machine.climb.models import in_place, settle
     from munro.machine.loading import load
 
     if not recipe:
-        raise BadRepository(f"--statement judge:{name} asks [judge.{name}] of a recipe: --config F")
+        raise BadRepository(f"{option} judge:{name} asks [judge.{name}] of a recipe: --config F")
     config = load(recipe)
     judges = in_place(config, settle(config, only="judge.")).judge
     if name not in judges:
         known = ", ".join(judges) or "none"
         raise BadRepository(f"{recipe} has no [judge.{name}]; there is {known}")
-    try:
-        return rewriter(judges[name], name)
-    except ValueError as failure:
-        raise BadRepository(str(failure)) from failure
+    return judges[name]
 
 
 def _common(options: dict[str, object]) -> Common:
@@ -197,6 +269,7 @@ def _build(
     history: str,
     issues: dict[str, str],
     rewrite: Rewrite | None,
+    setup: Setup = NOTHING,
 ) -> int:
     """Make what was found, and print the funnel; exit status 1 where nothing was kept."""
     for candidate, dropped in found.dropped.items():
@@ -209,7 +282,8 @@ def _build(
         wall_s=common.wall_s,
         jobs=common.jobs,
         issues=issues,
-        requirements=common.needed,
+        requirements=setup.requirements or common.needed,
+        files=setup.files,
         rewrite=rewrite,
     )
     began = time.monotonic()

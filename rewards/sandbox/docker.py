@@ -28,6 +28,7 @@ from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox.docker_container import Container, job_of
 from munro.rewards.sandbox.docker_session import DockerSession
 from munro.rewards.sandbox.image import Image, check_image, in_use, open_store
+from munro.rewards.sandbox.named import resolved
 from munro.rewards.sandbox.types import Files, Limits, Outcome, Sandbox, Session
 
 IMAGE = "munro-sandbox"
@@ -50,6 +51,27 @@ def open_sandbox(
     Raises:
         SandboxError: there is no SDK, no engine, or no such image.
     """
+    client = connected(host)
+    from docker.errors import ImageNotFound
+
+    try:
+        client.images.get(image)
+    except ImageNotFound:
+        client.close()
+        mend = f"docker build -t {image} {package_files('munro.rewards.sandbox')}"
+        if image != IMAGE:
+            mend = f"docker pull {image}"
+        raise SandboxError(f"the Docker engine has no image {image!r}: {mend}") from None
+    layers = None if store is None else open_store(Path(store))
+    return DockerSandbox(client, image, limits, layers)
+
+
+def connected(host: str = "") -> Any:
+    """A client of the engine, on which nothing is left of processes that were killed.
+
+    Raises:
+        SandboxError: there is no SDK, or no engine.
+    """
     try:
         import docker
     except ImportError:
@@ -66,26 +88,18 @@ def open_sandbox(
     except (docker.errors.DockerException, OSError) as failure:
         raise SandboxError(
             f"no Docker engine answers at {address}: start one, or name its address in "
-            f"DOCKER_HOST ({_first_line(failure)})"
+            f"DOCKER_HOST ({first_line(failure)})"
         ) from None
-    try:
-        client.images.get(image)
-    except docker.errors.ImageNotFound:
-        client.close()
-        mend = f"docker build -t {image} {package_files('munro.rewards.sandbox')}"
-        if image != IMAGE:
-            mend = f"docker pull {image}"
-        raise SandboxError(f"the Docker engine has no image {image!r}: {mend}") from None
     _sweep(client)
-    layers = None if store is None else open_store(Path(store))
-    return DockerSandbox(client, image, limits, layers)
+    return client
 
 
-def _first_line(failure: BaseException) -> str:
+def first_line(failure: BaseException) -> str:
+    """Of what it says."""
     return next(iter(str(failure).splitlines()), type(failure).__name__)
 
 
-def _owner() -> str:
+def owner() -> str:
     """This process, so that it is told apart from a later one with its number."""
     return f"{platform.node()}/{os.getpid()}/{psutil.Process().create_time():.2f}"
 
@@ -104,7 +118,7 @@ def _sweep(client: Any) -> None:
             if f"{psutil.Process(int(pid)).create_time():.2f}" == began:
                 continue
         with suppress(APIError):
-            container.remove(force=True)
+            container.remove(force=True, v=True)
 
 
 class DockerSandbox(Sandbox):
@@ -129,7 +143,7 @@ class DockerSandbox(Sandbox):
                 self.client,
                 self.image,
                 limits,
-                {LABEL: _owner(), f"{LABEL}.box": self.name},
+                {LABEL: owner(), f"{LABEL}.box": self.name},
             )
             try:
                 container.start()
@@ -137,7 +151,7 @@ class DockerSandbox(Sandbox):
             finally:
                 container.remove()
         except (DockerException, RequestException) as failure:
-            raise SandboxError(f"the Docker engine failed: {_first_line(failure)}") from failure
+            raise SandboxError(f"the Docker engine failed: {first_line(failure)}") from failure
 
     def run(
         self,
@@ -168,14 +182,17 @@ class DockerSandbox(Sandbox):
     def session(
         self,
         *,
-        image: Image | None = None,
+        image: Image | str | None = None,
         files: Files | None = None,
         loopback: bool = False,
         keep_processes: bool = False,
         limits: Limits | None = None,
     ) -> Iterator[Session]:
+        image = resolved(image, self.store)
         if image is not None:
             check_image(image, self.store)
+            if image.is_root:
+                raise ValueError("only the back end 'namespaces' has images that are the root")
         with in_use(image or Image()), self._container(limits or self.limits) as container:
             yield DockerSession(
                 container, image, files, self.store, loopback=loopback, keeps=keep_processes

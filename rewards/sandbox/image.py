@@ -19,7 +19,7 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from munro.rewards.errors import SandboxError
@@ -63,6 +63,9 @@ class Image:
     """Folders that Python is to import from (`pip install --target`), read-only."""
     shows_host_packages: bool = False
     """Whether what the host's own Python has in its site-packages and dist-packages is seen."""
+    is_root: bool = False
+    """The layers are the root of the box, over the system's own folders, and so is the working
+    directory: app/x is /app/x. The back end of namespaces alone has it."""
 
     @property
     def digests(self) -> list[str]:
@@ -74,11 +77,7 @@ class Image:
 
     def over(self, *layers: Layer) -> Image:
         """The same with `layers` on top."""
-        return Image(
-            layers=(*self.layers, *layers),
-            packages=self.packages,
-            shows_host_packages=self.shows_host_packages,
-        )
+        return replace(self, layers=(*self.layers, *layers))
 
 
 def layer_of(source: Path | Mapping[str, bytes | str], store: Path) -> Layer:

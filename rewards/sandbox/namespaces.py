@@ -31,6 +31,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,8 +44,10 @@ import munro
 from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox import cgroups
 from munro.rewards.sandbox.cgroups import Group
+from munro.rewards.sandbox.disk import ON_DISK_MB, new_disk
 from munro.rewards.sandbox.image import Image, check_image, in_use, open_store
 from munro.rewards.sandbox.inside import syscalls, wire
+from munro.rewards.sandbox.named import resolved
 from munro.rewards.sandbox.plan import advice, plan_of
 from munro.rewards.sandbox.session import NamespaceSession, request_of
 from munro.rewards.sandbox.talk import Answer, Keeper, Request
@@ -124,7 +127,7 @@ class _Template:
             raise SandboxError(advice(reply["fatal"]))
         self._close_errors()
 
-    def fork(self, room: Room, group: Group | None) -> Keeper:
+    def fork(self, room: Room, group: Group | None, disk: int = -1) -> Keeper:
         """A new keeper, which makes itself ready while nobody waits for it.
 
         Raises:
@@ -134,7 +137,7 @@ class _Template:
         with theirs, self._lock:
             try:
                 entries = [] if group is None else [group.entry]
-                descriptors = [theirs.fileno(), *entries]
+                descriptors = [theirs.fileno(), *entries, *([disk] if room["has_disk"] else [])]
                 wire.send(self._link, room, descriptors=descriptors)
             except BaseException:
                 ours.close()
@@ -250,15 +253,19 @@ class NamespaceSandbox(Sandbox):
     def session(
         self,
         *,
-        image: Image | None = None,
+        image: Image | str | None = None,
         files: Files | None = None,
         loopback: bool = False,
         keep_processes: bool = False,
         limits: Limits | None = None,
     ) -> Iterator[Session]:
-        limits = limits or self.limits
+        limits, image = limits or self.limits, resolved(image, self.store)
         room = {**self._room(limits, image), "loopback": loopback}
-        with in_use(image or Image()), self._keeper(room) as keeper:
+        with (
+            in_use(image or Image()),
+            self._disk(room, limits) as disk,
+            self._keeper(room, disk) as keeper,
+        ):
             if image is not None:
                 keeper.wait_until_ready()
             session = NamespaceSession(keeper, limits, image, self.store, keeps=keep_processes)
@@ -306,9 +313,12 @@ class NamespaceSandbox(Sandbox):
                 "layers": image.digests,
                 "packages": [layer.digest for layer in image.packages],
                 "shown": list(enumerate(masks)),
+                "is_root": image.is_root,
             }
+        has_disk = image is not None and limits.disk_mb > ON_DISK_MB
         return {
-            "disk_mb": limits.disk_mb,
+            "disk_mb": ON_DISK_MB if has_disk else limits.disk_mb,
+            "has_disk": has_disk,
             "inodes": limits.inodes,
             "image": shown,
             "loopback": False,
@@ -333,9 +343,22 @@ class NamespaceSandbox(Sandbox):
             return keeper.run(request)
 
     @contextmanager
-    def _keeper(self, room: Room) -> Iterator[Keeper]:
+    def _disk(self, room: Room, limits: Limits) -> Iterator[int]:
+        """Room for what a session writes, where it is too much for memory; -1 where it is not."""
+        if not room["has_disk"]:
+            yield -1
+            return
+        folder = self.store or Path(tempfile.gettempdir())
+        disk = new_disk(folder, limits.disk_mb, limits.inodes)
+        try:
+            yield disk
+        finally:
+            os.close(disk)
+
+    @contextmanager
+    def _keeper(self, room: Room, disk: int = -1) -> Iterator[Keeper]:
         """A keeper for the caller alone, and its end."""
-        keeper = self._take(room)
+        keeper = self._take(room, disk)
         try:
             yield keeper
         finally:
@@ -343,7 +366,7 @@ class NamespaceSandbox(Sandbox):
                 self._keepers.discard(keeper)
             self._let_go(keeper)
 
-    def _take(self, room: Room) -> Keeper:
+    def _take(self, room: Room, disk: int) -> Keeper:
         """A keeper that is ready or about to be, and another one on its way for the next caller."""
         with self._lock:
             if self._is_closed:
@@ -351,19 +374,19 @@ class NamespaceSandbox(Sandbox):
             if self._template.process.poll() is not None:
                 self._replace_template()
             is_usual = room == self._usual_room
-            keeper = self._spares.popleft() if is_usual and self._spares else self._fork(room)
+            keeper = self._spares.popleft() if is_usual and self._spares else self._fork(room, disk)
             self._keepers.add(keeper)
             while is_usual and len(self._spares) < min(len(self._keepers), MAX_SPARES):
                 self._spares.append(self._fork(room))
         return keeper
 
-    def _fork(self, room: Room) -> Keeper:
+    def _fork(self, room: Room, disk: int = -1) -> Keeper:
         group = None if self._groups is None else self._groups.take()
         try:
-            return self._template.fork(room, group)
+            return self._template.fork(room, group, disk)
         except (wire.Closed, TimeoutError):
             self._replace_template()
-            return self._template.fork(room, group)
+            return self._template.fork(room, group, disk)
 
     def _replace_template(self) -> None:
         """A new one, for the one that was there has died, and its keepers with it."""

@@ -288,7 +288,7 @@ class Sandbox(ABC):
     def session(
         self,
         *,
-        image: Image | None = None,
+        image: Image | str | None = None,
         files: Files | None = None,
         loopback: bool = False,
         keep_processes: bool = False,
@@ -297,7 +297,8 @@ class Sandbox(ABC):
         """A working directory that lives over several commands.
 
         Args:
-            image: what is in it at first; what is written to it stays in the session.
+            image: what is in it at first, or the name of that (`named`); what is written to it
+                stays in the session.
             files: written over that.
             loopback: TCP and UDP between the session's own processes, over 127.0.0.1 and ::1.
             keep_processes: what a command leaves running goes on until the session ends, or until

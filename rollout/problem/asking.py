@@ -80,11 +80,12 @@ class Environments:
             saved: where it goes on; from its start unless given.
             away: entered while it waits for a box.
         """
-        most = self._environment(task.env).budget.boxes
+        environment = self._environment(task.env)
+        most, box_mb = environment.budget.boxes, environment.box_mb
         async with contextlib.AsyncExitStack() as held:
             starting = contextlib.AsyncExitStack()
             if most is not None:
-                await held.enter_async_context(self._boxes.one(task.env, most, away))
+                await held.enter_async_context(self._boxes.one(task.env, most, away, box_mb))
                 await starting.enter_async_context(self._boxes.starting())
             async with starting:
                 episode = await self._opened(task, saved)

@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 
 from munro.envs import EnvironmentFailure, Grade, Message, Task, ToolCall
+from munro.envs.base import BOX_MB
 from munro.envs.check import check
+from munro.envs.combined import Combined
+from munro.envs.config import EnvConfig
 from munro.envs.shell import BOX, Shell, ShellEpisode
+from munro.rewards.combine.parts import OWN
 from munro.rewards.errors import SandboxError
 from munro.rewards.sandbox import Image, layer_of
 
@@ -354,3 +358,9 @@ def test_a_name_that_is_no_text_is_shown_so_that_it_can_be_read(cairn: Cairn) ->
         seen.encode()
 
     playing(cairn, play)
+
+
+def test_files_that_a_box_may_write_count_as_memory(cairn: Cairn) -> None:
+    assert cairn.box_mb == BOX_MB + cairn.limits.disk_mb
+    config = EnvConfig.model_validate({"path": "x", "reward": OWN})
+    assert Combined(cairn, {}, config.reward).box_mb == cairn.box_mb

@@ -232,6 +232,8 @@ def test_what_a_node_allows_depends_on_its_processors_and_its_memory(monkeypatch
     monkeypatch.setattr(boxes, "_cores", lambda: 4)
     monkeypatch.setattr(boxes, "_granted", lambda name: [8 * 2**30])
     assert most_here() <= 8
+    assert most_here(1024) <= most_here() // 2 + 1
+    assert most_here(5000) == 1
     monkeypatch.setattr(boxes, "_granted", lambda name: [2**20])
     assert most_here() == 1
     monkeypatch.undo()

@@ -14,9 +14,55 @@ from contextlib import ExitStack, suppress
 
 TEMPORARY = "/tmp"
 WORK = "/tmp/work"
+"""The working directory; "/" where the image of a session is its root (`be_at_root`)."""
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_proc = -1
+_rooms: list[tuple[int, int]] = []
+"""Of each file system that a run writes to a descriptor, and the blocks at which it is full."""
+
+
+def be_at_root() -> None:
+    """From now on the working directory is the root."""
+    global WORK
+    WORK = "/"
+
+
+def hold_proc() -> None:
+    """Have /proc from now on, also where a program that owns the root shuts the way to it."""
+    global _proc
+    _proc = os.open("/proc", _FOLDER)
+
+
+def numbers() -> list[str]:
+    """Of all processes."""
+    return [name for name in os.listdir(_proc) if name.isdigit()]
+
+
+def in_proc(path: str, flags: int) -> int:
+    """Open what is below /proc."""
+    return os.open(path, flags | os.O_CLOEXEC, dir_fd=_proc)
+
+
+def hold_room(path: str, rest: int = 0) -> None:
+    """A run writes to what is mounted there, whatever path leads to it later.
+
+    Args:
+        rest: blocks that may be free where nothing can be written any more.
+    """
+    _rooms.append((os.open(path, _FOLDER), rest))
+
+
+def full() -> str | None:
+    """What of the room for files is used up."""
+    for room, rest in _rooms:
+        disk = os.fstatvfs(room)
+        if disk.f_favail == 0:
+            return "inodes"
+        if disk.f_bavail <= rest:
+            return "disk"
+    return None
 
 
 def put(files: Sequence[tuple[bytes, bytes]]) -> None:
@@ -25,9 +71,13 @@ def put(files: Sequence[tuple[bytes, bytes]]) -> None:
     Raises:
         OSError: the disk is full.
     """
-    os.chmod(TEMPORARY, 0o1777)
     with ExitStack() as stack:
-        work = _make(stack, _open(stack, TEMPORARY), b"work")
+        if WORK == "/":
+            os.chmod(WORK, 0o755)
+            work = _open(stack, WORK)
+        else:
+            os.chmod(TEMPORARY, 0o1777)
+            work = _make(stack, _open(stack, TEMPORARY), b"work")
         for path, contents in files:
             *folders, name = _parts(path)
             here = work
@@ -144,7 +194,8 @@ def _parent(stack: ExitStack, path: bytes) -> tuple[int, bytes]:
     """The folder that `path` is in, and its name there."""
     parts = _parts(path)
     if not parts:
-        return _open(stack, TEMPORARY), b"work"
+        above, name = os.path.split(WORK)
+        return _open(stack, above), os.fsencode(name or ".")
     here = _open(stack, WORK)
     for part in parts[:-1]:
         try:

@@ -86,13 +86,17 @@ def serve(
         link: to the caller.
         network: descriptor of the network namespace to be in.
         room: as `place.make` takes it.
-        groups: open `cgroup.procs` of the control groups that programs are to be in.
+        groups: open `cgroup.procs` of the control groups that programs are to be in; and, where
+            the room has one, its disk.
     """
+    disk = -1
+    if room["has_disk"]:
+        *groups, disk = groups
     # process 1 is deaf to every signal but those that have a handler, as Python gives this one
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         try:
-            upper = _enter(network, room, is_counted=bool(groups))
+            upper = _enter(network, room, disk, is_counted=bool(groups))
             waiting: Waiting | None = _fork(groups)
             # a pid namespace has ids of its own, so only a descriptor names this process outside
             myself = os.pidfd_open(os.getpid())
@@ -135,14 +139,17 @@ def _fork(groups: Sequence[int]) -> Waiting:
     return Waiting(pid, ours)
 
 
-def _enter(network: int, room: dict[str, Any], *, is_counted: bool) -> int | None:
+def _enter(network: int, room: dict[str, Any], disk: int, *, is_counted: bool) -> int | None:
     """Namespaces, file systems and the end of all privilege; returns what `place.make` does."""
     syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC)
     syscalls.setns(network, syscalls.CLONE_NEWNET)
     os.close(network)
     if room["loopback"]:
         syscalls.raise_loopback()
-    upper = place.make(room)
+    upper = place.make(room, disk)
+    if disk >= 0:
+        os.close(disk)
+    files.hold_proc()
     # a user namespace that owns none of the others: no right over them can come back
     syscalls.unshare(syscalls.CLONE_NEWUSER)
     for name, text in (
@@ -178,7 +185,7 @@ def _answer(
     except OSError as failure:
         if failure.errno not in (errno.ENOSPC, errno.EFBIG, errno.ENAMETOOLONG):
             raise
-        watch.limit = _full() or "disk"
+        watch.limit = files.full() or "disk"
     try:
         if watch.limit is None:
             _start(waiting, request, descriptors)
@@ -200,7 +207,7 @@ def _answer(
     report = {
         "status": watch.status if watch.limit is None else -signal.SIGKILL,
         "limit": watch.limit,
-        "full": _full() or ("disk" if is_cut else None),
+        "full": files.full() or ("disk" if is_cut else None),
         "cpu_s": watch.cpu_s,
         "wall_s": wall_s,
         "peak_bytes": watch.peak_bytes,
@@ -210,14 +217,6 @@ def _answer(
     if keeps and _processes():
         return Watch(pid=0, limits={**limits, "cpu_s": math.inf}, is_counted=is_counted)
     return None
-
-
-def _full() -> str | None:
-    """What of the room for files is used up."""
-    disk = os.statvfs(files.TEMPORARY)
-    if disk.f_favail == 0:
-        return "inodes"
-    return "disk" if disk.f_bavail == 0 else None
 
 
 def _disk(limits: dict[str, Any]) -> int:
@@ -263,11 +262,11 @@ def _processes(but: int = 0) -> list[tuple[tuple[str, bytes], tuple[int, int], t
     """Of each process beside this one and `but`: what it is (number and start); ticks of its own,
     and with its children's; threads and resident bytes."""
     found = []
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or name in ("1", str(but)):
+    for name in files.numbers():
+        if name in ("1", str(but)):
             continue
         try:
-            with open(f"/proc/{name}/stat", "rb") as file:
+            with open(f"{name}/stat", "rb", opener=files.in_proc) as file:
                 fields = file.read().rpartition(b")")[2].split()
         except OSError:
             continue  # it has ended meanwhile
@@ -303,12 +302,12 @@ def _measure(watch: Watch) -> None:
 def _share_bytes(name: str) -> int:
     """Memory of process `name`, shared pages by their share; resident where it hides that."""
     try:
-        with open(f"/proc/{name}/smaps_rollup", "rb") as file:
+        with open(f"{name}/smaps_rollup", "rb", opener=files.in_proc) as file:
             return next(int(line.split()[1]) << 10 for line in file if line.startswith(b"Pss:"))
     except (OSError, StopIteration):
         pass
     try:
-        with open(f"/proc/{name}/statm", "rb") as file:
+        with open(f"{name}/statm", "rb", opener=files.in_proc) as file:
             return int(file.read().split()[1]) * PAGE_BYTES
     except OSError:
         return 0  # it has ended meanwhile
@@ -425,9 +424,9 @@ def _continue() -> None:
 
 
 def _is_moving() -> bool:
-    for name in os.listdir("/proc"):
-        if name.isdigit() and name != "1":
-            with suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+    for name in files.numbers():
+        if name != "1":
+            with suppress(OSError), open(f"{name}/stat", "rb", opener=files.in_proc) as file:
                 if file.read().rpartition(b")")[2].split()[0] not in b"TtZXx":
                     return True
     return False

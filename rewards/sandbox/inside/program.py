@@ -22,8 +22,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NoReturn, TextIO
 
-from munro.rewards.sandbox.inside import syscalls, wire
-from munro.rewards.sandbox.inside.files import WORK
+from munro.rewards.sandbox.inside import files, syscalls, wire
 
 MIB = 1 << 20
 STACK_BYTES = 8 * MIB
@@ -44,7 +43,7 @@ def wait(link: socket.socket, groups: Sequence[int]) -> NoReturn:
         request, _, descriptors = wire.receive(link)
         _take_descriptors([*descriptors, link.detach()])
         link = socket.socket(fileno=LINK)
-        os.chdir(WORK)
+        os.chdir(files.WORK)
         _limit(request["limits"], is_counted=bool(groups))
         # our own mark of secrecy is inherited, and would take /proc/self from the program
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
@@ -108,7 +107,7 @@ def _run_python(*, is_buffered: bool) -> int:
     for name in [name for name in sys.modules if name.partition(".")[0] == "munro"]:
         del sys.modules[name]
     main = sys.modules["__main__"] = types.ModuleType("__main__")
-    path = f"{WORK}/main.py"
+    path = f"{files.WORK}/main.py"
     main.__dict__.update(__builtins__=builtins, __file__=path, __cached__=None)
     sys.argv[:] = ["main.py"]
     sys.set_int_max_str_digits(0)  # a time limit of its own is what a run has

@@ -58,6 +58,8 @@ _AT_RECURSIVE = 0x8000
 _OPEN_TREE_CLONE = 1
 _RENAME_NOREPLACE = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 4
+_FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 1, 6
+_CLOEXEC = 1
 _CAPABILITY_VERSION_3 = 0x2008_0522
 
 _NUMBERS = {
@@ -66,6 +68,9 @@ _NUMBERS = {
     "capset": (126, 91),
     "open_tree": (428, 428),
     "move_mount": (429, 429),
+    "fsopen": (430, 430),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
     "mount_setattr": (442, 442),
     "renameat2": (316, 276),
 }
@@ -136,6 +141,23 @@ def clone_mount(path: str, attributes: int) -> int:
 def attach_mount(descriptor: int, path: str) -> None:
     """Put a detached mount at `path`."""
     _call("move_mount", descriptor, b"", _AT_FDCWD, os.fsencode(path), _MOVE_MOUNT_F_EMPTY_PATH)
+
+
+def new_mount(kind: str, source: str, attributes: int) -> int:
+    """A descriptor of a file system that is mounted nowhere.
+
+    Args:
+        kind: of the file system.
+        source: its device.
+        attributes: MOUNT_ATTR_*.
+    """
+    context = _call("fsopen", kind.encode(), _CLOEXEC)
+    try:
+        _call("fsconfig", context, _FSCONFIG_SET_STRING, b"source", os.fsencode(source), 0)
+        _call("fsconfig", context, _FSCONFIG_CMD_CREATE, None, None, 0)
+        return _call("fsmount", context, _CLOEXEC, attributes)
+    finally:
+        os.close(context)
 
 
 def rename_new(old: str, new: str) -> None:

@@ -295,6 +295,10 @@ def test_folders_too_deep_are_named_and_not_walked(box: Sandbox) -> None:
         assert session.run(["sh", "-c", "ls"]).stdout == b"d\n"
 
 
+ITS_OWN = {"changed process", "writable system"}
+"""What a program finds whose root is its own: it begins in /, and /etc is the session's copy."""
+
+
 class InSessions:
     """Each attempt in a session of its own, with an image and a network of itself."""
 
@@ -311,14 +315,21 @@ class InSessions:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the attempts name calls by number")
+@pytest.mark.parametrize("is_root", [False, True], ids=["image", "root"])
 @pytest.mark.parametrize("keeps", [False, True], ids=["ends processes", "keeps processes"])
-def test_no_attempt_of_the_table_gets_out_of_a_session_over_an_image(keeps, tmp_path) -> None:
+def test_no_attempt_of_the_table_gets_out_of_a_session_over_an_image(
+    keeps, is_root, tmp_path
+) -> None:
     store = tmp_path / "store"
-    image = Image(layers=(layer_of({"a": "1"}, store),), packages=(layer_of({"p.py": ""}, store),))
+    image = Image(
+        layers=(layer_of({"a": "1"}, store),),
+        packages=(layer_of({"p.py": ""}, store),),
+        is_root=is_root,
+    )
     with host() as outside:
         before = fingerprint(outside)
         with opened(store=store) as box:
             found = sweep(ATTEMPTS, InSessions(box, image, keeps=keeps), outside, cold=True)
         after = fingerprint(outside)
-    assert found == {}
+    assert set(found) == (ITS_OWN if is_root else set())
     assert {name for name in before if before[name] != after[name]} == set()

@@ -1,0 +1,1 @@
+"""Images that are whole machines, used as somebody else made them."""
