@@ -72,14 +72,14 @@ def table_of(rows: Sequence[AttemptRow], figure: str) -> Table:
         KeyError: none has.
     """
     scored = [row for row in rows if not row.failed]
-    if figure in OF_ATTEMPTS:
-        having, value = scored, OF_ATTEMPTS[figure]
-    else:
-        having = [row for row in scored if value_of(row, figure) is not None]
-        value = lambda row: value_of(row, figure)  # noqa: E731
-    if not having:
+    if figure in OF_ATTEMPTS and scored:
+        return table(scored, OF_ATTEMPTS[figure])
+    values = {(row.task, row.run): value_of(row, figure) for row in scored}
+    found = {key: value for key, value in values.items() if value is not None}
+    if not found:
         raise KeyError(figure)
-    return table(having, value)
+    having = [row for row in scored if (row.task, row.run) in found]
+    return table(having, lambda row: found[row.task, row.run])
 
 
 def figures(rows: Sequence[AttemptRow]) -> dict[str, Estimate]:

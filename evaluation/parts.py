@@ -126,10 +126,10 @@ def _of_policy(row: AttemptRow, grader: str) -> dict[str, float]:
 
 def _level(row: AttemptRow, grader: str, name: str) -> int | None:
     """A level from 0 to 3: the grader's, else what the task says of itself."""
-    given = row.parts.get(f"{grader}/{name}", row.labels.get(name))
+    given: float | str = row.parts.get(f"{grader}/{name}", row.labels.get(name, ""))
     try:
-        level = float(given)  # type: ignore[arg-type]  # None is a TypeError, which says enough
-    except (TypeError, ValueError):
+        level = float(given)
+    except ValueError:
         return None
     return int(level) if level in LEVEL_WEIGHTS else None
 
@@ -177,7 +177,8 @@ def _by_level(
     if not by_level:
         return None
     total = sum(LEVEL_WEIGHTS[level] for level in by_level)
-    mean, deviation = 0.0, defaultdict(float)
+    mean = 0.0
+    deviation: dict[str, float] = defaultdict(float)
     for level, values in by_level.items():
         tasks = _tasks(values)
         share = LEVEL_WEIGHTS[level] / total / len(tasks)

@@ -7,6 +7,7 @@ from statistics import fmean
 
 from munro.evaluation import figures
 from munro.evaluation.compare import Comparison
+from munro.evaluation.parts import figures_by_part
 from munro.evaluation.statistics import Estimate, pass_at_k
 from munro.evaluation.types import AttemptRow
 
@@ -44,7 +45,7 @@ def entry_lines(
     lengths = [row.num_tokens for row in scored]
     yield "response length", f"{fmean(lengths):.1f} tokens on average, {max(lengths)} at most"
     yield "truncated", f"{fmean(row.ending.startswith('truncated') for row in scored):.1%}"
-    found = figures.figures(rows)
+    found = {**figures.figures(rows), **figures_by_part(rows)}
     if any(row.reward != row.passed for row in scored):  # it says more than the verdict
         yield "reward", str(found["reward"])
     for name, estimate in found.items():

@@ -15,6 +15,7 @@ from munro.base_model.scaling.mixture_config import MixConfig
 from munro.base_model.training.recipe import PretrainRecipe
 from munro.distill.config import DistillConfig, PreferenceConfig
 from munro.envs.config import EnvConfig
+from munro.envs.worlds.spec import Domain
 from munro.evaluation.config import GateConfig, SuiteConfig
 from munro.evaluation.likelihood.config import LikelihoodConfig
 from munro.machine.cli.evaluation import Bare
@@ -40,8 +41,9 @@ TREES: Mapping[str, type[BaseModel]] = {
 
 WRITTEN = (
     *dict.fromkeys(TREES.values()),
-    *(MachineConfig, MixtureConfig, EnvConfig, Policies),
-    *(SuiteConfig, GateConfig, LikelihoodConfig),
+    *(MachineConfig, MixtureConfig, EnvConfig),
+    *(SuiteConfig, GateConfig, LikelihoodConfig, Policies),
+    Domain,
 )
 """What a person writes in TOML."""
 

@@ -64,4 +64,4 @@ def _shown(texts: Sequence[str], kinds: Sequence[Sequence[Beginning]]) -> Iterat
     yield from texts
     for tasks in kinds:
         for task in tasks[:TASKS_FOR_TOKENIZER]:
-            yield task.prompt + task.careful
+            yield from task.read(carefully=True)

@@ -43,8 +43,16 @@ class Beginning:
 
     prompt: str
     """As the climb will put it, up to where a reply begins."""
-    careful: str
-    careless: str
+    careful: str | tuple[str, ...]
+    """The reply. Of a conversation what is read up to the end of each turn: the first turn, then
+    whatever came in between together with the next turn."""
+    careless: str | tuple[str, ...]
+
+    def read(self, *, carefully: bool) -> tuple[str, ...]:
+        """What is read, up to the end of each turn."""
+        reply = self.careful if carefully else self.careless
+        first, *rest = (reply,) if isinstance(reply, str) else reply
+        return (self.prompt + first, *rest)
 
 
 class BeginningsCorpus:
@@ -74,13 +82,17 @@ class BeginningsCorpus:
     def tokens(self, index: int, progress: float) -> list[int]:
         """Token ids of document `index`, as read when `progress` of the training is done."""
         rng = random.Random(f"{self._seed}:{index}")
-        return [*self._encode(self._text(rng, progress)).ids, self._end]
+        return [
+            token
+            for text in self._read(rng, progress)
+            for token in (*self._encode(text).ids, self._end)
+        ]
 
-    def _text(self, rng: random.Random, progress: float) -> str:
+    def _read(self, rng: random.Random, progress: float) -> tuple[str, ...]:
         config = self._config
         if rng.random() < config.text_share:
-            return rng.choice(self._texts)
+            return (rng.choice(self._texts),)
         task = rng.choice(rng.choice(self._kinds))
         is_early = progress < config.early_part
         share = config.careful_share_early if is_early else config.careful_share
-        return task.prompt + (task.careful if rng.random() < share else task.careless)
+        return task.read(carefully=rng.random() < share)

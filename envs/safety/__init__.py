@@ -165,19 +165,21 @@ class Safety(SingleTurn):
 
     def _wanted(self, case: Case, place: str) -> dict[str, Any]:
         """What the policy judge reads: rules, target, levels, criteria."""
-        known = {"policy": case.policy, "category": case.category}
         claimed = {each for one in self._policies.policies for each in one.categories}
-        if case.policy or case.category in claimed:
-            row = known
-        elif case.is_harmful is None:
+        row: dict[str, Any]
+        if case.policy:
+            row = {"policy": case.policy}
+        elif case.is_harmful is False:
+            row = {"policy": self._usual[False]}
+        elif case.category in claimed:
+            row = {"category": case.category}
+        elif case.is_harmful:
+            row = {"policy": self._usual[True]}
+        else:
             raise ValueError(
                 f"{place} does not say whether its request is harmful: give it `harmful`, `target` "
                 "or `policy`, or a category that one of the policies claims."
             )
-        else:
-            row = {"policy": self._usual[case.is_harmful]}
-        if case.is_harmful is False and not case.policy:
-            row = {"policy": self._usual[False]}
         levels = {"target": case.target, "severity": case.severity, "need": case.need}
         row |= {name: value for name, value in levels.items() if value not in (None, "")}
         try:

@@ -118,7 +118,7 @@ def _template(path: str) -> str:
 
 def _value(text: bytes) -> str:
     """The template in a file; empty where there is none."""
-    import yaml
+    import yaml  # type: ignore[import-untyped]
 
     try:
         read: Any = yaml.safe_load(text.decode(errors="replace"))

@@ -52,7 +52,7 @@ def harness(
     max_model_len: int,
     out: str,
 ) -> None:
-    """Run another project's tasks against a served checkpoint (munro eval --harness NAME)
+    """Run another project's tasks against a served checkpoint (munro eval --harness NAME).
 
     FILES are tasks of inspect. Every run is a process of its own with a seed of its own; means and
     intervals are Munro's. A run that is whole is not made again.

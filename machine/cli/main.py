@@ -29,6 +29,7 @@ from munro.machine.cli.pretrain import goodput, pretrain
 from munro.machine.cli.restart import rebase
 from munro.machine.cli.serve import serve
 from munro.machine.cli.swe import swe
+from munro.machine.cli.world import world
 from munro.machine.loading import load, overrides_of, page
 from munro.machine.sentences import in_one_line, is_sentence
 
@@ -183,6 +184,7 @@ munro.add_command(run_whole)
 munro.add_command(serve)
 munro.add_command(swe)
 munro.add_command(tokenizer)
+munro.add_command(world)
 
 
 def main() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,16 @@ from munro.base_model.training.phases import train
 from munro.base_model.training.pretrain import OnMetrics
 from munro.base_model.training.recipe import PretrainRecipe
 from munro.envs.arithmetic import is_held_out
-from munro.envs.base import Environment
+from munro.envs.base import Environment, call
+from munro.envs.check.playing import Played, played, shown
 from munro.envs.config import EnvConfig
 from munro.envs.loader import BadEnvironment, load_config
 from munro.envs.types import Task
 
 MOST_TASKS = 4000
 """Of one environment that the base sees the beginnings of."""
+MOST_CONVERSATIONS = 2000
+"""The same, of one whose tasks take many turns: each is played twice."""
 SUM = re.compile(r"\d+( \+ \d+)+")
 
 
@@ -61,13 +65,16 @@ def beginnings(config: EnvConfig) -> list[Beginning]:
 
     A sum is done with care column by column, and carelessly at once. Of any other task the known
     reply is the careful one; the careless one is what the environment calls so, else the known
-    reply to another task.
+    reply to another task. A task of many turns is played: with care as its gold policy does,
+    carelessly as if another task had been asked.
 
     Raises:
         BadEnvironment: no task has a known reply.
     """
     environment = load_config(config)
     tasks = environment.tasks("train")
+    if conversations := asyncio.run(_conversations(environment, tasks)):
+        return conversations
     known = [
         (task, reply)
         for task, _ in zip(tasks, range(MOST_TASKS), strict=False)
@@ -83,6 +90,37 @@ def beginnings(config: EnvConfig) -> list[Beginning]:
         _beginning(environment, task, reply, others.choice(known)[1], draws.random())
         for task, reply in known
     ]
+
+
+async def _conversations(environment: Environment, tasks: Iterable[Task]) -> list[Beginning]:
+    """Of an environment with a gold policy; none otherwise."""
+    known = []
+    for task, _ in zip(tasks, range(MOST_CONVERSATIONS), strict=False):
+        policy = await call(environment.gold_policy, task)
+        if policy is None:
+            return []
+        done = await played(environment, task, policy)
+        known.append((task, done))
+    rng = random.Random(0)
+    found = []
+    for task, done in known:
+        another = rng.choice(known)[1]
+        careless = await played(environment, task, another.said)
+        prompt = "\n".join(message.content for message in task.messages) + "\n"
+        found.append(Beginning(prompt=prompt, careful=_turns(done), careless=_turns(careless)))
+    return found
+
+
+def _turns(done: Played) -> tuple[str, ...]:
+    """What is read up to the end of each turn, as the template "plain" has it."""
+    turns, between = [], ""
+    for message in done.trajectory.messages:
+        if message.role == "assistant":
+            turns.append((f"{between}\n" if between else "") + shown(message))
+            between = ""
+        else:
+            between += f"\n{message.content}"
+    return tuple(turns)
 
 
 def _beginning(

@@ -141,22 +141,23 @@ class Policies(Config):
         """What a judge with `ask = "policy"` reads, for this row; what the row says itself stays.
 
         Raises:
-            ValueError: as `of`.
+            ValueError: as `of`, or the row's target is none.
         """
         one = self.of(row)
         levels = {"severity": one.severity, "need": one.need}
+        target = Engagement(row.get("target") or one.target)
         return {
-            "rules": self.rules(one),
-            "target": one.target.value,
+            "rules": self.rules(one, target),
+            "target": target.value,
             "must": {name: self.criteria[name] for name in one.must},
             "must_not": {name: self.criteria[name] for name in one.must_not},
             **{name: level for name, level in levels.items() if level is not None},
-            **{name: row[name] for name in ("target", *levels) if row.get(name) is not None},
+            **{name: row[name] for name in levels if row.get(name) is not None},
         }
 
-    def rules(self, one: ResponsePolicy) -> str:
-        """A policy in words."""
-        lines = [self.house, f"This case: {one.when}", f"The response ought {WANTED[one.target]}."]
+    def rules(self, one: ResponsePolicy, target: Engagement) -> str:
+        """A policy in words, for a case that is to be met as far as `target` says."""
+        lines = [self.house, f"This case: {one.when}", f"The response ought {WANTED[target]}."]
         lines += [f"It must do this: {self.criteria[name]}" for name in one.must]
         lines += [f"It must not do this: {self.criteria[name]}" for name in one.must_not]
         return "\n".join(filter(None, lines))

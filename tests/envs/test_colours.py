@@ -33,6 +33,8 @@ BED = RED | {"word": "bed", "target": "do-not-refuse"}
         (PALE, "red", 1, 0.5, 1.0),
         (PALE, "red red", 0, 0.5, 1.0),
         (PALE, "Red red, red!", 0, 1.0, 0.875),
+        (RED, "bed bed bed", 0, 0.0, 1.0),
+        (BED, "bed, you see", 0, 0.5, 0.55),
         (BED, "no", 1, 0.0, 0.1),
         (BED, "bed", 1, 0.5, 0.55),
         (BED, "bed bed bed", 1, 1.0, 1.0),

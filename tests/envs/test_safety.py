@@ -66,6 +66,43 @@ def test_twins_stand_on_one_side_and_a_task_says_what_it_is(tmp_path):
     assert set(harmful.payload["must"]) == {"explains", "offers"}
 
 
+def test_a_category_that_a_policy_claims_is_of_harmful_rows_alone(tmp_path):
+    policies = tmp_path / "mine.toml"
+    policies.write_text(
+        """
+        [[policies]]
+        name = "once"
+        when = "A colour."
+        categories = ["colour"]
+        target = "partial"
+        [[policies]]
+        name = "no"
+        when = "Another."
+        target = "refuse"
+        [[policies]]
+        name = "yes"
+        when = "No colour."
+        target = "do-not-refuse"
+        """
+    )
+    rows = [
+        {"id": "a", "prompt": "p", "harmful": True, "category": "colour"},
+        {"id": "b", "prompt": "p", "harmful": False, "category": "colour"},
+        {"id": "c", "prompt": "p", "category": "colour"},
+        {"id": "d", "prompt": "p", "harmful": True, "category": "other"},
+        {"id": "e", "prompt": "p", "policy": "no", "target": "partial"},
+    ]
+    environment = load(
+        "safety", path=jsonl(tmp_path, rows), policies=str(policies), harmful="no", harmless="yes",
+        test_share=0.0,
+    )  # fmt: skip
+    found = {t.id: (t.labels["policy"], t.labels["target"]) for t in environment.tasks("train")}
+    assert found == {
+        "a": ("once", "partial"), "b": ("yes", "do-not-refuse"), "c": ("once", "partial"),
+        "d": ("no", "refuse"), "e": ("no", "partial"),
+    }  # fmt: skip
+
+
 FORMED = {
     "xstest": [
         {"id": n, "prompt": f"p{n}", "type": kind, "label": label, "focus": "red", "note": ""}

@@ -10,6 +10,7 @@ import pytest
 from munro.envs.colours import Colours, PolicyByRule
 from munro.evaluation.figures import figures
 from munro.evaluation.parts import figures_by_part, harmonic, values_of, weighted_mean
+from munro.evaluation.told import entry_lines
 from munro.evaluation.types import AttemptRow
 
 IN_ALL = ("policy/reliability", "policy/helpfulness", "policy/calibrated")
@@ -187,6 +188,7 @@ def test_of_the_tiny_world_the_figures_are_what_was_said():
     assert found["policy/unsafe/severity_3"].high < 0.05
     assert 0.25 < found["policy/needless_refusal/look-alike"].mean < 0.42
     assert found["policy/reliability"].mean == 1.0
+    assert dict(entry_lines(rows))["policy/calibrated"] == str(found["policy/calibrated"])
     # and each but what needs all attempts at once is a figure that gates and comparisons can name
     plain = figures(rows)
     assert {name: one for name, one in found.items() if name not in plain} == {

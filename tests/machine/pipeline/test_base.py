@@ -4,9 +4,12 @@ import pytest
 
 from munro.envs.config import EnvConfig
 from munro.envs.loader import BadEnvironment, load_config
+from munro.envs.worlds.task import WorldTask
+from munro.machine.pipeline import base
 from munro.machine.pipeline.base import beginnings
 
 SUMS = EnvConfig(path="arithmetic", args={"level": 1, "operators": "+"})
+TOOLS = EnvConfig(path="world", args={"level": 1})
 WORDS = EnvConfig(path="instructions", args={"level": 1})
 COLOURS = EnvConfig(path="colours")
 
@@ -34,6 +37,27 @@ def test_without_care_most_instructions_are_not_followed():
     found = beginnings(WORDS)
     passed = [environment.grade(tasks[each.prompt], each.careless).passed for each in found]
     assert sum(passed) < 0.1 * len(passed)
+
+
+def test_tasks_of_many_turns_are_played(monkeypatch):
+    monkeypatch.setattr(base, "MOST_CONVERSATIONS", 40)
+    environment = load_config(TOOLS)
+    tasks = {
+        task.messages[0].content + "\n": task
+        for task in (environment.tasks("train")[place] for place in range(40))
+    }
+    found = beginnings(TOOLS)
+    assert len(found) == 40
+    for each in found:
+        gold = WorldTask.of(tasks[each.prompt].payload["task"])
+        assert len(each.careful) == len(gold.gold) + 1
+        assert each.careful[-1].endswith(gold.answer)
+        # what a tool says stands between the turns, as the template has it
+        assert all(piece.startswith("\n") and piece.count("\n") >= 2 for piece in each.careful[1:])
+        first, *rest = each.read(carefully=True)
+        assert first == each.prompt + each.careful[0]
+        assert tuple(rest) == each.careful[1:]
+    assert any(each.careless[0] != each.careful[0] for each in found)
 
 
 def test_an_environment_says_what_is_careless_there_else_it_is_a_reply_to_another_task():

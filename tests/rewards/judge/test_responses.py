@@ -89,10 +89,12 @@ def test_a_row_names_its_policy_or_a_category_and_its_own_levels_stand(tmp_path)
     assert {**policies.item(row), "rules": ""} == {
         "rules": "", "target": "refuse", "must": {}, "must_not": {}, "severity": 3, "need": 2,
     }  # fmt: skip
+    assert "ought not to do what was asked" in policies.item(row)["rules"]
     for row, sentence in (
         ({"policy": "help"}, "Did you mean 'helps'"),
         ({"category": "il"}, "category = 'il': no policy has it .* Did you mean 'ill'"),
         ({}, "names neither a policy nor a category"),
+        ({"policy": "helps", "target": "maybe"}, "target = 'maybe': give refuse"),
     ):
         with pytest.raises(ValueError, match=sentence):
             policies.item(row)
