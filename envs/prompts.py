@@ -13,7 +13,8 @@
     parts = ["follows", "style"]
 
 A row has a `prompt` (or `messages`), and beside it any columns that graders read: `answer`,
-`criteria`, `instructions`, `tests`, `severity` and so on.
+`criteria`, `instructions`, `tests`, `severity` and so on. `labels` say what a task is, for figures
+by part. Rows of AdvancedIF are read as they ship.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any, ClassVar
 
 from munro.envs.base import SingleTurn
 from munro.envs.data.columns import Row, is_conversation, messages_of, text_of
+from munro.envs.data.published import as_ours
 from munro.envs.data.rows import Rows, RowTasks, open_rows, place_of
 from munro.envs.types import Message, Task
 from munro.rewards.plugins import nearest
@@ -53,7 +55,7 @@ class Prompts(SingleTurn):
         """Read the rows once, to check each of them and to part training from testing.
 
         Args:
-            path: a .jsonl or .parquet file, or the name of a data set on the hub.
+            path: a .jsonl, .csv or .parquet file, or the name of a data set on the hub.
             prompts: rows given right here, instead of `path`.
             subset: of a data set on the hub.
             split: of a data set on the hub, to train on.
@@ -94,6 +96,7 @@ class Prompts(SingleTurn):
 
     def task(self, row: Row, place: str) -> Task:
         """One row as a task. `place` ("file:line") names it where it is unusable."""
+        row = as_ours(row, place)
         messages = _messages(row, place, self._template)
         last = messages[-1].content
         # empty columns of a table are what other rows have
@@ -103,10 +106,14 @@ class Prompts(SingleTurn):
             payload["gold"] = brought["gold"]
         asked = brought.get("prompt")
         payload.setdefault("question", asked if isinstance(asked, str) else last)
+        labels = payload.pop("labels", {})
+        if not isinstance(labels, Mapping):
+            raise ValueError(f"{place}: labels = {labels!r:.60} must be a table of texts.")
         return Task(
             id=text_of(row, "id", place) if "id" in brought else place.rpartition(":")[2],
             messages=messages,
             payload=payload,
+            labels={str(name): str(value) for name, value in labels.items()},
         )
 
     def _checked(self, rows: Rows, is_ours: Callable[[str], bool]) -> RowTasks:

@@ -43,7 +43,7 @@ class QuestionsAndAnswers(SingleTurn):
         """Read the rows once, to check each of them and to part training from testing.
 
         Args:
-            path: a .jsonl or .parquet file, or the name of a data set on the hub.
+            path: a .jsonl, .csv or .parquet file, or the name of a data set on the hub.
             question: column of the question: a text, or a conversation ({role, content} or
                 {from, value}) that ends in it. A dotted name goes into an object
                 ("reward_model.ground_truth"), in all columns.

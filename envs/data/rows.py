@@ -101,11 +101,12 @@ def _refuse_halves(row: Row, place: str) -> None:
 
 
 class CommaSeparated(Rows):
-    """A .csv file with a line of column names, whole in memory; every value is a text."""
+    """A .csv file with a line of column names, whole in memory; every value is a text, and
+    an empty field none, as null is in JSON."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._rows: list[dict[str, str]] = []
+        self._rows: list[Row] = []
         self._lines = array("Q")
         try:
             with file.open(newline="", encoding="utf-8-sig") as lines:
@@ -138,7 +139,7 @@ class CommaSeparated(Rows):
                 f"({len(row) - (None in row)}): it has {count}{' or more' * (None in row)}. Quote "
                 "texts that hold commas or line ends."
             )
-        self._rows.append(row)
+        self._rows.append({name: value or None for name, value in row.items()})
         self._lines.append(line)
 
 

@@ -7,7 +7,9 @@
 
 A model's line is written when it is measured, so that an interrupted phase goes on with the next,
 and from the attempts that it has. `above` is what a model is above another on the same tasks, with
-the interval of the paired difference.
+the interval of the paired difference. Tasks that are paid behind a gate have its figure beside it:
+
+    "gate": {"part": "policy/compliance", "mean": 0.98, "low": 0.96, "high": 0.99, "above": {...}}
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import click
 from munro.envs.problem_set import ProblemSet
 from munro.envs.types import Task
 from munro.evaluation.compare import compare
-from munro.evaluation.figures import pass_rate
+from munro.evaluation.figures import PASS_RATE, pass_rate, table_of
 from munro.evaluation.page import write_page
 from munro.evaluation.results import Results
 from munro.evaluation.suite import Asked, make, wanted
@@ -69,6 +71,9 @@ def score(orders: Mapping[str, Any], models: Mapping[str, str], folder: Path) ->
     for name, others in differences(kept_all).items():
         for task, above in others.items():
             found[name][task]["above"] = above
+    for task, part in gates(orders["env"]).items():
+        for name, gate in at_gate(kept_all, task, part).items():
+            found[name][task]["gate"] = gate
     write_atomically(path, json.dumps(found, indent=2) + "\n")
     return found
 
@@ -82,12 +87,38 @@ def rates(kept: Results) -> dict[str, dict[str, Any]]:
     }
 
 
-def differences(kept: Mapping[str, Results]) -> dict[str, dict[str, dict[str, Any]]]:
+def gates(envs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
+    """Whose tasks are paid behind a gate, to the figure of a grade that is the gate."""
+    found: dict[str, str] = {}
+    for name, of in envs.items():
+        for reward in (env.get("reward") for env in of):
+            if isinstance(reward, Mapping) and reward.get("kind") == "gated":
+                gate = reward["gate"]
+                if isinstance(gate, str):
+                    found.setdefault(name, gate)
+    return found
+
+
+def at_gate(kept: Mapping[str, Results], task: str, part: str) -> dict[str, dict[str, Any]]:
+    """The gate's figure of every model on one climb's tasks, and what it is above the others."""
+    above = differences(kept, figure=part, entry=task)
+    return {
+        name: {"part": part}
+        | asdict(table_of(one.rows(task), part).estimate())
+        | {"above": above[name].get(task, {})}
+        for name, one in kept.items()
+    }
+
+
+def differences(
+    kept: Mapping[str, Results], *, figure: str = PASS_RATE, entry: str = ""
+) -> dict[str, dict[str, dict[str, Any]]]:
     """What each model is above each other: model, whose tasks, other model, to the difference."""
     found: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in kept}
     for other, first in kept.items():
         rest = [name for name in kept if name != other]
-        told = compare([first, *(kept[name] for name in rest)]) if rest else []
+        results = [first, *(kept[name] for name in rest)]
+        told = compare(results, figure=figure, entry=entry) if rest else []
         for number, one in enumerate(told):
             name = rest[number % len(rest)]  # entry by entry, in the order of the results
             above = {"mean": one.difference.mean, "low": one.difference.low}

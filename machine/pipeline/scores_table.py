@@ -50,6 +50,8 @@ class Table:
     """The model that none of the others was there before: the base."""
     last: str
     """The model that was made of all of them."""
+    judged: tuple[str, ...]
+    """Models that shall have kept what specialists can do: consolidated ones, and the last."""
 
     def rate(self, model: str, task: str) -> float:
         """Pass rate in [0, 1]."""
@@ -64,14 +66,15 @@ class Table:
         """The model that was climbed on the task, where it is another than the last."""
         return task if task in self.models and task != self.last else None
 
-    def kept(self, task: str) -> Difference | None:
-        """What the last model is above the task's specialist; None without one."""
+    def kept(self, task: str, model: str = "") -> Difference | None:
+        """What a model, the last unless named, is above the task's specialist; None without one."""
         specialist = self.specialist(task)
-        return self.above(self.last, specialist, task) if specialist else None
+        return self.above(model or self.last, specialist, task) if specialist else None
 
     @property
     def verdict(self) -> str:
-        """Whether the last model is close to every specialist, and better than the base.
+        """Whether consolidation and the last model are close to every specialist, whether the last
+        is better than the base, and whether it keeps to the gates that its tasks are paid behind.
 
         By the intervals of paired differences: what lies on neither side of a bound cannot be told.
         """
@@ -81,10 +84,22 @@ class Table:
                 "These results were made before attempts were stored, so there is no interval of "
                 "what was kept: remove the phase's folder to measure again."
             )
-        return f"{self._near(own)}; {self._better()}."
+        near = [self._near(model, own) for model in self.judged]
+        gates = [self._gate(task) for task in own if "gate" in self.results[self.last][task]]
+        return f"{'; '.join([*near, self._better(), *gates])}."
 
-    def _near(self, own: Sequence[str]) -> str:
-        points = {task: kept for task in own if (kept := self.kept(task))}
+    def _gate(self, task: str) -> str:
+        gate = self.results[self.last][task]["gate"]
+        kept = Difference(**gate["above"][self.specialist(task)])
+        told = f"the gate of {task} ({gate['part']} {gate['mean']:.3f}, {kept} points)"
+        if kept.high < -CLOSE / 100:
+            return f"{self.last} has left {told}"
+        if kept.low < -CLOSE / 100:
+            return f"whether {self.last} keeps {told} cannot be told"
+        return f"{self.last} keeps {told}"
+
+    def _near(self, model: str, own: Sequence[str]) -> str:
+        points = {task: kept for task in own if (kept := self.kept(task, model))}
         lost = [task for task, kept in points.items() if kept.high < -CLOSE / 100]
         doubtful = [
             _doubt(task, kept, -CLOSE / 100)
@@ -92,15 +107,15 @@ class Table:
             if kept.low < -CLOSE / 100 <= kept.high
         ]
         if lost:
-            said = f"{self.last} is more than {CLOSE:g} points below the specialist on "
+            said = f"{model} is more than {CLOSE:g} points below the specialist on "
             said += ", ".join(lost)
         elif doubtful:
             return (
-                f"whether {self.last} is within {CLOSE:g} points of the specialist cannot be told "
+                f"whether {model} is within {CLOSE:g} points of the specialist cannot be told "
                 f"on {', '.join(doubtful)}"
             )
         else:
-            return f"{self.last} is within {CLOSE:g} points of every specialist on its own task"
+            return f"{model} is within {CLOSE:g} points of every specialist on its own task"
         return said + (f"; that cannot be told on {', '.join(doubtful)}" if doubtful else "")
 
     def _better(self) -> str:
@@ -130,4 +145,12 @@ def table(results: Mapping[str, Any], phases: Sequence[Phase]) -> Table:
     order = [phase.name for phase in phases if phase.name in results]
     models = (*order, *(name for name in results if name not in order))
     tasks = tuple(dict.fromkeys(task for of in results.values() for task in of))
-    return Table(tasks=tasks, models=models, results=results, first=models[0], last=models[-1])
+    made = {phase.name for phase in phases if phase.kind == "consolidate"} | {models[-1]}
+    return Table(
+        tasks=tasks,
+        models=models,
+        results=results,
+        first=models[0],
+        last=models[-1],
+        judged=tuple(name for name in models if name in made),
+    )

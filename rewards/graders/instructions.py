@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from munro.rewards.instructions import Checker, checkers
+from munro.rewards.instructions.graded import Mode, Score, check_options, graded
 from munro.rewards.kinds import Field, Grader, Item, Kind, Part, Scale
 from munro.rewards.types import Grade
 
@@ -14,7 +15,7 @@ class InstructionsGrader(Grader):
     """The share of instructions that a response follows; passed if it follows all of them."""
 
     kind = Kind(
-        summary="instructions that a program can check, IFEval's and others",
+        summary="instructions that a program can check: IFEval's, IFBench's and others",
         fields={
             "instructions": Field(
                 what='a list such as [{"id": "punctuation:no_comma"}], with kwargs where it needs '
@@ -36,8 +37,8 @@ class InstructionsGrader(Grader):
     def __init__(
         self,
         instructions: Sequence[Mapping[str, Any]] = (),
-        mode: Literal["strict", "loose"] = "strict",
-        score: Literal["share", "all"] = "share",
+        mode: Mode = "strict",
+        score: Score = "share",
     ) -> None:
         """
         Args:
@@ -48,28 +49,13 @@ class InstructionsGrader(Grader):
         Raises:
             ValueError: an instruction, its arguments or an option is none.
         """
-        if mode not in ("strict", "loose"):
-            raise ValueError(f"mode = {mode!r}: give 'strict' or 'loose'.")
-        if score not in ("share", "all"):
-            raise ValueError(f"score = {score!r}: give 'share' or 'all'.")
+        check_options(score, mode)
         self._always = checkers(instructions)
-        self._loose, self._all = mode == "loose", score == "all"
+        self._score, self._mode = score, mode
 
     def grade(self, item: Item) -> Grade:
         """Check each instruction; `parts` has one entry for each, by its name."""
-        wanted = self._wanted(item)
-        parts: dict[str, float] = {}
-        for number, each in enumerate(wanted, 1):
-            name = each.name if each.name not in parts else f"{each.name}#{number}"
-            parts[name] = float(each.follows(item["response"], loose=self._loose))
-        share = sum(parts.values()) / len(parts)
-        missed = [name for name, followed in parts.items() if not followed]
-        return Grade(
-            reward=float(not missed) if self._all else share,
-            passed=not missed,
-            parts=parts,
-            reason=f"does not follow {', '.join(missed[:5])}" if missed else "",
-        )
+        return graded(self._wanted(item), str(item["response"]), score=self._score, mode=self._mode)
 
     def check(self, item: Item) -> None:
         """Refuse instructions that are none."""

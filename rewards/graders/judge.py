@@ -20,6 +20,7 @@ from munro.rewards.judge import named, responses, rubric
 from munro.rewards.judge.config import HonestyWeights
 from munro.rewards.judge.items import MESSAGES, judge_of, need, question_of
 from munro.rewards.judge.verdicts import Engagement
+from munro.rewards.judge.worth import RubricScore
 from munro.rewards.kinds import Field, Grader, Item, Kind, Options, Part, Scale
 from munro.rewards.types import Grade
 
@@ -104,6 +105,7 @@ class JudgeGrader(Grader):
         criteria: Sequence[str] = (),
         rules: str = "",
         target: str = "do-not-refuse",
+        score: RubricScore | None = None,
         policies: str = "",
     ) -> None:
         """
@@ -114,6 +116,7 @@ class JudgeGrader(Grader):
             criteria: rubric of "rubric".
             rules: policy of "policy".
             target: engagement that "policy" wants, unless an item says otherwise.
+            score: what "rubric" pays: the "share" of criteria met (unless said), or only "all".
             policies: file of response policies for "policy", or "usual" for Munro's own; each item
                 then names its policy, or a category.
 
@@ -122,6 +125,10 @@ class JudgeGrader(Grader):
         """
         if ask not in get_args(Ask):
             raise ValueError(f"ask = {ask!r}: there are {', '.join(get_args(Ask))}.")
+        if score not in (None, *get_args(RubricScore)):
+            raise ValueError(f"score = {score!r}: give 'all' or 'share'.")
+        if score is not None and ask != "rubric":
+            raise ValueError(f"score = {score!r} is of ask = 'rubric', and ask is {ask!r}.")
         if criteria:
             rubric.check(criteria)
         Engagement(target)
@@ -130,6 +137,7 @@ class JudgeGrader(Grader):
         self._policies = responses.load(policies) if policies else None
         self._ask = ask
         self._given = {"guide": guide, "criteria": criteria, "rules": rules, "target": target}
+        self._score: RubricScore = score or "share"
         self._is_ours = not isinstance(judge, str)
         self._judge = named(judge) if isinstance(judge, str) else judge_of(judge)
 
@@ -160,7 +168,9 @@ class JudgeGrader(Grader):
         if self._ask == "scale":
             return judge.wait(judge.scale(question, response, guide=str(given["guide"])))
         if self._ask == "rubric":
-            return judge.wait(judge.rubric(question, response, given["criteria"], given))
+            return judge.wait(
+                judge.rubric(question, response, given["criteria"], given, score=self._score)
+            )
         need(given, "rules")
         return judge.wait(responses.judged(judge, question, response, given))
 

@@ -18,6 +18,15 @@ Check = Callable[..., bool]
 Relation = Literal["at least", "less than", "exactly", "at most"]
 """IFEval knows the first two."""
 
+
+def _positive(number: int) -> int:
+    if number < 1:
+        raise ValueError("must be at least 1.")
+    return number
+
+
+Positive = Annotated[int, _positive]
+
 MOST_CHARACTERS = 1_000_000
 """A longer response follows nothing."""
 MOST_DEPTH = 8

@@ -124,6 +124,8 @@ class Judge:
         response: str,
         criteria: Sequence[str],
         fields: Mapping[str, object] | None = None,
+        *,
+        score: worth.RubricScore = "share",
     ) -> Grade:
         """The share of criteria met, each asked alone `passes` times (report, section 3.4.2).
 
@@ -136,6 +138,7 @@ class Judge:
             criteria: atomic ones; "{name}" in them stands for a field. Check them beforehand with
                 `munro.rewards.judge.rubric.check`.
             fields: values for those names.
+            score: pay the "share" met, or only where "all" are.
 
         Raises:
             ValueError: no criteria, an empty one, or one that names a field that is not there.
@@ -147,7 +150,7 @@ class Judge:
         verdicts = await asyncio.gather(
             *(to.asked(prompt, self.config.passes) for prompt in prompts)
         )
-        return worth.of_rubric(verdicts, response)
+        return worth.of_rubric(verdicts, response, score)
 
     async def honesty(self, question: Question, reference: str, response: str) -> Grade:
         """What being right or wrong, and sure or unsure, is worth (report, section 3.4.4).

@@ -2,7 +2,7 @@
 
 equivalence   1 or 0, by majority                 honesty   the mean weight of five buckets
 scale         the mean of 0, 1 and 2, halved      policy    0, or 1 less a price
-rubric        the share of criteria met
+rubric        the share of criteria met, or 1 for all of them
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import Literal
 
 from munro.rewards.judge.config import JudgeConfig
 from munro.rewards.judge.fence import addresses_judge
@@ -22,6 +23,9 @@ from munro.rewards.judge.verdicts import (
     ScaleVerdict,
 )
 from munro.rewards.types import Grade
+
+RubricScore = Literal["all", "share"]
+"""What a rubric pays: only all criteria, or the share that is met."""
 
 REASON_CHARS = 160
 USUAL_NEED = 1
@@ -40,13 +44,20 @@ def of_scale(verdicts: Sequence[ScaleVerdict], response: str) -> Grade:
     return _grade(response, score / 2, None, {"score": score}, verdicts[0].notes)
 
 
-def of_rubric(criteria: Sequence[Sequence[CriterionVerdict]], response: str) -> Grade:
-    """The share met, each criterion with its own passes; passed where a majority met each."""
+def of_rubric(
+    criteria: Sequence[Sequence[CriterionVerdict]], response: str, score: RubricScore = "share"
+) -> Grade:
+    """The share met, each criterion with its own passes; passed where a majority met each.
+
+    With `score = "all"` that verdict is the reward too: 1, or 0 where one criterion is not met.
+    """
     means = [fmean(each.met == "yes" for each in passes) for passes in criteria]
     parts = {f"criterion_{number}": mean for number, mean in enumerate(means, 1)}
     num_met = sum(mean > 0.5 for mean in means)
     reason = f"{num_met} of {len(means)} criteria met"
-    return _grade(response, fmean(means), num_met == len(means), parts, reason)
+    met_all = num_met == len(means)
+    reward = float(met_all) if score == "all" else fmean(means)
+    return _grade(response, reward, met_all, parts, reason)
 
 
 def of_honesty(

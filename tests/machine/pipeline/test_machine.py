@@ -15,9 +15,11 @@ from munro.machine.pipeline.machine import plan, run_machine
 from munro.machine.pipeline.plan import MANIFEST, ORDERS, Standing, load_machine, merged
 from munro.machine.pipeline.report import write_machine_report
 from munro.machine.pipeline.resources import Room, gpus_of, room_for
+from munro.machine.pipeline.scores import at_gate, gates
 from munro.machine.pipeline.scores_table import table
 from munro.machine.run.files import RunError
 from munro.machine.run.lock import held
+from tests.evaluation.kept import kept
 
 FILE = """
 name = "mine"
@@ -272,11 +274,16 @@ def test_what_consolidation_kept_is_told_in_points(file):
     assert (found.first, found.last) == ("base", "final")
     assert str(found.kept("sums")) == "+1.0 (-1.0 to +3.0)"
     assert str(found.kept("words")) == "-1.0 (-3.0 to +1.0)"
-    assert found.verdict == (
-        "final is within 5 points of every specialist on its own task; better than base on all."
+    assert str(found.kept("words", "merged")) == "-10.0 (-12.0 to -8.0)"
+    assert found.judged == ("merged", "final")
+    good = results(merged={"sums": 0.9, "words": 0.8})
+    assert table(good, phases).verdict == (
+        "merged is within 5 points of every specialist on its own task; final is within 5 points "
+        "of every specialist on its own task; better than base on all."
     )
-    worse = results(final={"sums": 0.82, "words": 0.3})
+    worse = results(merged={"sums": 0.9, "words": 0.7}, final={"sums": 0.82, "words": 0.3})
     assert table(worse, phases).verdict == (
+        "merged is more than 5 points below the specialist on words; "
         "final is more than 5 points below the specialist on sums, words; no better than base on "
         "words."
     )
@@ -285,16 +292,65 @@ def test_what_consolidation_kept_is_told_in_points(file):
 def test_what_cannot_be_told_is_not_told(file):
     """The means alone would call this within 5 points, and better on words."""
     phases = list(phases_of(file).values())
-    wide = results(half=0.05, final={"sums": 0.88, "words": 0.34})
-    assert table(wide, phases).verdict == (
+    near = {"sums": 0.9, "words": 0.85}
+    wide = results(half=0.05, merged=near, final={"sums": 0.88, "words": 0.34})
+    assert table(wide, phases).verdict.removeprefix(
+        "merged is within 5 points of every specialist on its own task; "
+    ) == (
         "final is more than 5 points below the specialist on words; that cannot be told on sums "
         "(about 554 tasks would); better than base is more than can be told on words (about 312 "
         "tasks would)."
     )
-    only = results(half=0.05, final={"sums": 0.88, "words": 0.79})
-    assert table(only, phases).verdict.startswith(
-        "whether final is within 5 points of the specialist cannot be told on sums (about "
-    )
+    only = results(half=0.05, merged=near, final={"sums": 0.88, "words": 0.79})
+    assert (
+        "; whether final is within 5 points of the specialist cannot be told on sums (about "
+    ) in table(only, phases).verdict
+
+
+@pytest.mark.parametrize(
+    ("mean", "half", "told"),
+    [
+        (
+            -0.01,
+            0.02,
+            "; final keeps the gate of words (safe/compliance 0.960, -1.0 (-3.0",
+        ),
+        (-0.04, 0.02, "; whether final keeps the gate of words (safe/compliance 0.960, -4.0"),
+        (-0.10, 0.02, "; final has left the gate of words (safe/compliance 0.960, -10.0"),
+    ],
+)
+def test_whether_the_last_model_keeps_to_a_gate_is_told_beside_its_specialist(
+    file, mean, half, told
+):
+    found = results()
+    above = {"mean": mean, "low": mean - half, "high": mean + half, "tasks": 100}
+    found["final"]["words"]["gate"] = {"part": "safe/compliance", "mean": 0.96, "low": 0.9,
+                                       "high": 0.99, "above": {"words": above}}  # fmt: skip
+    assert told in table(found, list(phases_of(file).values())).verdict
+
+
+def test_the_gates_of_a_machine_are_the_figures_that_its_rewards_are_paid_behind():
+    gated = {"kind": "gated", "gate": "safe/compliance", "then": "liked"}
+    nested = {"kind": "gated", "gate": gated, "then": "liked"}
+    envs = {
+        "sums": [{"path": "arithmetic", "reward": None}],
+        "safe": [{"path": "colours", "reward": gated}],
+        "both": [{"path": "arithmetic"}, {"path": "colours", "reward": nested}],
+    }
+    assert gates(envs) == {"safe": "safe/compliance"}
+
+
+def test_the_figure_of_a_gate_is_compared_task_by_task(tmp_path):
+    def attempts(name, closed):
+        parts = lambda task: {"policy/compliance": float(task >= closed)}  # noqa: E731
+        return kept(tmp_path / name, [[1, 1]] * 40, entry="safe", parts=parts)
+
+    models = {"safe": attempts("safe", 0), "final": attempts("final", 4)}
+    told = at_gate(models, "safe", "policy/compliance")
+    assert (told["safe"]["mean"], told["final"]["mean"]) == (1.0, 0.9)
+    assert told["final"]["above"]["safe"]["mean"] == pytest.approx(-0.1)
+    assert told["final"]["above"]["safe"]["low"] < -0.1 < told["final"]["above"]["safe"]["high"]
+    assert told["safe"]["part"] == "policy/compliance"
 
 
 def test_results_without_attempts_are_not_judged_by_their_means(file):

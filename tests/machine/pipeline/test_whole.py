@@ -50,7 +50,7 @@ num_tasks = 8
 
 [phases.base]
 kind = "base"
-tasks_of = ["sums", "words"]
+tasks_of = ["sums", "safe"]
 
 [phases.base.base]
 vocab_size = 320
@@ -66,34 +66,48 @@ kind = "climb"
 model = "base"
 set.env = {{ path = "arithmetic", args = {{ level = 1 }} }}
 
-[phases.words]
+[phases.safe]
 kind = "climb"
 model = "base"
-set.env = {{ path = "instructions", args = {{ level = 1 }} }}
+
+[phases.safe.set.env]
+path = "colours"
+graders.policy = {{ kind = "munro.envs.colours:PolicyByRule" }}
+graders.liked = {{ kind = "munro.envs.colours:SaidMore" }}
+
+[phases.safe.set.env.reward]
+kind = "gated"
+gate = "policy/compliance"
+then = {{ kind = "sum", parts = ["liked", "policy/engagement", "task"], weights = [1.0, 1.0, 0.0] }}
 
 [phases.merged]
 kind = "consolidate"
 onto = "base"
-weights = {{ sums = 0.5, words = 0.5 }}
+weights = {{ sums = 0.5, safe = 0.5 }}
 set.select = {{ outcomes = "all", window = [0.0, 1.0] }}
 set.training = {{ batch_rows = 1, row_tokens = 64, threads = 1, checkpoint_every = 1 }}
 
 [phases.final]
 kind = "climb"
 model = "merged"
-set.env = [
-  {{ path = "arithmetic", args = {{ level = 1 }} }},
-  {{ path = "instructions", args = {{ level = 1 }} }},
-]
+
+[[phases.final.set.env]]
+path = "arithmetic"
+args = {{ level = 1 }}
+
+[[phases.final.set.env]]
+path = "colours"
+graders.policy = {{ kind = "munro.envs.colours:PolicyByRule" }}
+reward = {{ kind = "gated", gate = "policy/compliance", then = "policy/engagement" }}
 
 [phases.scores]
 kind = "evaluate"
-models = ["base", "sums", "words", "merged", "final"]
-tasks_of = ["sums", "words"]
+models = ["base", "sums", "safe", "merged", "final"]
+tasks_of = ["sums", "safe"]
 tasks = 8
 runs = 1
 """
-PHASES = ("base", "sums", "words", "merged", "final", "scores")
+PHASES = ("base", "sums", "safe", "merged", "final", "scores")
 
 
 def write_machine(tmp_path, name):
@@ -133,8 +147,11 @@ def test_killed_in_every_phase_it_completes_and_does_nothing_twice(tmp_path):
         assert "started" not in own[own.index("finished") :] if "finished" in own else True
     manifests = {phase: (machine / phase / "manifest.json").read_text() for phase in PHASES}
     results = json.loads((machine / "scores" / "results.json").read_text())
-    assert list(results) == ["base", "sums", "words", "merged", "final"]
-    assert "6 of 6 phases done" in (machine / "report.html").read_text()
+    assert list(results) == ["base", "sums", "safe", "merged", "final"]
+    assert results["final"]["safe"]["gate"]["part"] == "policy/compliance"
+    page = (machine / "report.html").read_text()
+    assert "6 of 6 phases done" in page
+    assert "the gate of safe (policy/compliance" in page
 
     again = munro("machine", str(file))
     assert again.returncode == 0

@@ -53,11 +53,35 @@ def test_an_item_brings_what_its_question_needs(ask):
         ({"judge": "nobody"}, "no judge 'nobody' is configured"),
         ({"ask": "rubric", "criteria": [" "]}, "criterion 1 of the rubric is empty"),
         ({"ask": "policy", "target": "perhaps"}, "perhaps"),
+        ({"ask": "rubric", "score": "most"}, "score = 'most': give 'all' or 'share'"),
+        (
+            {"ask": "scale", "score": "all"},
+            "is of ask = 'rubric', and ask is 'scale'",
+        ),
     ],
 )
 def test_a_mistake_is_named_before_anybody_is_asked(options, message):
     with pytest.raises(ValueError, match=message):
         make("judge", **options)
+
+
+@pytest.mark.parametrize(("score", "reward"), [(None, 0.5), ("share", 0.5), ("all", 0.0)])
+def test_a_rubric_pays_the_share_met_or_only_all_of_it(score, reward):
+    """AdvancedIF's figure is all or nothing; the verdict is the same either way."""
+    options = {} if score is None else {"score": score}
+    item = {"prompt": "Well?", "response": "Lima.", "criteria": ["Names Lima.", "Is polite."]}
+    polite = {"Names Lima.": "yes", "Is polite.": "no"}
+
+    def judges(body):
+        return says(met=polite[material(body, "CRITERION")])
+
+    with ScriptedJudge(judges) as server:
+        with make("judge", ask="rubric", judge=keys(server), **options) as grader:
+            grade = grader.grade(item)
+        assert (grade.reward, grade.passed) == (reward, False)
+        assert (grade.parts["criterion_1"], grade.parts["criterion_2"]) == (1.0, 0.0)
+        with make("judge", ask="rubric", judge=keys(server), **options) as grader:
+            assert grader.grade({**item, "criteria": ["Names Lima."]}).reward == 1.0
 
 
 @pytest.mark.parametrize(("ask", "name"), [("equivalence", "answer"), ("policy", "rules")])

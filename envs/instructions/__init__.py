@@ -1,23 +1,26 @@
-"""Instructions that a program checks, sampled, with a reply that is known to follow them.
+"""Instructions that a program checks: sampled, with a reply known to follow them, or from a file.
 
 level 1   Say moss 3 times.                          moss moss moss
 level 2   Tell me about rivers. Refrain from ...     one to two instructions of IFEval's kind
 level 3                                              three to five of them
 
 Level 1 is for models that know a few characters and words; the others for models that can write.
+With `path` the tasks are the rows of a file, in the form of IFEval and IFBench.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from munro.envs.base import SingleTurn
 from munro.envs.data.rows import place_of
-from munro.envs.instruction_gold import TOPICS, WORDS, Draft, draw
+from munro.envs.instructions.gold import TOPICS, WORDS, Draft, draw
+from munro.envs.instructions.rows import Files
 from munro.envs.types import Task
 from munro.rewards.instructions import checkers
+from munro.rewards.instructions.graded import check_options, graded
 from munro.rewards.types import Grade
 
 LEVELS = {1: (1, 1), 2: (1, 2), 3: (3, 5)}
@@ -33,27 +36,58 @@ class Instructions(SingleTurn):
     """Verifiable instructions: numbers, format, content, language, order, and what to leave out."""
 
     name = "instructions"
+    file_args: ClassVar[tuple[str, ...]] = ("path", "test_path")
 
     def __init__(
-        self, level: int = 2, size: int = 10_000, score: str = "all", seed: int = 0
+        self,
+        level: int = 2,
+        size: int = 10_000,
+        score: str = "all",
+        mode: str = "strict",
+        seed: int = 0,
+        path: str = "",
+        subset: str = "",
+        split: str = "train",
+        test_path: str = "",
+        test_split: str = "",
+        test_share: float = 0.1,
     ) -> None:
         """
         Args:
             level: 1 (a word or two, for the smallest models), 2 or 3.
             size: tasks to train on; level 1 has as many as there are.
             score: pay only "all" followed, or the "share" that is.
+            mode: "strict", or "loose" as IFEval has it.
             seed: of what is sampled.
+            path: a .jsonl, .csv or .parquet file, or a data set on the hub, whose rows are the
+                tasks; nothing is sampled then.
+            subset: of a data set on the hub.
+            split: of a data set on the hub, to train on.
+            test_path: a file of held-out rows, such as IFBench's; without `path` the tasks to
+                train on are sampled.
+            test_split: of a data set on the hub, held out.
+            test_share: where neither is given, this share of the file's prompts is held out.
         """
+        check_options(score, mode)
         if level not in LEVELS:
             raise ValueError(f"level = {level}: the levels are {', '.join(map(str, LEVELS))}.")
-        if score not in ("all", "share"):
-            raise ValueError(f"score = {score!r}: give 'all' or 'share'.")
         if size < 1:
             raise ValueError(f"size = {size}: must be at least 1.")
         self._level, self._size, self._score, self._seed = level, size, score, seed
+        self._mode = mode
+        self._files = Files(
+            path=path,
+            subset=subset,
+            split=split,
+            test_path=test_path,
+            test_split=test_split,
+            test_share=test_share,
+        ).sides()
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """All of level 1; of the others, each made when it is drawn."""
+        """Rows of a file; or all of level 1; of the others, each made when it is drawn."""
+        if split in self._files:
+            return self._files[split]
         if self._level == 1:
             return [task for task in _tiny() if _is_held_out(task) == (split == "test")]
         return _Sampled(self._level, self._size, f"{self._seed}/{split}", split == "test")
@@ -61,17 +95,12 @@ class Instructions(SingleTurn):
     def grade(self, task: Task, reply: str) -> Grade:
         """Passed if all instructions are followed; `parts` has each."""
         wanted = checkers(task.payload["instructions"])
-        parts = {each.name: float(each.follows(reply)) for each in wanted}
-        share = sum(parts.values()) / len(parts)
-        passed = share == 1
-        reward = float(passed) if self._score == "all" else share
-        missed = [name for name, followed in parts.items() if not followed]
-        reason = f"does not follow {', '.join(missed)}" if missed else ""
-        return Grade(reward=reward, passed=passed, parts=parts, reason=reason)
+        return graded(wanted, reply, score=self._score, mode=self._mode)
 
-    def gold_reply(self, task: Task) -> str:
-        """What was made to follow them."""
-        return str(task.payload["gold"])
+    def gold_reply(self, task: Task) -> str | None:
+        """What was made to follow them; of a file's rows nobody knows one."""
+        gold = task.payload.get("gold")
+        return None if gold is None else str(gold)
 
 
 class _Sampled(Sequence[Task]):
