@@ -17,6 +17,7 @@ from munro.envs.config import EnvConfig
 from munro.envs.problem_set import ProblemSet, TaskPool
 from munro.envs.reasoning_gym import is_formula, is_list, is_sum
 from munro.envs.swe.folder import read_folder, write_folder
+from tests.envs.harbor.folders import SIMPLE, written
 from tests.envs.swe.boxes import bench
 from tests.envs.swe.tasks import ROADS, STONES, task_of
 
@@ -63,8 +64,13 @@ def arguments(tmp_path: Path, repositories: dict[str, object]) -> dict[str, dict
     ]
     safety = tmp_path / "safety.jsonl"
     safety.write_text("\n".join(json.dumps(row | {"harmful": False}) for row in asked))
+    for number in range(6):  # by their digests, some lie on either side
+        asked_for = f"Write 42 into /app/answer.txt, or {number} times 42 into no file at all.\n"
+        written(tmp_path / f"foreign/{number}", SIMPLE | {"instruction.md": asked_for})
+    foreign = {"path": str(tmp_path / "foreign"), "store": str(tmp_path / "store")}
     return {
         "code": {"path": str(programs)},
+        "harbor": foreign | {"test_share": 0.5},
         "prompts": {"prompts": asked},
         "safety": {"path": str(safety)},
         "qa": {"path": str(file)},
