@@ -22,9 +22,10 @@ from munro.envs.types import Ending
 from munro.evaluation.harness import HARNESSES
 from munro.evaluation.independence import copies, table
 from munro.evaluation.job import BadHarness, Harness, Job, NoSamples
-from munro.evaluation.process import run, version_of, words_of
+from munro.evaluation.process import run, version_of
 from munro.evaluation.suite import seed_of
 from munro.evaluation.types import AttemptRow
+from munro.rewards.serving.server import last_words
 
 DONE = "done.json"
 LOG = "log.txt"
@@ -219,14 +220,14 @@ def _run(kind: Harness, order: Order, job: Job, address: Place, looks_every_s: f
         )
     if status != 0:
         raise BadHarness(
-            f"{name} failed in run {job.run} (exit status {status}): {words_of(log)} (the whole "
+            f"{name} failed in run {job.run} (exit status {status}): {last_words(log)} (the whole "
             f"log: {log})"
         )
     try:
         kind.rows(job)
     except NoSamples as error:
         raise BadHarness(
-            f"{error} It ended as if all were well; the last that it said: {words_of(log)} (the "
+            f"{error} It ended as if all were well; the last that it said: {last_words(log)} (the "
             f"whole log: {log})"
         ) from None
     done = {"asked": _asked(order, job), "version": version_of(python, kind.distribution)}

@@ -11,10 +11,9 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from munro.rewards.serving.server import KEEPER, last_words
+from munro.rewards.serving.server import KEEPER, end
 
 POLL_S = 0.5
-STOP_S = 15.0
 
 
 def run(
@@ -57,19 +56,7 @@ def run(
                 if not is_alive():
                     return None
     finally:
-        assert process.stdin is not None
-        with suppress(OSError):
-            process.stdin.close()  # its keeper takes that for the end
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def words_of(log: Path) -> str:
-    """The last of a log that tells something."""
-    return last_words(log)
+        end(process)
 
 
 @lru_cache

@@ -8,18 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from munro.rewards.plugins import ROOMS
+
 ROOT = Path(__file__).parents[1]
-ROOMS = (
-    "rewards",
-    "envs",
-    "rollout",
-    "rl",
-    "distill",
-    "evaluation",
-    "base_model",
-    "kernels",
-    "machine",
-)
 
 
 def module_name(path: Path) -> str:

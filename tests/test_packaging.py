@@ -13,18 +13,9 @@ from zipfile import ZipFile
 
 import pytest
 
+from munro.rewards.plugins import ROOMS
+
 ROOT = Path(__file__).parents[1]
-ROOMS = (
-    "rewards",
-    "envs",
-    "rollout",
-    "rl",
-    "distill",
-    "evaluation",
-    "base_model",
-    "kernels",
-    "machine",
-)
 OTHERS = ("tests", "benchmarks", "configs", "docs", "examples")
 FILES = (
     *("pyproject.toml", "README.md", "LICENSE", "Makefile", "install.sh"),

@@ -85,14 +85,19 @@ class JudgeServer:
         process = self.process
         if process is None:
             return
-        assert process.stdin is not None
-        with suppress(OSError):
-            process.stdin.close()  # its keeper takes that for the end
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End what runs under a keeper, and all it started. Safe to call twice."""
+    assert process.stdin is not None
+    with suppress(OSError):
+        process.stdin.close()  # its keeper takes that for the end
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 _lock = threading.Lock()

@@ -14,9 +14,9 @@ import pytest
 from munro.machine.loading import BadConfig
 from munro.machine.sentences import in_one_line, is_sentence
 from munro.rewards.errors import SandboxError
+from munro.rewards.plugins import ROOMS
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("rewards", "envs", "rollout", "rl", "distill", "evaluation", "base_model", "machine")
 
 
 def promised() -> list[tuple[str, str]]:
