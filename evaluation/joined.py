@@ -65,10 +65,9 @@ def joined(folders: Sequence[Path | str]) -> Results:
 
 
 def _weights(of: Results) -> object:
-    model = of.suite().get("model", {})
-    return model.get("weights", model.get("name")) if isinstance(model, dict) else model
+    model = of.model()
+    return model.get("weights", model.get("name"))
 
 
 def _name(of: Results) -> object:
-    model = of.suite().get("model", {})
-    return model.get("name", "unnamed") if isinstance(model, dict) else model
+    return of.model().get("name", "unnamed")

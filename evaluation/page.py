@@ -48,8 +48,7 @@ def write_page(results: Results) -> Path:
 
 
 def _page(results: Results) -> str:
-    model = results.suite().get("model", {})
-    name = escape(str(model.get("name", "") if isinstance(model, dict) else model))
+    name = escape(str(results.model().get("name", "")))
     holes = "; ".join(results.holes().values())
     entries = "".join(_entry(results, entry) for entry in results.entries())
     return f"""<!doctype html>

@@ -139,6 +139,11 @@ class Results:
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as failure:
             raise BadResults(f"{path} cannot be read: {failure}.") from failure
 
+    def model(self) -> dict[str, Any]:
+        """Which model was asked: its "name", and what tells its weights."""
+        model = self.suite().get("model", {})
+        return model if isinstance(model, dict) else {"name": str(model)}
+
     def asked(self, entry: str) -> dict[str, Any]:
         """Of an entry, what must be the same for two results to be compared."""
         of = self.suite().get("entries", {}).get(entry, {})
@@ -209,7 +214,7 @@ class Results:
             }
             for entry in found
         }
-        summary = {"model": str(self.suite().get("model", "")), "whole": not holes}
+        summary = {"model": self.model().get("name", ""), "whole": not holes}
         summary |= {"entries": entries}
         with written(self.folder):
             write_atomically(self.folder / RESULTS, json.dumps(summary, indent=2) + "\n")

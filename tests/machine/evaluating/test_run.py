@@ -81,6 +81,7 @@ def test_every_attempt_is_kept_and_told(model, tmp_path, fleet, capsys):
     assert "brief            0.375" in said
     summary = json.loads((tmp_path / "a" / "results.json").read_text())
     assert summary["whole"]
+    assert summary["model"] == str(model)
     found = summary["entries"]["arithmetic"]["figures"]
     assert found["pass_rate"]["low"] < found["pass_rate"]["mean"] < found["pass_rate"]["high"]
     page = (tmp_path / "a" / "page.html").read_text()
