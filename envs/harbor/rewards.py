@@ -63,8 +63,9 @@ def _table(contents: bytes) -> dict[str, float] | None:
     pairs = told.items() if isinstance(told, dict) else [("reward", told)]
     found = {}
     for name, value in pairs:
+        # as text: a whole number of JSON's may be too large for a float
         is_number = isinstance(value, int | float)
-        if not is_number or (number := _number(str(float(value)))) is None:
+        if not is_number or (number := _number(str(value + 0))) is None:
             return None
         found[str(name)[:80]] = number
     return found

@@ -25,6 +25,8 @@ SUMMARY = "=========================== short test summary info ============\n"
         ({"reward.txt": b"one"}, 0.0),
         ({"reward.json": b"NaN"}, 0.0),
         ({"reward.json": b"1e999"}, 0.0),
+        ({"reward.json": b"1" + 400 * b"0"}, 0.0),
+        ({"reward.json": b"true"}, 1.0),
         ({"reward.json": b'{"reward": "1"}'}, 0.0),
         ({"reward.json": b'{"reward": 1, "x": null}'}, 0.0),
         ({"reward.json": b"[" * 100_000}, 0.0),
