@@ -13,7 +13,7 @@ and a rung may come several times: other seeds.
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,6 +187,6 @@ def _positive(raw: Mapping[str, Any], key: str) -> float:
     if value is None:
         raise BadResults(f'it has no "{key}".')
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not (value > 0 and math.isfinite(value)):
+    if not number or not 0 < value <= sys.float_info.max:
         raise BadResults(f'"{key}" is {value!r}: give a number above 0.')
     return float(value)

@@ -8,7 +8,7 @@ runs, seeds, the check that runs differ, and all statistics are ours.
 
 from __future__ import annotations
 
-import math
+import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -99,7 +99,7 @@ def score_of(value: object, where: str) -> float:
     Raises:
         BadHarness: it is none.
     """
-    if isinstance(value, bool | int | float) and math.isfinite(value):
+    if isinstance(value, bool | int | float) and abs(value) <= sys.float_info.max:
         return float(value)
     shown = repr(value)[:60]
     raise BadHarness(

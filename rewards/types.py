@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -31,8 +31,10 @@ class Grade:
 
     def __post_init__(self) -> None:
         for name, value in (("reward", self.reward), *self.parts.items()):
-            if not math.isfinite(value):
-                raise GraderError(f"the grader returned {value} as {name}: grades must be finite")
+            if not abs(value) <= sys.float_info.max:  # also a whole number too large for a float
+                raise GraderError(
+                    f"the grader returned {value!s:.40} as {name}: grades must be finite"
+                )
         if not self.reason.isascii():
             # it may name a file by bytes that are no text, which no store takes
             told = self.reason.encode(errors="backslashreplace").decode()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -252,7 +253,7 @@ def number(value: Any, where: str) -> float | None:
     if value is None:
         return None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not (math.isfinite(value) and value > 0):
+    if not is_number or not 0 < value <= sys.float_info.max:
         raise BadFolder(f"{where} = {value!r:.40}: give a number above 0")
     return float(value)
 

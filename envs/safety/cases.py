@@ -60,7 +60,7 @@ def level_of(row: Mapping[str, Any], name: str, place: str) -> int | None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = -1.0
     if isinstance(value, bool) or number not in LEVELS:
         raise ValueError(f"{place}: {name} = {value!r:.40}: give a level of 0, 1, 2 or 3.")

@@ -15,6 +15,7 @@ import csv
 import json
 import math
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,7 +207,8 @@ def _several(value: Any) -> dict[str, float]:
 def _rating(column: str, rater: str, value: Any) -> dict[str, float]:
     if value is None:
         return {}
-    if not isinstance(value, bool | int | float) or not math.isfinite(value):
+    # not math.isfinite, for a whole number of JSON's may be too large for a float
+    if not isinstance(value, bool | int | float) or not abs(value) <= sys.float_info.max:
         raise ValueError(f"{column} is {value!r:.40}: give a number; of yes and no, 1 and 0")
     return {rater: float(value)}
 

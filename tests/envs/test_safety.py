@@ -176,6 +176,7 @@ GOOD = {"prompt": "p", "harmful": True}
     ("rows", "sentence"),
     [
         ([GOOD | {"severity": 2.5}], r"rows.jsonl:1: severity = 2.5: give a level of 0, 1, 2 or 3"),
+        ([GOOD | {"severity": 10**400}], r"rows.jsonl:1: severity = 10{39}: give a level of"),
         ([GOOD | {"need": True}], r"need = True: give a level"),
         ([GOOD | {"severity": "high"}], r"severity = 'high': give a level"),
         ([GOOD | {"target": "maybe"}], r"target = 'maybe': give refuse, partial, do-not-refuse"),

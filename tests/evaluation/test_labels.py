@@ -60,6 +60,7 @@ WRONG = {
     "labels.ann is 'bad': give a number": {**ROW, "labels": {"ann": "bad"}},
     "labels.2 is [1]": {**ROW, "labels": [0, [1]]},
     "label is nan": {**ROW, "label": math.nan},
+    "label is 1000": {**ROW, "label": 10**400},
     "labels is neither a list of numbers nor an object": {**ROW, "labels": "0 1"},
     "no label: give label, or labels of several people": ROW,
     "no label: give label": {**ROW, "label": None},

@@ -83,7 +83,7 @@ async def test_a_key_that_an_error_with_status_200_repeats_is_not_shown(monkeypa
 
 USAGES = [None, [], "many", {"prompt_tokens": None}, {"prompt_tokens": "12"}, {"prompt_tokens": []}]
 USAGES += [{"prompt_tokens": float("inf"), "completion_tokens": float("nan")}]
-USAGES += [{"prompt_tokens": -3}]
+USAGES += [{"prompt_tokens": -3}, {"prompt_tokens": 10**400}]
 
 
 @pytest.mark.parametrize("usage", USAGES, ids=repr)
