@@ -14,7 +14,7 @@ from tests.hub import FakeHub, environment, serving
 from tests.machine.climbing import munro, rows, write_recipe
 from tests.rollout.tiny_llama import tiny_llama
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 NAME = "own/small"
 
 
@@ -54,7 +54,6 @@ def test_the_run_and_its_checkpoint_say_which_commit_the_name_was(folder: Path, 
     assert json.loads(told["config"])["model"]["path"] == NAME
 
 
-@pytest.mark.slow
 def test_a_run_that_goes_on_stays_with_its_commit_and_needs_no_network(
     folder: Path, hub: FakeHub, begun: str
 ):
@@ -76,7 +75,6 @@ def test_a_run_that_goes_on_stays_with_its_commit_and_needs_no_network(
     assert not [path for path in hub.asked if NAME in path]
 
 
-@pytest.mark.slow
 def test_an_evaluation_takes_the_name_too_and_says_the_commit(
     folder: Path, hub: FakeHub, begun: str
 ):
