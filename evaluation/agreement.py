@@ -59,8 +59,8 @@ def alpha_interval(
 
     Of few units or clusters the quantiles of the resamples say too little: the interval is at least
     as wide as Student's. Where nobody disagreed at all, resampling would say [1, 1]. Alpha is 1
-    less the share of units that were rated as by chance, so its low end is then 1 less the most
-    that Wilson's interval allows for none seen.
+    less the share of units that were rated as by chance, of which only some would show: its low end
+    is then 1 less the most disagreement that Wilson's interval allows for none seen, over chance's.
 
     Args:
         ratings_RN: as `alpha`.
@@ -80,6 +80,7 @@ def alpha_interval(
     return _interval(
         mean,
         lambda weight_BN: _alphas(count_NV, value_V, weight_BN, level),
+        count_NV,
         index_N,
         confidence,
         resamples,
@@ -131,6 +132,7 @@ def kappa_interval(
     return _interval(
         float(mean),
         lambda weight_BN: _kappas(rating_2N, weight_BN, level),
+        count_NV,
         index_N,
         confidence,
         resamples,
@@ -159,6 +161,7 @@ def _kappas(rating_2N: Array, weight_BN: Array, level: str) -> Array:
 def _interval(
     mean: float,
     figure: Callable[[Array], Array],
+    count_NV: Array,
     index_N: NDArray[np.intp],
     confidence: float,
     resamples: int,
@@ -170,7 +173,10 @@ def _interval(
         return Estimate(mean=mean, low=-1.0, high=1.0)
     quantile = t_quantile(confidence, num - 1)
     if mean == 1:
-        return Estimate(mean=1.0, low=1 - wilson(0.0, num, quantile)[1], high=1.0)
+        share_V = count_NV.sum(axis=0) / count_NV.sum()
+        by_chance = 1 - float((share_V**2).sum())
+        most = wilson(0.0, num, quantile)[1] / by_chance
+        return Estimate(mean=1.0, low=max(1 - most, -1.0), high=1.0)
     chosen = np.random.default_rng(seed)
     weight_BC = chosen.multinomial(num, np.full(num, 1 / num), size=resamples)
     found_B = figure(weight_BC[:, index_N].astype(np.float64))

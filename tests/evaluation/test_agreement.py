@@ -153,3 +153,9 @@ def test_chance_is_seldom_called_better_whatever_the_habits(level):
         ours, theirs = chosen.random(50) < 0.3, chosen.random(50) < 0.7
         called += kappa_interval(ours, theirs, level, resamples=200).low > 0
     assert called <= 12
+
+
+@pytest.mark.parametrize("interval", [kappa_interval, lambda a, b: alpha_interval([a, b])])
+def test_no_disagreement_in_a_handful_says_little(interval):
+    assert interval([0, 1], [0, 1]).low < 0
+    assert 0.5 < interval([0, 1] * 15, [0, 1] * 15).low < 0.9
