@@ -89,8 +89,8 @@ def recipe_file(name: str, tree: type[BaseModel] | None = None) -> Path:
         raise BadConfig(f"{name} is {_folder(path, tree)}")
     if path.exists():  # /dev/stdin, a pipe
         return path
-    what = "file or recipe" if is_bare else "file"
-    raise BadConfig(f"there is no {what} {name}. {_nearest(path, tree)}")
+    what = "file or recipe" if is_bare and _examples(tree) else "file"
+    raise BadConfig(f"there is no {what} {name}. {_nearest(path, tree)}".rstrip())
 
 
 def refuse_another_kind(raw: Mapping[str, Any], tree: type[BaseModel], source: str) -> None:
@@ -155,6 +155,8 @@ def _nearest(path: Path, tree: type[BaseModel] | None) -> str:
 def _examples(tree: type[BaseModel] | None) -> list[str]:
     """Names of the recipes that come with Munro and hold such a tree, the quickest first."""
     kind = kind_of(tree) if tree else None
+    if tree and not kind:  # rules, suites: none comes with Munro
+        return []
     fitting = _fitting(bundled().items(), kind)
     return sorted(fitting, key=lambda name: (name != "quickstart", not name.endswith("_tiny")))
 

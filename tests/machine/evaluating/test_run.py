@@ -246,3 +246,9 @@ def test_compare_and_gate_from_the_command(model, tmp_path, fleet):
         )
         said = run(munro, ["eval", "gate", str(rules), f"{tmp_path}/a"])
         assert (said.exit_code, said.output.splitlines()[-1]) == (status, f"verdict: {verdict}")
+
+
+def test_a_suite_that_is_not_there_is_no_recipe(model, tmp_path):
+    with pytest.raises(BadConfig) as caught:
+        evaluate(model, tmp_path / "a", env="", tasks=None, runs=None, suite="zzz.toml")
+    assert str(caught.value) == "there is no file zzz.toml."
