@@ -100,11 +100,7 @@ def resolve_config(config: EnvConfig) -> EnvConfig:
 
     Raises as `load` does.
     """
-    args = dict(config.args)
-    for name in find(config.path).file_args:
-        value = args.get(name)
-        if isinstance(value, str) and Path(value).expanduser().exists():
-            args[name] = str(Path(value).expanduser().resolve())
+    args = find(config.path).settled(config.args)
     graders = {name: _resolved(name, grader) for name, grader in config.graders.items()}
     made = {"path": resolve(config.path), "args": args, "graders": graders}
     return config.model_copy(update=made)
