@@ -63,10 +63,17 @@ def _size(base64: str) -> int:
 
 
 def _says(text: str, structured: Any) -> bool:
-    """Servers say in text what they say in structure, for readers of text alone."""
+    """Servers say in text what they say in structure, for readers of text alone; what is no table
+    they wrap in one for the structure."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        # of a tool that returns one text, {"result": text} is the structure
-        return isinstance(structured, dict) and [*structured.values()] == [text]
-    return value in (structured, structured.get("result") if isinstance(structured, dict) else None)
+        value = text
+    return value == structured or structured in ({"result": text}, _wrapped(structured, value))
+
+
+def _wrapped(structured: Any, value: Any) -> Any:
+    """`value` in a table as the structure is one, where that has one key."""
+    if isinstance(structured, dict) and len(structured) == 1:
+        return dict.fromkeys(structured, value)
+    return None

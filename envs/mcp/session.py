@@ -127,7 +127,7 @@ class Session:
                     # none any more is spoken to without
                     if mode == "auto" or self._client or not _has_no_handshake(cause(error)):
                         raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told to whoever asks the session next
             self._why = self._why or _text(cause(error))
         finally:
             self._over.set()
@@ -179,7 +179,7 @@ class Session:
             if len(found) > MOST_TOOLS:
                 break
         raise ServerFailure(
-            f"the server {self.name!r} lists more than {MOST_TOOLS} tools, or pages"
+            f"the server {self.name!r} lists more than {MOST_TOOLS} tools, or does not end"
         )
 
     async def _called(self, tool: str, arguments: dict[str, Any]) -> Any:

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from munro.envs.mcp.errors import BadServer
@@ -53,7 +54,7 @@ def catalogue(listed: Mapping[str, Iterable[Any]]) -> dict[str, Offered]:
         BadServer: one server lists a name twice.
     """
     tools = [(server, tool) for server, each in listed.items() for tool in each]
-    wanted = Counter(plain(tool.name) for _, tool in tools)
+    wanted = Counter(name for _, name in {(server, plain(tool.name)) for server, tool in tools})
     offered: dict[str, Offered] = {}
     for server, tool in tools:
         name = plain(tool.name)
@@ -126,24 +127,12 @@ def shown(
 
 def check_schema(tool: Offered) -> None:
     """Raises BadServer where what a tool takes is said by no JSON schema."""
-    from jsonschema import SchemaError
-    from jsonschema.validators import validator_for
-
     function = tool.schema["function"]
-    parameters = function["parameters"]
-    why = ""
     try:
-        if len(json.dumps(parameters)) > MOST_SCHEMA:
-            why = f"it has more than {MOST_SCHEMA} characters"
-        elif not is_text(function):
+        if not is_text(function):
             why = "it holds half a surrogate pair, which is no text"
-        elif parameters.get("type", "object") != "object":
-            why = f"its type is {parameters['type']!r:.40}, and must be 'object'"
         else:
-            validator_for(parameters).check_schema(parameters)
-    except SchemaError as error:
-        place = ".".join(map(str, error.absolute_path)) or "all of it"
-        why = f"{place}: {error.message[:120]}"
+            why = _why_none(json.dumps(function["parameters"]))
     except (RecursionError, ValueError, TypeError) as error:
         why = f"{type(error).__name__}: {str(error)[:100]}"
     if why:
@@ -151,3 +140,22 @@ def check_schema(tool: Offered) -> None:
             f"the server {tool.server!r}: the schema of its tool {tool.own_name[:64]!r} is none "
             f"({why}). Mend it, or leave the tool out: servers.{tool.server}.without."
         )
+
+
+@lru_cache(maxsize=4096)
+def _why_none(written: str) -> str:
+    """Why that is no schema of a tool's arguments; empty where it is one."""
+    from jsonschema import SchemaError
+    from jsonschema.validators import validator_for
+
+    if len(written) > MOST_SCHEMA:
+        return f"it has more than {MOST_SCHEMA} characters"
+    parameters = json.loads(written)
+    if parameters.get("type", "object") != "object":
+        return f"its type is {parameters['type']!r:.40}, and must be 'object'"
+    try:
+        validator_for(parameters).check_schema(parameters)
+    except SchemaError as error:
+        place = ".".join(map(str, error.absolute_path)) or "all of it"
+        return f"{place}: {error.message[:120]}"
+    return ""

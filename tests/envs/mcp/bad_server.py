@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 
@@ -34,8 +35,15 @@ class Server:
         self.tools.append(tool("pid"))
         if "many" in WHAT:
             self.tools = [tool(f"tool{number}") for number in range(10_000)]
-        if "no-schema" in WHAT:
-            self.tools = [tool("odd", inputSchema={"type": "object", "properties": 17})]
+        if "odd-schema" in WHAT:
+            self.tools = [
+                tool("odd", inputSchema={"type": "object", "properties": {"a": {"type": 17}}})
+            ]
+        if "resets" in WHAT:
+            self.tools.append(tool("reset"))
+        if "child" in WHAT:
+            sleeper = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+            subprocess.Popen([sys.executable, "-I", "-S", "-c", sleeper + "time.sleep(600)"])
         if "no-object" in WHAT:
             self.tools = [tool("odd", inputSchema="a text")]
         if "twice" in WHAT:
@@ -57,7 +65,8 @@ class Server:
     def call(self, name: str, given: dict[str, str]) -> dict[str, object] | None:
         match name:
             case "die":
-                print("I was asked to die", file=sys.stderr, flush=True)
+                sys.stderr.write("I was asked to die\n")
+                sys.stderr.flush()
                 os._exit(3)
             case "hang":
                 time.sleep(3600)
