@@ -62,9 +62,10 @@ def _bounded(link: AddressLink, most_bytes: int) -> Any:
                 if asks:
                     link.lost = link.lost or _told(error, request)
                 raise
-            if asks and response.status_code >= 400 and not _may_be_answer(request, response):
-                link.lost = link.lost or f"it answers HTTP {response.status_code}"
-            if asks and response.headers.get("content-type", "").startswith("application/json"):
+            kind = response.headers.get("content-type", "").lower()
+            if asks:
+                link.lost = link.lost or _wrong(request, response.status_code, kind)
+            if asks and kind.startswith("application/json"):
                 return await _read(request, response, most_bytes)
             return response
 
@@ -72,12 +73,20 @@ def _bounded(link: AddressLink, most_bytes: int) -> Any:
 
 
 def _told(error: Exception, request: Any) -> str:
-    return f"nobody answers at {request.url}: {str(error) or type(error).__name__}"
+    import httpx2
+
+    what = "nobody answers at" if isinstance(error, httpx2.ConnectError) else "it broke off at"
+    return f"{what} {request.url}: {str(error) or type(error).__name__}"
 
 
-def _may_be_answer(request: Any, response: Any) -> bool:
-    """A session is opened by trying; and where there is none, a status says what an error says."""
-    return "mcp-session-id" not in request.headers and response.status_code < 500
+def _wrong(request: Any, status: int, kind: str) -> str:
+    """Why a response is none to a session that goes on; empty where it may be."""
+    if status >= 500 or (status >= 400 and "mcp-session-id" in request.headers):
+        return f"it answers HTTP {status}"
+    # without a session, a status from 400 on says what an error of JSON-RPC says
+    if status == 200 and not kind.startswith(("application/json", "text/event-stream")):
+        return f"it answers {kind[:80] or 'without saying what'}, which is no MCP"
+    return ""
 
 
 async def _read(request: Any, response: Any, most_bytes: int) -> Any:

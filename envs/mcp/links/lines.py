@@ -49,7 +49,7 @@ class Cutter:
             self._tail = bytes(self._begun[-ENDS:])
             self._dropped = len(self._begun)
             del self._begun[ENDS:]
-            self._begun += part[: ENDS - len(self._begun)]
+        self._begun += part[: ENDS - len(self._begun)]
         self._dropped += len(part)
         self._tail = (self._tail + part[-ENDS:])[-ENDS:]
 

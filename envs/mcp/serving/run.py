@@ -72,6 +72,7 @@ def over_http(shown: Shown, host: str, port: int, on_ready: Callable[[str], None
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    listening: socket.socket | None = None
     try:
         family, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, socket.SOCK_STREAM)
@@ -79,7 +80,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.bind(place)
         listening.listen(256)
     except OSError as error:
-        raise BadServer(
-            f"nothing can listen at {host}:{port}: {error.strerror or error}."
-        ) from error
+        if listening is not None:
+            listening.close()
+        why = error.strerror or error
+        raise BadServer(f"nothing can listen at {host}:{port}: {why}.") from error
     return listening

@@ -119,7 +119,7 @@ def test_a_server_that_cannot_be_used_is_one_sentence_before_anything_is_played(
 
 
 def test_what_is_no_program_is_said_when_it_is_loaded(tmp_path):
-    with pytest.raises(BadServer, match="servers.a: there is no program 'nothing-such' to start"):
+    with pytest.raises(BadServer, match=r"servers\.a: there is no program 'nothing-such' to start"):
         env_of(tmp_path, servers={"a": {"command": ["nothing-such"]}})
 
 
