@@ -32,7 +32,7 @@ class Server:
     def __init__(self) -> None:
         self.tools = [tool("echo"), tool("die"), tool("hang"), tool("environment"), tool("fail")]
         self.tools += [tool("big"), tool("binary"), tool("change"), tool("refuse"), tool("garbage")]
-        self.tools.append(tool("pid"))
+        self.tools += [tool("pid"), tool("read")]
         if "many" in WHAT:
             self.tools = [tool(f"tool{number}") for number in range(10_000)]
         if "odd-schema" in WHAT:
@@ -74,6 +74,11 @@ class Server:
                 return text(json.dumps(dict(os.environ)))
             case "pid":
                 return text(str(os.getpid()))
+            case "read":
+                try:
+                    return text(open(given["text"]).read())  # noqa: SIM115, PTH123
+                except OSError as error:
+                    return text(str(error))
             case "fail":
                 return {**text("no such thing"), "isError": True}
             case "big":

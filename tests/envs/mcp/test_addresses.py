@@ -23,7 +23,6 @@ class Bad(BaseHTTPRequestHandler):
     """Streamable HTTP with a session, and one way to break for each tool."""
 
     protocol_version = "HTTP/1.1"
-    instructions: dict[str, Any] = {}
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nobody reads it."""
