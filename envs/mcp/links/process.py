@@ -17,12 +17,13 @@ from typing import Any
 
 from munro.envs.mcp.config import ServerConfig
 from munro.envs.mcp.links.streams import streams
+from munro.envs.mcp.links.words import last_words
 from munro.rewards.serving import server_child
 
 CHUNK = 1 << 16
 ENDS_S = 8.0
 """In which the keeper must have ended all of it."""
-MOST_WORDS = 2000
+MOST_WORDS = 4000
 
 
 class ProcessLink:
@@ -40,9 +41,8 @@ class ProcessLink:
 
     @property
     def last_words(self) -> str:
-        """The last line that it wrote to stderr."""
-        lines = self._words.decode(errors="replace").strip().splitlines()
-        return lines[-1][:300] if lines else ""
+        """Of what it wrote to stderr."""
+        return last_words(self._words)
 
     def target(self) -> Any:
         """A transport."""

@@ -19,6 +19,7 @@ from typing import Any
 from munro.envs.mcp.config import ServerConfig
 from munro.envs.mcp.links import inside
 from munro.envs.mcp.links.streams import streams
+from munro.envs.mcp.links.words import last_words
 from munro.rewards import sandbox
 from munro.rewards.errors import SandboxError
 
@@ -77,8 +78,7 @@ class SandboxedLink:
                 self._answer,
                 limits=_limits(config),
             )
-            words = done.stderr.decode(errors="replace").strip().splitlines()
-            self.last_words = words[-1][:300] if words else ""
+            self.last_words = last_words(done.stderr)
             if done.limit is not None:
                 self.last_words = f"over its limit of {done.limit}"
         except (SandboxError, ValueError, OSError) as error:

@@ -76,7 +76,7 @@ class Server:
                 return text(str(os.getpid()))
             case "read":
                 try:
-                    return text(open(given["text"]).read())  # noqa: SIM115, PTH123
+                    return text(open(given["text"]).read())
                 except OSError as error:
                     return text(str(error))
             case "fail":

@@ -102,9 +102,9 @@ def test_server_everything_over_stdio(tmp_path, monkeypatch):
 def test_server_everything_in_the_sandbox(tmp_path):
     modules = str(Path(place(NPM, "server-everything", "dist", "index.js")).parents[3])
     server = {
-        "command": ["node", "/opt/node/@modelcontextprotocol/server-everything/dist/index.js"],
+        "command": ["node", f"/opt/node/{NPM}/server-everything/dist/index.js"],
         "sandbox": True,
-        "mounts": {modules: "/opt/node"},
+        "mounts": {modules: "/opt/node/node_modules"},
         "memory_mb": 2048,
     }
     everything(env_of(tmp_path, servers={"all": server}))
@@ -163,9 +163,8 @@ def test_two_foreign_servers_at_once(tmp_path):
     )
     assert "UTC" in one.content
     assert two.content == "Echo: hi"
+    env = env_of(tmp_path, servers={"all": {**servers["all"], "call_s": 1.0}})
     with pytest.raises(EnvironmentFailure, match="nothing within"):
-        slow = {**servers["all"], "call_s": 1.0}
-        env = env_of(tmp_path, servers={"all": slow})
         answers(env, turn(("trigger-long-running-operation", {"duration": 30, "steps": 2})))
 
 
@@ -176,7 +175,8 @@ def test_env_check_passes_over_our_own_command(tmp_path):
     rows_in(tmp_path, {"prompt": f"Price of {PRICED}?", "answer": PRICE, "calls": [call]})
     (tmp_path / "mine.toml").write_text(
         f"""
-model = "none"
+model.path = "none"
+num_steps = 1
 [[env]]
 path = "mcp"
 [env.args]
@@ -196,4 +196,3 @@ env = {{ PYTHONPATH = "{ROOT / "src"}" }}
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "mcp is sound" in done.stdout
-

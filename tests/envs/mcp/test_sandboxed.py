@@ -49,7 +49,7 @@ def test_it_talks_as_any_other_and_sees_nothing_of_ours(tmp_path, monkeypatch):
 
 def test_a_program_that_is_not_there_is_one_sentence(tmp_path):
     env = env_of(tmp_path, servers={"bad": {"command": ["nothing-such"], "sandbox": True}})
-    with pytest.raises(BadServer, match="'bad' did not start: .*nothing-such"):
+    with pytest.raises(BadServer, match=r"'bad' did not start: .*nothing-such"):
         env.tasks("train")
     mounts = {"/nothing/such": "/opt/a"}
     env = env_of(tmp_path, servers={"bad": boxed(mounts=mounts)})

@@ -8,6 +8,7 @@ import random
 import mcp_types as types
 
 from munro.envs.mcp.links.lines import Cutter, TooLong, asked_by
+from munro.envs.mcp.links.words import last_words
 from munro.envs.mcp.results import MOST_CHARACTERS, text_of
 from munro.envs.mcp.tools import plain
 
@@ -87,3 +88,10 @@ def test_names_can_be_called_by_any_family():
     assert plain("files/read.text") == "files_read_text"
     assert plain("ü" * 100) == "_" * 64
     assert plain("") == "tool"
+
+
+def test_the_last_words_are_those_that_tell():
+    node = b"Error: Cannot find package 'a'\n    at resolve (node:internal)\n  code: 'E'\n}\n"
+    assert last_words(node) == "Error: Cannot find package 'a'"
+    assert last_words(b"bye\n\n") == "bye"
+    assert last_words(b"") == ""
