@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sys
 from collections.abc import Awaitable
 from contextlib import suppress
 from pathlib import Path
@@ -274,7 +275,9 @@ def program_of(config: ServerConfig) -> str:
     if not cwd.is_dir():
         raise BadServer(f"cwd = {config.cwd!r}: there is no such folder.")
     wanted = str(cwd / program) if "/" in program else program
-    found = shutil.which(wanted, path=config.env.get("PATH"))
+    # also a program of this Python's own environment, which need not be on the PATH
+    beside = str(Path(sys.executable).parent / program)
+    found = shutil.which(wanted, path=config.env.get("PATH")) or shutil.which(beside)
     if found is None:
         raise BadServer(
             f"there is no program {program!r} to start: install it, or write its whole path."
