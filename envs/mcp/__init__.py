@@ -24,6 +24,7 @@ from munro.envs.mcp import house
 from munro.envs.mcp.attempt import Attempt
 from munro.envs.mcp.config import ServerConfig, servers_of
 from munro.envs.mcp.errors import BadServer, ServerFailure
+from munro.envs.mcp.package import require
 from munro.envs.mcp.pool import Pool
 from munro.envs.mcp.rows import Asked, check_columns, read
 from munro.envs.mcp.session import check_place
@@ -66,6 +67,7 @@ class McpTools(Environment):
             test_path: a file of held-out rows.
             test_share: where it is not given, this share of the prompts is held out.
         """
+        require()
         self._servers = servers_of(servers)
         for name, server in self._servers.items():
             _checked(name, server)

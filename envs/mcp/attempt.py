@@ -25,6 +25,8 @@ from munro.rewards.types import Grade
 
 MOST_CALLS = 16
 """Calls in one turn that are carried out; the rest are refused."""
+SETTLE_S = 0.001
+"""In which what a server said before its answer is heard, by the tasks that hear it."""
 MOST_NEWS = 8_000
 """Characters in which a model is told of other tools."""
 
@@ -99,6 +101,7 @@ class Attempt(Episode):
 
     async def _answers(self, calls: Sequence[ToolCall]) -> list[Answer]:
         answers: list[Answer] = []
+        news = [await self._news()]
         for together, group in groupby(calls[:MOST_CALLS], key=self._may_run_at_once):
             batch = [*group]
             if together:
@@ -109,8 +112,10 @@ class Attempt(Episode):
             answers.append(
                 _error(calls[MOST_CALLS].id, f"more than {MOST_CALLS} calls in one turn")
             )
-        if news := await self._news():
-            answers[-1] = replace(answers[-1], content=f"{answers[-1].content}\n\n{news}")
+        await asyncio.sleep(SETTLE_S)
+        news.append(await self._news())
+        if told := "\n".join(filter(None, news)):
+            answers[-1] = replace(answers[-1], content=f"{answers[-1].content}\n\n{told}")
         return answers
 
     def _may_run_at_once(self, made: ToolCall) -> bool:

@@ -30,13 +30,17 @@ class Pool:
         Raises:
             ServerFailure: one could not be had; none is left open.
         """
-        taken = await asyncio.gather(*map(self._take, self._servers), return_exceptions=True)
-        had = {one.name: one for one in taken if isinstance(one, Session)}
-        failed = next((one for one in taken if isinstance(one, BaseException)), None)
-        if failed is None:
-            return had
-        await self.give_back(had)
-        raise failed
+        taking = [asyncio.ensure_future(self._take(name)) for name in self._servers]
+        try:
+            await asyncio.gather(*taking)
+        except BaseException:
+            # what the others have opened, or open just now, is nobody's
+            for one in taking:
+                one.cancel()
+            taken = await asyncio.gather(*taking, return_exceptions=True)
+            await self.give_back({one.name: one for one in taken if isinstance(one, Session)})
+            raise
+        return {one.result().name: one.result() for one in taking}
 
     async def give_back(self, sessions: Mapping[str, Session]) -> None:
         """Nobody uses these any more."""

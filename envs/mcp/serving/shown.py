@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from munro.envs.base import Environment, Episode, call
 from munro.envs.loader import load
 from munro.envs.mcp.errors import BadServer
+from munro.envs.mcp.package import require
 from munro.envs.types import Answer, Message, Task, ToolCall
 from munro.envs.world.source import composed
 from munro.envs.worlds.compose import World
@@ -59,9 +60,10 @@ def shown_of(name: str, *, task: str = "", seed: int = 0, args: Mapping[str, Any
         args: of the environment's constructor.
 
     Raises:
-        BadServer: it has no tools, or no task of that name.
+        BadServer: it has no tools, or no task of that name; or `mcp` is not installed.
         ValueError: there is nothing of that name, in a sentence.
     """
+    require()
     parts = [part.strip() for part in name.split(",")]
     if all(part.endswith(".toml") or part in available() for part in parts):
         if task or args:

@@ -113,6 +113,8 @@ class Server:
         assert isinstance(params, dict)
         match message.get("method"):
             case "initialize":
+                if "slow-start" in WHAT:
+                    time.sleep(0.5)
                 if "hang-at-start" in WHAT:
                     time.sleep(3600)
                 say({"id": asked, "result": {

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+from mcp.shared.exceptions import MCPError
+from mcp_types import UNSUPPORTED_PROTOCOL_VERSION
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 NUMBER = 7
 made = 0
@@ -40,6 +45,32 @@ def counter() -> MCPServer:
         """Structure, and the same as text."""
         return {"a": 1}
 
+    return server
+
+
+def modern() -> MCPServer:
+    """One that knows only versions of the protocol without a handshake; its tools change."""
+    server = MCPServer("modern")
+
+    @server.tool()
+    async def grow(context: Context) -> str:
+        """Adds a tool."""
+
+        @server.tool()
+        def late() -> str:
+            """Was added."""
+            return "here"
+
+        await context.notify_tools_changed()
+        return "grown"
+
+    async def without_handshake(context: Any, call_next: Any) -> Any:
+        if context.method == "initialize":
+            data = {"supported": [*MODERN_PROTOCOL_VERSIONS], "requested": "2025-11-25"}
+            raise MCPError(UNSUPPORTED_PROTOCOL_VERSION, "no handshake", data)
+        return await call_next(context)
+
+    server._lowlevel_server.middleware.append(without_handshake)
     return server
 
 

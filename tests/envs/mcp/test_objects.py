@@ -28,6 +28,15 @@ def test_a_tool_that_raises_is_an_observation_and_one_that_hangs_is_not(tmp_path
         called(env, "sleep")
 
 
+def test_a_server_without_a_handshake_is_spoken_to_without_one(tmp_path):
+    env = env_of(tmp_path, servers={"a": {"object": f"{HERE}:modern"}})
+    ((grow,), (late,)) = answers(env, turn(("grow", {})), turn(("late", {})))
+    assert grow.content.startswith("grown")
+    assert late.content.startswith("here")
+    # it is told in its own time: with the answer, or with the next one
+    assert (grow.content + late.content).count("(a new tool: ") == 1
+
+
 @pytest.mark.parametrize(
     ("named", "said"),
     [

@@ -186,24 +186,33 @@ def test_a_shared_server_that_died_is_replaced_for_the_next_episode(tmp_path):
 
 
 def test_a_cancelled_start_leaves_no_process(tmp_path):
-    env = env_of(tmp_path, servers={"bad": bad()})
+    env = env_of(tmp_path, servers={"a": bad(), "b": bad("slow-start"), "c": bad(shared=True)})
     task = env.tasks("train")[0]
-    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    before = below()
 
     async def give_up():
         starting = asyncio.ensure_future(env.start(task))
-        await asyncio.sleep(0.05)
+        while len(below() - before) < 4:  # two servers, and their keepers
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
 
     asyncio.run(give_up())
     until = time.monotonic() + 5
-    while time.monotonic() < until:
-        left = {child.pid for child in psutil.Process().children(recursive=True)} - before
-        if not left:
-            break
+    while below() - before and time.monotonic() < until:
         time.sleep(0.02)
-    assert not left
+    assert not below() - before
+
+
+def below() -> set[int]:
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+def test_the_package_must_be_there(tmp_path, monkeypatch):
+    monkeypatch.setattr("munro.envs.mcp.package.version", lambda name: "1.27.0")
+    with pytest.raises(BadServer, match=r"mcp 1\.27\.0 is installed.*pip install 'mcp>=2,<3'"):
+        env_of(tmp_path, servers={"a": bad()})
 
 
 HOLDER = """
