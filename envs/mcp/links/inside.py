@@ -14,6 +14,7 @@ import select
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 
 BEAT_S = 0.1
 
@@ -32,9 +33,10 @@ def main() -> int:
         server.kill()
 
     def hand_on() -> None:
-        while True:
-            into.write(given.get())
-            into.flush()
+        with suppress(OSError):  # the server has ended, which is seen at its output
+            while True:
+                into.write(given.get())
+                into.flush()
 
     for work in (hear, hand_on):
         threading.Thread(target=work, daemon=True).start()

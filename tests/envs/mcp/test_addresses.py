@@ -132,7 +132,8 @@ def test_an_answer_that_is_too_large_is_not_read_and_the_session_goes_on(tmp_pat
     ],
 )
 def test_a_server_that_breaks_leaves_the_attempt_unscored(tmp_path, url, how, said):
-    env = env_of(tmp_path, servers={"bad": {"url": url, "call_s": 0.3}})
+    call_s = 0.3 if how == "hang" else 60
+    env = env_of(tmp_path, servers={"bad": {"url": url, "call_s": call_s}})
     with pytest.raises(EnvironmentFailure, match=said):
         answers(env, turn((how, {})))
 

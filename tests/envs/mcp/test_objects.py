@@ -20,10 +20,11 @@ def test_a_function_makes_one_for_each_episode(tmp_path):
 
 
 def test_a_tool_that_raises_is_an_observation_and_one_that_hangs_is_not(tmp_path):
-    env = env_of(tmp_path, servers={"a": {"object": f"{HERE}:counter", "call_s": 0.2}})
+    env = env_of(tmp_path, servers={"a": {"object": f"{HERE}:counter"}})
     ((fail, both),) = answers(env, turn(("fail", {}), ("both", {})))
     assert "fail" in fail.error
     assert both.content.split() == ["{", '"a":', "1", "}"]  # once, not again as structure
+    env = env_of(tmp_path, servers={"a": {"object": f"{HERE}:counter", "call_s": 0.2}})
     with pytest.raises(EnvironmentFailure, match=r"nothing within 0\.2 s"):
         called(env, "sleep")
 
