@@ -48,7 +48,7 @@ def test_what_tools_answer_is_an_observation_whatever_it_is(tmp_path, monkeypatc
     )
 
     # an instruction stays data: a message of a tool, as it is (what encodes it knows no special
-    # tokens in it, tests/rollout/test_neutral.py)
+    # tokens in it, tests/rollout/render/test_inert.py)
     assert (echo.role, echo.content, echo.error) == ("tool", SPECIAL, "")
     assert set(json.loads(variables.content)) <= {"LC_CTYPE"}  # Python's own doing
     assert (fail.content, fail.error) == ("no such thing", "no such thing")
@@ -101,7 +101,6 @@ def test_what_came_before_a_death_does_not_hide_it(tmp_path):
     [
         (["die-at-start"], {}, "did not start: .*it said: I will not start"),
         (["hang-at-start"], {"start_s": 0.3}, "did not start: nothing within 0.3 s"),
-        (["endless"], {}, "more than 20000 tools"),
         (["no-object"], {}, r"no MCP \(tools.0.inputSchema"),
         (["odd-schema"], {}, "the schema of its tool 'odd' is none .*servers.bad.without"),
         (["twice"], {}, "two tools that are called 'echo'"),
@@ -116,6 +115,13 @@ def test_a_server_that_cannot_be_used_is_one_sentence_before_anything_is_played(
     with pytest.raises(BadServer, match=said) as caught:
         env.tasks("train")[0]
     assert "\n" not in str(caught.value)
+
+
+def test_a_list_without_an_end_is_not_read_to_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr("munro.envs.mcp.session.MOST_TOOLS", 1500)
+    env = env_of(tmp_path, servers={"bad": bad("endless")})
+    with pytest.raises(BadServer, match="more than 1500 tools, or does not end"):
+        env.tasks("train")
 
 
 def test_what_is_no_program_is_said_when_it_is_loaded(tmp_path):

@@ -145,6 +145,7 @@ def test_only_loopback_is_listened_at_unless_another_host_is_named(address):
     assert answer.status_code == 421
 
 
+@pytest.mark.slow  # docs/mcp.md has one that is always run
 def test_env_check_passes_over_our_own_world(tmp_path):
     rows = draw(composed(["stall"]), seed="serve/0", size=1.0)
     asked = [
