@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
@@ -189,7 +189,9 @@ def _there(
         raise ServerFailure(str(error)) from error
 
 
-async def _all(calls: Sequence[ToolCall], answer: Callable[[ToolCall], Any]) -> list[Answer]:
+async def _all(
+    calls: Sequence[ToolCall], answer: Callable[[ToolCall], Coroutine[Any, Any, Answer]]
+) -> list[Answer]:
     """All at once, in the order of the calls; the first failure ends the others."""
     tasks = [asyncio.ensure_future(answer(made)) for made in calls]
     try:

@@ -145,8 +145,8 @@ def check_schema(tool: Offered) -> None:
 @lru_cache(maxsize=4096)
 def _why_none(written: str) -> str:
     """Why that is no schema of a tool's arguments; empty where it is one."""
-    from jsonschema import SchemaError
-    from jsonschema.validators import validator_for
+    from jsonschema import SchemaError  # type: ignore[import-untyped]
+    from jsonschema.validators import validator_for  # type: ignore[import-untyped]
 
     if len(written) > MOST_SCHEMA:
         return f"it has more than {MOST_SCHEMA} characters"

@@ -66,7 +66,8 @@ def _bounded(link: AddressLink, most_bytes: int) -> Any:
             if asks:
                 link.lost = link.lost or _wrong(request, response.status_code, kind)
             if asks and kind.startswith("application/json"):
-                return await _read(request, response, most_bytes)
+                read: httpx2.Response = await _read(request, response, most_bytes)
+                return read
             return response
 
     return Bounded()

@@ -59,19 +59,19 @@ class _Kept:
         self.opened: Any = None
 
 
-async def _with_handshake(context: Any, call_next: Any) -> Any:
+async def _with_handshake(ctx: Any, call_next: Any) -> Any:
     """Tell clients that speak without one to begin with one."""
     from mcp.shared.exceptions import MCPError
     from mcp_types import UNSUPPORTED_PROTOCOL_VERSION
     from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
-    if context.protocol_version in MODERN_PROTOCOL_VERSIONS:
+    if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
         data = {
             "supported": [*HANDSHAKE_PROTOCOL_VERSIONS],
-            "requested": context.protocol_version,
+            "requested": ctx.protocol_version,
         }
         raise MCPError(UNSUPPORTED_PROTOCOL_VERSION, "sessions begin with initialize", data)
-    return await call_next(context)
+    return await call_next(ctx)
 
 
 def _tool(schema: Any) -> Any:

@@ -88,7 +88,7 @@ class WorldShown:
         self._base = State.of(world, draw_rows(world, seed=f"serve/{seed}", size=1.0))
         self.name = name
         self.instructions = world.policy([*world.tools])
-        self.tools = [*world.schemas.values()]
+        self.tools: Sequence[Mapping[str, Any]] = [*world.schemas.values()]
 
     async def open(self) -> WorldOpened:
         """A copy of the rows."""
