@@ -246,4 +246,6 @@ def _hermes(call: Mapping[str, Any]) -> str:
 
 
 def _left(pool: Pool) -> None:
+    if pool.is_empty:
+        return
     house.loop().call_soon_threadsafe(lambda: house.loop().create_task(pool.close()))

@@ -54,6 +54,11 @@ class Pool:
             free.clear()
         await asyncio.gather(*(one.close() for one in kept))
 
+    @property
+    def is_empty(self) -> bool:
+        """No session is kept."""
+        return not self._shared and not any(self._free.values())
+
     async def _take(self, name: str) -> Session:
         config = self._servers[name]
         if config.shared:

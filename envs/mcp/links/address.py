@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 from munro.envs.mcp.config import ServerConfig
 from munro.envs.mcp.links.streams import too_large
@@ -32,7 +33,7 @@ class AddressLink:
             headers=self._config.headers,
             timeout=httpx2.Timeout(CONNECT_S, read=None),
             transport=_bounded(self, self._config.most_bytes),
-            trust_env=False,
+            trust_env=not _is_here(self._config.url),  # no proxy leads to this machine
         )
         return _owned(client, streamable_http_client, self._config)
 
@@ -71,6 +72,11 @@ def _bounded(link: AddressLink, most_bytes: int) -> Any:
             return response
 
     return Bounded()
+
+
+def _is_here(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host == "localhost" or host == "::1" or host.startswith("127.")
 
 
 def _told(error: Exception, request: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -180,6 +181,17 @@ def test_each_episode_has_a_server_of_its_own_unless_one_is_shared_or_put_back(t
     assert said_twice() == ("b", False)
     assert said_twice(shared=True) == ("a b", True)
     assert said_twice(reset_tool="reset") == ("b", True)
+
+
+def test_what_is_kept_for_later_episodes_ends_with_the_environment(tmp_path):
+    pids = []
+    for how in ({"shared": True}, {"reset_tool": "reset"}):
+        env = env_of(tmp_path, servers={"bad": bad("resets", **how)})
+        pids.append(int(called(env, "pid").content))
+        assert psutil.pid_exists(pids[-1])
+        del env
+    gc.collect()
+    assert not [pid for pid in pids if left_of(pid)]
 
 
 def test_a_shared_server_that_died_is_replaced_for_the_next_episode(tmp_path):
