@@ -107,6 +107,10 @@ def test_no_rows_is_one_sentence(tmp_path):
     report = check("mcp", path=str(tmp_path / "none.jsonl"), servers=COUNTER)
     assert report.problems
     assert "holds no rows: write one task a line" in report.problems[0]
+    none = {"a": {"object": "tests.envs.mcp.objects:nothing"}}
+    report = check("mcp", path=rows_in(tmp_path), servers=none)
+    assert report.problems[0].startswith("mcp: tasks('train') failed: the server 'a'")
+    assert ".py:" not in report.problems[0]
     report = check("mcp", path=str(tmp_path / "nowhere.jsonl"), servers=COUNTER)
     assert "There is no file" in report.problems[0]
 
