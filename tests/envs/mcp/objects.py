@@ -8,7 +8,7 @@ from typing import Any
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.shared.exceptions import MCPError
-from mcp_types import UNSUPPORTED_PROTOCOL_VERSION
+from mcp_types import UNSUPPORTED_PROTOCOL_VERSION, ToolAnnotations
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 NUMBER = 7
@@ -34,6 +34,13 @@ def counter() -> MCPServer:
         """Never comes back."""
         await asyncio.sleep(3600)
         return "awake"
+
+    together = asyncio.Barrier(3)
+
+    @server.tool(annotations=ToolAnnotations(read_only_hint=True))
+    async def meet() -> str:
+        """Comes back as soon as three calls are being answered."""
+        return str(await together.wait())
 
     @server.tool()
     def fail() -> str:

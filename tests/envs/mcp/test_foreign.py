@@ -25,6 +25,8 @@ from tests.envs.mcp.playing import answers, env_of, rows_in, turn
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 NPM = "node_modules/@modelcontextprotocol"
+MUNRO = (sys.executable, "-c", "from munro.machine.cli.main import main; main()")
+STALL = ("world", "serve", "stall", "--stdio")
 PRICED, PRICE = "nigu", "8"
 """In the stall as `munro world serve stall` draws it."""
 
@@ -168,9 +170,39 @@ def test_two_foreign_servers_at_once(tmp_path):
         answers(env, turn(("trigger-long-running-operation", {"duration": 30, "steps": 2})))
 
 
+CLIENT = """
+import { Client } from "@modelcontextprotocol/sdk/client/index.js";
+import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
+const [command, ...args] = JSON.parse(process.argv[1]);
+const client = new Client({ name: "foreign", version: "1" });
+await client.connect(new StdioClientTransport({ command, args, env: process.env }));
+const { tools } = await client.listTools();
+const sell = { name: "sell", arguments: { name: "nigu" } };
+const answers = [await client.callTool(sell), await client.callTool(sell)];
+console.log(JSON.stringify([tools.map((t) => t.name), answers, client.getInstructions()]));
+await client.close();
+"""
+
+
+def test_a_foreign_client_talks_to_our_command():
+    folder = Path(place("node_modules", "@modelcontextprotocol", "sdk")).parents[2]
+    done = subprocess.run(
+        ["node", "--input-type=module", "-e", CLIENT, json.dumps([*MUNRO, *STALL])],
+        cwd=folder,
+        env={"PATH": os.defpath, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    names, (sold, again), instructions = json.loads(done.stdout)
+    assert names == ["price", "box", "sell"]
+    assert sold["content"][0]["text"] == "done"
+    assert again["isError"]
+    assert instructions.startswith("You act for a user")
+
+
 def test_env_check_passes_over_our_own_command(tmp_path):
     """As docs/mcp.md has it, but with the interpreter of the test."""
-    munro = [sys.executable, "-c", "from munro.machine.cli.main import main; main()"]
     call = {"name": "price", "arguments": {"name": PRICED}}
     rows_in(tmp_path, {"prompt": f"Price of {PRICED}?", "answer": PRICE, "calls": [call]})
     (tmp_path / "mine.toml").write_text(
@@ -183,12 +215,12 @@ path = "mcp"
 path = "rows.jsonl"
 test_share = 0
 [env.args.servers.stall]
-command = {json.dumps([*munro, "world", "serve", "stall", "--stdio"])}
+command = {json.dumps([*MUNRO, *STALL])}
 env = {{ PYTHONPATH = "{ROOT / "src"}" }}
 """
     )
     done = subprocess.run(
-        [*munro, "env", "check", "mine.toml"],
+        [*MUNRO, "env", "check", "mine.toml"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,

@@ -29,6 +29,15 @@ def test_a_tool_that_raises_is_an_observation_and_one_that_hangs_is_not(tmp_path
         called(env, "sleep")
 
 
+def test_calls_that_only_read_run_at_once_and_are_answered_in_order(tmp_path):
+    env = env_of(tmp_path, servers={"a": {"object": f"{HERE}:counter"}})
+    calls = [("count", {}), ("meet", {}), ("meet", {}), ("meet", {}), ("count", {})]
+    ((first, *met, last),) = answers(env, turn(*calls))
+    assert (first.content, last.content) == ("1", "2")
+    assert sorted(one.content for one in met) == ["0", "1", "2"]
+    assert [one.tool_call_id for one in met] == ["call1", "call2", "call3"]
+
+
 def test_a_server_without_a_handshake_is_spoken_to_without_one(tmp_path):
     env = env_of(tmp_path, servers={"a": {"object": f"{HERE}:modern"}})
     ((grow,), (late,)) = answers(env, turn(("grow", {})), turn(("late", {})))

@@ -15,6 +15,8 @@ from typing import Any
 import httpx2
 import pytest
 from click.testing import CliRunner
+from mcp import Client
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from munro.envs.check import check
 from munro.envs.mcp.errors import BadServer
@@ -96,6 +98,19 @@ def _sold(env: Any) -> list[str]:
     sell = ("sell", {"name": "nigu"})
     ((one, two),) = answers(env, turn(sell, sell))
     return [one.content, two.content]
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_clients_that_would_speak_without_a_handshake_begin_with_one(address, mode):
+    async def talk() -> tuple[str, str, Any]:
+        async with Client(address, mode=mode) as client:
+            sold = await client.call_tool("sell", {"name": "nigu"})
+            again = await client.call_tool("sell", {"name": "nigu"})
+            return client.protocol_version, sold.content[0].text, again.is_error
+
+    version, sold, is_error = asyncio.run(talk())
+    assert version in HANDSHAKE_PROTOCOL_VERSIONS
+    assert (sold, is_error) == ("done", True)
 
 
 def test_an_environments_task_has_a_state_in_each_session(tmp_path, till):

@@ -31,7 +31,7 @@ def test_a_row_says_which_tools_it_shows(tmp_path):
         {"prompt": "f", "answer": "1", "calls": [COUNT]},
     ]
     tasks = env_of(tmp_path, *rows, servers=COUNTER).tasks("train")
-    every = ["count", "sleep", "fail", "both"]
+    every = ["count", "sleep", "meet", "fail", "both"]
     expected = [every, ["count", "fail"], ["both"], ["count", "both"], [], every]
     assert [shown(task) for task in tasks] == expected
 
@@ -49,7 +49,7 @@ def test_distractors_are_drawn_beside_what_a_row_needs(tmp_path):
     again = env_of(tmp_path, *rows, servers=COUNTER, tools_shown=2).tasks("train")
     assert [*tasks] == [*again]
     blind = env_of(tmp_path, {"prompt": "a", "answer": "1"}, servers=COUNTER, tools_shown=2)
-    with pytest.raises(BadServer, match=r"rows\.jsonl:1: tools_shown = 2 of 4 tools, and the row"):
+    with pytest.raises(BadServer, match=r"rows\.jsonl:1: tools_shown = 2 of 5 tools, and the row"):
         blind.tasks("train")[0]
 
 
