@@ -33,8 +33,8 @@ class Server:
         self.tools = [tool("echo"), tool("die"), tool("hang"), tool("environment"), tool("fail")]
         self.tools += [tool("big"), tool("binary"), tool("change"), tool("refuse"), tool("garbage")]
         self.tools += [tool("pid"), tool("read")]
-        if "many" in WHAT:
-            self.tools = [tool(f"tool{number}") for number in range(10_000)]
+        for many in (what.removeprefix("many=") for what in WHAT if what.startswith("many=")):
+            self.tools = [tool(f"tool{number}") for number in range(int(many))]
         if "odd-schema" in WHAT:
             self.tools = [
                 tool("odd", inputSchema={"type": "object", "properties": {"a": {"type": 17}}})

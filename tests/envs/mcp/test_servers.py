@@ -106,7 +106,7 @@ def test_what_came_before_a_death_does_not_hide_it(tmp_path):
         (["odd-schema"], {}, "the schema of its tool 'odd' is none .*servers.bad.without"),
         (["twice"], {}, "two tools that are called 'echo'"),
         (["none"], {}, "list no tools"),
-        (["many"], {}, "10000 tools, more than the 512 .*tools_shown"),
+        (["many=600"], {}, "600 tools, more than the 512 .*tools_shown"),
     ],
 )
 def test_a_server_that_cannot_be_used_is_one_sentence_before_anything_is_played(
@@ -140,7 +140,7 @@ def test_ten_thousand_tools_are_drawn_from(tmp_path):
     rows = [
         {"prompt": f"Call 17 for {i}.", "answer": "done", "tools": ["tool17"]} for i in range(3)
     ]
-    env = env_of(tmp_path, *rows, servers={"bad": bad("many", shared=True)}, tools_shown=40)
+    env = env_of(tmp_path, *rows, servers={"bad": bad("many=10000", shared=True)}, tools_shown=40)
     shown = [[tool["function"]["name"] for tool in task.tools] for task in env.tasks("train")]
     assert [len(names) for names in shown] == [40, 40, 40]
     assert all("tool17" in names for names in shown)
