@@ -7,8 +7,10 @@ python mcp_counter.py PORT      over HTTP on loopback
 from __future__ import annotations
 
 import json
+import secrets
 import sys
-from typing import Any
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
 
 SCHEMA = {
     "type": "object",
@@ -44,34 +46,52 @@ def over_stdio() -> None:
             sys.stdout.flush()
 
 
-def over_http(port: int) -> None:
-    """A session for each client."""
-    from munro.envs.mcp.serving.run import over_http as serve
+class Sessions(BaseHTTPRequestHandler):
+    """Streamable HTTP: a sum for each session, which ends with this process."""
 
-    serve(Counting(), "127.0.0.1", port, lambda address: None)  # noqa: ARG005
+    protocol_version = "HTTP/1.1"
+    totals: ClassVar[dict[str, list[int]]] = {}
 
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nobody reads it."""
 
-class Counting:
-    """`munro.envs.mcp.serving.Shown`, and `Opened` for each session."""
+    def do_POST(self) -> None:
+        """One message."""
+        message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        session = self.headers.get("Mcp-Session-Id", "")
+        if message["method"] == "initialize":
+            session = secrets.token_hex(8)
+            self.totals[session] = [0]
+        if session not in self.totals:
+            self.say(404, b"")
+        elif "id" not in message:
+            self.say(202, b"")
+        else:
+            result = answered(message, self.totals[session])
+            said = {"jsonrpc": "2.0", "id": message["id"], "result": result}
+            self.say(200, json.dumps(said).encode(), session)
 
-    name, instructions = "counter", ""
-    tools = ({"type": "function", "function": {"name": "add", "parameters": SCHEMA}},)
+    def do_GET(self) -> None:
+        """There is nothing that it would say unasked."""
+        self.say(405, b"")
 
-    def __init__(self) -> None:
-        self.total = 0
+    def do_DELETE(self) -> None:
+        """The end of a session."""
+        self.totals.pop(self.headers.get("Mcp-Session-Id", ""), None)
+        self.say(200, b"")
 
-    async def open(self) -> Counting:
-        """A sum of its own."""
-        return Counting()
-
-    async def call(self, tool: str, arguments: Any) -> tuple[str, bool]:
-        """Add."""
-        self.total += arguments["number"] if tool == "add" else 0
-        return str(self.total), False
-
-    async def close(self) -> None:
-        """Nothing to free."""
+    def say(self, status: int, body: bytes, session: str = "") -> None:
+        """One response."""
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        if session:
+            self.send_header("Mcp-Session-Id", session)
+        self.end_headers()
+        self.wfile.write(body)
 
 
 if __name__ == "__main__":
-    over_http(int(sys.argv[1])) if sys.argv[1:] else over_stdio()
+    if sys.argv[1:]:
+        ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Sessions).serve_forever()
+    over_stdio()

@@ -39,6 +39,8 @@ CALLS = 5
 PATIENCE_S = 60.0
 """After which an attempt counts as hung; no limit of the server's own is as long."""
 ATTEMPTS = 50
+PAUSE_S = 0.5
+"""After an attempt that failed: a server takes a while to be there again."""
 SERVER = Path(__file__).with_name("mcp_counter.py")
 
 
@@ -57,6 +59,7 @@ async def episode(env: McpTools, task: Task, counts: Counter[str]) -> None:
             done = await asyncio.wait_for(played(env, task, policy), PATIENCE_S)
         except EpisodeError:
             counts["attempts unscored"] += 1
+            await asyncio.sleep(PAUSE_S)
             continue
         except TimeoutError:
             counts["hung"] += 1
@@ -108,7 +111,7 @@ class Served:
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, str(SERVER), str(self.port)])
+        return subprocess.Popen([sys.executable, "-I", "-S", str(SERVER), str(self.port)])
 
     async def keep(self) -> None:
         """Start it again whenever it has died."""

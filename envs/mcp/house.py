@@ -8,6 +8,7 @@ Linux tells a child that its parent died when the *thread* that started it ends.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Coroutine
@@ -34,6 +35,8 @@ def loop() -> asyncio.AbstractEventLoop:
     global _loop
     with _lock:
         if _loop is None:
+            # what goes wrong is raised, by whoever asked; the package logs it as well, at length
+            logging.getLogger("mcp.client").setLevel(logging.CRITICAL)
             _loop = asyncio.new_event_loop()
             threading.Thread(target=_loop.run_forever, daemon=True, name="mcp servers").start()
         return _loop

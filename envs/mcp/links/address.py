@@ -7,8 +7,8 @@ error among others. So what becomes of the connection is noted here.
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit
 
 from munro.envs.mcp.config import ServerConfig
 from munro.envs.mcp.links.streams import too_large
@@ -33,7 +33,7 @@ class AddressLink:
             headers=self._config.headers,
             timeout=httpx2.Timeout(CONNECT_S, read=None),
             transport=_bounded(self, self._config.most_bytes),
-            trust_env=not _is_here(self._config.url),  # no proxy leads to this machine
+            trust_env=False,
         )
         return _owned(client, streamable_http_client, self._config)
 
@@ -71,12 +71,15 @@ def _bounded(link: AddressLink, most_bytes: int) -> Any:
                 return read
             return response
 
-    return Bounded()
+    return Bounded(verify=_trusted())
 
 
-def _is_here(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    return host == "localhost" or host == "::1" or host.startswith("127.")
+@lru_cache(maxsize=1)
+def _trusted() -> Any:
+    """Certificates that are trusted; to read them takes longer than a session."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
 
 
 def _told(error: Exception, request: Any) -> str:
