@@ -13,7 +13,6 @@ import asyncio
 import shutil
 import sys
 from collections.abc import Awaitable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +27,7 @@ MOST_TOOLS = 20_000
 """That one server may list; a list without an end has more."""
 MOST_PAGES = 1_000
 CLOSE_S = 30.0
+UNHEARD_S = 1.0
 
 
 class Session:
@@ -210,8 +210,8 @@ class Session:
         finally:
             for task in (doer, over):
                 task.cancel()
-            with suppress(BaseException):
-                await asyncio.gather(doer, over, return_exceptions=True)
+            # not for ever: what is cancelled still tells the server so, who may not listen
+            await asyncio.wait([doer, over], timeout=UNHEARD_S)
 
     def _settled(self, doer: asyncio.Future[T], doing: str) -> T:
         """What came of it: a result, an error that the server answered, or no more of it."""

@@ -32,7 +32,7 @@ class Server:
     def __init__(self) -> None:
         self.tools = [tool("echo"), tool("die"), tool("hang"), tool("environment"), tool("fail")]
         self.tools += [tool("big"), tool("binary"), tool("change"), tool("refuse"), tool("garbage")]
-        self.tools += [tool("pid"), tool("read")]
+        self.tools += [tool("pid"), tool("read"), tool("deaf")]
         for many in (what.removeprefix("many=") for what in WHAT if what.startswith("many=")):
             self.tools = [tool(f"tool{number}") for number in range(int(many))]
         if "odd-schema" in WHAT:
@@ -128,6 +128,8 @@ class Server:
                 say({"id": asked, "error": {"code": -32000, "message": "I refuse"}})
             case "tools/call":
                 say({"id": asked, "result": self.call(params["name"], params["arguments"])})
+                if params["name"] == "deaf":
+                    time.sleep(3600)
             case _ if asked is not None:
                 say({"id": asked, "error": {"code": -32601, "message": "no such method"}})
 
