@@ -11,6 +11,8 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import UNSUPPORTED_PROTOCOL_VERSION, ToolAnnotations
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
+from munro.envs.mcp.serving import server_of, shown_of
+
 NUMBER = 7
 made = 0
 
@@ -79,6 +81,11 @@ def modern() -> MCPServer:
 
     server._lowlevel_server.middleware.append(without_handshake)
     return server
+
+
+def stall() -> Any:
+    """Ours, of the smallest world."""
+    return server_of(shown_of("stall", args={}))
 
 
 def nothing() -> int:

@@ -11,6 +11,8 @@ from typing import Any
 
 from munro.envs.mcp import McpTools
 from munro.envs.types import Answer, Message, ToolCall
+from munro.envs.world.source import composed
+from munro.envs.worlds.rows import draw
 
 BAD = Path(__file__).with_name("bad_server.py")
 Call = tuple[str, dict[str, Any]]
@@ -61,3 +63,20 @@ def called(env: McpTools, name: str, **arguments: Any) -> Answer:
     """What one call is answered."""
     ((answer,),) = answers(env, turn((name, arguments)))
     return answer
+
+
+def prices(folder: Path) -> dict[str, Any]:
+    """Arguments of an environment over the stall: what things cost, and what is in boxes."""
+    rows = draw(composed(["stall"]), seed="serve/0", size=1.0)
+    asked: list[dict[str, Any]] = []
+    for thing in rows["stall.thing"]:
+        call = {"name": "price", "arguments": {"name": thing["name"]}}
+        prompt = f"What does {thing['name']} cost?"
+        asked.append({"prompt": prompt, "answer": str(thing["price"]), "calls": [call]})
+    for box in rows["stall.box"]:
+        call = {"name": "box", "arguments": {"id": box["id"]}}
+        asked.append(
+            {"prompt": f"What is in box {box['id']}?", "answer": box["thing"], "calls": [call]}
+        )
+    servers = {"stall": {"object": "tests.envs.mcp.objects:stall"}}
+    return {"path": rows_in(folder, *asked), "servers": servers, "test_share": 0.4}

@@ -18,13 +18,10 @@ from click.testing import CliRunner
 from mcp import Client
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from munro.envs.check import check
 from munro.envs.mcp.errors import BadServer
-from munro.envs.mcp.serving import server_of, shown_of
-from munro.envs.world.source import composed
-from munro.envs.worlds.rows import draw
+from munro.envs.mcp.serving import shown_of
 from munro.machine.cli.main import munro
-from tests.envs.mcp.playing import answers, env_of, rows_in, turn
+from tests.envs.mcp.playing import answers, env_of, turn
 
 ROOT = Path(__file__).parents[3]
 MUNRO = [sys.executable, "-c", "from munro.machine.cli.main import main; main()"]
@@ -55,11 +52,6 @@ class Till(ToolUse):
 """
 
 
-def stall():
-    """For `object`: the smallest world."""
-    return server_of(shown_of("stall", args={}))
-
-
 @pytest.fixture(scope="module")
 def till(tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("till") / "till.py"
@@ -83,7 +75,7 @@ def address() -> Iterator[str]:
 def test_a_world_is_the_same_over_http_and_in_memory(tmp_path, address):
     """`stdio` is in test_foreign.py: starting the command takes seconds."""
     seen = []
-    for server in ({"url": address}, {"object": "tests.envs.mcp.test_serving:stall"}):
+    for server in ({"url": address}, {"object": "tests.envs.mcp.objects:stall"}):
         env = env_of(tmp_path, servers={"stall": server})
         task = env.tasks("train")[0]
         seen.append([dict(tool["function"]) for tool in task.tools])
@@ -159,24 +151,6 @@ def test_only_loopback_is_listened_at_unless_another_host_is_named(address):
     asked = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
     answer = httpx2.post(address, json=asked, headers={"Host": "evil.example"})
     assert answer.status_code == 421
-
-
-@pytest.mark.slow  # docs/mcp.md has one that is always run
-def test_env_check_passes_over_our_own_world(tmp_path):
-    rows = draw(composed(["stall"]), seed="serve/0", size=1.0)
-    asked = [
-        {
-            "prompt": f"What does {row['name']} cost?",
-            "answer": str(row["price"]),
-            "calls": [{"name": "price", "arguments": {"name": row["name"]}}],
-        }
-        for row in rows["stall.thing"][:2]
-    ]
-    servers = {"stall": {"object": "tests.envs.mcp.test_serving:stall"}}
-    report = check("mcp", path=rows_in(tmp_path, *asked), servers=servers, test_share=0)
-    assert not report.problems
-    assert report.grade is not None
-    assert report.grade.passed
 
 
 def test_a_task_that_is_not_there_is_one_sentence(till):
