@@ -83,6 +83,31 @@ def modern() -> MCPServer:
     return server
 
 
+hangs_every = 2
+num_flaky = 0
+
+
+def flaky() -> MCPServer:
+    """Counts its calls; every `hangs_every`-th one of these hangs at the second call."""
+    global num_flaky
+    num_flaky += 1
+    number = num_flaky
+    server = MCPServer("flaky")
+    calls = 0
+
+    @server.tool()
+    async def count() -> int:
+        """How often it was called."""
+        nonlocal calls
+        calls += 1
+        # the first one is only asked what it has
+        if calls == 2 and number > 1 and number % hangs_every == 0:
+            await asyncio.sleep(3600)
+        return calls
+
+    return server
+
+
 def stall() -> Any:
     """Ours, of the smallest world."""
     return server_of(shown_of("stall", args={}))
