@@ -23,6 +23,7 @@ from munro.machine.cli.main import munro
 from munro.machine.config import RunConfig
 from munro.machine.loading import overrides_of
 from munro.machine.pipeline.config import MachineConfig
+from munro.questions.config import QuestionsConfig
 from munro.rewards.judge.responses import Policies
 
 TREES: Mapping[str, type[BaseModel]] = {
@@ -34,6 +35,7 @@ TREES: Mapping[str, type[BaseModel]] = {
     "preference train": PreferenceConfig,
     "pretrain": PretrainRecipe,
     "data build": DataConfig,
+    "questions build": QuestionsConfig,
     "ladder": LadderConfig,
     "mix": MixConfig,
 }

@@ -31,6 +31,7 @@ from munro.machine.cli.serve import serve
 from munro.machine.cli.swe import swe
 from munro.machine.cli.world import world
 from munro.machine.loading import load, overrides_of, page
+from munro.machine.questions.cli import questions
 from munro.machine.sentences import in_one_line, is_sentence
 
 
@@ -179,6 +180,7 @@ munro.add_command(mix)
 munro.add_command(preference)
 munro.add_command(pretrain)
 munro.add_command(push)
+munro.add_command(questions)
 munro.add_command(rebase)
 munro.add_command(run_whole)
 munro.add_command(serve)

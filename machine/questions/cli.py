@@ -1,0 +1,37 @@
+"""`munro questions` on the command line."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from munro.machine.cli.arguments import OVERRIDABLE, first
+from munro.machine.cli.listing import Listing
+
+
+@click.group(cls=Listing)
+def questions() -> None:
+    """Make question and answer pairs out of documents."""
+
+
+@questions.command(name="build", context_settings=OVERRIDABLE)
+@first("file")
+@click.option("--until", default="", metavar="STAGE", help="Stop after this stage.")
+@click.option("--dry-run", is_flag=True, help="Say what would be read; read and write nothing.")
+@click.pass_context
+def questions_build(context: click.Context, file: str, until: str, dry_run: bool) -> None:
+    """Take questions from the documents of FILE; resume where it stopped."""
+    from munro.machine.loading import overrides_of
+    from munro.machine.questions.verbs import run_build
+
+    sys.exit(run_build(file, overrides_of(context.args), until=until, dry_run=dry_run))
+
+
+@questions.command(name="look")
+@click.argument("out")
+def questions_look(out: str) -> None:
+    """Write OUT/look.html: the funnel, pairs beside their source, and what was left out."""
+    from munro.machine.questions.verbs import run_look
+
+    sys.exit(run_look(out))

@@ -1,0 +1,53 @@
+"""What `munro questions` does."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from munro.machine.loading import load_as
+from munro.questions.config import QuestionsConfig
+
+
+def run_build(file: str, overrides: Sequence[tuple[str, str]], *, until: str, dry_run: bool) -> int:
+    """Build, or say what would be built.
+
+    Raises:
+        BadConfig: the file or a key is wrong.
+        QuestionsError: a document or an evaluation set is.
+        GraderError: the reader gave no answer.
+    """
+    config = load_as(QuestionsConfig, file, overrides)
+    from munro.questions.build import QUESTIONS, STAGES, build
+    from munro.questions.funnel import table
+    from munro.questions.parse.parsing import files_of
+
+    if dry_run:
+        forms = Counter((one.source, one.form or "no format") for one in files_of(config))
+        for (source, form), count in forms.items():
+            click.echo(f"{source}: {count:,} {form}")
+        reader = config.models.reader.model if config.models.reader else "rules alone"
+        click.echo(f"stages: {', '.join(STAGES)}; read by {reader}")
+        click.echo(f"would be written to {config.out}")
+        return 0
+    levels = build(config, until=until, on_progress=lambda line: click.echo(line, err=True))
+    click.echo(table(levels))
+    out = Path(config.out).expanduser()
+    if len(levels) == len(STAGES):
+        click.echo(f"wrote {out / QUESTIONS}; to look at it: munro questions look {out}")
+    return 0
+
+
+def run_look(out: str) -> int:
+    """Write the page.
+
+    Raises:
+        QuestionsError: the folder holds no build.
+    """
+    from munro.questions.look import write_page
+
+    click.echo(f"wrote {write_page(Path(out))}")
+    return 0

@@ -1,0 +1,5 @@
+"""Where tasks come from: documents become pairs of question and answer, and nothing vanishes.
+
+munro questions build FILE      munro.questions.build: every stage, resumable, a funnel at the end
+munro questions look OUT        munro.questions.look: pairs beside their pages, and what was dropped
+"""
