@@ -50,7 +50,7 @@ def build(
 ) -> list[funnel.Level]:
     """Leave questions and all that was left out in `config.out`; return the funnel.
 
-    The same call after a kill goes on where it stopped; after everything is done it only reads.
+    The same call after a kill goes on where it stopped; what was done is not done again.
 
     Args:
         config: what to build.
@@ -148,11 +148,12 @@ def _by_document(
         inputs = [
             _Grouped(to.rows(other, STAGES[other]), documents) for other in (parsing.STAGE, *also)
         ]
+
+        def done(document: str) -> Outcome:
+            return work(*(one.take(document) for one in inputs))
+
         return [
-            Unit(
-                name=f"{number:06}",
-                work=lambda document=document: work(*(one.take(document) for one in inputs)),
-            )
+            Unit(name=f"{number:06}", work=partial(done, document))
             for number, document in enumerate(documents)
         ]
 

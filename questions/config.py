@@ -16,7 +16,8 @@ class SourceConfig(Config):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Kept with each question."""
     paths: tuple[str, ...] = Field(min_length=1)
-    """Files, folders, and patterns such as "books/*.pdf"."""
+    """Files, folders, and patterns such as "books/*.pdf"; {samples} stands for the documents that
+    come with Munro."""
     format: str = "auto"
     """`auto` goes by each file's suffix; else the name or path of a format."""
 
@@ -39,7 +40,7 @@ class LimitsConfig(Config):
 
 
 class ModelsConfig(Config):
-    """Models that are asked; without them rules alone decide, and what they leave open is listed."""
+    """Models that are asked; without them rules alone decide, and the rest is listed."""
 
     reader: JudgeConfig | None = None
     """Marks spans, and says whether an answer is a question's."""

@@ -112,14 +112,16 @@ def _level(level: dict[str, Any], levels: Sequence[dict[str, Any]]) -> str:
 def _pair(one: Question, text: str) -> str:
     template = f"; differs from {one.template} in numbers or answer" if one.template else ""
     rewritten = (
-        f'<p class="dim">before it was rewritten:</p><pre dir="auto">{_cut(one.converted_from)}</pre>'
+        f'<p class="dim">before it was rewritten:</p>'
+        f'<pre dir="auto">{_cut(one.converted_from)}</pre>'
         if one.converted_from
         else ""
     )
     place = f"{Path(one.file).name}, page {one.page}, number {one.label}"
     return (
         f'<div class="pair"><div><p class="dim">{escape(place)}</p>'
-        f'<pre dir="auto">{_cut(one.question)}</pre><pre dir="auto">{_cut(one.answer)}</pre>{rewritten}'
+        f'<pre dir="auto">{_cut(one.question)}</pre>'
+        f'<pre dir="auto">{_cut(one.answer)}</pre>{rewritten}'
         f'<p class="dim">{escape(one.type)}; vouched for by: {escape(one.by)}{escape(template)}</p>'
         f"</div><div>{_source(one, text)}</div></div>"
     )

@@ -129,9 +129,10 @@ class Build:
         parts = [folder / unit.name for unit in todo]
         self._do(stage, record, key, folder, todo, at_once)
         # what a stage left out is written first: its rows are what says that it was done
-        for file, kind, end in zip(files, (Dropped, record), ENDS, strict=True):
-            rows = chain.from_iterable(tables.read(Path(f"{part}{end}"), kind) for part in parts)
-            tables.write(file, kind, rows, key)
+        kinds: tuple[type[Any], ...] = (Dropped, record)
+        for file, kind, end in zip(files, kinds, ENDS, strict=True):
+            read = (tables.read(Path(f"{part}{end}"), kind) for part in parts)
+            tables.write(file, kind, chain.from_iterable(read), key)
         self.say(f"{stage}: {self._figures(stage)}")
         for other in (self.out / PARTS).glob(f"{stage}-*"):
             shutil.rmtree(other)

@@ -22,10 +22,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from munro.base_model.data.clean.minhash import similarity
 from munro.questions.clean.curate import dropped
-from munro.questions.clean.likeness import bands_of, even, masked, numbers, overlap, signed, words
+from munro.questions.clean.likeness import (
+    bands_of,
+    even,
+    masked,
+    numbers,
+    overlap,
+    signed,
+    sketched,
+    words,
+)
 from munro.questions.config import ContaminationConfig
 from munro.questions.errors import QuestionsError
+from munro.questions.places import located
 from munro.questions.stages import Outcome
 from munro.questions.types import Question
 
@@ -34,6 +45,9 @@ NGRAM = 4
 VARIANTS = 256
 """Of an entry whose numbers are compared one by one."""
 AT_ONCE = 2048
+ALIKE = 0.4
+"""Similarity of characters under which words are not compared: with a fifth of them changed it is
+0.5 and more."""
 TEMPLATE_WORDS, SAME_NUMBERS = 0.9, 0.5
 
 
@@ -45,7 +59,7 @@ def files_of(config: ContaminationConfig, out: Path) -> list[Path]:
     """
     found: list[Path] = []
     for pattern in config.files:
-        files = [Path(one) for one in sorted(glob.glob(str(Path(pattern).expanduser())))]
+        files = [Path(one) for one in sorted(glob.glob(str(located(pattern))))]
         if not files:
             raise QuestionsError(f"contamination.files: there is no file {pattern}. Mend the path.")
         found += files
@@ -107,7 +121,9 @@ class EvaluationIndex:
                     entry.variants.setdefault(numbers(text), place)
         self._by_text = {hidden: at for at, hidden in enumerate(entries)}
         self._entries = list(entries.values())
-        keys = bands_of(signed(list(entries), NGRAM)) if entries else np.zeros((0, 0), np.uint64)
+        signature = signed(list(entries), NGRAM)
+        keys = bands_of(signature) if entries else np.zeros((0, 0), np.uint64)
+        self._sketches = sketched(signature)
         self._order = np.argsort(keys, axis=1, kind="stable") if entries else keys.astype(np.int64)
         self._keys = np.take_along_axis(keys, self._order, axis=1) if entries else keys
 
@@ -134,13 +150,23 @@ class EvaluationIndex:
         """Entries that may be alike, for each text."""
         near: list[set[int]] = [set() for _ in hidden]
         if hidden and self._entries:
-            keys = bands_of(signed(hidden, NGRAM))
+            signature = signed(hidden, NGRAM)
+            keys, sketches = bands_of(signature), sketched(signature)
             for band in range(len(keys)):
                 self._in_band(band, keys[band], near)
+            near = [self._alike(some, sketches[at]) for at, some in enumerate(near)]
         for some, text in zip(near, hidden, strict=True):
             if text in self._by_text:
                 some.add(self._by_text[text])
         return [sorted(some) for some in near]
+
+    def _alike(self, some: set[int], sketch: NDArray[np.uint16]) -> set[int]:
+        """Those of the entries whose characters are alike as well."""
+        if not some:
+            return some
+        places = np.array(sorted(some))
+        found: list[int] = places[similarity(self._sketches[places], sketch) >= ALIKE].tolist()
+        return set(found)
 
     def _in_band(self, band: int, keys: NDArray[np.uint64], near: list[set[int]]) -> None:
         ours = self._keys[band]

@@ -15,6 +15,7 @@ Filter = Callable[[str, str, CurateConfig], str]
 
 EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){0,3}\.[A-Za-z]{2,10}\b")
 PHONE = re.compile(
+    r"(?<![\w.])\+\d{1,3}(?:[\s.-]?\d{2,4}){2,4}(?!\w)|"
     r"(?<![\w.])(?:\+\d{1,3}[\s.-]?)?(?:\(\d{2,4}\)[\s.-]?|\d{3,4}[\s.-])\d{3,4}[\s.-]\d{3,4}(?!\w|\.\d)"
 )
 CALL = re.compile(r"\b(?:phone|call|tel|telephone|fax|mobile|ring)\b", re.I)
@@ -146,7 +147,7 @@ def type_of(question: str, answer: str, *, is_checkable: bool) -> str:
         answer: as kept.
         is_checkable: whether rules can compare another answer with this one.
     """
-    if len({letter for letter in OPTION.findall(question)}) >= 2 and LETTER.match(answer.strip()):
+    if len(set(OPTION.findall(question))) >= 2 and LETTER.match(answer.strip()):
         return "choice"
     if PROOF.search(question):
         return "proof"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 WORD = re.compile(
     r"^(?:\#{1,6}\s+)?\**(?:exercise|problem|question|ex|prob|q)\.?\s*"
@@ -73,7 +74,7 @@ def on_one_line(words: str) -> list[tuple[str, int, int]]:
     if len(found) < 2 or found[0].start() > 0:
         return []
     numbers = [int(one["number"]) for one in found]
-    steps = {after - before for before, after in zip(numbers, numbers[1:], strict=False)}
+    steps = {after - before for before, after in pairwise(numbers)}
     ends = [*(one.start() for one in found[1:]), len(words)]
     parts = [(one.end(), end) for one, end in zip(found, ends, strict=True)]
     shortly = all(0 < len(words[begin:end].strip()) <= SHORT for begin, end in parts)

@@ -7,8 +7,8 @@ page, and again, but for a page number, on most pages around.
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -23,9 +23,8 @@ MOST_HEAD = 100
 LEAST_PAGES, LEAST_SHARE = 3, 0.4
 """A running head stands on so many pages, and on this share of those from its first to its last."""
 INK = re.compile(r"[^\n]*\S[^\n]*")
-NUMBER_AT_EDGE = re.compile(
-    r"^\W{0,3}(?:page\s+)?(\d{1,5})\b\W*|\W*\b(?:page\s+)?(\d{1,5})\W{0,3}$", re.I
-)
+PAGE_NUMBER = re.compile(r"^\W{0,3}(?:page\s+)?(\d{1,5})(?:\s+of\s+\d{1,5})?\W{0,3}$", re.I)
+NUMBER_AT_EDGE = re.compile(r"^(\d{1,5})\s+(?=\D)|(?<=\D)\s+(\d{1,5})$")
 NUMBERED = re.compile(r"^\(?\d{1,4}(?:\.\d{1,3})*[.)]")
 
 
@@ -78,34 +77,35 @@ def _running(lines: Sequence[Line], text: str) -> set[int]:
 
 
 def _heads(edges: Sequence[tuple[Line, str]]) -> set[int]:
-    standing: dict[str, list[Line]] = defaultdict(list)
+    """Lines that say the same on many pages; a number in them counts the pages or is the same."""
+    standing: dict[tuple[str, int | None], list[Line]] = defaultdict(list)
     for line, words in edges:
-        if len(words) <= MOST_HEAD and not NUMBERED.match(words):
-            key = " ".join(NUMBER_AT_EDGE.sub("", words).split()).casefold()
-            if len(key) > 1:
-                standing[key].append(line)
-    found: set[int] = set()
-    for some in standing.values():
-        if _stands(sorted({line.page for line in some})):
-            found |= {line.begin for line in some}
-    return found
+        if len(words) > MOST_HEAD or NUMBERED.match(words):
+            continue
+        found = NUMBER_AT_EDGE.search(words)
+        offset = int(found[1] or found[2]) - line.page if found else None
+        key = " ".join(NUMBER_AT_EDGE.sub("", words).split()).casefold()
+        if len(key) > 1:
+            standing[key, offset].append(line)
+    return _standing(standing.values())
 
 
 def _page_numbers(edges: Sequence[tuple[Line, str]]) -> set[int]:
     """Lines that are nothing but a number which counts the pages."""
-    numbers = [
-        (line, int(digits) - line.page)
-        for line, words in edges
-        if (found := NUMBER_AT_EDGE.match(words))
-        and not NUMBER_AT_EDGE.sub("", words, count=1).strip()
-        and (digits := found[1] or found[2])
-    ]
-    found_at: set[int] = set()
-    for offset, _ in Counter(offset for _, offset in numbers).most_common():
-        some = [line for line, other in numbers if other == offset]
-        if _stands(sorted({line.page for line in some})):
-            found_at |= {line.begin for line in some}
-    return found_at
+    numbers: dict[int, list[Line]] = defaultdict(list)
+    for line, words in edges:
+        if found := PAGE_NUMBER.match(words):
+            numbers[int(found[1]) - line.page].append(line)
+    return _standing(numbers.values())
+
+
+def _standing(groups: Iterable[list[Line]]) -> set[int]:
+    return {
+        line.begin
+        for some in groups
+        if _stands(sorted({line.page for line in some}))
+        for line in some
+    }
 
 
 def _stands(pages: Sequence[int]) -> bool:

@@ -28,6 +28,11 @@ from munro.questions.types import Line
 PROSE, EXERCISES, ANSWERS = "prose", "exercises", "answers"
 BESIDE = re.compile(r"^\**(?:answer|ans|solution|sol)\b\**\s*(?:[.:]\**\s*|$)", re.I)
 BESIDE_INLINE = re.compile(r"(?<=[.?!)\]])\s+[\[(]?(?:Answer|Ans)\s*[.:]\s+")
+ASKING = re.compile(
+    r"\?|\b(?:what|which|how|why|find|compute|calculate|determine|evaluate|solve|simplify|prove|show|"
+    r"explain|expand|factor|sketch|draw|write|state|list|estimate|convert|verify)\b",
+    re.I,
+)
 NAMED_ANSWER = re.compile(r"^a(?:nswer)?\s*:\s*", re.I)
 
 
@@ -41,6 +46,8 @@ class Item:
     run: int
     label: str
     page: int
+    begin: int
+    """Of its number."""
     lines: list[tuple[int, int, int]] = field(default_factory=list)
     """(begin, end, page) of each."""
     beside: list[tuple[int, int, int]] = field(default_factory=list)
@@ -174,7 +181,7 @@ class Walk:
         reach = KEY_REACH if part.kind == ANSWERS else REACH
         if part.last is None:
             self._new_run()
-        elif not follows(label, part.last, reach):
+        elif not follows(label, part.last, reach) or self._ends_inner_list(label, reach):
             self._leave_inner_list(label, reach)
         part.last = label.number
         words = self._words(line)
@@ -191,6 +198,16 @@ class Walk:
         self._add(label.name, line)
         self._continue_at(line, words, label.after)
 
+    def _ends_inner_list(self, label: Label, reach: int) -> bool:
+        """Whether a number that follows in two lists goes on with the outer one: where nothing in
+        the inner one asks anything."""
+        part = self._part
+        if not part.outer or not follows(label, part.outer[-1][0], reach):
+            return False
+        inner = self.items[part.outer[-1][1] + 1 :]
+        words = (self._text[begin:end] for item in inner for begin, end, _ in item.lines)
+        return not any(ASKING.search(one) for one in words)
+
     def _leave_inner_list(self, label: Label, reach: int) -> None:
         """A number that does not follow: a list begins, or one that was interrupted goes on."""
         part = self._part
@@ -199,7 +216,8 @@ class Walk:
             if follows(label, last, reach):
                 # what lay between was a list inside of that item
                 for inner in self.items[place + 1 :]:
-                    self.items[place].lines += [*inner.lines, *inner.beside]
+                    (_, end, page), *rest = inner.lines or [(0, inner.begin, inner.page)]
+                    self.items[place].lines += [(inner.begin, end, page), *rest, *inner.beside]
                 del self.items[place + 1 :]
                 del part.outer[depth:]
                 part.run = self.items[place].run
@@ -216,7 +234,7 @@ class Walk:
     def _add(self, label: str, line: Line) -> None:
         role = "answer" if self._part.kind == ANSWERS else "question"
         scope = f"{self._book}/{self._chapter}/{self._section}"
-        self._item = Item(role, scope, self._part.run, label, line.page)
+        self._item = Item(role, scope, self._part.run, label, line.page, line.begin)
         self.items.append(self._item)
 
     def _named_question(self, line: Line, after: int) -> None:

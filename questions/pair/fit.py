@@ -14,9 +14,9 @@ from munro.questions.pair.values import value_of
 
 COMPUTED = re.compile(
     r"(?:^|[.:;]\s|\b(?:is|of|compute|calculate|evaluate|find|simplify|work out|add|determine|"
-    r"value of)\s*:?\s+)(?:the value of\s+)?[$(\\\s]*"
-    r"(?P<sum>[-(\d.][-+*/^\d.,()\s\u00d7\u00f7\u2212\u00b7\\a-z{}]*?)"
-    r"[$)\\\s]*(?:=\s*)?[?.]?\s*$",
+    r"value of)\s*:?\s+)(?:the value of\s+)?(?:\$|\\\(|\s)*"
+    r"(?P<sum>[-(\d.\\][-+*/^\d.,()\s\u00d7\u00f7\u2212\u00b7\\a-z{}]*?)"
+    r"(?:\$|\\\)|\s)*(?:=\s*)?[?.]?\s*$",
     re.I,
 )
 EQUATION = re.compile(

@@ -49,7 +49,8 @@ class _NoValue(Exception):
 
 
 def _tokens(text: str) -> list[str] | None:
-    tokens, at = [], 0
+    tokens: list[str] = []
+    at = 0
     while at < len(text):
         found = TOKEN.match(text, at)
         if found is None or len(tokens) >= MOST_TOKENS:

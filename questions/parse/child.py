@@ -71,19 +71,20 @@ def mended(page: RawPage, unknown: float) -> RawPage:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
         text = "".join(LIGATURES.get(letter, _same_length(letter)) for letter in text)
     ink = [letter for letter in text if not letter.isspace()]
-    strange = [
-        letter for letter in ink if letter == "\ufffd" or unicodedata.category(letter) in UNSAID
-    ]
-    if ink and len(strange) > unknown * len(ink):
-        shown = (
-            f"{len(strange)} of {len(ink)} glyphs have no meaning, U+{ord(strange[0]):04X} first"
-        )
+    odd = [] if text.isascii() else [one for one in ink if _is_strange(one)]
+    count = max(len(odd), page.get("unmapped", 0))
+    if ink and count > unknown * len(ink):
+        shown = f"{count} of {len(ink)} glyphs have no meaning"
         return {"text": "", "headings": [], "problem": f"needs_ocr: {shown}"}
     return {**page, "text": text}
 
 
 UNSAID = ("Co", "Cn")
 """Unicode's categories of private and unassigned characters."""
+
+
+def _is_strange(letter: str) -> bool:
+    return letter == "\ufffd" or unicodedata.category(letter) in UNSAID
 
 
 def _same_length(letter: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar, NotRequired, TypedDict
 
 from munro.rewards.plugins import Registry
 
@@ -14,6 +14,8 @@ class RawPage(TypedDict):
     text: str
     headings: list[int]
     """Begin, end and level of each heading that the format itself names, one after another."""
+    unmapped: NotRequired[int]
+    """Glyphs of which the file does not say what they mean, whatever the text has for them."""
     problem: str
     """Why the text cannot be used, with what shows it; empty where it can."""
 

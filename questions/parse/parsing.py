@@ -18,6 +18,7 @@ from typing import Any
 from munro.questions.config import LimitsConfig, QuestionsConfig, SourceConfig
 from munro.questions.errors import QuestionsError
 from munro.questions.parse.format import FORMATS, Format
+from munro.questions.places import located
 from munro.questions.stages import Outcome, Unit
 from munro.questions.types import Dropped, Page
 from munro.rewards.plugins import BadPlugin
@@ -216,7 +217,7 @@ def _paths(source: SourceConfig) -> list[Path]:
             raise QuestionsError(f"sources, {source.name}: {error}") from None
     found: list[Path] = []
     for path in source.paths:
-        expanded = Path(path).expanduser()
+        expanded = located(path)
         if expanded.is_file():
             found.append(expanded)
             continue

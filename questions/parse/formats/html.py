@@ -156,9 +156,9 @@ class _Reader(HTMLParser):
             self._break()
         elif tag == "li":
             self._break()
-            if self._lists and (number := self._lists[-1]) is not None:
-                self._put(f"{number}. ")
-                self._lists[-1] = number + 1
+            if self._lists and (item := self._lists[-1]) is not None:
+                self._put(f"{item}. ")
+                self._lists[-1] = item + 1
         elif tag == "pre":
             self._break()
             self._in_pre += 1

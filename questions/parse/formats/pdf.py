@@ -8,15 +8,8 @@ from munro.questions.parse.format import Format, RawPage, Unreadable
 
 FEW = 20
 """Characters under which a page with an image on it is an image."""
-REASONS = {
-    1: "cannot be read",
-    2: "cannot be read",
-    3: "damaged",
-    4: "encrypted",
-    5: "encrypted",
-    6: "damaged",
-}
-"""By PDFium's codes: unknown, file, format, password, security, page."""
+LOCKED = (4, 5)
+"""PDFium's codes for a password and for a security scheme that it does not know."""
 
 
 class Pdf(Format):
@@ -44,12 +37,18 @@ class Pdf(Format):
 
 def _opened(file: str) -> Any:
     import pypdfium2
+    import pypdfium2.raw as pdfium
 
+    # its last error stays until there is another one: without this a damaged file would be called
+    # what the file before it was
+    pdfium.FPDF_LoadMemDocument(b"x", 1, None)
     try:
         return pypdfium2.PdfDocument(file)
     except pypdfium2.PdfiumError as error:
-        code = getattr(error, "err_code", None)
-        raise Unreadable(REASONS.get(code or 0, "damaged"), str(error)) from None
+        is_locked = getattr(error, "err_code", 0) in LOCKED
+        if is_locked:
+            raise Unreadable("encrypted", "it asks for a password") from None
+        raise Unreadable("damaged", "PDFium cannot open it") from None
 
 
 def _page(document: Any, number: int, most: int) -> RawPage:
@@ -64,11 +63,19 @@ def _page(document: Any, number: int, most: int) -> RawPage:
             found["problem"] = f"too much text: {count:,} characters"
         else:
             found["text"] = words.get_text_range() if count else ""
+            found["unmapped"] = _unmapped(words, count)
         if not found["problem"] and len(found["text"].strip()) < FEW and _has_image(page):
             found["problem"] = "needs_ocr: only an image"
     except pypdfium2.PdfiumError as error:
         found["problem"] = f"damaged: {error}"
     return found
+
+
+def _unmapped(words: Any, count: int) -> int:
+    """Glyphs of fonts without a Unicode map: their text is a guess that looks like any other."""
+    import pypdfium2.raw as pdfium
+
+    return sum(pdfium.FPDFText_HasUnicodeMapError(words, at) == 1 for at in range(count))
 
 
 def _has_image(page: Any) -> bool:
