@@ -191,20 +191,31 @@ def _leave(
     files: Sequence[parsing.File],
 ) -> None:
     """What people and other programs read; each file is in place whole, or not at all."""
+    manifest = {
+        "config": config.model_dump(mode="json", exclude={"workers"}),
+        "documents": {str(file.path): file.digest for file in files},
+        "stages": to.keys,
+        "pypdfium2": version("pypdfium2"),
+    }
+    if _is_left(to.out, manifest):
+        return
     last = list(STAGES)[-1]
     kept = (_row(question) for question in to.rows(last, Question))
     _write(to.out / QUESTIONS, kept)
     _write(to.out / DROPPED, (asdict(one) for stage in STAGES for one in to.dropped(stage)))
     _write_json(to.out / FUNNEL, [asdict(level) for level in levels])
-    _write_json(
-        to.out / MANIFEST,
-        {
-            "config": config.model_dump(mode="json", exclude={"workers"}),
-            "documents": {str(file.path): file.digest for file in files},
-            "stages": to.keys,
-            "pypdfium2": version("pypdfium2"),
-        },
-    )
+    _write_json(to.out / MANIFEST, manifest)  # the last: it says that all of them are there
+
+
+def _is_left(out: Path, manifest: dict[str, Any]) -> bool:
+    """Whether the files of this very build are there."""
+    if not all((out / name).is_file() for name in (QUESTIONS, DROPPED, FUNNEL, MANIFEST)):
+        return False
+    try:
+        found = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return bool(found == json.loads(json.dumps(manifest)))
 
 
 def _row(question: Question) -> dict[str, Any]:

@@ -121,6 +121,7 @@ class Build:
         self.keys[stage] = key
         files = (self.dropped_file(stage), self.file(stage))
         if all(tables.key_of(file) == key for file in files):
+            self._remove_parts(stage)  # a kill may have left them
             return
         self.say(f"{stage}: begins")
         folder = self.out / PARTS / f"{stage}-{key}"
@@ -134,8 +135,7 @@ class Build:
             read = (tables.read(Path(f"{part}{end}"), kind) for part in parts)
             tables.write(file, kind, chain.from_iterable(read), key)
         self.say(f"{stage}: {self._figures(stage)}")
-        for other in (self.out / PARTS).glob(f"{stage}-*"):
-            shutil.rmtree(other)
+        self._remove_parts(stage)
 
     def rows(self, stage: str, record: type[Record]) -> Iterator[Record]:
         """What a stage kept."""
@@ -178,6 +178,10 @@ class Build:
             except BaseException:
                 threads.shutdown(wait=True, cancel_futures=True)
                 raise
+
+    def _remove_parts(self, stage: str) -> None:
+        for folder in (self.out / PARTS).glob(f"{stage}-*"):
+            shutil.rmtree(folder)
 
     def _tell(self, stage: str, number: int, total: int) -> None:
         if total > 1 and (number == total or number * 10 % total < 10):

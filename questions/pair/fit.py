@@ -19,6 +19,7 @@ COMPUTED = re.compile(
     r"(?:\$|\\\)|\s)*(?:=\s*)?[?.]?\s*$",
     re.I,
 )
+OPERATION = re.compile(r"[\d})]\s*[-+*/^\u00d7\u00f7\u2212\u00b7\\]|\\[dt]?frac")
 EQUATION = re.compile(
     r"(?P<left>[-+*/^\d.()\sa-z\u00d7\u2212\u00b7]{1,60})=(?P<right>[-+*/^\d.()\sa-z\u00d7\u2212\u00b7]{1,60})",
     re.I,
@@ -91,7 +92,7 @@ def fit(question: str, answer: str) -> Fit:
 
 def _value(question: str, answer: str) -> Fit | None:
     found = COMPUTED.search(question)
-    if found is None or not re.search(r"\d\s*[-+*/^\u00d7\u00f7\u2212\u00b7\\]|\^", found["sum"]):
+    if found is None or not OPERATION.search(found["sum"]):
         return None
     wanted, given = value_of(found["sum"]), value_of(_number_in(answer))
     if wanted is None or given is None:

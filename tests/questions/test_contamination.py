@@ -63,8 +63,8 @@ def test_short_questions_are_compared_whole_only() -> None:
 
 
 def test_other_questions_stay() -> None:
-    others = [one.question for one in long_questions(3000, seed=9)]
-    assert sum(map(bool, found(others, EVALUATION))) <= 3
+    others = [one.question for one in long_questions(400, seed=9)]
+    assert sum(map(bool, found(others, EVALUATION))) == 0
 
 
 def test_rows_of_every_kind_are_read(tmp_path: Path) -> None:

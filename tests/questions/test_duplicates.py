@@ -17,7 +17,7 @@ def reasons(questions: list[Question]) -> dict[str, str]:
 
 
 def test_case_and_white_space_make_no_other_question() -> None:
-    base = long_questions(100)
+    base = long_questions(40)
     same = [question_of(f"c{n}", one.question.upper(), one.answer) for n, one in enumerate(base)]
     wide = [
         question_of(f"w{n}", one.question.replace(" ", "  \n"), one.answer)

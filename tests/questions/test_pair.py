@@ -89,8 +89,8 @@ def test_parts_are_pairs_of_their_own_with_what_they_share() -> None:
 
 def test_an_answer_beside_its_question_needs_no_number() -> None:
     text = (
-        "Exercises\n1. What is 2 + 3? [Answer: 5]\n2. Name the gas that burns.\nSolution. hydrogen\n"
-        "3. What is 9 + 9?\nAns: 17\n"
+        "Exercises\n1. What is 2 + 3? [Answer: 5]\n2. Name the gas that burns.\n"
+        "Solution. hydrogen\n3. What is 9 + 9?\nAns: 17\n"
     )
     outcome = pairs_of(pages_of(text))
     assert asked(outcome) == {"What is 2 + 3?": "5", "Name the gas that burns.": "hydrogen"}
