@@ -1,10 +1,12 @@
 """A build: documents through every stage to questions; killed anywhere and gone on with.
 
-documents ──► parse ──► outline ──► mark ──► pair ──► curate ──► duplicates ──► contamination
-                │          │          │        │         │            │              │
-                └──────────┴─── dropped, each with its reason and evidence ──────────┤
-                                                                                     ▼
-              questions.jsonl, dropped.jsonl, funnel.json, manifest.json  ◄───────────┘
+documents ──► parse ──► outline ──► mark ──► pair ──┐
+                                                    ▼
+   contamination ◄── duplicates ◄── convert ◄── curate
+         │
+         └──► questions.jsonl, dropped.jsonl, funnel.json, manifest.json
+
+Whatever a stage leaves out is kept with its reason and with what shows it.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from munro.questions import funnel
-from munro.questions.clean import contamination, curate, duplicates
+from munro.questions.clean import contamination, convert, curate, duplicates
 from munro.questions.config import QuestionsConfig
 from munro.questions.errors import QuestionsError
 from munro.questions.mark import outline, rules
@@ -37,10 +39,13 @@ STAGES: dict[str, type[Any]] = {
     rules.STAGE: Span,
     pairing.STAGE: Pair,
     curate.STAGE: Question,
+    convert.STAGE: Question,
     duplicates.STAGE: Question,
     contamination.STAGE: Question,
 }
 """In their order, with what each keeps."""
+CONVERTED = ("choice", "proof")
+"""Types that a reader may make open questions of."""
 QUESTIONS, DROPPED = "questions.jsonl", "dropped.jsonl"
 FUNNEL, MANIFEST = "funnel.json", "manifest.json"
 
@@ -103,14 +108,25 @@ def _works(
         ),
         curate.STAGE: lambda: together(
             curate.STAGE,
-            config.curate.model_dump(mode="json"),
-            lambda: curate.curated(to.rows(pairing.STAGE, Pair), config.curate),
+            [config.curate.model_dump(mode="json"), config.converts],
+            lambda: curate.curated(
+                to.rows(pairing.STAGE, Pair), config.curate, CONVERTED if config.converts else ()
+            ),
+        ),
+        convert.STAGE: lambda: together(
+            convert.STAGE,
+            [config.convert.model_dump(mode="json"), config.converts],
+            lambda: convert.converted(
+                to.rows(curate.STAGE, Question),
+                config,
+                reading.rewritten if config.converts else None,
+            ),
         ),
         duplicates.STAGE: lambda: together(
             duplicates.STAGE,
             config.duplicates.model_dump(mode="json"),
             lambda: duplicates.without_duplicates(
-                list(to.rows(curate.STAGE, Question)), config.duplicates
+                list(to.rows(convert.STAGE, Question)), config.duplicates
             ),
         ),
         contamination.STAGE: lambda: together(

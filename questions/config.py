@@ -70,6 +70,14 @@ class CurateConfig(Config):
     """Characters of an answer."""
 
 
+class ConvertConfig(Config):
+    """Choices and proofs into open questions, by the reader: the one place where it writes."""
+
+    times: int = Field(3, ge=0, le=9)
+    """Rewritings of each question, of which most must come to one answer; 0 rewrites none. More
+    than one needs a reader with a temperature."""
+
+
 class DuplicatesConfig(Config):
     """One of several nearly equal questions is kept."""
 
@@ -103,6 +111,7 @@ class QuestionsConfig(Config):
     models: ModelsConfig = ModelsConfig()
     pair: PairConfig = PairConfig()
     curate: CurateConfig = CurateConfig()
+    convert: ConvertConfig = ConvertConfig()
     duplicates: DuplicatesConfig = DuplicatesConfig()
     contamination: ContaminationConfig = ContaminationConfig()
     workers: int = Field(0, ge=0)
@@ -114,3 +123,18 @@ class QuestionsConfig(Config):
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"sources: the name {twice!r} is taken: give each its own.")
         return self
+
+    @model_validator(mode="after")
+    def _rewritings_differ(self) -> Self:
+        reader, times = self.models.reader, self.convert.times
+        if reader is not None and times > 1 and reader.temperature == 0:
+            raise ValueError(
+                f"convert.times = {times} with models.reader.temperature = 0 asks for the same "
+                f"rewriting {times} times. Raise the temperature, or set convert.times to 0 or 1."
+            )
+        return self
+
+    @property
+    def converts(self) -> bool:
+        """Whether choices and proofs are rewritten."""
+        return self.models.reader is not None and self.convert.times > 0

@@ -13,12 +13,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from munro.questions.clean.convert import Rewritten
 from munro.questions.config import PairConfig
 from munro.questions.mark import rules
 from munro.questions.mark.outline import RUNNING
 from munro.questions.pair import pairing
 from munro.questions.stages import Outcome
-from munro.questions.types import Dropped, Line, Page, Span, text_of
+from munro.questions.types import Dropped, Line, Page, Question, Span, text_of
 from munro.rewards.judge.access import Access
 from munro.rewards.judge.config import JudgeConfig
 from munro.rewards.judge.prompts import Prompt
@@ -38,6 +39,15 @@ You are shown a QUESTION and an ANSWER from one book, which may have been put to
 keys of answers can be shifted. Decide whether the answer answers this very question. It need not be
 well put, and may be short; but its value, unit, sign, variables and form must be what the question
 asks for. If you can work it out, do. Where in doubt, the verdict is "no"."""
+
+
+REWRITE = """\
+You are shown a QUESTION from a book and its ANSWER. Rewrite it as one open question whose answer is
+short and can be checked: of a choice leave the options out and ask for what the right one says; of
+a proof ask for the value, the expression or the condition that is proved. Change nothing else: the
+same facts, the same numbers, the same symbols. The new answer must stand word for word in what you
+are shown (the text of the right option, without its letter; a part of the question or of the
+proof), and must not stand in the new question. Where that cannot be done, leave both empty."""
 
 
 class Marked(BaseModel):
@@ -65,6 +75,17 @@ class BelongsVerdict(Verdict):
     belongs: Literal["yes", "no"]
 
 
+class RewrittenVerdict(Verdict):
+    """A question and an answer, made of another one."""
+
+    shape = (
+        '{"notes": "what is asked, shortly", "question": "the new question, or empty", '
+        '"answer": "its answer, or empty"}'
+    )
+    question: str = Field(max_length=8000)
+    answer: str = Field(max_length=1000)
+
+
 class Reading:
     """A model that reads, or none: rules alone then. Use as a context manager.
 
@@ -82,7 +103,7 @@ class Reading:
         if self._config is None:
             return None
         kept = ("model", "temperature", "max_tokens", "samples", "seed", "extra", "template_args")
-        return [self._config.model_dump(mode="json", include=set(kept)), MARK, BELONGS]
+        return [self._config.model_dump(mode="json", include=set(kept)), MARK, BELONGS, REWRITE]
 
     def __enter__(self) -> Reading:
         return self
@@ -122,6 +143,28 @@ class Reading:
         if self._access is None or self._config is None:
             return pairing.paired(pages, spans, config)
         return pairing.paired(pages, spans, config, self._chosen, self._config.model)
+
+    def rewritten(self, questions: Sequence[Question], times: int) -> list[list[Rewritten]]:
+        """So many independent rewritings of each question."""
+        access = self._access
+        assert access is not None
+
+        async def all_of_them() -> list[list[RewrittenVerdict]]:
+            prompts = [self._rewrite(question) for question in questions]
+            return list(await asyncio.gather(*(access.asked(one, times) for one in prompts)))
+
+        return [
+            [Rewritten(one.question.strip(), one.answer.strip()) for one in verdicts]
+            for verdicts in access.wait(all_of_them())
+        ]
+
+    def _rewrite(self, one: Question) -> Prompt[RewrittenVerdict]:
+        assert self._access is not None
+        parts = {
+            "QUESTION": self._access.shown(one.question),
+            "ANSWER": self._access.shown(one.answer),
+        }
+        return Prompt(task=REWRITE, parts=parts, verdict=RewrittenVerdict)
 
     def _chosen(self, shown: Sequence[tuple[str, Sequence[str]]]) -> list[int | None]:
         """The first answer of each question that the model takes for its own."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from munro.questions.clean.filters import FILTERS, type_of
@@ -14,8 +14,14 @@ from munro.rewards.math.answers import clean, is_words, read
 STAGE = "curate"
 
 
-def curated(pairs: Iterable[Pair], config: CurateConfig) -> Outcome:
-    """Questions of the wanted types."""
+def curated(pairs: Iterable[Pair], config: CurateConfig, also: Sequence[str] = ()) -> Outcome:
+    """Questions of the wanted types.
+
+    Args:
+        pairs: all of them.
+        config: what is wanted.
+        also: types that a later stage makes something of.
+    """
     outcome = Outcome()
     for pair in pairs:
         reason, evidence = _reason(pair, config)
@@ -23,7 +29,7 @@ def curated(pairs: Iterable[Pair], config: CurateConfig) -> Outcome:
             outcome.dropped.append(dropped(STAGE, pair, reason, evidence))
             continue
         kind = type_of(pair.question, pair.answer, is_checkable=is_checkable(pair.answer))
-        if kind not in config.types:
+        if kind not in (*config.types, *also):
             why = f"curate.types = {', '.join(config.types)}"
             outcome.dropped.append(dropped(STAGE, pair, f"of type {kind}", why))
             continue

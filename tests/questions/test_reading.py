@@ -86,7 +86,10 @@ def test_texts_for_numbers_are_asked_again_and_then_a_failure() -> None:
         read(lambda _: says(marked=[{"question": "How many legs?", "answer": "eight"}]))
 
 
-KEYED = "Exercises\n1. Name a gas.\n2. Name a metal.\n3. Name a star.\nAnswers\n1. iron\n2. Sirius\n3. argon\n"
+KEYED = (
+    "Exercises\n1. Name a gas.\n2. Name a metal.\n3. Name a star.\n"
+    "Answers\n1. iron\n2. Sirius\n3. argon\n"
+)
 
 
 def test_refused_answers_go_round_again() -> None:
@@ -122,6 +125,7 @@ def test_a_model_that_fails_decides_nothing_and_the_next_run_goes_on(tmp_path: P
                 "sources": [{"name": "s", "paths": [str(tmp_path / "book.txt")]}],
                 "models": {"reader": reader},
                 "curate": {"types": ["words"], "min_characters": 5},
+                "convert": {"times": 0},
                 "workers": 1,
             }
         )
