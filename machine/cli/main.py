@@ -26,12 +26,12 @@ from munro.machine.cli.mix import mix
 from munro.machine.cli.models import push
 from munro.machine.cli.pipeline import run_whole
 from munro.machine.cli.pretrain import goodput, pretrain
+from munro.machine.cli.questions.group import questions
 from munro.machine.cli.restart import rebase
 from munro.machine.cli.serve import serve
 from munro.machine.cli.swe import swe
 from munro.machine.cli.world import world
 from munro.machine.loading import load, overrides_of, page
-from munro.machine.questions.cli import questions
 from munro.machine.sentences import in_one_line, is_sentence
 
 

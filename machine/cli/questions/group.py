@@ -1,4 +1,4 @@
-"""`munro questions` on the command line."""
+"""What follows `munro questions`."""
 
 from __future__ import annotations
 
