@@ -7,7 +7,7 @@ page, and again, but for a page number, on most pages around.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -22,6 +22,9 @@ EDGE = 2
 MOST_HEAD = 100
 LEAST_PAGES, LEAST_SHARE = 3, 0.4
 """A running head stands on so many pages, and on this share of those from its first to its last."""
+MOST_INSIDE = 0.34
+"""Times that a running head may stand in the middle of a page, for each at an edge: a chapter's
+title does once."""
 INK = re.compile(r"[^\n]*\S[^\n]*")
 PAGE_NUMBER = re.compile(r"^\W{0,3}(?:page\s+)?(\d{1,5})(?:\s+of\s+\d{1,5})?\W{0,3}$", re.I)
 NUMBER_AT_EDGE = re.compile(r"^(\d{1,5})\s+(?=\D)|(?<=\D)\s+(\d{1,5})$")
@@ -69,25 +72,34 @@ def _without_levels(headings: Sequence[int]) -> list[int]:
 def _running(lines: Sequence[Line], text: str) -> set[int]:
     """Where the lines begin that are heads, feet or numbers of pages."""
     edges: list[tuple[Line, str]] = []
+    inside: Counter[str] = Counter()
     for _, group in groupby(lines, key=lambda line: line.page):
-        page = [line for line in group if line.kind == TEXT]
-        if len(page) > 2 * EDGE:
-            edges += [(line, text[line.begin : line.end]) for line in (*page[:EDGE], *page[-EDGE:])]
-    return _heads(edges) | _page_numbers(edges)
+        page = [(line, text[line.begin : line.end]) for line in group if line.kind == TEXT]
+        edges += page[:EDGE] + page[max(EDGE, len(page) - EDGE) :]
+        inside.update(_key(words) for _, words in page[EDGE : len(page) - EDGE])
+    return _heads(edges, inside) | _page_numbers(edges)
 
 
-def _heads(edges: Sequence[tuple[Line, str]]) -> set[int]:
-    """Lines that say the same on many pages; a number in them counts the pages or is the same."""
+def _key(words: str) -> str:
+    return " ".join(NUMBER_AT_EDGE.sub("", words).split()).casefold()
+
+
+def _heads(edges: Sequence[tuple[Line, str]], inside: Counter[str]) -> set[int]:
+    """Lines that say the same at the edge of many pages, a number that counts the pages aside.
+
+    What says so in the middle of pages too is a line of the text, as exercises of one kind have.
+    """
     standing: dict[tuple[str, int | None], list[Line]] = defaultdict(list)
     for line, words in edges:
         if len(words) > MOST_HEAD or NUMBERED.match(words):
             continue
         found = NUMBER_AT_EDGE.search(words)
         offset = int(found[1] or found[2]) - line.page if found else None
-        key = " ".join(NUMBER_AT_EDGE.sub("", words).split()).casefold()
-        if len(key) > 1:
+        if len(key := _key(words)) > 1:
             standing[key, offset].append(line)
-    return _standing(standing.values())
+    return _standing(
+        some for (key, _), some in standing.items() if inside[key] <= MOST_INSIDE * len(some)
+    )
 
 
 def _page_numbers(edges: Sequence[tuple[Line, str]]) -> set[int]:

@@ -91,6 +91,18 @@ def test_running_heads_are_told_by_what_they_do() -> None:
     assert sum(one.isdigit() for one in running) == 6
 
 
+def test_a_line_of_many_exercises_is_no_running_head_and_short_pages_have_theirs() -> None:
+    end = "of 10 m/s per second. Find the work that is done."
+    texts = [
+        f"A Book {n}\n1. One.\n{end}\n2. Two.\n{end}\n3. Three.\n{end}\n{n}" for n in range(1, 6)
+    ]
+    texts.append("A Book 6\nthe last line\n6")
+    whole = text_of(texts)
+    lines = outlined(pages_of(*texts)).kept
+    running = [whole[line.begin : line.end] for line in lines if line.kind == "running"]
+    assert running == [one for n in range(1, 7) for one in (f"A Book {n}", str(n))]
+
+
 def test_what_stands_across_a_page_without_text_is_left_out() -> None:
     outcome = marks_of(pages_of("Exercises\n1. What is\n", "", "2 + 3?\n2. What is 4 + 4?\n"))
     assert [span.label for span in outcome.kept] == ["2"]
