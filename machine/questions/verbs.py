@@ -41,6 +41,22 @@ def run_build(file: str, overrides: Sequence[tuple[str, str]], *, until: str, dr
     return 0
 
 
+def run_clean(file: str, against: Sequence[str], out: str, question: str, answer: str) -> int:
+    """Clean a file of questions.
+
+    Raises:
+        QuestionsError: a file cannot be used.
+    """
+    from munro.questions.cleaning import clean
+
+    done = clean(Path(file), Path(out), against, question=question, answer=answer)
+    click.echo(f"{done.read:,} questions, {done.kept:,} kept")
+    for reason, number in Counter(one.reason for one in done.dropped).most_common():
+        click.echo(f"{number:,} {reason}")
+    click.echo(f"wrote {out}; the others are in {Path(out).stem}.dropped.jsonl beside it")
+    return 0
+
+
 def run_look(out: str) -> int:
     """Write the page.
 

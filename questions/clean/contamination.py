@@ -78,7 +78,7 @@ def evaluation_texts(file: Path, fields: Sequence[str]) -> Iterator[tuple[str, s
     Raises:
         QuestionsError: it cannot be read, or has none of the fields.
     """
-    for place, row in _rows(file):
+    for place, row in rows_of(file):
         if isinstance(row, str):
             yield place, row
             continue
@@ -89,7 +89,7 @@ def evaluation_texts(file: Path, fields: Sequence[str]) -> Iterator[tuple[str, s
                 f"{place} has none of the fields {', '.join(fields)}: it has {held}. Name the one "
                 "that holds the question in contamination.fields."
             )
-        yield place, _text_in(row[name])
+        yield place, text_in(row[name])
 
 
 @dataclass(slots=True)
@@ -215,14 +215,21 @@ def without_evaluation(
     return outcome
 
 
-def _text_in(value: Any) -> str:
-    """A text, or the last message of a conversation."""
+def text_in(value: Any) -> str:
+    """A text, the last message of a conversation, or what else there is as JSON; nothing of none."""
     if isinstance(value, list) and value and isinstance(value[-1], dict):
         value = value[-1].get("content") or value[-1].get("value") or ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def _rows(file: Path) -> Iterator[tuple[str, Any]]:
+def rows_of(file: Path) -> Iterator[tuple[str, Any]]:
+    """(place, row) of a .jsonl or .parquet file, (place, line) of any other.
+
+    Raises:
+        QuestionsError: it cannot be read.
+    """
     suffix = file.suffix.lower()
     try:
         if suffix == ".parquet":

@@ -28,6 +28,21 @@ def questions_build(context: click.Context, file: str, until: str, dry_run: bool
     sys.exit(run_build(file, overrides_of(context.args), until=until, dry_run=dry_run))
 
 
+@questions.command(name="clean")
+@click.argument("file")
+@click.option("--against", multiple=True, metavar="EVAL", help="Evaluation set; may be repeated.")
+@click.option("--out", required=True, help="File to write (.jsonl).")
+@click.option("--question", default="question", show_default=True, help="Column of the question.")
+@click.option("--answer", default="answer", show_default=True, help="Column of the answer.")
+def questions_clean(
+    file: str, against: tuple[str, ...], out: str, question: str, answer: str
+) -> None:
+    """Leave duplicates and questions of evaluation sets out of FILE (.jsonl, .parquet)."""
+    from munro.machine.questions.verbs import run_clean
+
+    sys.exit(run_clean(file, against, out, question, answer))
+
+
 @questions.command(name="look")
 @click.argument("out")
 def questions_look(out: str) -> None:
