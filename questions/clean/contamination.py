@@ -216,7 +216,7 @@ def without_evaluation(
 
 
 def text_in(value: Any) -> str:
-    """A text, the last message of a conversation, or what else there is as JSON; nothing of none."""
+    """A text, the last message of a conversation, or anything else as JSON; nothing of none."""
     if isinstance(value, list) and value and isinstance(value[-1], dict):
         value = value[-1].get("content") or value[-1].get("value") or ""
     if isinstance(value, str):
