@@ -31,8 +31,12 @@ class LimitsConfig(Config):
     """So are documents of more pages."""
     page_characters: int = Field(200_000, ge=1000)
     """And pages with more text."""
+    document_characters: int = Field(50_000_000, ge=1000)
+    """And documents with more text in all."""
     page_s: float = Field(10, gt=0)
     """Seconds that one page may take, and that opening a file may."""
+    document_s: float = Field(1800, gt=0)
+    """Seconds that all pages of a document may take; what is left then is left out."""
     memory_mb: int = Field(1024, ge=128)
     """Address space of the process that reads documents."""
     unknown: float = Field(0.02, ge=0, le=1)

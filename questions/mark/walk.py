@@ -79,7 +79,7 @@ class Walk:
         self._book, self._chapter, self._section = 1, "", ""
         self._seen: list[str] = []
         self._exercises_seen: set[str] = set()
-        self._runs = 0
+        self._runs = self._named = 0
         self._item: Item | None = None
         for at, line in enumerate(self._lines):
             self._take(at, line)
@@ -242,8 +242,8 @@ class Walk:
             self._part = _Part(kind=EXERCISES)
             self._new_run()
         self._part.last = None
-        count = sum(item.run == self._part.run for item in self.items)
-        self._add(f"q{count + 1}", line)
+        self._named += 1
+        self._add(f"q{self._named}", line)
         self._put(line.begin + after, line.end, line.page)
 
     def _continue(self, line: Line, words: str) -> None:

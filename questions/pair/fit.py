@@ -66,6 +66,8 @@ IS_YES_NO = re.compile(r"^(?:yes|no|true|false)\b", re.I)
 PROOF = re.compile(r"\b(?:prove|show)\s+(?:that|the|why)\b|\bprove\b", re.I)
 OPTIONS = re.compile(r"(?:^|\s)\(?[A-E][.)]\s", re.M)
 IS_LETTER = re.compile(r"^\(?[A-Ea-e]\)?[.)]?$")
+LONGEST, LONGEST_SUM = 4000, 240
+"""Characters that are looked at: the time that these patterns take grows with their square."""
 LETTERS_FREE = frozenset("eiCckn")
 """Letters that an answer may bring along: constants, and counters."""
 
@@ -82,7 +84,9 @@ NOTHING = Fit(0)
 
 
 def fit(question: str, answer: str) -> Fit:
-    """How an answer fits its question."""
+    """How an answer fits its question; of what is too long for either nothing is seen."""
+    if len(question) > LONGEST or len(answer) > LONGEST:
+        return NOTHING
     for look in (_value, _solution, _form, _unit, _letters):
         found = look(question, answer)
         if found is not None:
@@ -91,7 +95,7 @@ def fit(question: str, answer: str) -> Fit:
 
 
 def _value(question: str, answer: str) -> Fit | None:
-    found = COMPUTED.search(question)
+    found = COMPUTED.search(question[-LONGEST_SUM:])
     if found is None or not OPERATION.search(found["sum"]):
         return None
     wanted, given = value_of(found["sum"]), value_of(_number_in(answer))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -118,9 +119,16 @@ class Parser:
             return Outcome(dropped=[self._dropped(file, 0, *why)])
         if not total:
             return Outcome(dropped=[self._dropped(file, 0, "no pages", "")])
-        outcome = Outcome()
+        outcome, until = Outcome(), time.monotonic() + limits.document_s
         for start in range(0, total, AT_ONCE):
+            if time.monotonic() > until:
+                why = ("takes too long", f"from here on: limits.document_s = {limits.document_s:g}")
+                outcome.dropped.append(self._dropped(file, start + 1, *why))
+                break
             self._read(file, start, min(start + AT_ONCE, total), outcome)
+            if sum(len(page.text) for page in outcome.kept) > limits.document_characters:
+                shown = f"limits.document_characters = {limits.document_characters:,}"
+                return Outcome(dropped=[self._dropped(file, 0, "too much text", shown)])
         return outcome
 
     def _read(self, file: File, first: int, after: int, outcome: Outcome) -> None:

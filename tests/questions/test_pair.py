@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from munro.questions.pair.fit import fit
@@ -137,3 +139,11 @@ def test_what_an_answer_shows(question: str, answer: str, score: int) -> None:
 )
 def test_no_expression_takes_forever_or_runs(text: str) -> None:
     assert value_of(text) is None
+
+
+def test_long_texts_take_no_long_time() -> None:
+    began = time.process_time()
+    for hostile in ("1+" * 100_000, "9" * 100_000, "What is " + "1 " * 1900, "= " * 1900):
+        assert fit(hostile, "5").score == 0
+        assert fit("What is it?", hostile).score == 0
+    assert time.process_time() - began < 2

@@ -198,3 +198,18 @@ def test_paths_that_lead_nowhere_are_one_sentence(tmp_path: Path) -> None:
         files(paths=[str(tmp_path)])
     with pytest.raises(QuestionsError, match="sources, s: There is no format of documents 'pfd'"):
         files(paths=[str(tmp_path)], format="pfd")
+
+
+def test_a_document_has_limits_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text("\f".join(["a page of text " * 20] * 40))
+    file = File(source="s", path=tmp_path / "long.txt", form="text", digest="d")
+    found = {}
+    for name, most in (("pages", 39), ("document_characters", 2000), ("document_s", 1e-9)):
+        with Parser(LimitsConfig.model_validate({name: most}), workers=1) as small:
+            found[name] = small.parsed(file, file)
+    assert [(one.page, one.reason) for one in found["pages"].dropped] == [(0, "too many pages")]
+    (dropped,) = found["document_characters"].dropped
+    assert (dropped.page, dropped.reason) == (0, "too much text")
+    assert found["document_characters"].kept == []
+    (dropped,) = found["document_s"].dropped
+    assert (dropped.page, dropped.reason) == (1, "takes too long")

@@ -65,7 +65,8 @@ class _Reader(HTMLParser):
         self._pieces: list[str] = []
         self._length = 0
         self._headings: list[int] = []
-        self._heading: tuple[str, int] | None = None
+        self._heading: tuple[str, int, int] | None = None
+        """Tag, and where it begins: in the text, and in the list of its pieces."""
         self._skipped: list[str] = []
         """Open tags below one that is left out, that one first."""
         self._lists: list[int | None] = []
@@ -107,8 +108,8 @@ class _Reader(HTMLParser):
         elif self._formula:
             self._end_in_formula(tag)
         elif self._heading and tag == self._heading[0]:
-            begin = self._heading[1]
-            if "".join(self._pieces)[begin:].strip():
+            _, begin, first = self._heading
+            if any(piece.strip() for piece in self._pieces[first:]):
                 self._headings += [begin, self._length, HEADINGS[tag]]
             self._heading = None
             self._break()
@@ -148,7 +149,7 @@ class _Reader(HTMLParser):
     def _open(self, tag: str, attrs: dict[str, str]) -> None:
         if tag in HEADINGS:
             self._break()
-            self._heading = (tag, self._length)
+            self._heading = (tag, self._length, len(self._pieces))
         elif tag in ("ol", "ul"):
             start = attrs.get("start", "1")
             number = int(start) if start.isascii() and start.isdigit() and len(start) < 9 else 1
