@@ -98,6 +98,14 @@ def test_equal_answers_are_one_whatever_they_are_written_like() -> None:
     found = consensus(["3", r"\frac{1}{2}", "0.5", "3", "1/2", ""])
     assert (found.answer, found.votes, found.attempts) == (r"\frac{1}{2}", 3, 6)
     assert found.members == (1, 2, 4)
+    for six in (
+        ["1/2", "0.5", r"\frac{1}{2}", r"$\frac12$", "2^{-1}", "x = 1/2"],
+        ["1000", "1,000", "10^3", "1e3", "10^{3}", "1000.0"],
+    ):
+        wrong = ["7", "7", "7", "8", "9"]  # which wins where texts vote
+        assert consensus([*wrong, *six]).members == tuple(range(5, 11))
+        texts = consensus([*wrong, *six], same=lambda one, other: one == other)
+        assert texts.answer == "7"
     assert consensus(["1", "2"]).answer == ""
     assert consensus(["", " ", ""]).votes == 0
     assert consensus(["Oslo", "oslo", "Bergen"]).answer == "Oslo"
