@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from munro.questions.clean.contamination import files_of, rows_of, text_in, without_evaluation
+from munro.questions.clean.contamination import files_of, without_evaluation
 from munro.questions.clean.duplicates import without_duplicates
 from munro.questions.config import ContaminationConfig, DuplicatesConfig
 from munro.questions.errors import QuestionsError
+from munro.questions.rows import rows_of, text_in
 from munro.questions.types import Dropped, Question
 
 

@@ -23,6 +23,7 @@ from munro.machine.cli.main import munro
 from munro.machine.config import RunConfig
 from munro.machine.loading import overrides_of
 from munro.machine.pipeline.config import MachineConfig
+from munro.questions.answers.config import ScoreConfig
 from munro.questions.config import QuestionsConfig
 from munro.rewards.judge.responses import Policies
 
@@ -46,6 +47,7 @@ WRITTEN = (
     *(MachineConfig, MixtureConfig, EnvConfig),
     *(SuiteConfig, GateConfig, LikelihoodConfig, Policies),
     Domain,
+    ScoreConfig,
 )
 """What a person writes in TOML."""
 

@@ -57,6 +57,31 @@ def run_clean(file: str, against: Sequence[str], out: str, question: str, answer
     return 0
 
 
+def run_score(file: str, tiers: str, out: str) -> int:
+    """Score a file of questions.
+
+    Raises:
+        BadConfig: the file of tiers or a key of it is wrong.
+        QuestionsError: a row has no question or answer, or a tier answers nothing.
+        GraderError: the judge gave no verdict.
+    """
+    from munro.questions.answers.config import ScoreConfig
+    from munro.questions.answers.score import score
+
+    config = load_as(ScoreConfig, tiers)
+    done = score(Path(file), out, config, on_progress=lambda line: click.echo(line, err=True))
+    for warning in done.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    told = ", ".join(f"{number:,} {bracket}" for bracket, number in sorted(done.brackets.items()))
+    click.echo(f"kept: {told or 'none'}")
+    if done.doubts:
+        said = ", ".join(f"{number:,} {choice}" for choice, number in sorted(done.doubts.items()))
+        click.echo(f"answers in doubt, by what the judge takes for right: {said}")
+    click.echo(f"dropped: {done.dropped:,}")
+    click.echo(f"wrote {Path(out) / 'questions.jsonl'}")
+    return 0
+
+
 def run_look(out: str) -> int:
     """Write the page.
 

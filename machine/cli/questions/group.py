@@ -43,6 +43,17 @@ def questions_clean(
     sys.exit(run_clean(file, against, out, question, answer))
 
 
+@questions.command(name="score")
+@click.argument("file")
+@click.option("--tiers", required=True, metavar="TOML", help="Who tries them, weakest first.")
+@click.option("--out", required=True, help="Folder to write; the same command resumes.")
+def questions_score(file: str, tiers: str, out: str) -> None:
+    """Find out how hard the questions of FILE are, and which of their answers are wrong."""
+    from munro.machine.questions.verbs import run_score
+
+    sys.exit(run_score(file, tiers, out))
+
+
 @questions.command(name="look")
 @click.argument("out")
 def questions_look(out: str) -> None:
