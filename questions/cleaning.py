@@ -113,7 +113,8 @@ def _questions(file: Path, question: str, answer: str) -> Iterator[Question]:
 def _write(file: Path, rows: Iterator[dict[str, Any]]) -> None:
     draft = file.with_name(f".{file.name}.draft")
     try:
-        with draft.open("w", encoding="utf-8") as lines:
+        # half of a surrogate pair is no text, but may be escaped in JSON
+        with draft.open("w", encoding="utf-8", errors="backslashreplace") as lines:
             for row in rows:
                 lines.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
         os.replace(draft, file)

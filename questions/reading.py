@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from munro.questions.clean.convert import Rewritten
 from munro.questions.config import PairConfig
+from munro.questions.errors import QuestionsError
 from munro.questions.mark import rules
 from munro.questions.mark.outline import RUNNING
 from munro.questions.pair import pairing
@@ -90,12 +91,17 @@ class Reading:
     """A model that reads, or none: rules alone then. Use as a context manager.
 
     Raises (when made):
-        ValueError: the model cannot be asked: no key, no checkpoint.
+        QuestionsError: the model cannot be asked: no key, no checkpoint.
     """
 
     def __init__(self, config: JudgeConfig | None) -> None:
         self._config = config
-        self._access = Access(config, "reader") if config else None
+        self._access: Access | None = None
+        if config is not None:
+            try:
+                self._access = Access(config, "reader")
+            except ValueError as error:
+                raise QuestionsError(str(error)) from error
 
     @property
     def identity(self) -> Any:

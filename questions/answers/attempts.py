@@ -48,7 +48,10 @@ def attempted(
     Raises:
         QuestionsError: the tier answers nothing at all, or its key is not set.
     """
-    held = VerdictCache(Path(cache).expanduser()) if cache else None
+    try:
+        held = VerdictCache(Path(cache).expanduser()) if cache else None
+    except ValueError as error:
+        raise QuestionsError(str(error).replace("judge.cache", "cache")) from error
     try:
         replies = asyncio.run(_replies([text for _, text, _ in questions], tier, count, held))
     finally:
@@ -67,11 +70,26 @@ def attempted(
     ]
 
 
+def key_of(tier: TierConfig) -> str:
+    """What the address asks for.
+
+    Raises:
+        QuestionsError: it is not set.
+    """
+    key = os.environ.get(tier.api_key_env, "") if tier.api_key_env else "none"
+    if not key:
+        raise QuestionsError(
+            f"tier {tier.name}: api_key_env names {tier.api_key_env!r}, but this environment "
+            "variable is empty. Set it to the key."
+        )
+    return key
+
+
 def _graded(name: str, gold: str, tier: TierConfig, group: Sequence[str | Exception]) -> Attempts:
     made = [reply for reply in group if isinstance(reply, str)]
     failures = [reply for reply in group if isinstance(reply, Exception)]
     why = f"{len(failures)} failed: {failures[0]}"[:300] if failures else ""
-    answers = tuple(extract(reply) or "" for reply in made)
+    answers = tuple(_whole(extract(reply) or "") for reply in made)
     try:
         passed = tuple(int(bool(one.passed)) for one in verify_group(made, gold)) if made else ()
     except GraderError as error:
@@ -84,11 +102,7 @@ async def _replies(
 ) -> list[list[str | Exception]]:
     from openai import AsyncOpenAI, OpenAIError
 
-    key = os.environ.get(tier.api_key_env, "") if tier.api_key_env else "none"
-    if not key:
-        raise QuestionsError(
-            f"tier {tier.name}: api_key_env names {tier.api_key_env}, which is not set."
-        )
+    key = key_of(tier)
     places = asyncio.Semaphore(tier.concurrency)
     async with AsyncOpenAI(
         base_url=tier.base_url, api_key=key, timeout=tier.timeout_s, max_retries=tier.retries
@@ -120,9 +134,14 @@ async def _replies(
 def _body(text: str, tier: TierConfig, number: int) -> dict[str, Any]:
     return {
         "model": tier.model,
-        "messages": [{"role": "user", "content": tier.prompt.replace("{question}", text)}],
+        "messages": [{"role": "user", "content": tier.prompt.replace("{question}", _whole(text))}],
         "temperature": tier.temperature,
         "top_p": tier.top_p,
         "max_tokens": tier.max_tokens,
         "seed": tier.seed + number,
     }
+
+
+def _whole(text: str) -> str:
+    """A text without halves of surrogate pairs, which nothing can send or keep."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -13,12 +13,13 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from munro.questions.answers.attempts import Attempts, attempted
+from munro.questions.answers.attempts import Attempts, attempted, key_of
 from munro.questions.answers.blind import Choice, blindly
 from munro.questions.answers.classes import consensus, equal
 from munro.questions.answers.config import ScoreConfig
@@ -72,7 +73,11 @@ def score(
     rows = _rows(file)
     asked = [(place, question, answer) for place, (_, question, answer) in rows.items()]
     count = config.scoring.attempts
-    with Build(out, on_progress=on_progress) as to:
+    judge = _opened(config)
+    with ExitStack() as held:
+        if judge is not None:
+            held.callback(judge.close)
+        to = held.enter_context(Build(out, on_progress=on_progress))
 
         def tried(some: Sequence[tuple[str, str, str]]) -> Outcome:
             made = (attempted(some, tier, count, config.cache) for tier in config.tiers)
@@ -88,8 +93,7 @@ def score(
         for one in to.rows(STAGE, Attempts):
             attempts[one.id][one.tier] = one
         done = [_one(rows[place], made, config) for place, made in attempts.items()]
-        choices = _judged(done, config)
-        scored = _left(to.out, done, choices)
+        scored = _left(to.out, done, _judged(done, judge))
         scored.warnings = _warnings(config, attempts)
         return scored
 
@@ -132,17 +136,24 @@ def _one(
     return one
 
 
-def _judged(done: Sequence[_One], config: ScoreConfig) -> list[Choice | None]:
+def _opened(config: ScoreConfig) -> Access | None:
+    """The way to the judge, and whether all keys are set: before anything is paid for."""
+    for tier in config.tiers:
+        key_of(tier)
+    if config.judge is None:
+        return None
+    try:
+        return Access(config.judge, "judge")
+    except ValueError as error:
+        raise QuestionsError(str(error)) from error
+
+
+def _judged(done: Sequence[_One], judge: Access | None) -> list[Choice | None]:
     """What the judge says of each doubt, None where there is none or nobody to ask."""
     doubts = [one for one in done if one.other]
-    if not doubts or config.judge is None:
+    if not doubts or judge is None:
         return [None] * len(done)
-    access = Access(config.judge, "judge")
-    try:
-        found = blindly(access, [(one.question, one.answer, one.other) for one in doubts])
-    finally:
-        access.close()
-    said = iter(found)
+    said = iter(blindly(judge, [(one.question, one.answer, one.other) for one in doubts]))
     return [next(said) if one.other else None for one in done]
 
 
@@ -205,7 +216,8 @@ def _text(one: str, other: str) -> bool:
 
 def _write(file: Path, rows: Iterable[dict[str, Any]]) -> None:
     draft = file.with_name(f".{file.name}.draft")
-    with draft.open("w", encoding="utf-8") as lines:
+    # half of a surrogate pair is no text, but may be escaped in JSON
+    with draft.open("w", encoding="utf-8", errors="backslashreplace") as lines:
         for row in rows:
             lines.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
     os.replace(draft, file)

@@ -66,3 +66,11 @@ def test_what_cannot_be_is_one_sentence(words: tuple[str, ...], why: str, tmp_pa
     assert is_sentence(done.exception)
     with pytest.raises(QuestionsError, match=why):
         raise done.exception
+
+
+def test_half_of_a_surrogate_pair_in_a_row_is_kept_as_it_was_written(tmp_path: Path) -> None:
+    row = '{"question": "What is a \\ud800 sign worth in it?", "answer": "3"}\n'
+    (tmp_path / "half.jsonl").write_text(row)
+    typed = ["questions", "clean", str(tmp_path / "half.jsonl"), "--out", str(tmp_path / "o.jsonl")]
+    assert CliRunner().invoke(munro, typed, catch_exceptions=False).exit_code == 0
+    assert (tmp_path / "o.jsonl").read_text() == row

@@ -11,6 +11,7 @@ import pytest
 
 from munro.questions.build import build
 from munro.questions.config import PairConfig, QuestionsConfig
+from munro.questions.errors import QuestionsError
 from munro.questions.mark.outline import outlined
 from munro.questions.reading import Reading
 from munro.questions.stages import Outcome
@@ -136,3 +137,8 @@ def test_a_model_that_fails_decides_nothing_and_the_next_run_goes_on(tmp_path: P
         asked = len(server.requests)
         build(config)
         assert len(server.requests) == asked
+
+
+def test_a_reader_without_its_key_is_one_sentence() -> None:
+    with pytest.raises(QuestionsError, match="judge 'reader': api_key_env names 'NO_SUCH_KEY'"):
+        Reading(config_for("http://127.0.0.1:9/v1", api_key_env="NO_SUCH_KEY"))

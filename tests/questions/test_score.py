@@ -182,6 +182,17 @@ def test_mistakes_are_one_sentence(
     (tmp_path / "rows.jsonl").write_text('{"question": "What?"}\n')
     with pytest.raises(QuestionsError, match=r"rows\.jsonl:1 has no question or no answer"):
         scored(strong, by=None)
+    (tmp_path / "rows.jsonl").write_text(
+        '{"question": "What is 1 \\ud800+ 1?", "answer": "\\ud800"}\n'
+    )
+    with pytest.raises(QuestionsError, match="judge 'judge': api_key_env names 'NO_SUCH_KEY'"):
+        scored(
+            lambda _: Reply("<answer>2</answer>"),
+            by=None,
+            judge={"model": "m", "base_url": "http://h/v1", "api_key_env": "NO_SUCH_KEY"},
+        )
+    done, _ = scored(lambda _: Reply("<answer>2</answer>"), by=None)
+    assert done.brackets == {"unrated": 1}
     one = {"name": "a", "model": "m", "base_url": "http://h/v1"}
     with pytest.raises(ValueError, match="the name 'a' is taken"):
         ScoreConfig.model_validate({"tiers": [one, one]})
