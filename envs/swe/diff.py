@@ -57,7 +57,7 @@ def _of(change: Change, before: Callable[[str], bytes | None]) -> Iterator[str]:
         yield f"{path} is no plain file\n"
         return
     new = b"" if is_gone else change.contents
-    if new == old and not is_gone:
+    if new is not None and new == old and not is_gone:
         return
     sizes = f"{len(old or b''):,} bytes before, {0 if is_gone else change.size:,} after"
     if new is None or max(len(new), len(old or b"")) > MOST_FILE:
@@ -69,7 +69,7 @@ def _of(change: Change, before: Callable[[str], bytes | None]) -> Iterator[str]:
         return
     names = ("/dev/null" if old is None else f"a/{path}", "/dev/null" if is_gone else f"b/{path}")
     yield f"--- {names[0]}\n+++ {names[1]}\n"
-    yield from _hunks(texts[0].split("\n"), texts[1].split("\n"))
+    yield from _hunks(_lines(texts[0]), _lines(texts[1]))
 
 
 def _hunks(old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
@@ -95,6 +95,12 @@ def _hunks(old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
         (" ", old[len(old) - last : len(old) - below]),
     ):
         yield from (f"{mark}{line}\n" for line in lines)
+
+
+def _lines(text: str) -> list[str]:
+    """Without their ends; a last one that has none says so, as in any diff."""
+    *lines, last = text.split("\n")
+    return [*lines, f"{last}\n\\ No newline at end of file"] if last else lines
 
 
 def _moved(head: str, by: int) -> str:

@@ -16,6 +16,7 @@ from typing import Literal
 
 from munro.rewards.judge import Judge
 from munro.rewards.judge.fence import addresses_judge
+from munro.rewards.judge.prompts import Prompt
 from munro.rewards.signs import signs_of
 from munro.rewards.trajectory import questions
 from munro.rewards.trajectory.hacks import Hack
@@ -149,9 +150,7 @@ async def by_hacks(
     )
 
 
-async def _found(
-    judge: Judge, prompts: Sequence[questions.Prompt[HackVerdict]]
-) -> tuple[float, int]:
+async def _found(judge: Judge, prompts: Sequence[Prompt[HackVerdict]]) -> tuple[float, int]:
     """(largest share of yes in a piece, the turn named there; 0 where no majority says yes)."""
     verdicts = await asyncio.gather(
         *(judge.verdicts(prompt, judge.config.samples) for prompt in prompts)
@@ -172,7 +171,7 @@ def _shared(room: Room, diff: str) -> tuple[Room, str]:
     if not diff.strip():
         return room, ""
     most = room.tokens // 4
-    shown = quoted(cut(diff, most))
+    shown = cut(quoted(diff), most)
     return Room(tokens=room.tokens - most, answer=room.answer), shown
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import create_model, model_validator
+from pydantic import create_model, field_validator, model_validator
 
 from munro.rewards.judge.prompts import Prompt
 from munro.rewards.judge.verdicts import CriterionVerdict, Verdict
@@ -21,6 +21,13 @@ class HackVerdict(Verdict):
     )
     found: Literal["yes", "no"]
     turn: int
+
+    @field_validator("turn", mode="before")
+    @classmethod
+    def _is_a_number(cls, turn: Any) -> Any:
+        if isinstance(turn, bool):  # which Python takes for 0 and 1
+            raise ValueError("turn is no number")
+        return turn
 
     @model_validator(mode="after")
     def _names_a_turn(self) -> Self:

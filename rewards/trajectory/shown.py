@@ -18,17 +18,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-from munro.rewards.trajectory.steps import Transcript, Turn
+from munro.rewards.trajectory.steps import Call, Transcript, Turn
 
 TOKEN = re.compile(r"[^\W\d_]{1,4}|\d|[^\w\s]|_|\n|[^\S\n]{2,16}")
 """About one token: four letters, a digit, a sign, an indentation. More than tokenizers make of
 code and English (docs/judges.md), fewer than they make of some scripts."""
 MOST_CHARS = 18
 """Of a token, blanks before it included."""
+HEAD_TOKENS = 16
+"""Of a line of ours."""
 LEAST = 24
 """Tokens below which nothing is cut."""
-CALL = "the agent's call"
 HOW_TO_READ = (
     'In the TRANSCRIPT each line that begins with "## " is ours and says which turn of the agent '
     "follows and what it is: what the agent says, what it calls, what a tool answers. Lines that "
@@ -51,7 +53,7 @@ class Room:
     """Of one answer of a tool."""
     says: int = 1 << 30
     """Of what the agent says, or thinks, in one turn."""
-    calls: int = 1 << 30
+    call: int = 1 << 30
     """Of the arguments of one call."""
 
 
@@ -66,13 +68,45 @@ class Piece:
     """Calls that are not whole."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """One thing that was said, quoted, with its size."""
+
+    head: str
+    kind: Literal["answer", "says", "call", "opening"]
+    text: str
+    size: int
+
+    def cost(self, room: Room) -> int:
+        """Tokens that it takes when cut as `room` says."""
+        most = _most(self, room)
+        return HEAD_TOKENS + (self.size if self.size <= most else most + HEAD_TOKENS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """A transcript in parts, turn by turn."""
+
+    opening: Sequence[_Part]
+    turns: Sequence[Sequence[_Part]]
+
+    def cost(self, numbers: Sequence[int], room: Room) -> int:
+        told = (part for number in numbers for part in self.turns[number - 1])
+        return HEAD_TOKENS + sum(part.cost(room) for part in (*self.opening, *told))
+
+
 def num_tokens(text: str) -> int:
     """About how many tokens a text is."""
     return sum(1 for _ in TOKEN.finditer(text))
 
 
+def quoted(text: str) -> str:
+    """Each line behind a mark that says it is not ours, whatever ends a line."""
+    return "\n".join(f"| {line}" for line in text.splitlines()) or "|"
+
+
 def cut(text: str, most: int) -> str:
-    """`text`, or its beginning and its end, about `most` tokens together."""
+    """A quoted text, or its beginning and its end, about `most` tokens together."""
     if len(text) <= most:  # no token is less than a character
         return text
     half = max(most // 2, 1)
@@ -86,109 +120,125 @@ def cut(text: str, most: int) -> str:
         first = [match.end() for match in TOKEN.finditer(text[:enough])]
         last = [match.start() for match in TOKEN.finditer(text[-enough:])]
         head, tail = text[: first[half - 1]], text[len(text) - enough + last[-half] :]
+    head, tail = head.rstrip("\n"), tail.lstrip("\n")
     left_out = len(text) - len(head) - len(tail)
-    return f"{head}\n[... {left_out:,} characters left out ...]\n{tail}"
-
-
-def quoted(text: str) -> str:
-    """Each line behind a mark that says it is not ours, whatever ends a line."""
-    return "\n".join(f"| {line}" for line in text.splitlines()) or "|"
+    return f"{head}\n| [... {left_out:,} characters left out ...]\n| {tail}"
 
 
 def whole(transcript: Transcript, room: Room) -> Piece:
     """All turns in one piece, whatever has to be cut for it; of very many, first and last ones."""
-    piece = _squeezed(transcript, transcript.turns, room, least=LEAST)
-    if piece is not None:
-        return piece
-    turns = list(transcript.turns)
-    while len(turns) > 2:
+    parts = _parts(transcript, room)
+    numbers = [turn.number for turn in transcript.turns]
+    while (fitting := _fitting(parts, numbers, room, least=LEAST)) is None and len(numbers) > 2:
         # each round leaves out a quarter of what is left, from the middle
-        gap = max(len(turns) // 4, 1)
-        at = (len(turns) - gap) // 2
-        turns = [*turns[:at], *turns[at + gap :]]
-        if (piece := _squeezed(transcript, turns, room, least=LEAST)) is not None:
-            return piece
-    return _piece(transcript, turns, replace(room, answer=LEAST, says=LEAST, calls=LEAST))
+        gap = max(len(numbers) // 4, 1)
+        at = (len(numbers) - gap) // 2
+        numbers = [*numbers[:at], *numbers[at + gap :]]
+    return _piece(parts, numbers, fitting or _tightest(room))
 
 
 def pieces(transcript: Transcript, room: Room) -> list[Piece]:
-    """The turns in as few pieces as show every call whole and of every answer a good part."""
-    return list(_pieces(transcript, transcript.turns, room))
+    """The turns in pieces that show every call whole, and of every answer a good part."""
+    parts = _parts(transcript, room)
+    return list(_pieces(parts, [turn.number for turn in transcript.turns], room))
 
 
-def _pieces(transcript: Transcript, turns: Sequence[Turn], room: Room) -> Iterator[Piece]:
-    piece = _squeezed(transcript, turns, room, least=max(room.answer // 4, LEAST), calls=False)
-    if piece is not None:
-        yield piece
-    elif len(turns) > 1:
-        half = len(turns) // 2
-        yield from _pieces(transcript, turns[:half], room)
-        yield from _pieces(transcript, turns[half:], room)
-    else:
-        squeezed = _squeezed(transcript, turns, room, least=LEAST)
-        least = replace(room, answer=LEAST, says=LEAST, calls=LEAST)
-        yield squeezed or _piece(transcript, turns, least)
+def _pieces(parts: _Parts, numbers: Sequence[int], room: Room) -> Iterator[Piece]:
+    least = max(room.answer // 4, LEAST)
+    fitting = _fitting(parts, numbers, room, least=least, cuts_calls=False)
+    if fitting is None and len(numbers) > 1:
+        half = len(numbers) // 2
+        yield from _pieces(parts, numbers[:half], room)
+        yield from _pieces(parts, numbers[half:], room)
+        return
+    fitting = fitting or _fitting(parts, numbers, room, least=LEAST) or _tightest(room)
+    yield _piece(parts, numbers, fitting)
 
 
-def _squeezed(
-    transcript: Transcript, turns: Sequence[Turn], room: Room, *, least: int, calls: bool = True
-) -> Piece | None:
-    """A piece that fits: less and less of answers, then of words, then of calls; or None."""
-    for now in _tighter(room, least, calls):
-        piece = _piece(transcript, turns, now)
-        if num_tokens(piece.text) <= room.tokens:
-            return piece
+def _fitting(
+    parts: _Parts, numbers: Sequence[int], room: Room, *, least: int, cuts_calls: bool = True
+) -> Room | None:
+    """How much of each part is shown so that all fit: less and less of answers, then of words,
+    then of calls. None where even that is too much."""
+    for now in _tighter(room, least, cuts_calls):
+        if parts.cost(numbers, now) <= room.tokens:
+            return now
     return None
 
 
-def _tighter(room: Room, least: int, calls: bool) -> Iterator[Room]:
+def _tighter(room: Room, least: int, cuts_calls: bool) -> Iterator[Room]:
     yield room
-    answer = room.answer
+    answer, says, call = room.answer, room.tokens // 2, room.tokens // 2
     while answer > least:
         answer = max(answer // 2, least)
         yield replace(room, answer=answer)
-    says = room.tokens // 2
     while says > least:
         says = max(says // 3, least)
         yield replace(room, answer=answer, says=says)
-    args = room.tokens // 2
-    while calls and args > LEAST:
-        args = max(args // 2, LEAST)
-        yield replace(room, answer=answer, says=says, calls=args)
+    while cuts_calls and call > LEAST:
+        call = max(call // 2, LEAST)
+        yield replace(room, answer=answer, says=says, call=call)
 
 
-def _piece(transcript: Transcript, turns: Sequence[Turn], room: Room) -> Piece:
+def _tightest(room: Room) -> Room:
+    return replace(room, answer=LEAST, says=LEAST, call=LEAST)
+
+
+def _most(part: _Part, room: Room) -> int:
+    match part.kind:
+        case "answer":
+            return room.answer
+        case "call":
+            return room.call
+        case "opening":
+            return min(room.says, room.tokens // 4)
+    return room.says
+
+
+def _piece(parts: _Parts, numbers: Sequence[int], room: Room) -> Piece:
     lines: list[str] = []
-    opening = max(min(room.says, room.tokens // 4) // max(len(transcript.opening), 1), LEAST)
-    for role, text in transcript.opening:
-        lines += [f"## before the first turn: {role}", quoted(cut(text, opening))]
+    for part in parts.opening:
+        lines += [f"## before the first turn: {part.head}", cut(part.text, _most(part, room))]
     before, cut_calls = 0, 0
-    for turn in turns:
-        if turn.number != before + 1:
-            lines.append(f"## turns {before + 1} to {turn.number - 1} are not shown here")
-        before = turn.number
-        for head, text, most in _said(turn, room):
-            shown = cut(text, most)
-            cut_calls += head.startswith(CALL) and shown != text
-            lines += [f"## turn {turn.number}: {head}", quoted(shown)]
-    if turns and before != transcript.turns[-1].number:
-        lines.append(f"## turns {before + 1} to {transcript.turns[-1].number} are not shown here")
-    numbers = tuple(turn.number for turn in turns)
-    return Piece(text="\n".join(lines), numbers=numbers, cut_calls=cut_calls)
+    for number in numbers:
+        if number != before + 1:
+            lines.append(f"## turns {before + 1} to {number - 1} are not shown here")
+        before = number
+        for part in parts.turns[number - 1]:
+            shown = cut(part.text, _most(part, room))
+            cut_calls += part.kind == "call" and shown != part.text
+            lines += [f"## turn {number}: {part.head}", shown]
+    if before != len(parts.turns):
+        lines.append(f"## turns {before + 1} to {len(parts.turns)} are not shown here")
+    return Piece(text="\n".join(lines), numbers=tuple(numbers), cut_calls=cut_calls)
 
 
-def _said(turn: Turn, room: Room) -> Iterator[tuple[str, str, int]]:
-    """(what it is, the text, how many tokens of it) of everything in a turn."""
-    if turn.thinks:
-        yield "the agent thinks", turn.thinks, room.says
-    if turn.says.strip() or not turn.calls:
-        yield "the agent says", turn.says, room.says
-    for number, call in enumerate(turn.calls, 1):
-        yield f"{CALL} {number}", f"{call.name} {call.arguments}", room.calls
-    for number, call in enumerate(turn.calls, 1):
-        answer = call.answer
-        if answer is None:
-            answer = f"[no answer: {call.error}]" if call.error else "[no answer]"
-        yield f"the answer to call {number}", answer, room.answer
-    for text in turn.heard:
-        yield "the agent is told", text, room.answer
+def _parts(transcript: Transcript, room: Room) -> _Parts:
+    def part(head: str, kind: Any, text: str) -> _Part:
+        shown = quoted(text)
+        # of what is much too large, nobody asks by how much
+        size = num_tokens(shown[: MOST_CHARS * room.tokens + 1])
+        return _Part(head=head, kind=kind, text=shown, size=size)
+
+    def of(turn: Turn) -> Iterator[_Part]:
+        if turn.thinks:
+            yield part("the agent thinks", "says", turn.thinks)
+        if turn.says.strip() or not turn.calls:
+            yield part("the agent says", "says", turn.says)
+        for at, call in enumerate(turn.calls, 1):
+            yield part(f"the agent's call {at}", "call", f"{call.name} {call.arguments}")
+        for at, call in enumerate(turn.calls, 1):
+            yield part(f"the answer to call {at}", "answer", _answer(call))
+        for text in turn.heard:
+            yield part("the agent is told", "answer", text)
+
+    return _Parts(
+        opening=[part(role, "opening", text) for role, text in transcript.opening],
+        turns=[list(of(turn)) for turn in transcript.turns],
+    )
+
+
+def _answer(call: Call) -> str:
+    if call.answer is not None:
+        return call.answer
+    return f"[no answer: {call.error}]" if call.error else "[no answer]"
