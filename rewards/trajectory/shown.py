@@ -23,8 +23,8 @@ from typing import Any, Literal
 from munro.rewards.trajectory.steps import Call, Transcript, Turn
 
 TOKEN = re.compile(r"[^\W\d_]{1,4}|\d|[^\w\s]|_|\n|[^\S\n]{2,16}")
-"""About one token: four letters, a digit, a sign, an indentation. More than tokenizers make of
-code and English (docs/judges.md), fewer than they make of some scripts."""
+"""About one token: four letters, a digit, a sign, an indentation. Of code and English that is what
+a tokenizer makes, give or take a fifth (docs/judges.md); of some scripts it is fewer."""
 MOST_CHARS = 18
 """Of a token, blanks before it included."""
 HEAD_TOKENS = 16
