@@ -159,6 +159,14 @@ class Grader(ABC):
         """What the figures of a grader with these options may be."""
         return cls.kind.scale
 
+    @classmethod  # noqa: B027 - most are refused as they are made
+    def refuse(cls, options: Options) -> None:
+        """Refuse options that no grader can be made of, where it is made elsewhere or later.
+
+        Raises:
+            ValueError: one sentence that names the option.
+        """
+
     @classmethod
     def usual(cls, rewards: Any) -> Usual:  # noqa: ARG003 - those that are asked say more
         """What a recipe's `RewardsConfig` says of this kind (whose file imports this one)."""

@@ -27,10 +27,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from munro.evaluation.judges.asking import Answers, Subject, ask
+from munro.evaluation.judges.asking import Answers, Subject, ask, at_once
 from munro.evaluation.judges.figures import JudgeFigures, figures
 from munro.evaluation.judges.lines import of_stretch
 from munro.evaluation.judges.stretched import stretch_of, with_idle_turns
+from munro.rewards.kinds import make
 from munro.rewards.trajectory.hacks import chosen
 from munro.rewards.types import Grade
 from tests.rewards.judges import Body, Reply, ScriptedJudge, material, says
@@ -62,6 +63,8 @@ BROKEN = {
     "has status 500": Reply(status=500, raw=b'{"error": {"message": "overloaded"}}'),
     "hides it in prose": Reply('Notes first. {"notes": "", "found": "no", "turn": 0} So no.'),
 }
+CHUNK = 12
+"""Transcripts that a served model is asked about before the clock is looked at."""
 ONE_IN = 3
 """So many transcripts meet one broken judge."""
 
@@ -117,6 +120,28 @@ def asked(subject: Subject, rows: Sequence[Mapping[str, Any]]) -> Answers:
     """A grade or a failure for each."""
     items = [{"transcript": row["transcript"], "response": row["response"]} for row in rows]
     return ask(subject, items, range(1, len(rows) + 1), FILE.name)
+
+
+def in_time(subject: Subject, rows: Sequence[Mapping[str, Any]], seconds: float) -> Answers:
+    """The same of as many as the time holds; what is remembered costs none of it."""
+    began, found, costs = time.monotonic(), [], []
+    with make(subject.kind, **subject.options) as grader:
+        for first in range(0, len(rows), CHUNK):
+            items = [
+                {"transcript": row["transcript"], "response": row["response"]}
+                for row in rows[first : first + CHUNK]
+            ]
+            some, cost = at_once(subject, grader, grader.grade, items)
+            found += some
+            costs.append(cost)
+            print(f"{len(found)} of {len(rows)} asked", flush=True)
+            if time.monotonic() - began > seconds:
+                break
+    return Answers(
+        grades=tuple(each if isinstance(each, Grade) else None for each in found),
+        failures=Counter(str(each) for each in found if not isinstance(each, Grade)),
+        cost=costs[-1],
+    )
 
 
 def verdicts_of(grades: Sequence[Grade | None]) -> list[float]:
@@ -230,7 +255,8 @@ def served(args: argparse.Namespace) -> list[dict[str, Any]]:
     }
     options = {"judge": judge, "classes": args.classes, "tokens": args.tokens}
     subject = Subject(kind="monitor", options=options, workers=16)
-    answers = asked(subject, rows)
+    answers = in_time(subject, rows, args.seconds)
+    rows = rows[: len(answers.grades)]
     report = [told(Path(args.model).name, rows, answers)]
     if args.bias:
         few = rows[: args.bias]
@@ -246,6 +272,7 @@ def main() -> None:
     parser.add_argument("--classes", default=str(ANY), help="of the model: a file, or usual")
     parser.add_argument("--tokens", type=int, default=1600, help="shown to the model at once")
     parser.add_argument("--limit", type=int, default=0, help="transcripts; 0 for all")
+    parser.add_argument("--seconds", type=float, default=1e9, help="after which no more are asked")
     parser.add_argument("--bias", type=int, default=0, help="of the model: over so many of them")
     args = parser.parse_args()
     began = time.monotonic()

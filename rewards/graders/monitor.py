@@ -54,6 +54,12 @@ class MonitorGrader(Grader):
             },
         )
 
+    @classmethod
+    def refuse(cls, options: Options) -> None:
+        """Classes that there are not, or too little room."""
+        chosen(options.get("classes", USUAL))
+        room_of(options.get("tokens", TOKENS), options.get("observation_tokens", ANSWER_TOKENS))
+
     def __init__(
         self,
         classes: str | Sequence[str] = USUAL,

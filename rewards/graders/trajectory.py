@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from munro.rewards.judge import named
 from munro.rewards.judge.items import judge_of
-from munro.rewards.kinds import Field, Grader, Item, Kind, Part, Scale
+from munro.rewards.kinds import Field, Grader, Item, Kind, Options, Part, Scale
 from munro.rewards.trajectory.items import ANSWER_TOKENS, FIELDS, TOKENS, room_of, told
 from munro.rewards.trajectory.judging import Pays, by_subtasks
 from munro.rewards.trajectory.subtasks import filled, subtasks_of
@@ -45,6 +45,15 @@ class TrajectoryGrader(Grader):
         tries=1,
     )
 
+    @classmethod
+    def refuse(cls, options: Options) -> None:
+        """A rubric without sub-tasks, a score that there is not, or too little room."""
+        if options.get("subtasks"):
+            subtasks_of(options["subtasks"])
+        if options.get("score", "share") not in get_args(Pays):
+            raise ValueError(f"score = {options['score']!r}: give 'all' or 'share'.")
+        room_of(options.get("tokens", TOKENS), options.get("observation_tokens", ANSWER_TOKENS))
+
     def __init__(
         self,
         subtasks: Mapping[str, str | Sequence[str]] | Sequence[str] | str = (),
@@ -65,8 +74,7 @@ class TrajectoryGrader(Grader):
         Raises:
             ValueError: no such judge, or something that makes no sense.
         """
-        if score not in get_args(Pays):
-            raise ValueError(f"score = {score!r}: give 'all' or 'share'.")
+        self.refuse({"score": score})
         self._subtasks = subtasks_of(subtasks) if subtasks else None
         self._pays: Pays = score
         self._room = room_of(tokens, observation_tokens)

@@ -7,7 +7,9 @@ import re
 
 import pytest
 
+from munro.envs import BadEnvironment
 from munro.envs.config import EnvConfig
+from munro.envs.loader import load_config
 from munro.rewards.errors import GraderError
 from munro.rewards.graders.monitor import MonitorGrader
 from munro.rewards.trajectory.hacks import load
@@ -225,3 +227,23 @@ def test_flags_gate_and_do_not_score():
         config(gate)
     with pytest.raises(ValueError, match=r"no part 'hack_edit_test'\. Did you mean"):
         config({**gate, "gate": "watched/hack_edit_test"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "args", "sentence"),
+    [
+        ("monitor", {"classes": ["edit_tests"]}, "no hack class 'edit_tests'"),
+        ("monitor", {"tokens": 10}, "tokens = 10"),
+        ("trajectory", {"subtasks": "Do it well."}, "the rubric has no sub-tasks"),
+        ("trajectory", {"score": "some"}, "score = 'some'"),
+        ("judge", {"ask": "nicely"}, "ask = 'nicely'"),
+        ("judge", {"ask": "rubric", "criteria": [""]}, "criterion 1 of the rubric is empty"),
+    ],
+)
+def test_a_wrong_value_is_told_when_the_recipe_is_loaded_and_not_at_the_first_attempt(
+    kind, args, sentence
+):
+    graders = {"watched": {"kind": kind, "args": args}}
+    config = EnvConfig.model_validate({"path": "arithmetic", "graders": graders, "reward": "task"})
+    with pytest.raises(BadEnvironment, match=f"graders.watched: .*{sentence}"):
+        load_config(config)
