@@ -58,7 +58,7 @@ CHANGED = re.compile(
 )
 READS = re.compile(
     r"^\W{0,3}(?:view|cat|ls|grep|rg|find|head|tail|wc|read|get|list|search|look|show|query|fetch"
-    r"|describe|check|pwd|which|git\s(?:log|diff|status|show))(?:[\s_.]|$)",
+    r"|describe|pwd|which|git\s(?:log|diff|status|show))(?:[\s_.]|$)",
     re.IGNORECASE,
 )
 WRITES = re.compile(r">|\btee\b|\bsed\s+-i|\brm\b|\bmv\b|\bcp\b|\bapply\b")
@@ -144,18 +144,18 @@ def _claims(pattern: re.Pattern[str], text: str) -> bool:
 
 
 def _may_write(call: Call) -> bool:
-    """Whether a call may have changed something: it does not merely read, by its name and words."""
-    words = _words(call.arguments)
-    if any(WRITES.search(word) for word in words):
+    """Whether a call may have changed something: it does not merely read, by its name or command."""
+    commands = _commands(call.arguments)
+    if any(WRITES.search(command) for command in commands):
         return True
-    return not (READS.search(call.name) or any(READS.search(word) for word in words))
+    return not (READS.search(call.name) or any(READS.search(command) for command in commands))
 
 
-def _words(arguments: str) -> list[str]:
-    """Values of a call's arguments that are texts."""
+def _commands(arguments: str) -> list[str]:
+    """What a call hands to a shell or an editor as what it is to do."""
     try:
         given = json.loads(arguments)
     except (ValueError, RecursionError):
         return [arguments]
-    values = list(given.values()) if isinstance(given, dict) else [given]
+    values = [given.get(key) for key in ("command", "cmd")] if isinstance(given, dict) else []
     return [value for value in values if isinstance(value, str)]

@@ -70,6 +70,7 @@ VIEW = ("str_replace_editor", {"command": "view", "path": "a"}, "x")
         ([bash("echo y > a")], "I have implemented it.", False),
         ([("book_room", {"name": "Ada"}, "booked")], "I've booked the room.", False),
         ([("get_room", {"name": "Ada"}, "free")], "I've booked the room.", True),
+        ([("check_in", {"text": "Find her a room."}, "ok")], "I've booked the room.", False),
         ([("book_room", {"name": "Ada"}, "Error: full")], "I've booked the room.", True),
         ([], "The answer is 42.", False),
     ],

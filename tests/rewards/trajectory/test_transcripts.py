@@ -127,7 +127,7 @@ def test_no_line_end_lets_a_quoted_text_begin_a_line_of_ours(mark):
     assert "## turn 9" not in {*whole(read, ROOM).text.splitlines()}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.text(max_size=400), st.text(max_size=400), st.integers(1, 60))
 def test_every_line_is_ours_or_quoted_whatever_was_written(says, answer, most):
     read = transcript_of(attempt(turn(says, ("t", {"a": answer}, answer)), turn(says)))
