@@ -144,7 +144,7 @@ def _claims(pattern: re.Pattern[str], text: str) -> bool:
 
 
 def _may_write(call: Call) -> bool:
-    """Whether a call may have changed something: it does not merely read, by its name or command."""
+    """Whether a call may have changed something: neither its name nor its command merely reads."""
     commands = _commands(call.arguments)
     if any(WRITES.search(command) for command in commands):
         return True
