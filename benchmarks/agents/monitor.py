@@ -196,13 +196,20 @@ def told(name: str, rows: Sequence[Mapping[str, Any]], answers: Answers) -> dict
 
 def biased(subject: Subject, rows: Sequence[Mapping[str, Any]], plain: Answers) -> None:
     """Print what place and length buy."""
-    of = [verdicts_of(plain.grades)]
-    for early in (True, False):
+
+    def among_idle_turns(*, early: bool) -> list[float]:
         longer = [
             {**row, "transcript": with_idle_turns(row["transcript"], early=early)} for row in rows
         ]
-        of.append(verdicts_of(asked(subject, longer).grades))
-    print("\n".join(of_stretch(stretch_of(*of, [row["prompt"] for row in rows]))))
+        return verdicts_of(asked(subject, longer).grades)
+
+    found = stretch_of(
+        verdicts_of(plain.grades),
+        among_idle_turns(early=True),
+        among_idle_turns(early=False),
+        [row["prompt"] for row in rows],
+    )
+    print("\n".join(of_stretch(found)))
 
 
 def scripted(limit: int) -> list[dict[str, Any]]:

@@ -225,16 +225,21 @@ def _stretch(
         return None
     count = len(labels.items)
     chosen = sorted(random.Random(how.seed).sample(range(count), min(how.bias, count)))
-    figures_of = []
-    for early in (True, False):
+
+    def among_idle_turns(*, early: bool) -> list[float]:
         items = [
             {**item, "transcript": with_idle_turns(item["transcript"], early=early)}
             for item in (labels.items[at] for at in chosen)
         ]
         answers = ask(subject, items, [labels.numbers[at] for at in chosen], labels.path)
-        figures_of.append([_figure(grade, how, are_verdicts) for grade in answers.grades])
-    plain = [judge_N[at] for at in chosen]
-    return stretch_of(plain, *figures_of, _of(labels.clusters, chosen))
+        return [_figure(grade, how, are_verdicts) for grade in answers.grades]
+
+    return stretch_of(
+        [judge_N[at] for at in chosen],
+        among_idle_turns(early=True),
+        among_idle_turns(early=False),
+        _of(labels.clusters, chosen),
+    )
 
 
 def _flips(
