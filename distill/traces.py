@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from munro.distill.select import Index
 from munro.distill.sources import Source
-from munro.envs.transcripts import as_data
+from munro.envs.data.transcripts import as_data
 from munro.envs.types import Message, ToolCall
 from munro.rewards.trajectory import Conduct, conduct_of, transcript_of
 from munro.rollout.store.rows import pairs

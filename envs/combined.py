@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from munro.envs.base import Environment, Episode, Outcome, as_grade, call
-from munro.envs.transcripts import calls_of, said_before, transcript_of
+from munro.envs.data.transcripts import calls_of, said_before, transcript_of
 from munro.envs.types import Message, Task, Trajectory
 from munro.rewards.combine import Combination
 from munro.rewards.combine.parts import OWN, GraderConfig, WatchConfig, check_parts

@@ -119,7 +119,8 @@ class ToolUse(Environment):
         task: Task,  # noqa: ARG002
         state: dict[str, Any],  # noqa: ARG002
     ) -> Mapping[str, str] | Awaitable[Mapping[str, str]]:
-        """What added graders may read of `state`, by field name (`Episode.evidence`)."""
+        """What added graders may read of `state`, by field name (`Episode.evidence`); not asked
+        for where nothing has needed a state yet."""
         return {}
 
     def setup(self, task: Task) -> dict[str, Any] | Awaitable[dict[str, Any]]:  # noqa: ARG002
@@ -204,10 +205,9 @@ class Conversation(Episode):
         return as_grade(await call(grade, self._task, trajectory.reply, state))
 
     async def evidence(self) -> Mapping[str, str]:
-        if type(self._environment).evidence is ToolUse.evidence:
+        if self._state is None:
             return {}
-        state = await self._opened()
-        shown: Mapping[str, str] = await call(self._environment.evidence, self._task, state)
+        shown: Mapping[str, str] = await call(self._environment.evidence, self._task, self._state)
         return shown
 
     async def save(self) -> bytes | None:

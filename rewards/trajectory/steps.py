@@ -1,8 +1,8 @@
 """A transcript as turns of the agent's, each with its calls and what came of them.
 
-Takes messages as `munro.envs.transcripts` writes them, or as the OpenAI API has them. The agent's
-turns are numbered from 1; what was said before the first of them, and examples that are marked as
-`given`, are the opening.
+Takes messages as `munro.envs.data.transcripts` writes them, or as the OpenAI API has them. The
+agent's turns are numbered from 1; what was said before the first of them, and examples that are
+marked as `given`, are the opening.
 """
 
 from __future__ import annotations

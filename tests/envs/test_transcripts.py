@@ -9,8 +9,8 @@ from munro.envs import Task, ToolUse, tool
 from munro.envs.check.playing import played
 from munro.envs.combined import Combined
 from munro.envs.config import EnvConfig
+from munro.envs.data.transcripts import transcript_of
 from munro.envs.tool_use import ToolError
-from munro.envs.transcripts import transcript_of
 from munro.envs.types import Message, ToolCall
 from munro.rewards.kinds import Grader, Kind
 from munro.rewards.trajectory import transcript_of as read
@@ -112,10 +112,8 @@ def test_thoughts_are_shown_to_those_who_are_told_to_see_them():
     assert read([plain]).calls[0].name == "f"
 
 
-def test_an_episode_that_shows_nothing_is_asked_for_no_state():
+def test_an_episode_in_which_nothing_was_done_shows_nothing_and_makes_no_state():
     class Quiet(Shop):
-        evidence = ToolUse.evidence
-
         def setup(self, task):
             raise AssertionError("nobody called a tool, and nothing is shown")
 
