@@ -63,7 +63,7 @@ BROKEN = {
     "has status 500": Reply(status=500, raw=b'{"error": {"message": "overloaded"}}'),
     "hides it in prose": Reply('Notes first. {"notes": "", "found": "no", "turn": 0} So no.'),
 }
-CHUNK = 12
+CHUNK = 8
 """Transcripts that a served model is asked about before the clock is looked at."""
 ONE_IN = 3
 """So many transcripts meet one broken judge."""
