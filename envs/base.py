@@ -226,6 +226,12 @@ class Episode(ABC):
             GraderError: no grade could be had; the attempt is tried again, never scored.
         """
 
+    def evidence(self) -> Mapping[str, str] | Awaitable[Mapping[str, str]]:
+        """What graders that were added to the environment may read of this attempt beside its
+        transcript, by field name: the `diff` of a repository, say. Asked for once, before `close`.
+        """
+        return {}
+
     def save(self) -> bytes | Awaitable[bytes | None] | None:
         """The episode as it is after a turn, for `Environment.restore`; None where it cannot say.
 

@@ -114,6 +114,15 @@ class ToolUse(Environment):
     def grade(self, task: Task, reply: str, state: dict[str, Any]) -> Outcome | Awaitable[Outcome]:
         """Judge the last turn's text and what the tools left in `state`."""
 
+    def evidence(
+        self,
+        task: Task,  # noqa: ARG002
+        state: dict[str, Any],  # noqa: ARG002
+    ) -> Mapping[str, str] | Awaitable[Mapping[str, str]]:
+        """What added graders may read of `state`, by field name (`Episode.evidence`); not asked
+        for where nothing has needed a state yet."""
+        return {}
+
     def setup(self, task: Task) -> dict[str, Any] | Awaitable[dict[str, Any]]:  # noqa: ARG002
         """A new episode's own state, for tools that take `state`."""
         return {}
@@ -194,6 +203,12 @@ class Conversation(Episode):
         state = await self._opened()
         grade = self._environment.grade
         return as_grade(await call(grade, self._task, trajectory.reply, state))
+
+    async def evidence(self) -> Mapping[str, str]:
+        if self._state is None:
+            return {}
+        shown: Mapping[str, str] = await call(self._environment.evidence, self._task, self._state)
+        return shown
 
     async def save(self) -> bytes | None:
         saved: bytes | None = await call(self._environment.save_state, await self._opened())
