@@ -317,6 +317,12 @@ class Environment(ABC):
         return BOX_MB
 
     @property
+    def endpoint(self) -> bool:
+        """Whether its episodes are agents of their own, which ask the policy at an address
+        (`munro.envs.agent_run`)."""
+        return False
+
+    @property
     def restores(self) -> bool:
         """Whether its episodes can go on after their machine was lost."""
         return type(self).restore is not Environment.restore

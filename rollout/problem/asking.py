@@ -19,6 +19,7 @@ from munro.envs.budget import Budget
 from munro.envs.types import Task, Trajectory
 from munro.rewards.errors import EnvironmentFailure, EpisodeError, GraderError
 from munro.rewards.types import Grade
+from munro.rollout.address import Patience
 from munro.rollout.boxes import Away, Boxes
 from munro.rollout.config import RolloutConfig
 from munro.rollout.waits import Stalled, waiting
@@ -64,6 +65,18 @@ class Environments:
     def is_slow(self, task: Task) -> bool:
         """Whether a budget says that answers may take long; what holds for all says nothing."""
         return (self._said(task).reply_s or 0) > SLOW_S
+
+    def is_agent(self, task: Task) -> bool:
+        """Whether an agent of its own plays the task, at an address."""
+        return self._environment(task.env).endpoint
+
+    def patience(self, task: Task) -> Patience:
+        """How long the agent of the task may be silent."""
+        budget = self.budget(task)
+        return Patience(
+            start_s=budget.start_s or self._config.start_deadline_s,
+            reply_s=budget.reply_s or self._config.reply_deadline_s,
+        )
 
     def restores(self, task: Task) -> bool:
         """Whether an episode of the task can go on from where it was saved."""
