@@ -10,9 +10,8 @@ what was said, rewrite it, or ask for several things at once (docs/any_agent.md)
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
 
 from munro.envs.base import Environment, Episode, Outcome, as_grade, call
 from munro.envs.budget import Budget
@@ -64,7 +63,10 @@ class AgentEpisode(Episode):
                 again and never scored.
         """
 
-    def reply(self, message: Message) -> NoReturn:  # noqa: ARG002
+    def reply(
+        self,
+        message: Message,  # noqa: ARG002
+    ) -> Sequence[Message] | Awaitable[Sequence[Message] | None] | None:
         """Nobody replies turn by turn."""
         raise TypeError("an AgentEpisode is run at an address, and takes no replies")
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +100,7 @@ def resolve_config(config: EnvConfig) -> EnvConfig:
 
     Raises as `load` does.
     """
-    args = dict(config.args)
-    for name in find(config.path).file_args:
-        value = args.get(name)
-        if isinstance(value, str) and Path(value).expanduser().exists():
-            args[name] = str(Path(value).expanduser().resolve())
+    args = _with_whole_paths(config.args, find(config.path).file_args)
     graders = {name: _resolved(name, grader) for name, grader in config.graders.items()}
     made = {"path": resolve(config.path), "args": args, "graders": graders}
     return config.model_copy(update=made)
@@ -124,7 +120,12 @@ def _absolute(name: str, grader: GraderConfig | WatchConfig) -> dict[str, Any]:
         files = kinds.find(grader.kind).kind.file_args
     except BadPlugin as error:
         raise BadEnvironment(f"env.graders.{name}: {error}") from error
-    args = copy.deepcopy(grader.args)
+    return {"args": _with_whole_paths(grader.args, files), "kind": resolve(grader.kind)}
+
+
+def _with_whole_paths(args: Mapping[str, Any], files: Iterable[str]) -> dict[str, Any]:
+    """A copy in which these arguments, those in tables by dotted names, hold anywhere."""
+    args = copy.deepcopy(dict(args))
     for *tables, key in (argument.split(".") for argument in files):
         node: Any = args
         for table in tables:
@@ -132,7 +133,7 @@ def _absolute(name: str, grader: GraderConfig | WatchConfig) -> dict[str, Any]:
         value = node.get(key) if isinstance(node, dict) else None
         if isinstance(value, str) and value and Path(value).expanduser().exists():
             node[key] = str(Path(value).expanduser().resolve())
-    return {"args": args, "kind": resolve(grader.kind)}
+    return args
 
 
 def available() -> list[tuple[str, str]]:

@@ -198,7 +198,7 @@ def _told_bit_by_bit(
             (part,) = item["content"]
             place = {**where, "content_index": 0}
             yield "response.content_part.added", {**place, "part": {**part, "text": ""}}
-            text = {"logprobs": []}
+            text: dict[str, Any] = {"logprobs": []}
             yield "response.output_text.delta", {**place, "delta": part["text"], **text}
             yield "response.output_text.done", {**place, "text": part["text"], **text}
             yield "response.content_part.done", {**place, "part": part}
