@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from dataclasses import replace
@@ -88,6 +89,7 @@ async def test_a_program_that_is_not_there_is_one_line(rows):
     assert "mini ended with 127: mini: No such file or directory" in given_up.detail
 
 
+@pytest.mark.timeout(60)
 async def test_a_program_that_hangs_or_leaves_processes_is_ended_with_all_of_its(rows):
     leaves = "import subprocess; subprocess.Popen(['sleep', '4321'], start_new_session=True)\n"
     group = await played(program(rows, leaves + "print(said)"))
@@ -98,10 +100,10 @@ async def test_a_program_that_hangs_or_leaves_processes_is_ended_with_all_of_its
     given_up = await played(made, retries=0)
     assert "made no request for reply_s = 0.5" in given_up.detail
     assert time.monotonic() - began < 30
-    left = [
-        one for one in psutil.process_iter(["cmdline"]) if "4321" in (one.info["cmdline"] or [])
-    ]
-    assert left == []
+    while any("4321" in (one.info["cmdline"] or []) for one in psutil.process_iter(["cmdline"])):
+        await asyncio.sleep(
+            0.01
+        )  # killed, and gone in a moment; the test's own time limit is short
 
 
 async def test_a_program_has_no_network_but_the_address_and_no_host_files(rows):
