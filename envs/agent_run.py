@@ -54,8 +54,9 @@ class AgentEpisode(Episode):
     def run(self, address: Address) -> Awaitable[None] | None:
         """Let the agent work; return once it has ended, and nothing of it goes on.
 
-        What a limit of the attempt kept it from (`Budget`) is told at the address, as an error of
-        status 400. An exception that follows from that ends the attempt, which is then graded.
+        A limit of the attempt (`Budget`) is told at the address as an error: 400 where the messages
+        are too long, 403 where its turns, its time or its tokens are spent. An exception that
+        follows from that ends the attempt, which is then graded.
         Where this is given up, it is cancelled (a thread is left behind) and `close` follows.
 
         Raises:

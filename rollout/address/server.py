@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
+import functools
 import json
+import os
 import secrets
 import shutil
 import tempfile
 import time
-import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -28,7 +30,6 @@ from munro.rollout.address.session import Session
 MODEL = "policy"
 """What the policy is called, whichever checkpoint it began from."""
 HOST = "127.0.0.1"
-SOCKET = "address.sock"
 MOST_OVER = 4096
 """Keys of ended attempts that are told so."""
 
@@ -40,6 +41,15 @@ class _Attempt:
     running: set[asyncio.Task[Reply]] = field(default_factory=set)
 
 
+@functools.cache
+def folder_of(process: int) -> Path:  # noqa: ARG001 - a fork has one of its own
+    """Where a process has its sockets, as long as it lives: boxes are shown the folder."""
+    folder = Path(tempfile.mkdtemp(prefix="munro-address-"))
+    folder.chmod(0o755)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 class Addresses:
     """Listens as long as an attempt has an address; all of it in one event loop."""
 
@@ -48,7 +58,7 @@ class Addresses:
         self._over: deque[str] = deque(maxlen=MOST_OVER)
         self._servers: list[asyncio.Server] = []
         self._connections: set[asyncio.Task[None]] = set()
-        self._folder: Path | None = None
+        self._socket = ""
         self._url = ""
         self._opening = asyncio.Lock()
 
@@ -61,9 +71,7 @@ class Addresses:
             async with self._opening:
                 if not self._servers:
                     await self._listen()
-            assert self._folder is not None
-            socket = str(self._folder / SOCKET)
-            yield Address(base_url=self._url, key=key, model=MODEL, socket=socket)
+            yield Address(base_url=self._url, key=key, model=MODEL, socket=self._socket)
         finally:
             session.close()
             self._over.append(key)
@@ -76,12 +84,7 @@ class Addresses:
                     await self._fall_silent()
 
     async def _listen(self) -> None:
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="munro-address-"))
-            self._folder.chmod(0o755)
-            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        path = self._folder / SOCKET
-        path.unlink(missing_ok=True)
+        path = folder_of(os.getpid()) / f"{secrets.token_hex(8)}.sock"
         limit = http.MOST_HEAD
         self._servers = [
             await asyncio.start_server(self._connected, HOST, 0, limit=limit, backlog=1024),
@@ -89,10 +92,11 @@ class Addresses:
         ]
         path.chmod(0o666)  # a box's user is nobody; who has no key gets nothing
         port = self._servers[0].sockets[0].getsockname()[1]
-        self._url = f"http://{HOST}:{port}/v1"
+        self._url, self._socket = f"http://{HOST}:{port}/v1", str(path)
 
     async def _fall_silent(self) -> None:
         servers, self._servers = self._servers, []
+        Path(self._socket).unlink(missing_ok=True)
         for server in servers:
             server.close()
         for connection in [*self._connections]:

@@ -151,11 +151,12 @@ class Session:
         prompt = self._prompt(going, asked)
         room = limits.max_context - len(prompt)
         if room <= 0:
-            raise self._over(
-                Ending.TRUNCATED_CONTEXT,
+            self.ending = Ending.TRUNCATED_CONTEXT
+            raise wrong(
                 f"This model's maximum context length is {limits.max_context} tokens. However, "
                 f"your messages resulted in {len(prompt)} tokens. Please reduce the length of the "
                 "messages.",
+                "messages",
                 "context_length_exceeded",
             )
         number = self._num_turns
@@ -308,9 +309,10 @@ class Session:
         is_theirs = asked.max_tokens is not None and num >= asked.max_tokens
         return Ending.TRUNCATED_TURN if limits.turn_tokens and not is_theirs else None
 
-    def _over(self, ending: Ending, why: str, code: str = "attempt_limit") -> Refused:
+    def _over(self, ending: Ending, why: str) -> Refused:
+        """A limit of the attempt: nothing that the agent asks is answered any more."""
         self.ending = ending
-        return wrong(why, "messages" if code == "context_length_exceeded" else None, code)
+        return Refused(403, why, code="attempt_limit")
 
     def trajectory(self) -> Trajectory:
         """All that came of it.

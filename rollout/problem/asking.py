@@ -26,6 +26,8 @@ from munro.rollout.waits import Stalled, waiting
 
 MOST_CALLS = 256
 """Calls into environments that one worker has open at once."""
+MOST_RUNS = 128
+"""Agents of their own that one worker runs at once."""
 SLOW_S = 5.0
 """Longest reply that a lockstep waits for in every turn."""
 MOST_LOST = 128
@@ -52,6 +54,8 @@ class Environments:
         self._config = config
         self._boxes = boxes or Boxes()
         self._calls = asyncio.Semaphore(MOST_CALLS)
+        self.runs = asyncio.Semaphore(MOST_RUNS)
+        """Of agents, each of which may have a thread for as long as it works."""
 
     def budget(self, task: Task) -> Budget:
         """What an episode of the task may spend: all of it said, but what nothing limits."""

@@ -215,7 +215,9 @@ class Player:
         )
         patience = self._environments.patience(task)
         name = f"{task.env}/{task.id}"
-        return await run(name, episode, Session(task, policy), self._addresses, patience)
+        async with self._environments.runs:
+            session = Session(task, policy)
+            return await run(name, episode, session, self._addresses, patience)
 
     async def _turns(
         self,

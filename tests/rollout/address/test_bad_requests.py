@@ -205,7 +205,7 @@ async def test_limits_of_the_attempt_are_told_and_end_it():
         await ask(HELLO)
         await ask(HELLO)
         status, body = await ask(HELLO)
-        assert (status, body["error"]["code"]) == (400, "attempt_limit")
+        assert (status, body["error"]["code"]) == (403, "attempt_limit")
     assert attempt.trajectory().ending is Ending.TRUNCATED_TURNS
     attempt = session(engine("four"), max_response_tokens=7)
     async with asking(attempt) as ask:
@@ -221,7 +221,7 @@ async def test_requests_at_once_never_sample_more_than_the_attempt_may():
     attempt = session(engine("four"), max_response_tokens=12)
     async with asking(attempt) as ask:
         got = await asyncio.gather(*(ask([user(f"{n}")]) for n in range(6)))
-    assert sorted(status for status, _ in got) == [200] * 3 + [400] * 3
+    assert sorted(status for status, _ in got) == [200] * 3 + [403] * 3
     assert attempt.trajectory().num_sampled == 12
 
 
