@@ -35,6 +35,8 @@ from munro.rewards.types import Grade
 PLACE = "/opt/address"
 """Where the box has the folder of the address's socket."""
 HOLES = re.compile(r"\{(prompt|model|base_url|key)\}")
+PACKAGES = "/opt/agent"
+"""Where it has what the agent is made of."""
 PORT = 8471
 """On the box's own loopback."""
 BESIDE_S = 60.0
@@ -82,8 +84,8 @@ class Agent(Environment):
                 stand for the attempt's own.
             of: environment whose tasks these are, and which grades them.
             args: its arguments.
-            packages: folder of `pip install --target` that Python in the box imports from; its
-                `bin` is searched for the program.
+            packages: folder of `pip install --target` that Python in the box imports from. Run
+                what it holds by `python3 -m`, for scripts in its `bin` name another Python.
             answer: file that holds the reply, where the environment has no boxes; what the program
                 writes to its output unless given.
             environment: variables of the program, with the same holes.
@@ -107,7 +109,7 @@ class Agent(Environment):
         folder = Path(packages).expanduser() if packages else None
         if folder is not None and not folder.is_dir():
             raise ValueError(f"packages = {packages!r}: there is no such folder")
-        self._packages = [] if folder is None else [str(folder)]
+        self._packages = "" if folder is None else str(folder)
         if isinstance(self._inner, Shell):
             self.budget = self._inner.budget
         else:
@@ -154,7 +156,8 @@ class Agent(Environment):
 
     async def opened(self, task: Task, address: Address) -> tuple[Episode, Box, dict[str, Any]]:
         """The task's own episode, a box in which the address is to be had, and the box's state."""
-        self._shell.show({str(Path(address.socket).parent): PLACE}, self._packages)
+        shown = {str(Path(address.socket).parent): PLACE}
+        self._shell.show(shown | ({self._packages: PACKAGES} if self._packages else {}))
         own: Episode = await call(self._inner.start, task)
         if isinstance(own, Conversation):
             state: dict[str, Any] = await own.opened()
@@ -206,6 +209,7 @@ class Agent(Environment):
                 "socket": f"{PLACE}/{Path(address.socket).name}",
                 "command": [_filled(word, values) for word in self._command],
                 "environment": {
+                    **({"PYTHONPATH": PACKAGES} if self._packages else {}),
                     **inside.environment,
                     **{key: _filled(word, values) for key, word in self._variables.items()},
                 },

@@ -17,7 +17,7 @@ import json
 import secrets
 import threading
 from abc import abstractmethod
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -264,23 +264,19 @@ class Shell(ToolUse):
                 )
             return self._sandbox
 
-    def show(self, mounts: Mapping[str, str], packages: Sequence[str] = ()) -> None:
-        """Have every box show these too, of which the first must not be open yet.
-
-        Args:
-            mounts: path on the host to path inside, read-only.
-            packages: host folders that Python inside is to import from.
+    def show(self, mounts: Mapping[str, str]) -> None:
+        """Have every box show these too, path on the host to path inside, read-only.
 
         Raises:
             SandboxError: boxes are open that do not.
         """
-        shown = {"mounts": dict(mounts), "packages": [*packages]}
         with self._opening:
-            if shown.items() <= self._options.items():
+            shown = self._options.get("mounts", {})
+            if mounts.items() <= shown.items():
                 return
             if self._sandbox is not None:
                 raise SandboxError(f"boxes of {self.name} are open, and show other folders")
-            self._options |= shown
+            self._options["mounts"] = {**shown, **mounts}
 
     def open_box(self, task: Task, saved: tuple[Layer, ...]) -> Box:
         """A box of this task, with what earlier boxes of the episode wrote."""
