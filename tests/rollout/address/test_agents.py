@@ -146,7 +146,7 @@ async def test_a_slow_policy_is_no_silence_of_the_agent():
     inner = served.generate
 
     async def slow(requests):
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.3)
         return await inner(requests)
 
     served.generate = slow

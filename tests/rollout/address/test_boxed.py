@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from munro.envs.agent import Agent, _filled
+from munro.envs.check import check
 from munro.envs.config import EnvConfig
 from munro.envs.loader import BadEnvironment, load_config, resolve_config
 from munro.rollout.types import Abandoned, Group
@@ -71,7 +72,9 @@ async def test_what_a_program_writes_is_the_reply(rows, ending):
     ("ending", "why"),
     [
         ("sys.exit('oh no')", "python3 ended with 1: oh no"),
-        ("import os; os.kill(os.getpid(), 9)", "python3 ended with 137"),
+        pytest.param(
+            "import os; os.kill(os.getpid(), 9)", "python3 ended with 137", marks=pytest.mark.slow
+        ),
     ],
 )
 async def test_a_program_that_breaks_is_not_scored(rows, ending, why):
@@ -106,6 +109,7 @@ async def test_a_program_that_hangs_or_leaves_processes_is_ended_with_all_of_its
         )  # killed, and gone in a moment; the test's own time limit is short
 
 
+@pytest.mark.slow
 async def test_a_program_has_no_network_but_the_address_and_no_host_files(rows):
     looks = """
 import os, socket
@@ -168,6 +172,12 @@ def test_what_is_no_agent_is_one_sentence(rows, args, why):
     args = {"args": rows if "of" not in args else {}} | args
     with pytest.raises(BadEnvironment, match=why):
         load_config(EnvConfig(path="agent", args=args))
+
+
+def test_the_check_says_that_the_agent_was_not_run(rows):
+    found = check("agent", command=["mini"], args=rows)
+    assert found.is_ok, found.problems
+    assert any("an agent of its own plays it" in line for line in found.warnings)
 
 
 def test_files_of_the_inner_environment_hold_in_any_folder(rows, tmp_path, monkeypatch):
