@@ -15,6 +15,7 @@ import asyncio
 import inspect
 import json
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -174,12 +175,11 @@ class Agent(Environment):
     def work(self, task: Task, address: Address, box: Box) -> tuple[Outcome, Found | None]:
         """Run the program to its end; with it the file that it leaves its answer in."""
         limits = self.limits
+        words = ["python3", "-I", "-c", inspect.getsource(relay), self._setting(task, address)]
         with held(box) as session:
-            done = session.run(
-                ["python3", "-I", "-c", inspect.getsource(relay), self._setting(task, address)],
-                limits=limits,
-                clip=True,
-            )
+            # as any command of the task's: where it works, and with its variables
+            command = [*box.shell, f"exec {shlex.join(words)}"]
+            done = session.run(command, limits=limits, clip=True)
             found = (
                 session.look(self._answer, most_bytes=limits.output_bytes) if self._answer else None
             )

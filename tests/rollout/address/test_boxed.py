@@ -15,6 +15,7 @@ from munro.envs.check import check
 from munro.envs.config import EnvConfig
 from munro.envs.loader import BadEnvironment, load_config, resolve_config
 from munro.rollout.types import Abandoned, Group
+from tests.envs.harbor.folders import SIMPLE, written
 from tests.rollout.address.agents import END, PLAIN, engine, worker
 
 ASK = """
@@ -151,6 +152,17 @@ async def test_in_a_box_of_the_tasks_own_what_is_left_there_is_graded(tmp_path):
     assert isinstance(group, Group), group
     assert [one.grade.passed for one in group.attempts] == [False, True]
     assert group.task.tools == ()
+
+
+@pytest.mark.slow
+async def test_in_a_folder_of_harbors_its_own_tests_grade_what_is_left(tmp_path):
+    folder = written(tmp_path / "tasks" / "simple", SIMPLE)
+    ending = "open('/app/answer.txt', 'w').write(said[8:10] + chr(10))"
+    command = ["python3", "-c", ASK + ending, "{prompt}", "{model}"]
+    args = {"path": str(folder.parent), "store": str(tmp_path / "layers"), "test_share": 0.0}
+    group = await played(Agent(command, of="harbor", args=args))
+    assert isinstance(group, Group), group
+    assert [one.grade.passed for one in group.attempts] == [False, True]
 
 
 def test_what_fills_a_hole_is_not_read_for_holes():
