@@ -70,7 +70,7 @@ async def client_of(address: Address):
     """Speaks HTTP with the attempt's key."""
     headers = {"Authorization": f"Bearer {address.key}"}
     async with httpx.AsyncClient(
-        base_url=address.base_url, headers=headers, verify=False
+        base_url=address.base_url, headers=headers, verify=False, timeout=60
     ) as client:
         yield client
 
