@@ -125,15 +125,15 @@ def _absolute(name: str, grader: GraderConfig | WatchConfig) -> dict[str, Any]:
 
 def _with_whole_paths(args: Mapping[str, Any], files: Iterable[str]) -> dict[str, Any]:
     """A copy in which these arguments, those in tables by dotted names, hold anywhere."""
-    args = copy.deepcopy(dict(args))
+    whole = copy.deepcopy(dict(args))
     for *tables, key in (argument.split(".") for argument in files):
-        node: Any = args
+        node: Any = whole
         for table in tables:
             node = node.get(table) if isinstance(node, dict) else None
         value = node.get(key) if isinstance(node, dict) else None
         if isinstance(value, str) and value and Path(value).expanduser().exists():
             node[key] = str(Path(value).expanduser().resolve())
-    return args
+    return whole
 
 
 def available() -> list[tuple[str, str]]:
