@@ -6,19 +6,22 @@ import asyncio
 import json
 import time
 import urllib.request
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from munro.envs.agent_run import AgentRun
 from munro.envs.base import call
 from munro.envs.combined import Combined
-from munro.envs.loader import BadEnvironment
+from munro.envs.loader import BadEnvironment, load
 from munro.envs.types import Ending, Message
 from munro.rewards.combine.parts import GraderConfig
 from munro.rewards.errors import PolicyError
 from munro.rewards.types import Grade
 from munro.rl.batch import build_batch
 from munro.rollout.types import Abandoned, Group, Reason
+from tests.documented import blocks
 from tests.rollout.address.agents import END, PLAIN, TASK, Agent, chat, engine, said, user, worker
 
 
@@ -69,6 +72,18 @@ async def test_twenty_lines_of_the_standard_library_are_an_agent():
     group = await worker(policy(), Plain()).solve(3, TASK, 200)
     assert isinstance(group, Group)
     assert group.pass_rate == 0.5
+
+
+async def test_the_loop_of_the_docs_is_an_episode(tmp_path):
+    (text,) = (b.text for b in blocks(Path("docs/any_agent.md")) if "class Loop" in b.text)
+    (tmp_path / "loop.py").write_text(text)
+    environment = load(str(tmp_path / "loop.py"))
+    (task,) = [task for task in environment.tasks("train") if task.id == "35"]
+    made = worker(policy(), environment)
+    group = await made.solve(3, replace(task, env="arithmetic"), 200)
+    assert isinstance(group, Group)
+    assert [attempt.grade.passed for attempt in group.attempts] == [False, True] * 2
+    assert {attempt.trajectory.num_sampled for attempt in group.attempts} == {6}
 
 
 async def test_branches_train_with_the_advantage_of_their_attempt():
