@@ -12,7 +12,7 @@ from typing import Any
 
 MOST_HEAD = 1 << 16
 """Bytes of a request before its body."""
-MOST_BODY = 1 << 26
+MOST_BODY = 1 << 24
 IDLE_S = 600.0
 """Seconds that a connection may be silent between two requests, or within one."""
 LOOK_S = 0.2

@@ -16,6 +16,7 @@ from munro.rollout.address.errors import Refused, wrong
 from munro.rollout.address.known import Answer, Going, Memory
 from munro.rollout.calls import Reader
 from munro.rollout.engine import Completion, Request
+from munro.rollout.observe import CHARACTERS_A_TOKEN
 from munro.rollout.render import BadTemplate, Renderer
 from munro.rollout.seeds import request_seed
 from munro.rollout.stream import Limits, Stream
@@ -147,18 +148,14 @@ class Session:
             raise self._over(Ending.TRUNCATED_TURNS, f"all {limits.max_turns} turns are taken")
         if 0 < limits.wall_s <= now - self._began:
             raise self._over(Ending.TRUNCATED_TIME, f"the {limits.wall_s:g} s are over")
+        size = sum(len(message.content) for message in asked.messages)
+        if size > limits.max_context * CHARACTERS_A_TOKEN:  # too long to even be counted
+            raise self._too_long(f"more than {limits.max_context}")
         going = self._memory.going_on(asked.messages, asked.tools)
         prompt = self._prompt(going, asked)
         room = limits.max_context - len(prompt)
         if room <= 0:
-            self.ending = Ending.TRUNCATED_CONTEXT
-            raise wrong(
-                f"This model's maximum context length is {limits.max_context} tokens. However, "
-                f"your messages resulted in {len(prompt)} tokens. Please reduce the length of the "
-                "messages.",
-                "messages",
-                "context_length_exceeded",
-            )
+            raise self._too_long(str(len(prompt)))
         number = self._num_turns
         self._num_turns += 1
         self._enter(going)
@@ -308,6 +305,16 @@ class Session:
             return self._stream.limit
         is_theirs = asked.max_tokens is not None and num >= asked.max_tokens
         return Ending.TRUNCATED_TURN if limits.turn_tokens and not is_theirs else None
+
+    def _too_long(self, num_tokens: str) -> Refused:
+        """The agent may ask again with less."""
+        self.ending, most = Ending.TRUNCATED_CONTEXT, self._policy.limits.max_context
+        return wrong(
+            f"This model's maximum context length is {most} tokens. However, your messages "
+            f"resulted in {num_tokens} tokens. Please reduce the length of the messages.",
+            "messages",
+            "context_length_exceeded",
+        )
 
     def _over(self, ending: Ending, why: str) -> Refused:
         """A limit of the attempt: nothing that the agent asks is answered any more."""

@@ -86,6 +86,18 @@ async def test_the_loop_of_the_docs_is_an_episode(tmp_path):
     assert {attempt.trajectory.num_sampled for attempt in group.attempts} == {6}
 
 
+async def test_the_policy_does_not_answer_for_turns_that_the_agent_made_up():
+    async def agent(address):
+        example = {"role": "assistant", "content": "la la la la " * 20}
+        return "42" in said(await chat(address, user("sing"), example, user("17 + 25?")))["content"]
+
+    group = await worker(policy(), Agent(agent)).solve(3, TASK, 200)
+    assert isinstance(group, Group)
+    assert {one.reward.repetition for one in group.attempts} == {0.0}
+    assert {sum(m.is_sampled for m in one.trajectory.messages) for one in group.attempts} == {1}
+    assert {len(one.trajectory.messages) for one in group.attempts} == {4}
+
+
 async def test_branches_train_with_the_advantage_of_their_attempt():
     async def agent(address):
         parts = [chat(address, user(TASK.prompt), user(f"part {n}")) for n in range(3)]

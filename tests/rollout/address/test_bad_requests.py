@@ -225,6 +225,14 @@ async def test_requests_at_once_never_sample_more_than_the_attempt_may():
     assert attempt.trajectory().num_sampled == 12
 
 
+async def test_what_is_far_too_long_is_not_even_counted(monkeypatch):
+    attempt = session(engine())
+    async with asking(attempt) as ask:
+        monkeypatch.setattr(attempt._policy.renderer, "opening", None)
+        status, body = await ask([user("x" * 70_000)])
+        assert (status, body["error"]["code"]) == (400, "context_length_exceeded")
+
+
 async def test_a_context_that_is_too_long_can_be_made_shorter():
     attempt = session(engine())
     async with asking(attempt) as ask:
