@@ -57,7 +57,13 @@ async def played(environment, **config):
     return await made.solve(3, replace(task, env="arithmetic"), 100)
 
 
-@pytest.mark.parametrize("ending", ["print(said)", "open('answer.txt', 'w').write(said)"])
+@pytest.mark.parametrize(
+    "ending",
+    [
+        pytest.param("print(said)", marks=pytest.mark.slow),
+        "open('answer.txt', 'w').write(said)",
+    ],
+)
 async def test_what_a_program_writes_is_the_reply(rows, ending):
     answer = "answer.txt" if "answer.txt" in ending else ""
     group = await played(program(rows, ending, answer=answer))
