@@ -19,6 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from munro.envs.agent_run import Address
 from munro.rewards.errors import EnvironmentFailure
 from munro.rollout.address import http, responses, told
@@ -30,6 +32,10 @@ from munro.rollout.address.session import Session
 MODEL = "policy"
 """What the policy is called, whichever checkpoint it began from."""
 HOST = "127.0.0.1"
+FOLDER = "munro-address-"
+"""Begins the names of the sockets' folders; the process's number follows."""
+MOST_PATH = 40
+"""Bytes of the folder for temporary files; the kernel takes 107 of a socket's whole path."""
 MOST_OVER = 4096
 """Keys of ended attempts that are told so."""
 
@@ -42,9 +48,18 @@ class _Attempt:
 
 
 @functools.cache
-def folder_of(process: int) -> Path:  # noqa: ARG001 - a fork has one of its own
-    """Where a process has its sockets, as long as it lives: boxes are shown the folder."""
-    folder = Path(tempfile.mkdtemp(prefix="munro-address-"))
+def folder_of(process: int) -> Path:
+    """Where a process has its sockets, as long as it lives: boxes are shown the folder.
+
+    Those of processes that were killed are taken away by the next one.
+    """
+    top = tempfile.gettempdir()
+    top = top if len(os.fsencode(top)) <= MOST_PATH else "/tmp"
+    for left in Path(top).glob(f"{FOLDER}*-*"):
+        owner = left.name.removeprefix(FOLDER).partition("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{process}-", dir=top))
     folder.chmod(0o755)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -85,14 +100,16 @@ class Addresses:
 
     async def _listen(self) -> None:
         path = folder_of(os.getpid()) / f"{secrets.token_hex(8)}.sock"
-        limit = http.MOST_HEAD
-        self._servers = [
-            await asyncio.start_server(self._connected, HOST, 0, limit=limit, backlog=1024),
-            await asyncio.start_unix_server(self._connected, path, limit=limit, backlog=1024),
-        ]
+        limit, self._socket = http.MOST_HEAD, str(path)
+        self._servers.append(
+            await asyncio.start_server(self._connected, HOST, 0, limit=limit, backlog=1024)
+        )
+        self._servers.append(
+            await asyncio.start_unix_server(self._connected, path, limit=limit, backlog=1024)
+        )
         path.chmod(0o666)  # a box's user is nobody; who has no key gets nothing
         port = self._servers[0].sockets[0].getsockname()[1]
-        self._url, self._socket = f"http://{HOST}:{port}/v1", str(path)
+        self._url = f"http://{HOST}:{port}/v1"
 
     async def _fall_silent(self) -> None:
         servers, self._servers = self._servers, []

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import tempfile
+from pathlib import Path
 
 import httpx
 import pytest
 
 from munro.envs.types import Ending
 from munro.rollout.address import http
-from munro.rollout.address.server import Addresses
+from munro.rollout.address.server import Addresses, folder_of
 from tests.rollout.address.agents import LIMITS, asking, engine, said, session, user
 
 HELLO = [user("hello")]
@@ -181,6 +184,23 @@ async def test_what_is_no_http_is_told_so(sent, answer):
         writer.write(sent)
         assert (await reader.read()).startswith(answer)
         writer.close()
+
+
+async def test_sockets_end_with_their_attempt_and_folders_with_their_process(monkeypatch, tmp_path):
+    # a path that is too long for a socket is not used
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("long" * 30)))
+    left = Path("/tmp/munro-address-4194399-x")
+    living = Path(f"/tmp/munro-address-{os.getpid()}-x")
+    for folder in (left, living):
+        folder.mkdir(exist_ok=True)
+    folder_of.cache_clear()
+    async with Addresses().opened(session(engine())) as address:
+        socket = Path(address.socket)
+        assert socket.is_socket()
+    assert not socket.exists()
+    assert socket.parent.is_dir()
+    assert not left.exists()
+    living.rmdir()  # was there to be taken away: its process lives
 
 
 async def test_the_rest_of_the_api_is_not_there():
