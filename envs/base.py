@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import inspect
 import numbers
 from abc import ABC, abstractmethod
@@ -152,6 +153,19 @@ def as_grade(outcome: Outcome) -> Grade:
     )
 
 
+def whole_paths(args: Mapping[str, Any], files: Iterable[str]) -> dict[str, Any]:
+    """A copy in which these arguments, those in tables by dotted names, hold anywhere."""
+    whole = copy.deepcopy(dict(args))
+    for *tables, key in (argument.split(".") for argument in files):
+        node: Any = whole
+        for table in tables:
+            node = node.get(table) if isinstance(node, dict) else None
+        value = node.get(key) if isinstance(node, dict) else None
+        if isinstance(value, str) and value and Path(value).expanduser().exists():
+            node[key] = str(Path(value).expanduser().resolve())
+    return whole
+
+
 class Over(tuple[Message, ...]):
     """What an episode may reply in place of None: the last answers, on record and shown to nobody.
 
@@ -282,12 +296,7 @@ class Environment(ABC):
     @classmethod
     def settled(cls, args: Mapping[str, Any]) -> dict[str, Any]:
         """Constructor arguments by names that hold in any working directory."""
-        made = dict(args)
-        for name in cls.file_args:
-            value = made.get(name)
-            if isinstance(value, str) and Path(value).expanduser().exists():
-                made[name] = str(Path(value).expanduser().resolve())
-        return made
+        return whole_paths(args, cls.file_args)
 
     def gold_reply(self, task: Task) -> str | Sequence[str] | Awaitable[Any] | None:  # noqa: ARG002
         """What a perfect policy writes: one text, or one per turn. None where nobody knows."""
@@ -332,6 +341,12 @@ class Environment(ABC):
         """MiB of memory that one of its boxes may need, files that are kept in memory included: so
         many does `boxes = "auto"` let be open."""
         return BOX_MB
+
+    @property
+    def endpoint(self) -> bool:
+        """Whether its episodes are agents of their own, which ask the policy at an address
+        (`munro.envs.agent_run`)."""
+        return False
 
     @property
     def restores(self) -> bool:

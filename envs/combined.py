@@ -27,6 +27,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from munro.envs.agent_run import Address, AgentEpisode
 from munro.envs.base import Environment, Episode, Outcome, as_grade, call
 from munro.envs.data.transcripts import calls_of, said_before, transcript_of
 from munro.envs.types import Message, Task, Trajectory
@@ -110,7 +111,9 @@ class Combined(Environment):
 
     async def start(self, task: Task) -> Episode:
         """An episode of the environment, graded here."""
-        return _Graded(self, task, await call(self.environment.start, task))
+        inner = await call(self.environment.start, task)
+        kind = _GradedRun if isinstance(inner, AgentEpisode) else _Graded
+        return kind(self, task, inner)
 
     async def restore(self, task: Task, saved: bytes) -> Episode:
         """An episode of the environment, as it was saved, graded here."""
@@ -124,6 +127,11 @@ class Combined(Environment):
     def box_mb(self) -> int:
         """The environment's own."""
         return self.environment.box_mb
+
+    @property
+    def endpoint(self) -> bool:
+        """The environment's own."""
+        return self.environment.endpoint
 
     @property
     def restores(self) -> bool:
@@ -357,6 +365,15 @@ class _Graded(Episode):
 
     async def close(self) -> None:
         await call(self._inner.close)
+
+
+class _GradedRun(_Graded, AgentEpisode):
+    """The same of an agent's run."""
+
+    _inner: AgentEpisode
+
+    async def run(self, address: Address) -> None:
+        await call(self._inner.run, address)
 
 
 def _ranges(

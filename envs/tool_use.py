@@ -200,7 +200,7 @@ class Conversation(Episode):
         return answers
 
     async def grade(self, trajectory: Trajectory) -> Grade:
-        state = await self._opened()
+        state = await self.opened()
         grade = self._environment.grade
         return as_grade(await call(grade, self._task, trajectory.reply, state))
 
@@ -211,7 +211,7 @@ class Conversation(Episode):
         return shown
 
     async def save(self) -> bytes | None:
-        saved: bytes | None = await call(self._environment.save_state, await self._opened())
+        saved: bytes | None = await call(self._environment.save_state, await self.opened())
         return saved
 
     async def close(self) -> None:
@@ -223,7 +223,8 @@ class Conversation(Episode):
         """What `ToolUse.setup` made; None as long as nothing needed it."""
         return self._state
 
-    async def _opened(self) -> dict[str, Any]:
+    async def opened(self) -> dict[str, Any]:
+        """The state, made now where nothing has needed it yet."""
         async with self._opening:
             if self._state is None:
                 self._state = await call(self._environment.setup, self._task)
@@ -273,7 +274,7 @@ class Conversation(Episode):
             return _error(wanted.id, f"{wanted.name}: the arguments are not JSON ({error})")
         arguments = {name: getattr(given, name) for name in type(given).model_fields}
         if "state" in inspect.signature(method).parameters:
-            arguments["state"] = await self._opened()
+            arguments["state"] = await self.opened()
         limit_s = _options(method).limit_s
         limit = asyncio.timeout(limit_s)
         try:
