@@ -1,12 +1,11 @@
 """The same build twice, the second time killed again and again: the same tasks, to the byte.
 
-    python benchmarks/histories/killed.py REPO OUT --kills 5 -- --limit 12 --jobs 2
+    python benchmarks/histories/killed.py REPO OUT --kills 5 --limit 8 --jobs 2
 
-What stands behind `--` goes to `munro swe build`. OUT/once is built in one go. OUT/killed is killed
-with its children (SIGKILL) at random moments that an uninterrupted build would not outlive, and
-told to --resume, until that is through. Prints how many candidates were done at each kill; what
-differs in the end; candidates lost, or settled twice; processes left behind. Exit status 1 where
-there is any of these.
+OUT/once is built in one go. OUT/killed is killed (SIGKILL) at random moments before it could be
+through, told to --resume each time, and in the end left alone. Prints how many candidates were done
+at each kill; what differs; candidates lost, or settled twice; processes that outlived their build.
+Exit status 1 where there is any of these.
 """
 
 from __future__ import annotations
@@ -147,14 +146,15 @@ def faults(once: Path, again: Path, story: Story) -> Iterator[str]:
 
 def main() -> None:
     """Build twice, and compare."""
-    parser = argparse.ArgumentParser(usage=(__doc__ or "").splitlines()[2].strip())
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("repo", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
-    own = sys.argv[1:]
-    cut = own.index("--") if "--" in own else len(own)
-    args, options = parser.parse_args(own[:cut]), own[cut + 1 :]
+    parser.add_argument("--limit", type=int, default=8, help="newest candidates to try")
+    parser.add_argument("--jobs", type=int, default=2)
+    args = parser.parse_args()
+    options = ["--limit", str(args.limit), "--jobs", str(args.jobs)]
     if (args.out / "once").exists() or (args.out / "killed").exists():
         sys.exit(f"{args.out} holds builds already: name another OUT")
     began = time.monotonic()
