@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
+import pytest
+
+from benchmarks.histories import killed
 from benchmarks.histories.killed import Story, command, ends, faults
 from munro.envs.swe_build.errors import Dropped
 from munro.envs.swe_build.journal import KEPT, Journal
@@ -57,3 +61,32 @@ def test_a_build_goes_on_where_one_was_begun(tmp_path):
     assert "--resume" in command(Path("repo"), built(tmp_path / "old"), [])
     assert len(ends(tmp_path / "old")) == 2
     assert ends(tmp_path / "new") == {}
+
+
+SLOW = """
+import json, sys, time
+out, seconds = sys.argv[1], float(sys.argv[2])
+with open(out + "/journal.jsonl", "a+") as file:
+    file.seek(0)
+    done = {json.loads(line)["candidate"] for line in file}
+    for name in "abcd":
+        if name not in done:
+            time.sleep(seconds)
+            row = {"candidate": name, "stage": "kept", "outcome": "kept"}
+            file.write(json.dumps(row) + "\\n")
+            file.flush()
+"""
+"""Stands for a build: settles four candidates, those that are not settled yet."""
+
+
+def test_kills_are_counted_and_the_rest_is_built_in_the_end(tmp_path, monkeypatch):
+    def slow(repo, out, options):
+        return [sys.executable, "-I", "-S", "-c", SLOW, str(out), *options]
+
+    monkeypatch.setattr(killed, "command", slow)
+    story = killed.killed(tmp_path, tmp_path, ["0.15"], kills=2, seconds=0.6, seed=0)
+    assert len(story.done) == 2
+    assert story.left == 0
+    assert sorted(ends(tmp_path)) == [*"abcd"]
+    with pytest.raises(SystemExit, match="through after 0 kills: name a larger --limit"):
+        killed.killed(tmp_path, tmp_path, ["0"], kills=1, seconds=20, seed=0)
