@@ -66,7 +66,7 @@ def mined(
 
 def made(proposals: Iterable[Proposal], number: int) -> Candidates:
     """The first so many made bugs or functions."""
-    chosen = list(_different(islice(proposals, 4 * number)))[:number]
+    chosen = list(islice(_different(islice(proposals, 4 * number)), number))
     return Candidates(num_commits=len(chosen), proposals=chosen)
 
 

@@ -48,7 +48,8 @@ class Mutation:
     """A source with one place of it wrong.
 
     Example:
-        Mutation(kind="boundary", line=17, function="Box.put", source=b"...")
+        Mutation(kind="boundary", line=17, function="Box.put", source=b"...", place=(310, 311),
+                 text=b"<=")
     """
 
     kind: str
@@ -59,6 +60,10 @@ class Mutation:
     function: str
     """The innermost function around it, with its class; "" at the top."""
     source: bytes
+    place: tuple[int, int]
+    """Bytes of the source before that were replaced, from and up to."""
+    text: bytes
+    """What stands there now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +109,24 @@ def mutations(source: bytes, lines: Sequence[int] | None = None) -> list[Mutatio
             changed = source[: edit.start] + edit.text + source[edit.end :]
             after = parsed(changed)
             if after is not None and ast.dump(after) != whole:
-                name = names.get(node, "")
-                found.append(Mutation(kind=edit.kind, line=line, function=name, source=changed))
+                found.append(
+                    Mutation(
+                        kind=edit.kind,
+                        line=line,
+                        function=names.get(node, ""),
+                        source=changed,
+                        place=(edit.start, edit.end),
+                        text=edit.text,
+                    )
+                )
     return sorted(found, key=lambda one: (one.line, one.kind, one.source))
+
+
+def with_all(source: bytes, changes: Sequence[Mutation]) -> bytes:
+    """A source with several of its mutations at once, none inside the place of another."""
+    for one in sorted(changes, key=lambda one: one.place, reverse=True):
+        source = source[: one.place[0]] + one.text + source[one.place[1] :]
+    return source
 
 
 def _is_utf8(source: bytes) -> bool:

@@ -85,6 +85,7 @@ def test_no_stream_is_longer_than_its_context():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_no_stream_is_longer_than_its_context_in_ten_thousand_cases():
-    assert max(one_case(number) for number in range(10_000)) > 0.9 * MOST
+@pytest.mark.timeout(480)
+@pytest.mark.parametrize("first", range(0, 10_000, 1000))
+def test_no_stream_is_longer_than_its_context_in_ten_thousand_cases(first):
+    assert max(one_case(number) for number in range(first, first + 1000)) > 0.9 * MOST

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from munro.envs.swe_build.git import Repository
 from munro.envs.swe_build.mine import is_text
-from munro.envs.swe_build.mutate import Mutation, mutations
+from munro.envs.swe_build.mutate import Mutation, mutations, with_all
 from munro.envs.swe_build.proposal import Proposal
 from munro.envs.swe_build.related import related
 from munro.envs.swe_build.split import Side, is_generated, packages_in, side
@@ -44,10 +44,8 @@ def propose_bugs(
     """
     rev = repository.resolve("HEAD")
     seconds = repository.commits("--max-count=1", rev)[0].seconds
-    queues = {
-        path: _in_turn(path, mutations(contents), seed)
-        for path, contents in code_files(tree).items()
-    }
+    places = {path: mutations(contents) for path, contents in code_files(tree).items()}
+    queues = {path: _in_turn(path, found, seed) for path, found in places.items()}
     number = 0
     while queues:
         for path in list(queues):
@@ -57,8 +55,8 @@ def propose_bugs(
             one = queues[path].pop(0)
             number += 1
             kinds, source = one.kind, one.source
-            if number % EVERY_COMBINED == 0 and (second := _second(one, path, seed)):
-                kinds, source = f"{one.kind} and {second.kind}", second.source
+            if number % EVERY_COMBINED == 0 and (second := _second(one, places[path], path, seed)):
+                kinds, source = f"{one.kind} and {second.kind}", with_all(tree[path], [one, second])
             tests = related([path], tree, MOST_TEST_FILES)
             yield Proposal(
                 id=f"{name}-bug-{_digest(path, source)[:10]}",
@@ -83,10 +81,11 @@ def _in_turn(path: str, found: list[Mutation], seed: int) -> list[Mutation]:
     return turns
 
 
-def _second(first: Mutation, path: str, seed: int) -> Mutation | None:
-    """Another place of the same file, in another function."""
-    others = [one for one in mutations(first.source) if one.function not in ("", first.function)]
-    return min(others, key=lambda one: _digest(f"{seed} {path}", one.source), default=None)
+def _second(first: Mutation, found: list[Mutation], path: str, seed: int) -> Mutation | None:
+    """Another place of the same file, in another function: no two of those lie in each other."""
+    others = [one for one in found if one.function not in ("", first.function)]
+    key = f"{seed} {path} {first.place} {first.kind}"
+    return min(others, key=lambda one: _digest(key, one.source), default=None)
 
 
 def _digest(words: str, contents: bytes) -> str:

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from munro.envs.swe_build.candidates import made
+from munro.envs.swe_build.made import bugs
 from munro.envs.swe_build.made.bugs import code_files, propose_bugs
 from munro.envs.swe_build.made.functions import propose_functions, removals
+from munro.envs.swe_build.mutate import mutations
 from munro.envs.swe_build.packages.requirements import needs_of
 from munro.envs.swe_build.proposal import over
 from munro.envs.swe_build.related import related
@@ -32,19 +35,19 @@ def hand(tmp_path: Path) -> Hand:
 
 def test_bugs_are_made_where_tests_look_and_are_the_same_each_time(hand):
     assert code_files(TREE).keys() == {"lengths.py"}
-    made = list(propose_bugs(hand.repository, TREE, "lengths", seed=0))
-    assert [one.id for one in made] == [
+    every = list(propose_bugs(hand.repository, TREE, "lengths", seed=0))
+    assert [one.id for one in every] == [
         one.id for one in propose_bugs(hand.repository, TREE, "lengths", seed=0)
     ]
-    assert len({one.id for one in made}) == len(made) >= 5
-    for one in made:
+    assert len({one.id for one in every}) == len(every) >= 5
+    for one in every:
         assert one.planted.keys() == one.gold.keys() == {"lengths.py"}
         assert ast.dump(ast.parse(one.planted["lengths.py"])) != ast.dump(ast.parse(LENGTHS))
         assert over(TREE, one.planted, one.gold) == TREE
         assert one.tests == {"test_lengths.py": LENGTHS_TESTS}
     other = list(islice(propose_bugs(hand.repository, TREE, "lengths", seed=1), 5))
-    assert [one.id for one in other] != [one.id for one in made[:5]]
-    assert any(" and " in one.provenance["made"] for one in made)
+    assert [one.id for one in other] != [one.id for one in every[:5]]
+    assert any(" and " in one.provenance["made"] for one in every)
 
 
 def test_functions_lose_their_body_and_keep_what_says_what_they_do(hand):
@@ -75,9 +78,9 @@ class Box:
     assert b'"""Put it in."""\n        raise NotImplementedError\n\n    def tiny' in one.source
     assert one.signature.startswith("def put(")
     assert one.docstring == "Put it in."
-    made = list(propose_functions(hand.repository, TREE, "lengths", seed=0))
-    assert [one.provenance["function"] for one in made] == ["longest"]
-    assert "`longest` in `lengths.py`" in made[0].message
+    every = list(propose_functions(hand.repository, TREE, "lengths", seed=0))
+    assert [one.provenance["function"] for one in every] == ["longest"]
+    assert "`longest` in `lengths.py`" in every[0].message
     assert removals(b"def (") == []
 
 
@@ -158,3 +161,24 @@ def test_requirements_that_are_given_are_the_only_ones():
 def test_a_folder_of_sources_is_imported_from():
     assert needs_of({"src/a.py": b""}).python_path == ("src",)
     assert needs_of({"a.py": b""}).python_path == ()
+
+
+def test_however_many_bugs_are_wanted_a_file_is_mutated_once_and_no_more_are_made(
+    hand, monkeypatch
+):
+    asked, given = [], []
+
+    def counted(source):
+        asked.append(source)
+        return mutations(source)
+
+    monkeypatch.setattr(bugs, "mutations", counted)
+
+    def proposed():
+        for one in propose_bugs(hand.repository, TREE, "lengths", seed=0):
+            given.append(one)
+            yield one
+
+    assert len(made(proposed(), 5).proposals) == 5
+    assert asked == [LENGTHS]
+    assert len(given) == 5
