@@ -21,7 +21,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from benchmarks.agents.bfcl_peer import Peer
+from bfcl_peer import Peer  # beside this file
+
 from munro.envs import Message, Task, ToolCall
 from munro.envs.bfcl import BFCL
 from munro.envs.bfcl.child import Interfaces
@@ -38,7 +39,7 @@ Turns = list[list[list[Any]]]
 
 
 def main() -> None:
-    """Play everything; one line of JSON at the end, and a status that says whether all of it held."""
+    """Play everything; one line of JSON at the end, and a status that says whether it held."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", default="")
     parser.add_argument("--damaged", type=int, default=4, help="attempts a task of one turn")
