@@ -108,8 +108,8 @@ def _found(data: str) -> Path:
         if _is_whole(Path(place)):
             return Path(place).resolve()
     raise BadPackage(
-        f"the tasks are in the package bfcl-eval, which is not installed: {INSTALL} (for it "
-        "pins old versions of what is not needed here), or say where it is: data = FOLDER"
+        f"the tasks are in the package bfcl-eval, which is not installed: {INSTALL}, or say where "
+        "it is: data = FOLDER"
     )
 
 
