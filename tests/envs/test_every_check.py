@@ -62,7 +62,7 @@ def test_every_environment_of_several_turns_is_examined_within_a_minute(
         total += used
         tried.add(report.path)
         with capsys.disabled():
-            print(
+            print(  # noqa: T201 - what was found out
                 f"\n{time.monotonic() - began:6.1f} s, {used:5.1f} s of it computing: "
                 f"{Path(name).name} {', '.join(args)}; {len(report.warnings)} warnings",
                 end="",

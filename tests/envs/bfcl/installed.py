@@ -22,10 +22,10 @@ def bfcl_eval() -> str:
         return str(Path(spec.origin).parent)
     folder = mkdtemp(prefix="bfcl-")
     wanted = f"bfcl-eval=={VERSION}"
+    words = ["pip", "install", "--quiet", "--no-deps", "--target", folder, wanted]
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, wanted],
-        capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
+        [sys.executable, "-m", *words], capture_output=True, text=True, check=False, timeout=300
+    )
     if done.returncode:
         pytest.skip(f"pip does not get {wanted}: {done.stderr.strip().splitlines()[-1:]}")
     return folder
