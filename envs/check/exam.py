@@ -66,6 +66,7 @@ def exam(
     room = _Room(environment, deadline_s)
     said, first = [], None
     running, processes, spared = 0, 0, 0
+    has_tools = any(task.tools for task in tasks)
     for number, task in enumerate(tasks):
         gold, done = room.gold(task)
         said.append(gold)
@@ -74,7 +75,7 @@ def exam(
             if (why := _fails(task, gold, done.grade)) and not has_graders:
                 raise Broken(why)
             warnings += [why] if why else []
-        spared += _words_pass(room, task, gold, done)
+        spared += _words_pass(room, task, gold, done if has_tools else None)
         room.opened_and_closed(task)
         if number == 0:  # what starts with the first episode and serves them all is there now
             running, processes = room.num_played, _processes()
@@ -154,13 +155,19 @@ class _Room:
 def _words_pass(room: _Room, task: Task, gold: Sequence[str], done: Played | None) -> bool:
     """Whether those pass who know nothing and say so, as they may where no call is wanted.
 
+    Args:
+        room: where they are played.
+        task: that they are given.
+        gold: what the gold policy said.
+        done: its episode, of an environment that shows tools.
+
     Raises:
         Broken: somebody passes who must not.
     """
     passing = False
     for policy, what in _impostors(task, gold):
         if room.tried(task, policy, what).grade.solved:
-            if done is None or not _wants_nothing(task, done) or what in NEVER:
+            if done is None or not _wants_nothing(done) or what in NEVER:
                 raise Broken(f"task {task.id!r}: {what} passes, so there is nothing to learn")
             passing = True
     return passing
@@ -189,10 +196,10 @@ def _impostors(task: Task, gold: Sequence[str]) -> Iterator[tuple[Sequence[str] 
         yield random_caller(task, NOOP), RANDOM
 
 
-def _wants_nothing(task: Task, gold: Played) -> bool:
-    """Tools are shown, and gold passes without a call: whoever says that it does not know may be
+def _wants_nothing(gold: Played) -> bool:
+    """Where there are tools gold passes without a call: whoever says that it does not know may be
     right too, and what there is to learn is to leave them alone."""
-    return bool(task.tools) and gold.grade.solved and not gold.trajectory.calls
+    return gold.grade.solved and not gold.trajectory.calls
 
 
 def _processes() -> int:

@@ -23,6 +23,7 @@ def test_gold_passes_nothing_does_not_and_verdicts_are_the_packages_own():
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
+    assert (told["conversations"], told["parallel"], told["restraint"]) == (800, 400, 1124)
     assert told["unchanged"] > 0, "no task needs the check of answers"
     assert told["peer_agrees"] == told["conversations"]
     assert told["wrong_peer_agrees"] == told["wrong"]
