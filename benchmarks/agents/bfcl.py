@@ -113,9 +113,8 @@ def conversations(data: str, categories: Sequence[str], peer: Peer, seed: int) -
         num["gold"] += passes(env, task, turns_of(gold))
         num["noop"] += passes(env, task, [[] for _ in gold])
         num["absent_calls"] += passes(env, task, turns_of([[["absent", {}]] for _ in gold]))
-        num["unchanged"] += not any(
-            turn["differ"] for turn in interfaces.judged(scene.data, [[] for _ in gold], gold)
-        )
+        idle = [[] for _ in gold]
+        num["unchanged"] += not interfaces.judged(scene.data, idle, gold)[-1]["differ"]
         num["peer_agrees"] += peer.judged(row, gold)
         if wrong := damaged_conversation(gold, rng):
             attempt, what = wrong
