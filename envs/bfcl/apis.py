@@ -100,8 +100,6 @@ def _played(
     scene: Mapping[str, Any], turns: Turns
 ) -> Iterator[tuple[list[tuple[str, str]], dict[str, Any]]]:
     """Every turn's answers, and an instance of every class as it is after it."""
-    import mpmath
-
     for live, fresh in _shared:  # what an earlier scene did to them is nobody else's
         if live != fresh:
             live.clear()
@@ -113,7 +111,8 @@ def _played(
         for name in dir(type(instance))
         if not name.startswith("_") and callable(getattr(type(instance), name))
     }
-    with localcontext(), mpmath.workdps(mpmath.mp.dps):
+    mpmath = importlib.import_module("mpmath")
+    with localcontext(), mpmath.workdps(mpmath.mp.dps):  # calls of MathAPI set the precision
         for calls in turns:
             heard = [_answer(methods.get(name), name, arguments) for name, arguments in calls]
             yield heard, instances

@@ -13,7 +13,7 @@ gold's, and all answers that gold had in it must have been had.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from munro.envs.base import Episode, call
@@ -36,10 +36,11 @@ class Conversation(Episode):
 
     def __init__(self, scene: Scene, interfaces: Interfaces, saved: bytes = b"") -> None:
         self._scene, self._interfaces = scene, interfaces
-        kept = json.loads(saved) if saved else {"turns": [[]], "steps": 0, "tried": []}
-        self._turns: list[list[list[Any]]] = kept["turns"]
-        self._steps: int = kept["steps"]
-        self._tried: list[int] = kept["tried"]
+        kept: dict[str, Any] = json.loads(saved or b"{}")
+        self._turns: list[list[list[Any]]] = kept.get("turns", [[]])
+        self._steps: int = kept.get("steps", 0)
+        self._is_over: bool = kept.get("is_over", False)
+        self._tried: list[int] = kept.get("tried", [])
         """Turns of the user in which a tool was called, whatever came of it."""
 
     async def reply(self, message: Message) -> Sequence[Message] | None:
@@ -62,17 +63,19 @@ class Conversation(Episode):
         return graded(gold, judged, set(self._tried), is_whole=self._is_over)
 
     async def save(self) -> bytes:
-        kept = {"turns": self._turns, "steps": self._steps, "tried": self._tried}
+        kept = {
+            "turns": self._turns,
+            "steps": self._steps,
+            "tried": self._tried,
+            "is_over": self._is_over,
+        }
         return json.dumps(kept).encode()
-
-    @property
-    def _is_over(self) -> bool:
-        return len(self._turns) == len(self._scene.gold) and self._steps <= MOST_STEPS
 
     def _next_turn(self) -> Sequence[Message] | None:
         """What the user says next; None where that was all."""
         number = len(self._turns)
         if number >= len(self._scene.gold):
+            self._is_over = True
             return None
         self._turns.append([])
         self._steps = 0
@@ -87,7 +90,7 @@ class Conversation(Episode):
         there = [*self._scene.described]
         read = [_read(made, there) for made in calls]
         good = [one for one in read if not isinstance(one, str)]
-        heard = iter(())
+        heard: Iterator[tuple[str, str, bool]] = iter(())
         if good:
             run = self._interfaces.answers
             heard = iter(await call(run, self._scene.data, self._turns, good))

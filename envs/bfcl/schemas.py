@@ -29,7 +29,7 @@ def schema_of(schema: Any) -> Any:
     """A JSON schema; what the tool answers ("response") is not shown, as the package does not."""
     if not isinstance(schema, Mapping):
         return schema
-    made = {}
+    made: dict[str, Any] = {}
     for key, value in schema.items():
         if key == "type":
             if value != "any":

@@ -167,6 +167,13 @@ def test_steps_without_end_end_the_episode(env):
     assert done.grade.reason == "it ended in turn 0 of 0 to 0"
 
 
+def test_an_attempt_that_a_limit_ends_before_its_last_word_does_not_pass(env):
+    task = task_of(env, "multi_turn_base_1")
+    turns = [says(LOOK, ("add", {"a": 17, "b": 4})), says(LOOK)]
+    assert not asyncio.run(played(env, task, turns)).grade.passed
+    assert asyncio.run(played(env, task, [*turns, says()])).grade.passed
+
+
 def test_an_attempt_goes_on_from_what_it_saved(env, package):
     async def interrupted():
         task = task_of(env, "multi_turn_base_0")
