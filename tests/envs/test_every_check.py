@@ -38,7 +38,7 @@ def made(top: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "world", {"level": 1}
     yield "world", {"domains": ["airline", "bank", "mail", "school"], "tools": 60}
     written(top / "harbor" / "simple", SIMPLE)
-    yield "harbor", {"path": str(top / "harbor"), "store": str(top / "layers")}
+    yield "harbor", {"path": str(top / "harbor"), "store": str(top / "layers"), "test_share": 0.0}
     tasks = top / "tasks"
     with bench(tasks / LAYERS) as swe:
         for small in SMALL:
