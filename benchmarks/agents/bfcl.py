@@ -4,9 +4,10 @@
 
 Must show: all 800 gold conversations pass, with the tools of the task and with all 128; doing
 nothing passes in none, nor does calling what is not there (some tasks leave the state as it was:
-only the answers tell); of attempts with one wrong argument at least 95% fail, and those that pass
-are listed; 1,124 prompts that no tool fits: gold passes, any call fails; 400 sets of parallel calls
-by multiset. Every verdict is compared with that of the package's own checkers (`peer`).
+only the answers tell); of attempts with one call of wrong arguments at least 95% fail; those that
+pass are listed, as are the arguments that the mock interfaces never look at; 1,124 prompts that no
+tool fits: gold passes, any call fails; 400 sets of parallel calls by multiset. Every verdict is
+compared with that of the package's own checkers (`bfcl_peer`).
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from munro.rewards.types import Grade
 
 PARALLEL = ("parallel", "parallel_multiple")
 MUST_FAIL = 0.95
-"""Of the attempts with a wrong argument."""
+"""Of the attempts with a call of wrong arguments."""
 
 FIGURES = (
     *("conversations", "gold", "gold_of_128", "noop", "absent_calls", "unchanged", "peer_agrees"),
-    *("wrong", "wrong_failed", "wrong_peer_agrees"),
+    *("wrong", "wrong_failed", "wrong_told", "wrong_peer_agrees", "argument", "argument_failed"),
     *("parallel", "parallel_gold", "other", "other_gold"),
     *("restraint", "restraint_gold", "restraint_called"),
     *("matched_wrong", "matched_wrong_failed", "matched_peer_agrees"),
@@ -89,6 +90,7 @@ def held_of(found: dict[str, Any]) -> dict[str, bool]:
         "gold conversations": found["gold"] == found["gold_of_128"] == found["conversations"],
         "doing nothing": found["noop"] == found["absent_calls"] == 0,
         "wrong arguments": found["wrong_failed"] >= MUST_FAIL * found["wrong"],
+        "the part `calls` tells": found["wrong_told"] == found["wrong"],
         "no tool": found["restraint_gold"] == found["restraint"],
         "no call where none fits": found["restraint_called"] == 0,
         "parallel calls": found["parallel_gold"] == found["parallel"],
@@ -103,9 +105,10 @@ def conversations(data: str, categories: Sequence[str], peer: Peer, seed: int) -
     wide = BFCL(data, categories=categories, test_share=0, tools="all")
     package = env.package
     interfaces = Interfaces(package.home)
-    rng = random.Random(seed)
     num: Counter[str] = Counter()
+    blind: Counter[str] = Counter()
     for task in env.tasks("train"):
+        rng = random.Random(f"{seed}/{task.id}")
         category, row = env.row(task)
         scene = Scene(row, category, package)
         gold = scene.gold
@@ -116,14 +119,10 @@ def conversations(data: str, categories: Sequence[str], peer: Peer, seed: int) -
         idle = [[] for _ in gold]
         num["unchanged"] += not interfaces.judged(scene.data, idle, gold)[-1]["differ"]
         num["peer_agrees"] += peer.judged(row, gold)
-        if wrong := damaged_conversation(gold, rng):
-            attempt, what = wrong
-            accepted = passes(env, task, turns_of(attempt))
-            num["wrong"] += 1
-            num["wrong_failed"] += not accepted
-            num["wrong_peer_agrees"] += peer.judged(row, attempt) == accepted
-            if accepted:
-                say(f"accepted: {task.id}: {what}")
+        damage(env, task, scene, peer, num, rng)
+        num.update(one_by_one(scene, interfaces, blind, rng))
+    for argument, number in blind.most_common():
+        say(f"{number:>5} times it was all the same: {argument}")
     shown = Counter(len(task.tools) for task in wide.tasks("train"))
     for task in wide.tasks("train"):
         num["gold_of_128"] += passes(wide, task, turns_of(wide.scene(task).gold))
@@ -133,9 +132,9 @@ def conversations(data: str, categories: Sequence[str], peer: Peer, seed: int) -
 
 def single_turns(env: BFCL, peer: Peer, damaged: int, seed: int) -> Counter[str]:
     """Right calls, damaged ones, and calls where none fits."""
-    rng = random.Random(seed)
     num: Counter[str] = Counter()
     for task in env.tasks("train"):
+        rng = random.Random(f"{seed}/{task.id}")
         category, row = env.row(task)
         gold = env.gold_calls(task)
         if category in RESTRAINT:
@@ -160,9 +159,13 @@ def single_turns(env: BFCL, peer: Peer, damaged: int, seed: int) -> Counter[str]
 
 def passes(env: BFCL, task: Task, turns: Sequence[Sequence[Sequence[Any]]]) -> bool:
     """Whether an attempt passes that makes these calls, a list for each turn of the policy."""
+    return graded(env, task, turns).solved
+
+
+def graded(env: BFCL, task: Task, turns: Sequence[Sequence[Sequence[Any]]]) -> Grade:
+    """The grade of that attempt."""
     said = iter([message_of(calls) for calls in turns])
-    grade: Grade = asyncio.run(played(env, task, lambda seen: next(said))).grade  # noqa: ARG005
-    return grade.solved
+    return asyncio.run(played(env, task, lambda seen: next(said))).grade  # noqa: ARG005
 
 
 def turns_of(gold: Turns) -> Turns:
@@ -180,22 +183,51 @@ def message_of(calls: Iterable[Sequence[Any]]) -> Message:
     return Message(role="assistant", content=content, tool_calls=made, is_sampled=True)
 
 
-def damaged_conversation(gold: Turns, rng: random.Random) -> tuple[Turns, str] | None:
-    """The same with one wrong argument, and which one; None where no call has any."""
+def damage(
+    env: BFCL, task: Task, scene: Scene, peer: Peer, num: Counter[str], rng: random.Random
+) -> None:
+    """Play gold with one call whose arguments are wrong, and say where it passes."""
+    gold = scene.gold
     places = [
-        (turn, number, key)
-        for turn, calls in enumerate(gold)
-        for number, (_, arguments) in enumerate(calls)
-        for key in arguments
+        (turn, at) for turn, calls in enumerate(gold) for at, one in enumerate(calls) if one[1]
     ]
     if not places:
-        return None
-    turn, number, key = rng.choice(places)
-    made = copy.deepcopy(gold)
-    name, arguments = made[turn][number]
-    right = arguments[key]
-    arguments[key] = damaged(right, rng)
-    return made, f"turn {turn}, {name}({key}={right!r:.60}) became {arguments[key]!r:.60}"
+        return
+    turn, at = rng.choice(places)
+    attempt = copy.deepcopy(gold)
+    name, right = gold[turn][at]
+    attempt[turn][at][1] = {key: damaged(value, rng) for key, value in right.items()}
+    grade = graded(env, task, turns_of(attempt))
+    num["wrong"] += 1
+    num["wrong_failed"] += not grade.solved
+    num["wrong_told"] += grade.parts["calls"] < 1
+    num["wrong_peer_agrees"] += peer.judged(scene.row, attempt) == grade.solved
+    if grade.solved:
+        say(f"accepted: {task.id}: turn {turn}, {name}({right!r:.90})")
+
+
+def one_by_one(
+    scene: Scene, interfaces: Interfaces, blind: Counter[str], rng: random.Random
+) -> Counter[str]:
+    """Every argument of every gold call wrong, one at a time; `blind` counts those that pass."""
+    num: Counter[str] = Counter()
+    gold = scene.gold
+    for turn, calls in enumerate(gold):
+        for at, (name, right) in enumerate(calls):
+            for key, value in right.items():
+                attempt = copy.deepcopy(gold)
+                attempt[turn][at][1][key] = damaged(value, rng)
+                judged = interfaces.judged(scene.data, gold, attempt)
+                failed = any(
+                    found["differ"] or found["missing"]
+                    for found, wanted in zip(judged, gold, strict=True)
+                    if wanted
+                )
+                num["argument"] += 1
+                num["argument_failed"] += failed
+                if not failed:
+                    blind[f"{name}({key})"] += 1
+    return num
 
 
 def damaged_calls(gold: Sequence[Any], rng: random.Random) -> list[Any] | None:

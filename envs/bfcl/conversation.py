@@ -13,10 +13,12 @@ gold's, and all answers that gold had in it must have been had.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from munro.envs.base import Episode, call
+from munro.envs.bfcl.apis import Turns
 from munro.envs.bfcl.child import Interfaces
 from munro.envs.bfcl.scene import Scene
 from munro.envs.thoughts import without_thoughts
@@ -60,7 +62,7 @@ class Conversation(Episode):
     async def grade(self, trajectory: Trajectory) -> Grade:  # noqa: ARG002
         gold = self._scene.gold
         judged = await call(self._interfaces.judged, self._scene.data, gold, self._turns)
-        return graded(gold, judged, set(self._tried), is_whole=self._is_over)
+        return graded(gold, self._turns, judged, set(self._tried), is_whole=self._is_over)
 
     async def save(self) -> bytes:
         kept = {
@@ -107,7 +109,8 @@ class Conversation(Episode):
 
 
 def graded(
-    gold: Sequence[Sequence[Any]],
+    gold: Turns,
+    made: Turns,
     judged: Sequence[Mapping[str, Any]],
     tried: set[int],
     *,
@@ -117,6 +120,7 @@ def graded(
 
     Args:
         gold: the gold calls of each turn of the user.
+        made: those that were carried out.
         judged: what `apis.judged` said of those that were reached.
         tried: turns in which anything was called.
         is_whole: the attempt came to the end of the last one by itself.
@@ -139,10 +143,20 @@ def graded(
     parts = {
         "turns": sum(number not in wrong for number in reached) / max(len(counted), 1),
         "restraint": sum(number not in tried for number in idle) / len(idle) if idle else 1.0,
+        "calls": _alike(gold, made),
     }
     if not reason and not passed:
         reason = f"it ended in turn {len(judged) - 1} of 0 to {len(gold) - 1}"
     return Grade(reward=float(passed), passed=passed, parts=parts, reason=reason)
+
+
+def _alike(gold: Turns, made: Turns) -> float:
+    """F1 of the calls with gold's, arguments and all, in whatever turn."""
+    wanted, found = (
+        Counter(json.dumps(one, sort_keys=True) for calls in turns for one in calls)
+        for turns in (gold, made)
+    )
+    return 2 * (wanted & found).total() / max(wanted.total() + found.total(), 1)
 
 
 def _read(made: ToolCall, there: Sequence[str]) -> list[Any] | str:

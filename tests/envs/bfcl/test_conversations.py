@@ -99,13 +99,23 @@ def test_an_answer_had_in_an_earlier_turn_counts_and_a_state_alone_does_not(env)
     assert not attempt(env, "multi_turn_base_1", [TICKET], []).grade.passed  # nothing has changed
 
 
+def test_a_part_tells_how_many_calls_are_golds(env):
+    detour = attempt(env, "multi_turn_base_0", [LOOK, TICKET, NOTE], [], [LOOK], [SUM], [])
+    assert detour.grade.passed
+    assert detour.grade.parts["calls"] == pytest.approx(2 * 3 / (3 + 5))
+    # what a call is made with counts here, be it all the same to the interface
+    other = attempt(env, "multi_turn_base_0", [NOTE, TICKET], [], [("add", {"a": 3, "b": 2})], [])
+    assert other.grade.passed
+    assert other.grade.parts["calls"] == pytest.approx(2 / 3)
+
+
 def test_a_tool_that_is_missing_is_shown_in_words_when_it_comes(env):
     task = task_of(env, "multi_turn_miss_func_0")
     shown = [tool["function"]["name"] for tool in task.tools]
     assert shown == ["look", "ticket", "add"]  # note comes later, pay never
     done = attempt(env, task.id, [], [("note", {"text": "tea", "times": 2})], [], [LOOK], [])
     assert done.grade.passed
-    assert done.grade.parts == {"turns": 1.0, "restraint": 1.0}
+    assert done.grade.parts == {"turns": 1.0, "restraint": 1.0, "calls": 1.0}
     (told,) = [one.content for one in done.trajectory.messages if '"note"' in one.content]
     assert json.loads(told.partition("\n\n")[2])[0]["function"]["parameters"]["type"] == "object"
     bold = attempt(
