@@ -54,7 +54,7 @@ max_staleness = 0
 stages = [600]
 
 [checkpoint]
-every_steps = 2
+every_steps = 1
 
 [eval]
 every_steps = 0
@@ -101,7 +101,7 @@ def test_killed_with_9_three_times_it_is_the_climb_that_nothing_interrupted(tmp_
     assert straight.returncode == 0, straight.stdout + straight.stderr
     recipe = str(written(tmp_path, "killed"))
     run = tmp_path / "runs" / "killed"
-    for step in (1, 3, 4):
+    for step in (2, 3, 5):
         process = start("climb", recipe)
         wait_for_step(run, step, process, within_s=500)
         kill_hard(process)
