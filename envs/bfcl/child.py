@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from munro.envs.bfcl.apis import Turns
-from munro.rewards.errors import EnvironmentFailure, GraderError
+from munro.rewards.errors import EnvironmentFailure
 from munro.rewards.workers import Outcome, Status, WorkerPool
 
 APIS = f"{__package__}.apis"
@@ -21,6 +21,8 @@ PATIENCE_S = 5.0
 """CPU seconds of one job; by the clock it may take ten times as long, where others compute too."""
 MEMORY_MB = 2048
 MOST_CHILDREN = 8
+MOST_BYTES = 8 << 20
+"""Of a job: what a policy has written in an attempt, and the task."""
 
 _lock = threading.Lock()
 _pools: dict[str, WorkerPool] = {}
@@ -67,17 +69,18 @@ class Interfaces:
         error = f"{name} was given up: {_why(outcome)}"
         return [(f"Error: {error}", error, False)]
 
-    def judged(self, scene: Mapping[str, Any], gold: Turns, turns: Turns) -> list[dict[str, Any]]:
+    def judged(self, scene: Mapping[str, Any], gold: Turns, turns: Turns) -> Any:
         """An attempt beside gold; see `apis.judged`.
 
+        Returns:
+            What that says; in place of it, a text that says why, where the attempt's calls cannot
+            be made once more in one go: it was nearly too long at each of them.
+
         Raises:
-            GraderError: no grade could be had.
+            EnvironmentFailure: the machine failed.
         """
         outcome = self._run("judged", scene, gold, turns)
-        if outcome.status is not Status.DONE:
-            raise GraderError(f"bfcl: the end states could not be had: {outcome.detail}")
-        found: list[dict[str, Any]] = outcome.value
-        return found
+        return outcome.value if outcome.status is Status.DONE else _why(outcome)
 
     def _run(self, function: str, *args: Any) -> Outcome:
         outcome = self._pool().run(f"{APIS}:{function}", *args)
@@ -96,6 +99,7 @@ class Interfaces:
                     timeout_s=10 * PATIENCE_S,
                     cpu_s=PATIENCE_S,
                     memory_mb=MEMORY_MB,
+                    max_input_bytes=MOST_BYTES,
                     preload=[[f"{APIS}:preload", self._home]],
                 )
             return _pools[self._home]

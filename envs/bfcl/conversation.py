@@ -62,6 +62,8 @@ class Conversation(Episode):
     async def grade(self, trajectory: Trajectory) -> Grade:  # noqa: ARG002
         gold = self._scene.gold
         judged = await call(self._interfaces.judged, self._scene.data, gold, self._turns)
+        if isinstance(judged, str):
+            return Grade(reward=0.0, passed=False, reason=f"all its calls together: {judged}")
         return graded(gold, self._turns, judged, set(self._tried), is_whole=self._is_over)
 
     async def save(self) -> bytes:

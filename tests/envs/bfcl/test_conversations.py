@@ -159,6 +159,21 @@ def test_a_call_that_would_never_end_or_fill_the_memory_is_given_up_and_the_rest
     assert done.grade.passed
 
 
+def test_an_attempt_whose_calls_cannot_all_be_made_again_fails_and_is_scored(env, monkeypatch):
+    async def late():
+        task = task_of(env, "multi_turn_miss_param_0")
+        episode = await call(env.start, task)
+        await episode.reply(says())
+        (done,) = await episode.reply(says(("crunch", {"n": 10**7})))
+        assert not done.error
+        await episode.reply(says())
+        monkeypatch.setattr(env._interfaces._pool(), "_cpu_s", 0.02)
+        return await episode.grade(None)
+
+    grade = asyncio.run(late())
+    assert (grade.passed, grade.reason) == (False, "all its calls together: it takes too long")
+
+
 def test_what_one_attempt_does_to_the_modules_reaches_no_other(env):
     for _ in range(3):
         done = attempt(
