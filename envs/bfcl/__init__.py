@@ -139,7 +139,7 @@ class BFCL(Environment):
             return Task(
                 id=task_id,
                 messages=scene.asked(0),
-                tools=tuple(tool_of(scene.described[name]) for name in scene.tools_in(0)),
+                tools=tuple(self.package.shown[name] for name in scene.tools_in(0)),
                 labels=labels,
             )
         asked = [Message(role=one["role"], content=one["content"]) for one in row["question"][0]]

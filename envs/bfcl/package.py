@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from munro.envs.bfcl.apis import MODULES, ROOM
+from munro.envs.bfcl.schemas import tool_of
+from munro.rewards.plugins import nearest
 
 VERSION = "2026.3.23"
 """Of the package, that this was written and run against."""
@@ -82,6 +84,11 @@ class Package:
             for name, file in MODULES.items()
         }
 
+    @cached_property
+    def shown(self) -> dict[str, dict[str, Any]]:
+        """By name, all those tools as models are shown them: one table for all tasks."""
+        return {name: tool_of(tool) for each in self.tools.values() for name, tool in each.items()}
+
     def _read(self, name: str) -> list[Row]:
         file = self._folder / "data" / name
         try:
@@ -128,9 +135,7 @@ def names_of(categories: Sequence[str]) -> tuple[str, ...]:
     Raises:
         ValueError: there is none of a name.
     """
-    from munro.rewards.plugins import nearest
-
     for name in categories:
         if name not in CATEGORIES:
-            raise ValueError(f"categories: there is no {name!r}. {nearest(name, CATEGORIES)}")
+            raise ValueError(f"categories: there is no {name!r}. {nearest(str(name), CATEGORIES)}")
     return tuple(dict.fromkeys(categories)) or CATEGORIES

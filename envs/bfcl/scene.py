@@ -10,7 +10,6 @@ from typing import Any
 
 from munro.envs.bfcl.apis import MODULES
 from munro.envs.bfcl.package import LONG, Package, Row
-from munro.envs.bfcl.schemas import tool_of
 from munro.envs.bfcl.written import call_of
 from munro.envs.types import Message
 
@@ -85,7 +84,7 @@ class Scene:
         new = [name for when, names in self._missed if when == turn for name in names]
         if not new:
             return said
-        shown = json.dumps([tool_of(self.described[name]) for name in new], ensure_ascii=False)
+        shown = json.dumps([self.package.shown[name] for name in new], ensure_ascii=False)
         return (*said, Message(role="user", content=MORE_TOOLS.format(tools=shown)))
 
     @cached_property
