@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import inspect
 import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -151,6 +153,19 @@ def as_grade(outcome: Outcome) -> Grade:
     )
 
 
+def whole_paths(args: Mapping[str, Any], files: Iterable[str]) -> dict[str, Any]:
+    """A copy in which these arguments, those in tables by dotted names, hold anywhere."""
+    whole = copy.deepcopy(dict(args))
+    for *tables, key in (argument.split(".") for argument in files):
+        node: Any = whole
+        for table in tables:
+            node = node.get(table) if isinstance(node, dict) else None
+        value = node.get(key) if isinstance(node, dict) else None
+        if isinstance(value, str) and value and Path(value).expanduser().exists():
+            node[key] = str(Path(value).expanduser().resolve())
+    return whole
+
+
 class Over(tuple[Message, ...]):
     """What an episode may reply in place of None: the last answers, on record and shown to nobody.
 
@@ -225,6 +240,12 @@ class Episode(ABC):
             GraderError: no grade could be had; the attempt is tried again, never scored.
         """
 
+    def evidence(self) -> Mapping[str, str] | Awaitable[Mapping[str, str]]:
+        """What graders that were added to the environment may read of this attempt beside its
+        transcript, by field name: the `diff` of a repository, say. Asked for once, before `close`.
+        """
+        return {}
+
     def save(self) -> bytes | Awaitable[bytes | None] | None:
         """The episode as it is after a turn, for `Environment.restore`; None where it cannot say.
 
@@ -244,7 +265,7 @@ class Environment(ABC):
     """How reports and stores call it; the class name in lower case unless given."""
     file_args: ClassVar[tuple[str, ...]] = ()
     """Constructor arguments that name files: made absolute before another process loads it."""
-    needs_graders: ClassVar[bool] = False
+    needs_graders: bool = False
     """It grades nothing by itself: `[env.graders]` must."""
     budget: Budget = Budget()
     """What an episode may spend; what `[env.budget]` says has been laid over the class's own where
@@ -271,6 +292,11 @@ class Environment(ABC):
     def tools(self) -> tuple[Mapping[str, Any], ...]:
         """JSON schemas put on every task that brings none of its own."""
         return ()
+
+    @classmethod
+    def settled(cls, args: Mapping[str, Any]) -> dict[str, Any]:
+        """Constructor arguments by names that hold in any working directory."""
+        return whole_paths(args, cls.file_args)
 
     def gold_reply(self, task: Task) -> str | Sequence[str] | Awaitable[Any] | None:  # noqa: ARG002
         """What a perfect policy writes: one text, or one per turn. None where nobody knows."""
@@ -315,6 +341,12 @@ class Environment(ABC):
         """MiB of memory that one of its boxes may need, files that are kept in memory included: so
         many does `boxes = "auto"` let be open."""
         return BOX_MB
+
+    @property
+    def endpoint(self) -> bool:
+        """Whether its episodes are agents of their own, which ask the policy at an address
+        (`munro.envs.agent_run`)."""
+        return False
 
     @property
     def restores(self) -> bool:
