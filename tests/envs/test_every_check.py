@@ -17,12 +17,17 @@ from munro.envs.base import SingleTurn
 from munro.envs.check import check
 from munro.envs.loader import available, find
 from munro.envs.swe.folder import LAYERS, write_folder
+from munro.envs.world.source import composed
+from munro.envs.worlds.rows import draw
 from tests.envs.bfcl.installed import bfcl_eval
 from tests.envs.harbor.folders import SIMPLE, written
+from tests.envs.mcp.playing import rows_in
 from tests.envs.swe.boxes import bench
 from tests.envs.swe.tasks import SMALL, task_of
 
 HERE = Path(__file__).parent
+BESIDE = {"agent"}
+"""Whose policy is a program that asks an address: nothing can be played in its place."""
 MOST_S = 60
 """Of processor time, all of them together."""
 
@@ -46,6 +51,17 @@ def made(top: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             write_folder(task, tasks / task.id)
     yield "swe", {"path": str(tasks), "test_share": 0.0}
     yield "bfcl", {"data": bfcl_eval()}
+    things = draw(composed(["stall"]), seed="serve/0", size=1.0)["stall.thing"]
+    asked = [
+        {
+            "prompt": f"What does {thing['name']} cost?",
+            "answer": str(thing["price"]),
+            "calls": [{"name": "price", "arguments": {"name": thing["name"]}}],
+        }
+        for thing in things[:2]
+    ]
+    servers = {"stall": {"object": "tests.envs.mcp.objects:stall"}}
+    yield "mcp", {"path": rows_in(top, *asked), "servers": servers, "test_share": 0}
 
 
 @pytest.mark.slow
@@ -67,7 +83,7 @@ def test_every_environment_of_several_turns_is_examined_within_a_minute(
                 f"{Path(name).name} {', '.join(args)}; {len(report.warnings)} warnings",
                 end="",
             )
-    untold = sorted({*several_turns()} - tried)
+    untold = sorted({*several_turns()} - tried - BESIDE)
     assert not untold, f"say in `made` how {', '.join(untold)} is made"
     assert total < MOST_S
 
