@@ -31,6 +31,10 @@ T = TypeVar("T")
 JUNK = "I do not know."
 NOOP = "done"
 """What a policy says that does nothing."""
+SILENCE = "silence"
+RANDOM = "calling its tools at random"
+NEVER = (SILENCE, RANDOM)
+"""Who must not pass where no call is wanted either."""
 
 
 class Broken(Exception):
@@ -45,6 +49,9 @@ def exam(
     has_graders: bool,
 ) -> dict[str, Any]:
     """Gold must pass; silence, junk, doing nothing and calls at random must not.
+
+    Where gold passes without a call of the tools that it is shown, words may pass: not silence, and
+    not calls at random.
 
     Args:
         environment: that is examined.
@@ -62,7 +69,8 @@ def exam(
         warnings.append("an agent of its own plays it, which was not run: no policy answers here")
         return {}
     said, first = [], None
-    running, processes = 0, 0
+    running, processes, spared = 0, 0, 0
+    has_tools = any(task.tools for task in tasks)
     for number, task in enumerate(tasks):
         gold, done = room.gold(task)
         said.append(gold)
@@ -71,9 +79,7 @@ def exam(
             if (why := _fails(task, gold, done.grade)) and not has_graders:
                 raise Broken(why)
             warnings += [why] if why else []
-        for policy, what in _impostors(task, gold):
-            if room.tried(task, policy, what).grade.solved:
-                raise Broken(f"task {task.id!r}: {what} passes, so there is nothing to learn")
+        spared += _words_pass(room, task, gold, done if has_tools else None)
         room.opened_and_closed(task)
         if number == 0:  # what starts with the first episode and serves them all is there now
             running, processes = room.num_played, _processes()
@@ -82,6 +88,11 @@ def exam(
         raise Broken(
             f"{left} processes are left behind by {episodes} closed episodes: Episode.close must "
             "end what an episode starts"
+        )
+    if spared:
+        warnings.append(
+            f"{spared} of {len(tasks)} tasks want no call, and any words pass them: calls are all "
+            "that fails"
         )
     if not all(said):
         warnings.append("gold_reply gives nothing: that a right answer passes is not proved")
@@ -145,6 +156,27 @@ class _Room:
         return max(self._deadline_s, said)
 
 
+def _words_pass(room: _Room, task: Task, gold: Sequence[str], done: Played | None) -> bool:
+    """Whether those pass who know nothing and say so, as they may where no call is wanted.
+
+    Args:
+        room: where they are played.
+        task: that they are given.
+        gold: what the gold policy said.
+        done: its episode, of an environment that shows tools.
+
+    Raises:
+        Broken: somebody passes who must not.
+    """
+    passing = False
+    for policy, what in _impostors(task, gold):
+        if room.tried(task, policy, what).grade.solved:
+            if done is None or not _wants_nothing(done) or what in NEVER:
+                raise Broken(f"task {task.id!r}: {what} passes, so there is nothing to learn")
+            passing = True
+    return passing
+
+
 def _fails(task: Task, gold: Sequence[str], grade: Grade) -> str:
     """Why the gold of a task is none; nothing where it passes."""
     if grade.solved:
@@ -157,7 +189,7 @@ def _fails(task: Task, gold: Sequence[str], grade: Grade) -> str:
 
 def _impostors(task: Task, gold: Sequence[str]) -> Iterator[tuple[Sequence[str] | Policy, str]]:
     """Policies that know nothing of the task, and what each does."""
-    idle = [("", "silence"), (JUNK, f"{JUNK!r}")]
+    idle = [("", SILENCE), (JUNK, f"{JUNK!r}")]
     if task.tools or len(gold) > 1:
         # where one reply is all there is, the word may well be the answer
         idle.append((NOOP, f"doing nothing ({NOOP!r})"))
@@ -165,7 +197,13 @@ def _impostors(task: Task, gold: Sequence[str]) -> Iterator[tuple[Sequence[str] 
         if (reply,) != tuple(gold):
             yield (reply,), what
     if task.tools:
-        yield random_caller(task, NOOP), "calling its tools at random"
+        yield random_caller(task, NOOP), RANDOM
+
+
+def _wants_nothing(gold: Played) -> bool:
+    """Where there are tools gold passes without a call: whoever says that it does not know may be
+    right too, and what there is to learn is to leave them alone."""
+    return gold.grade.solved and not gold.trajectory.calls
 
 
 def _processes() -> int:

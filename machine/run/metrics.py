@@ -28,7 +28,7 @@ def is_timing(name: str) -> bool:
     Example:
         is_timing("time/step") and not is_timing("reward/total")
     """
-    return name.startswith(("time/", "speed/", "grade/"))
+    return name.startswith(("time/", "speed/", "grade/", "calls/seconds/"))
 
 
 class MetricsLog:

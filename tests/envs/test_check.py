@@ -212,3 +212,43 @@ def test_random_calls_are_valid_seeded_and_find_what_was_observed():
     assert done.trajectory.calls
     assert all(one.ok for one in done.trajectory.calls)
     assert done.trajectory.ending is Ending.ANSWERED
+
+
+class Calm(ToolUse):
+    """No tool fits what is asked: any words will do, and no call."""
+
+    is_deaf = False
+
+    def tasks(self, split):
+        return [Task(id=f"{split}{n}", prompt=f"What is law {n} of {split}?") for n in (1, 2)]
+
+    def setup(self, task):
+        return {"calls": 0}
+
+    @tool
+    def ask(self, state: dict) -> str:
+        """The clerk."""
+        state["calls"] += 1
+        return "?"
+
+    def grade(self, task, reply, state):
+        return bool(reply.strip()) and (self.is_deaf or not state["calls"])
+
+    def gold_reply(self, task):
+        return "I cannot look that up."
+
+
+class Deaf(Calm):
+    """Does not even mind calls."""
+
+    is_deaf = True
+
+
+def test_where_no_call_is_wanted_words_may_pass_but_calls_and_silence_may_not():
+    report = check(f"{HERE}:Calm")
+    assert report.problems == ()
+    assert report.warnings == (
+        "2 of 2 tasks want no call, and any words pass them: calls are all that fails",
+    )
+    (problem,) = check(f"{HERE}:Deaf").problems
+    assert "calling its tools at random passes" in problem

@@ -139,6 +139,8 @@ def test_numbers_come_back_with_the_same_bits_and_what_is_not_finite_as_null(run
 def test_only_metrics_of_the_clock_are_timings():
     assert is_timing("time/step")
     assert is_timing("speed/rollout_tokens_per_s")
+    assert is_timing("calls/seconds/bash")  # of tools, beside what is counted of them
+    assert not is_timing("calls/per_attempt")
     assert not is_timing("reward/total")
     assert not is_timing("response/length")
 
