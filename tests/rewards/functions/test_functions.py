@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ def no_reward(a, b): return 1
 
 def compute_score(data_source, solution_str, ground_truth, extra_info=None):
     assert (data_source, extra_info) == ("sums", {"index": 3}), (data_source, extra_info)
-    return {"score": float(solution_str == ground_truth), "acc": solution_str == ground_truth, "pred": solution_str}
+    acc = solution_str == ground_truth
+    return {"score": float(acc), "acc": acc, "pred": solution_str}
 
 async def plain_score(data_source, solution_str, ground_truth, bonus=0.0):
     return float(solution_str == ground_truth) + bonus
@@ -138,7 +140,7 @@ def test_none_is_unscored(graders: Any) -> None:
 
 
 def test_one_that_hangs_is_killed(graders: Any) -> None:
-    with pytest.raises(GraderError, match="theirs.py:hangs ran out of time"):
+    with pytest.raises(GraderError, match=r"theirs\.py:hangs ran out of time"):
         graders("trl", "hangs", ITEM, timeout_s=0.5)
 
 
@@ -192,7 +194,6 @@ def test_a_function_that_cannot_be_had_is_one_sentence(
 ) -> None:
     broken = tmp_path / "broken.py"
     broken.write_text("1 / 0\n")
-    with pytest.raises(ValueError, match=None) as refusal:
+    with pytest.raises(ValueError, match=re.escape(why)) as refusal:
         TrlGrader(function=path.format(file=file, broken=broken))
-    assert why in str(refusal.value)
     assert "\n" not in str(refusal.value)
