@@ -160,9 +160,10 @@ def test_200_episodes_with_the_process_killed_twice(python: str) -> None:
     wrong = sum(reward != float(is_gold) for is_gold, reward in grades)
     pids = [pid for keeper in env.pids() for pid in sides.below(keeper)]
     folders = list((Path.home() / ".cache").glob("verifiers/runtimes/subprocess/*"))
-    del env
+    env.close()
     assert sides.gone([*pids, *keepers], 10)
-    print(f"\n{len(grades)} episodes, {wrong} scored wrongly; {dict(seen)}; {len(folders)} folders")
+    told = f"{len(grades)} episodes, {wrong} scored wrongly; {dict(seen)}; {len(folders)} folders"
+    sys.stderr.write(f"\n{told}\n")
     assert (len(grades), wrong, seen["killed"]) == (200, 0, 2)
     assert not [one for one in psutil.Process().children(recursive=True) if one.pid in keepers]
 
