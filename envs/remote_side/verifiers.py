@@ -23,10 +23,12 @@ import inspect
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from hashlib import sha256
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,6 +71,8 @@ class Side:
         if not 0 <= test_share < 1:
             raise ValueError(f"test_share = {test_share}: give a share in [0, 1)")
         self._vf = _package()
+        # attempts' folders: in a place that goes with this process, also when it is killed
+        self._vf.subprocess.CACHE_DIR = Path(tempfile.gettempdir())
         self._id = _taskset_id(taskset)
         self._pass_at, self._test_share = pass_at, test_share
         self._gold = _function(gold) if gold else None
@@ -496,6 +500,7 @@ def _package() -> Any:
         state=importlib.import_module("verifiers.v1.state"),
         session=importlib.import_module("verifiers.v1.session"),
         runtimes=importlib.import_module("verifiers.v1.runtimes"),
+        subprocess=importlib.import_module("verifiers.v1.runtimes.subprocess"),
         mcp=server,
         mcp_errors=(errors.MCPServerError,),
         **{part: importlib.import_module(f"verifiers.v1.utils.{part}") for part in parts},
