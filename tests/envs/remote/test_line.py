@@ -223,7 +223,7 @@ def test_tasks_may_be_many_or_without_end(tmp_path: Path) -> None:
 
 
 def test_sides_are_of_python_3_10_and_import_nothing_of_ours() -> None:
-    for file in SIDES.glob("*.py"):
+    for file in SIDES.rglob("*.py"):
         tree = ast.parse(file.read_text(), feature_version=(3, 10))
         names = {
             (alias.name if isinstance(node, ast.Import) else node.module or "").split(".")[0]
