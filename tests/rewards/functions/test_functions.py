@@ -30,6 +30,11 @@ async def waits(completions, answer):
     await asyncio.sleep(0.01)
     return [1.0 if answer[0] in completion else None for completion in completions]
 
+def logs(completions, log_metric, log_extra=None, trainer_state=0, **kwargs):
+    log_metric("seen", 1.0)
+    log_extra("text", completions)
+    return [float(trainer_state is None and "log_metric" not in kwargs)]
+
 def no_reward(a, b): return 1
 
 def verl(data_source, solution_str, ground_truth, extra_info=None):
@@ -113,6 +118,11 @@ def test_async_functions_on_texts_that_take_no_more_than_they_name(file: Path) -
         assert grader.grade({**ITEM, "difficulty": 1}).reward == 1.0
         with pytest.raises(GraderError, match="None: the attempt is unscored"):
             grader.grade({**ITEM, "response": "5"})
+
+
+def test_what_a_trl_function_logs_goes_nowhere(file: Path) -> None:
+    with TrlGrader(function=f"{file}:logs", workers=1) as grader:
+        assert grader.grade(ITEM).reward == 1.0
 
 
 def test_verl_gets_its_columns_and_the_numbers_of_a_dict_are_parts(
