@@ -68,7 +68,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trl(file: Path) -> Iterator[TrlGrader]:
-    with TrlGrader(function=f"{file}:trl", workers=1, timeout_s=1.0) as grader:
+    with TrlGrader(function=f"{file}:trl", workers=1, timeout_s=0.5) as grader:
         yield grader
 
 
@@ -174,7 +174,6 @@ def test_it_reads_the_variables_that_it_was_given_and_no_others(
     [
         ("{file}:tlr", "there is no 'tlr'. Did you mean 'trl'?"),
         ("{file}:no_reward", "takes no 'completions'"),
-        ("./nowhere.py:reward", "There is no file"),
         ("{broken}:reward", "cannot be imported: ZeroDivisionError: division by zero"),
     ],
 )
