@@ -22,6 +22,7 @@ import inspect
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -193,14 +194,16 @@ class _Loaded:
         self.is_endless = not taskset.bounded
         self._stream = iter(taskset)
         self._read: list[Any] = []
+        self._lock = threading.Lock()  # tasks are listed in a thread, episodes start in the loop
 
     def task(self, place: int) -> Any:
-        while len(self._read) <= place:
-            task = next(self._stream, None)
-            if task is None:
-                raise ValueError(f"there is no task {place}")
-            self._read.append(task)
-        return self._read[place]
+        with self._lock:
+            while len(self._read) <= place:
+                task = next(self._stream, None)
+                if task is None:
+                    raise ValueError(f"there is no task {place}")
+                self._read.append(task)
+            return self._read[place]
 
     def places(self, is_ours: Callable[[str], bool]) -> Iterator[int]:
         place = 0
