@@ -131,7 +131,8 @@ class Side:
             kind = loaders.environment_class(self._id)
             taskset = loaders.load_taskset(made)
         except (ImportError, AttributeError, TypeError) as error:
-            raise ValueError(f"taskset {self._id!r}: {error}") from error
+            cause = f" ({error.__cause__})" if error.__cause__ else ""
+            raise ValueError(f"taskset {self._id!r}: {error}{cause}") from error
         if kind is not self._vf.v1.SingleAgentEnv:
             raise ValueError(
                 f"taskset {self._id!r} brings an environment of its own ({kind.__name__}), which "
