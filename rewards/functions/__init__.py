@@ -14,12 +14,14 @@ import asyncio
 import inspect
 import math
 import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from munro.rewards.errors import GraderError
 from munro.rewards.plugins import BadPlugin, Registry, resolve
 from munro.rewards.workers import Status, WorkerPool
+from munro.rewards.workers.process import START_TIMEOUT_S
 
 CALL = "munro.rewards.functions:call"
 LOOK = "munro.rewards.functions:look"
@@ -60,7 +62,7 @@ class RewardFunction:
             needs: parameters that it must have.
             env: names of environment variables that it may read; a child has none otherwise.
             workers: calls at the same moment.
-            timeout_s: wall seconds of one.
+            timeout_s: wall seconds of one; beside them thrice what it takes to import it.
             memory_mb: address space of a child, MiB; 0 for no bound.
 
         Raises:
@@ -69,6 +71,7 @@ class RewardFunction:
         """
         self.path = resolve(path)
         self._label = path.rpartition("/")[2]
+        self._timeout_s = self._call_s = timeout_s
         self._needs = tuple(needs)
         if missing := [name for name in env if name not in os.environ]:
             raise ValueError(f"env: there is no environment variable {missing[0]!r}.")
@@ -88,7 +91,12 @@ class RewardFunction:
 
     def _look(self) -> frozenset[str]:
         """Names of its parameters; raises ValueError where it is not as it must be."""
-        outcome = self._pool.run(LOOK, self.path, list(self._needs), self._env)
+        began = time.monotonic()
+        outcome = self._pool.run(
+            LOOK, self.path, list(self._needs), self._env, timeout_s=START_TIMEOUT_S
+        )
+        # a new child has to import it again before it can call it
+        self._call_s = self._timeout_s + 3 * (time.monotonic() - began)
         if outcome.status is not Status.DONE:
             raise ValueError(f"{self._label} {ENDINGS[outcome.status]}: {outcome.detail}")
         if error := outcome.value["error"]:
@@ -110,7 +118,9 @@ class RewardFunction:
         Raises:
             GraderError: it raised, ran out of time or memory, or died.
         """
-        outcome = self._pool.run(CALL, self.path, dict(given), list(unheard), self._env)
+        outcome = self._pool.run(
+            CALL, self.path, dict(given), list(unheard), self._env, timeout_s=self._call_s
+        )
         if outcome.status is not Status.DONE:
             raise GraderError(f"{self._label} {ENDINGS[outcome.status]}: {outcome.detail}")
         return outcome.value
