@@ -17,6 +17,7 @@ import inspect
 import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -276,6 +277,16 @@ class Environment(ABC):
     def tools(self) -> tuple[Mapping[str, Any], ...]:
         """JSON schemas put on every task that brings none of its own."""
         return ()
+
+    @classmethod
+    def settled(cls, args: Mapping[str, Any]) -> dict[str, Any]:
+        """Constructor arguments by names that hold in any working directory."""
+        made = dict(args)
+        for name in cls.file_args:
+            value = made.get(name)
+            if isinstance(value, str) and Path(value).expanduser().exists():
+                made[name] = str(Path(value).expanduser().resolve())
+        return made
 
     def gold_reply(self, task: Task) -> str | Sequence[str] | Awaitable[Any] | None:  # noqa: ARG002
         """What a perfect policy writes: one text, or one per turn. None where nobody knows."""

@@ -111,12 +111,16 @@ def resolve_config(config: EnvConfig) -> EnvConfig:
 
     Raises as `load` does.
     """
+<<<<<<< HEAD
     args = dict(config.args)
     for name in _files(config):
         value = args.get(name)
         if isinstance(value, str) and Path(value).expanduser().exists():
             # links are kept: a venv's interpreter is one, and is another without it
             args[name] = str(Path(value).expanduser().absolute())
+=======
+    args = find(config.path).settled(config.args)
+>>>>>>> integ
     graders = {name: _resolved(name, grader) for name, grader in config.graders.items()}
     made = {"path": resolve(config.path), "args": args, "graders": graders}
     return config.model_copy(update=made)

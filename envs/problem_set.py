@@ -53,7 +53,7 @@ class TaskPool:
                 self._read = list(itertools.islice(stream, MOST_MATERIALISED))
                 self._stream = stream if len(self._read) == MOST_MATERIALISED else None
         except (Exception, *QUITS) as error:
-            raise BadEnvironment(f"{self._where} failed: {blame(error)}") from error
+            raise BadEnvironment(f"{self._where} failed: {_why(error)}") from error
         if isinstance(self._read, list | tuple) and len(self._read) <= MOST_MATERIALISED:
             for place in range(len(self._read)):
                 self._examined(place)
@@ -89,7 +89,7 @@ class TaskPool:
         try:
             self._read.extend(itertools.islice(self._stream, position + 1 - len(self._read)))
         except (Exception, *QUITS) as error:
-            raise BadEnvironment(f"{self._where} failed: {blame(error)}") from error
+            raise BadEnvironment(f"{self._where} failed: {_why(error)}") from error
         if position >= len(self._read):
             self._stream = None
 
@@ -99,7 +99,7 @@ class TaskPool:
         except BadEnvironment:
             raise
         except (Exception, *QUITS) as error:
-            raise BadEnvironment(f"{self._where}[{place}] failed: {blame(error)}") from error
+            raise BadEnvironment(f"{self._where}[{place}] failed: {_why(error)}") from error
         if not isinstance(task, Task):
             raise BadEnvironment(
                 f"{self._where} gave {task!r:.60} ({type(task).__name__}) at {place}: "
@@ -239,3 +239,9 @@ def unique_names(names: Sequence[str]) -> list[str]:
         again = (f"{name}#{number}" for number in itertools.count(2))
         found.append(name if name not in found else next(new for new in again if new not in found))
     return found
+
+
+def _why(error: BaseException) -> str:
+    """A sentence as it is; of anything else where and what."""
+    is_sentence = isinstance(error, ValueError) and getattr(error, "is_sentence", False)
+    return str(error) if is_sentence else blame(error)

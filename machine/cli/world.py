@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from munro.machine.cli.arguments import OVERRIDABLE, first
 from munro.machine.cli.listing import Listing
 
 
@@ -93,6 +94,47 @@ def check(folder: str) -> None:
         click.echo(f"{name}: {why}")
     click.echo(f"{len(wrong)} tasks are none" if wrong else "every task is proven")
     sys.exit(1 if wrong else 0)
+
+
+@world.command(context_settings=OVERRIDABLE)
+@first("name")
+@click.option("--stdio", is_flag=True, help="One session over stdin and stdout.")
+@click.option("--http", "port", type=click.IntRange(0, 65535), help="Port; 0 takes a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="That --http listens at.")
+@click.option("--task", default="", help="Of an environment: whose tools and state; the first.")
+@click.option("--seed", default=0, show_default=True, help="Of a world's rows.")
+@click.pass_context
+def serve(
+    context: click.Context,
+    name: str,
+    stdio: bool,
+    port: int | None,
+    host: str,
+    task: str,
+    seed: int,
+) -> None:
+    """Show the tools of NAME to any MCP client, each session with a state of its own.
+
+    NAME is a domain of `munro world list`, several with commas between, a .toml of your own, or an
+    environment with tools, by its name or path; further options are its arguments.
+    """
+    from munro.envs.mcp.serving.run import over_http, over_stdio
+    from munro.envs.mcp.serving.shown import shown_of
+    from munro.machine.loading import overrides_of, value_of
+
+    if stdio == (port is not None):
+        raise click.UsageError("give one of --stdio and --http PORT.")
+    args = {key: value_of(text) for key, text in overrides_of(context.args)}
+    shown = shown_of(name, task=task, seed=seed, args=args)
+    if stdio:
+        over_stdio(shown)
+        return
+    assert port is not None
+
+    def ready(address: str) -> None:
+        click.echo(f"{len(shown.tools)} tools of {name} at {address} (Ctrl-C ends it)")
+
+    over_http(shown, host, port, ready)
 
 
 def _written(wish: str, author: str, recipe: str, file: Path) -> None:

@@ -18,6 +18,7 @@ from munro.envs.problem_set import ProblemSet, TaskPool
 from munro.envs.reasoning_gym import is_formula, is_list, is_sum
 from munro.envs.swe.folder import read_folder, write_folder
 from tests.envs.harbor.folders import SIMPLE, written
+from tests.envs.mcp.playing import prices
 from tests.envs.swe.boxes import bench
 from tests.envs.swe.tasks import ROADS, STONES, task_of
 
@@ -73,6 +74,7 @@ def arguments(tmp_path: Path, repositories: dict[str, object]) -> dict[str, dict
         "harbor": foreign | {"test_share": 0.5},
         "prompts": {"prompts": asked},
         "safety": {"path": str(safety)},
+        "mcp": prices(tmp_path),
         "qa": {"path": str(file)},
         "remote": {"python": sys.executable, "side": "echo"},
         "swe": repositories,

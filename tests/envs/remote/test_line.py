@@ -145,7 +145,7 @@ def test_a_call_that_hangs_is_killed_with_its_process_once_nobody_waits(
 
 
 def test_its_own_limit_ends_a_call_where_nobody_else_does(tmp_path: Path) -> None:
-    env = sides.of(sides.written(tmp_path, "def grade(self, e, t): time.sleep(1000)"), call_s=0.2)
+    env = sides.of(sides.written(tmp_path, "def grade(self, e, t): time.sleep(1000)"), call_s=0.5)
     with pytest.raises(EnvironmentFailure, match="no answer to 'grade' in its time"):
         sides.play(env, sides.first(env), "x")
 

@@ -225,6 +225,21 @@ def test_the_keeper_ends_its_command_when_told():
     assert are_gone([pid])
 
 
+def test_with_talks_the_pipes_are_the_commands_own():
+    command = [sys.executable, "-I", str(KEEPER), str(os.getpid()), "--talks", sys.executable, "-c"]
+    program = "import os; print(os.getpid(), input(), flush=True); print(input())"
+    with subprocess.Popen([*command, program], stdin=subprocess.PIPE, stdout=-1) as keeper:
+        assert keeper.stdin is not None
+        assert keeper.stdout is not None
+        keeper.stdin.write(b"hello\n")
+        keeper.stdin.flush()
+        pid, said = keeper.stdout.readline().split()
+        assert said == b"hello"
+        keeper.send_signal(signal.SIGTERM)  # it waits for the next line
+        keeper.wait()
+    assert are_gone([int(pid)])
+
+
 def test_the_last_error_of_a_log_is_found_behind_what_vllm_says_after_it(tmp_path):
     log = tmp_path / "log"
     log.write_text(
