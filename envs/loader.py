@@ -13,7 +13,7 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -111,28 +111,19 @@ def resolve_config(config: EnvConfig) -> EnvConfig:
 
     Raises as `load` does.
     """
-<<<<<<< HEAD
-    args = dict(config.args)
-    for name in _files(config):
-        value = args.get(name)
-        if isinstance(value, str) and Path(value).expanduser().exists():
-            # links are kept: a venv's interpreter is one, and is another without it
-            args[name] = str(Path(value).expanduser().absolute())
-=======
-    args = find(config.path).settled(config.args)
->>>>>>> integ
+    args = _settled(config)
     graders = {name: _resolved(name, grader) for name, grader in config.graders.items()}
     made = {"path": resolve(config.path), "args": args, "graders": graders}
     return config.model_copy(update=made)
 
 
-def _files(config: EnvConfig) -> Iterable[str]:
-    """Arguments of an environment that name files. Where it is isolated only it may say so."""
+def _settled(config: EnvConfig) -> dict[str, Any]:
+    """Arguments by names that hold anywhere; an isolated one says itself which those are."""
     if not config.isolate:
-        return find(config.path).files(config.args)
+        return find(config.path).settled(config.args)
     isolated = _made_as(config)
     assert isinstance(isolated, Isolated)
-    return isolated.files_of_args()
+    return isolated.settled_args()
 
 
 def _resolved(name: str, grader: GraderConfig) -> GraderConfig:

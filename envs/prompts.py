@@ -39,11 +39,7 @@ class Prompts(SingleTurn):
 
     name = "prompts"
     file_args: ClassVar[tuple[str, ...]] = ("path", "test_path")
-<<<<<<< HEAD
-    needs_graders = True
-=======
     needs_graders: bool = True
->>>>>>> integ
 
     def __init__(
         self,

@@ -82,9 +82,15 @@ class Remote(Elsewhere):
         super().__init__(spec, processes)
 
     @classmethod
-    def files(cls, args: Mapping[str, Any]) -> tuple[str, ...]:
-        """Its own, and those that the side declares as `FILES`."""
-        return (*cls.file_args, *_files_of(args.get("side")))
+    def settled(cls, args: Mapping[str, Any]) -> dict[str, Any]:
+        """Its own files and those that the side declares as `FILES`, their links kept: a venv's
+        interpreter is one, and is another without it."""
+        made = dict(args)
+        for name in (*cls.file_args, *_files_of(args.get("side"))):
+            value = made.get(name)
+            if isinstance(value, str) and Path(value).expanduser().exists():
+                made[name] = str(Path(value).expanduser().absolute())
+        return made
 
     def outgoing(self, message: Message) -> Message:
         """A side never reads calls out of a text: they are read here."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +56,15 @@ class Isolated(Elsewhere):
         super().__init__(spec, 1)
         more = self.hello.more
         try:
-            self._files = [of(one, str, "a file") for one in of(more.get("files"), list, "files")]
+            self._settled: dict[str, Any] = of(more.get("settled"), dict, "settled")
             self._box_mb = int(of(more.get("box_mb"), int, "box_mb"))
             self.needs_graders = bool(of(more.get("needs_graders"), bool, "needs_graders"))
         except BadAnswer as wrong:
             raise ValueError(f"{path}: {wrong}") from wrong
 
-    def files_of_args(self) -> Sequence[str]:
-        """Which of its arguments name files."""
-        return self._files
+    def settled_args(self) -> dict[str, Any]:
+        """Its constructor's arguments, by names that hold in any working directory."""
+        return self._settled
 
     @property
     def box_mb(self) -> int:

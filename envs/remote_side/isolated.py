@@ -45,7 +45,7 @@ class Side:
         self.restores = environment.restores
         self.compares = environment.compares
         self.more = {
-            "files": list(type(environment).files(args)),
+            "settled": type(environment).settled(args),
             "box_mb": environment.box_mb,
             "needs_graders": environment.needs_graders,
         }

@@ -42,11 +42,7 @@ class Safety(SingleTurn):
 
     name = "safety"
     file_args: ClassVar[tuple[str, ...]] = ("path", "test_path", "policies", "attacks")
-<<<<<<< HEAD
-    needs_graders = True
-=======
     needs_graders: bool = True
->>>>>>> integ
 
     def __init__(
         self,
