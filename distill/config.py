@@ -108,6 +108,14 @@ class FiltersConfig(Config):
     """Most words of other languages in the chain of thought (our choice)."""
     repetition: float = Field(0.3, ge=0, le=1)
     """Most of a text, as a share, that was said before in it (our choice)."""
+    most_redundant: float = Field(1.0, ge=0, le=1)
+    """Most calls of tools, as a share, that told again what was known; 1 for any."""
+    least_efficiency: float = Field(0.0, ge=0, le=1)
+    """Least share of calls that were carried out and told or did something new; 0 for any."""
+    gave_up: bool = False
+    """Drop what ends by saying that it could not be done, or without a word."""
+    unfounded: bool = False
+    """Drop what claims work at its end that none of its calls did."""
     duplicates: bool = True
     """Drop all but one of a prompt's traces that say the same."""
     near_duplicates: float = Field(1.0, gt=0, le=1)

@@ -68,6 +68,26 @@ def repetitive(trace: Trace, config: FiltersConfig) -> bool:
     return config.repetition < 1 and share(trace.said) > config.repetition
 
 
+def redundant(trace: Trace, config: FiltersConfig) -> bool:
+    """Too many of its calls told again what was known."""
+    return config.most_redundant < 1 and trace.conduct.redundant > config.most_redundant
+
+
+def inefficient(trace: Trace, config: FiltersConfig) -> bool:
+    """Too few of its calls were carried out and told or did something new."""
+    return config.least_efficiency > 0 and trace.conduct.efficiency < config.least_efficiency
+
+
+def gave_up(trace: Trace, config: FiltersConfig) -> bool:
+    """It ends by saying that it could not be done, or without a word."""
+    return config.gave_up and trace.conduct.gave_up
+
+
+def unfounded(trace: Trace, config: FiltersConfig) -> bool:
+    """It ends by claiming work that none of its calls did."""
+    return config.unfounded and trace.conduct.unfounded
+
+
 def poor(trace: Trace, config: FiltersConfig) -> bool:
     """The reward or a part of the grade is below what is asked; a part it lacks counts as 0."""
     if config.least_reward is not None and trace.reward < config.least_reward:
@@ -96,6 +116,10 @@ FILTERS: dict[str, Callable[[Trace, FiltersConfig], bool]] = {
     "without_work": without_work,
     "foreign": foreign,
     "repetitive": repetitive,
+    "redundant": redundant,
+    "inefficient": inefficient,
+    "gave_up": gave_up,
+    "unfounded": unfounded,
     "poor": poor,
 }
 """Those that look at one trace alone, the cheap ones first; after them come `Contaminated`,

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 
 from munro.distill.select import Index
 from munro.distill.sources import Source
+from munro.envs.data.transcripts import as_data
 from munro.envs.types import Message, ToolCall
+from munro.rewards.trajectory import Conduct, conduct_of, transcript_of
 from munro.rollout.store.rows import pairs
 from munro.rollout.store.store import RolloutStore
 
 COLUMNS = (
     "step", "index", "attempt", "env", "task_id", "task", "messages", "reply", "ending", "solved",
-    "grade_parts", "reward_total", "token_ids", "sampled", "forks",
+    "grade_parts", "reward_total", "token_ids", "sampled", "forks", "calls",
 )  # fmt: skip
 
 
@@ -55,6 +57,8 @@ class Trace:
     """One per token: what the policy wrote."""
     forks: tuple[tuple[int, int], ...] = ()
     """Of its tokens, where a template had rewritten earlier turns; see `munro.rollout.branches`."""
+    calls: tuple[dict[str, Any], ...] = ()
+    """The record of its calls of tools, as stored; none of what was stored without one."""
 
     @property
     def prompt_key(self) -> str:
@@ -70,6 +74,13 @@ class Trace:
     def prompt(self) -> str:
         """Text of the opening."""
         return "\n\n".join(message.content for message in self.opening)
+
+    @cached_property
+    def conduct(self) -> Conduct:
+        """How it went about its work, by rules."""
+        given = ({**each, "given": True} for each in as_data(self.opening, thoughts=False))
+        whole = [*given, *as_data(self.messages, thoughts=False)]
+        return conduct_of(transcript_of(whole, self.calls))
 
     @cached_property
     def said(self) -> str:
@@ -147,4 +158,5 @@ def _trace(row: int, name: str, stored: pa.RecordBatch) -> Trace:
         token_ids=stored.column("token_ids")[0].values.to_numpy(),
         sampled=stored.column("sampled")[0].values.to_numpy(zero_copy_only=False),
         forks=pairs(plain["forks"]),
+        calls=tuple(json.loads(plain["calls"] or "[]")),
     )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import inspect
 import numbers
 from abc import ABC, abstractmethod
@@ -26,6 +27,7 @@ from munro.envs import threads
 from munro.envs.budget import Budget
 from munro.envs.types import Answer, CallRecord, Message, Task, Trajectory
 from munro.rewards.errors import GraderError
+from munro.rewards.plugins import resolve
 from munro.rewards.types import Grade
 
 Outcome = Grade | bool | float | None
@@ -152,6 +154,23 @@ def as_grade(outcome: Outcome) -> Grade:
     )
 
 
+def whole_paths(args: Mapping[str, Any], files: Iterable[str]) -> dict[str, Any]:
+    """A copy in which these arguments, those in tables by dotted names, hold anywhere."""
+    whole = copy.deepcopy(dict(args))
+    for *tables, key in (argument.split(".") for argument in files):
+        node: Any = whole
+        for table in tables:
+            node = node.get(table) if isinstance(node, dict) else None
+        value = node.get(key) if isinstance(node, dict) else None
+        if not isinstance(value, str) or not value:
+            continue
+        if ".py:" in value:  # something in a file
+            node[key] = resolve(value)
+        elif Path(value).expanduser().exists():
+            node[key] = str(Path(value).expanduser().resolve())
+    return whole
+
+
 class Over(tuple[Message, ...]):
     """What an episode may reply in place of None: the last answers, on record and shown to nobody.
 
@@ -226,6 +245,12 @@ class Episode(ABC):
             GraderError: no grade could be had; the attempt is tried again, never scored.
         """
 
+    def evidence(self) -> Mapping[str, str] | Awaitable[Mapping[str, str]]:
+        """What graders that were added to the environment may read of this attempt beside its
+        transcript, by field name: the `diff` of a repository, say. Asked for once, before `close`.
+        """
+        return {}
+
     def save(self) -> bytes | Awaitable[bytes | None] | None:
         """The episode as it is after a turn, for `Environment.restore`; None where it cannot say.
 
@@ -276,12 +301,7 @@ class Environment(ABC):
     @classmethod
     def settled(cls, args: Mapping[str, Any]) -> dict[str, Any]:
         """Constructor arguments by names that hold in any working directory."""
-        made = dict(args)
-        for name in cls.file_args:
-            value = made.get(name)
-            if isinstance(value, str) and Path(value).expanduser().exists():
-                made[name] = str(Path(value).expanduser().resolve())
-        return made
+        return whole_paths(args, cls.file_args)
 
     def gold_reply(self, task: Task) -> str | Sequence[str] | Awaitable[Any] | None:  # noqa: ARG002
         """What a perfect policy writes: one text, or one per turn. None where nobody knows."""
@@ -326,6 +346,12 @@ class Environment(ABC):
         """MiB of memory that one of its boxes may need, files that are kept in memory included: so
         many does `boxes = "auto"` let be open."""
         return BOX_MB
+
+    @property
+    def endpoint(self) -> bool:
+        """Whether its episodes are agents of their own, which ask the policy at an address
+        (`munro.envs.agent_run`)."""
+        return False
 
     @property
     def restores(self) -> bool:

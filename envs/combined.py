@@ -13,6 +13,10 @@ A part may be one figure of a grade ("safe/compliance"); a grader is asked once 
 An attempt is first graded as far as it takes to tell whether it passes, for that is what the gates
 of a climb count. Once a group is complete the rest is scored: only parts that the reward needs, so
 nothing behind a closed gate, and graders that compare attempts see the whole group.
+
+Every grader is handed the attempt in several forms: its last reply, what was said before it, the
+whole transcript, the record of its calls, and what else its episode has to show, such as the `diff`
+of a repository (`Episode.evidence`).
 """
 
 from __future__ import annotations
@@ -23,7 +27,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from munro.envs.agent_run import Address, AgentEpisode
 from munro.envs.base import Environment, Episode, Outcome, as_grade, call
+from munro.envs.data.transcripts import calls_of, said_before, transcript_of
 from munro.envs.types import Message, Task, Trajectory
 from munro.rewards.combine import Combination
 from munro.rewards.combine.parts import OWN, GraderConfig, WatchConfig, check_parts
@@ -105,7 +111,9 @@ class Combined(Environment):
 
     async def start(self, task: Task) -> Episode:
         """An episode of the environment, graded here."""
-        return _Graded(self, task, await call(self.environment.start, task))
+        inner = await call(self.environment.start, task)
+        kind = _GradedRun if isinstance(inner, AgentEpisode) else _Graded
+        return kind(self, task, inner)
 
     async def restore(self, task: Task, saved: bytes) -> Episode:
         """An episode of the environment, as it was saved, graded here."""
@@ -121,13 +129,19 @@ class Combined(Environment):
         return self.environment.box_mb
 
     @property
+    def endpoint(self) -> bool:
+        """The environment's own."""
+        return self.environment.endpoint
+
+    @property
     def restores(self) -> bool:
         """Where the environment does."""
         return self.environment.restores
 
     async def first_grade(self, task: Task, trajectory: Trajectory, episode: Episode) -> Grade:
         """The verdict on one attempt, and the parts that it takes."""
-        scores = _Scores(self._brought(task))
+        shown = await call(episode.evidence) if self._graders else {}
+        scores = _Scores(self._brought(task), evidence=shown)
         tree = self._combination
         while wanted := tree.undecided(scores.known, scores.passed, self._late):
             await self._score_one(wanted, task, trajectory, episode, scores)
@@ -143,13 +157,19 @@ class Combined(Environment):
             await self._score_one([OWN], task, trajectory, episode, scores)
             left = tree.needed([scores.known])
         reward = float(bool(verdict)) if left else tree.rewards([scores.known])[0]
-        return Grade(reward=reward, passed=verdict, parts=scores.known, reason=scores.reason())
+        return Grade(
+            reward=reward,
+            passed=verdict,
+            parts=scores.known,
+            reason=scores.reason(),
+            evidence=shown,
+        )
 
     async def grade_group(
         self, task: Task, trajectories: Sequence[Trajectory], grades: Sequence[Grade]
     ) -> list[Grade]:
         """Everything else, and the reward of each attempt."""
-        group = [_Scores(dict(grade.parts)) for grade in grades]
+        group = [_Scores(dict(grade.parts), evidence=grade.evidence) for grade in grades]
         known = [scores.known for scores in group]
         everyone = list(range(len(group)))
         while wanted := self._combination.needed(known):
@@ -159,7 +179,7 @@ class Combined(Environment):
         if watched:
             await self._score(watched, task, trajectories, group)
         rewards = self._combination.rewards(known)
-        await self._look(task, trajectories, known)
+        await self._look(task, trajectories, group)
         return [
             Grade(
                 reward=reward,
@@ -191,7 +211,7 @@ class Combined(Environment):
             if name == OWN:
                 self._enter(scores, name, await call(episode.grade, trajectory))
                 continue
-            item = self._item(name, self._configs[name], task, trajectory)
+            item = self._item(name, self._configs[name], task, trajectory, scores.evidence)
             self._enter(scores, name, await call(self._graders[name].grade, item))
 
     async def _score(
@@ -206,13 +226,17 @@ class Combined(Environment):
 
         async def alone(name: str, row: int) -> None:
             async with room:
-                item = self._item(name, self._configs[name], task, trajectories[row])
+                shown = group[row].evidence
+                item = self._item(name, self._configs[name], task, trajectories[row], shown)
                 grade = await call(self._graders[name].grade, item)
             self._enter(group[row], name, grade)
 
         async def together(name: str, rows: Sequence[int]) -> None:
             config = self._configs[name]
-            items = [self._item(name, config, task, trajectories[row]) for row in rows]
+            items = [
+                self._item(name, config, task, trajectories[row], group[row].evidence)
+                for row in rows
+            ]
             grades = await call(self._graders[name].grade_group, items)
             for row, grade in zip(rows, grades, strict=True):
                 self._enter(group[row], name, grade)
@@ -229,27 +253,27 @@ class Combined(Environment):
         await asyncio.gather(*work)
 
     async def _look(
-        self, task: Task, trajectories: Sequence[Trajectory], known: Sequence[dict[str, float]]
+        self, task: Task, trajectories: Sequence[Trajectory], group: Sequence[_Scores]
     ) -> None:
         """Ask the second judges about their sample of what the first ones scored."""
         room = asyncio.Semaphore(MOST_AT_ONCE)
 
         async def one(name: str, row: int) -> None:
-            watch, trajectory = self._watches[name], trajectories[row]
+            watch, scores = self._watches[name], group[row]
             async with room:
-                item = self._item(f"{name}.watch", watch, task, trajectory)
+                item = self._item(f"{name}.watch", watch, task, trajectories[row], scores.evidence)
                 try:
                     grade = as_grade(await call(self._second[name].grade, item))
-                    known[row].update(seen(name, watch.part, grade))
+                    scores.known.update(seen(name, watch.part, grade))
                 except EpisodeError:
-                    known[row].update(unseen(name))
+                    scores.known.update(unseen(name))
 
         await asyncio.gather(
             *(
                 one(name, row)
                 for name, watch in self._watches.items()
                 for row, each in enumerate(trajectories)
-                if name in known[row]
+                if name in group[row].known
                 and is_looked_at(watch.share, name, task.id, row, each.oldest_version, each.reply)
             )
         )
@@ -265,16 +289,24 @@ class Combined(Environment):
         return hasattr(self._graders[name], "grade_group")
 
     def _item(
-        self, name: str, config: GraderConfig | WatchConfig, task: Task, trajectory: Trajectory
+        self,
+        name: str,
+        config: GraderConfig | WatchConfig,
+        task: Task,
+        trajectory: Trajectory,
+        evidence: Mapping[str, str],
     ) -> dict[str, Any]:
         """What a grader is given: the task's own fields, and these."""
         item = {
             "prompt": context_of([{"role": m.role, "content": m.content} for m in task.messages]),
-            "messages": _said(task, trajectory, config.thoughts),
+            "messages": said_before(task, trajectory, thoughts=config.thoughts),
             "task_id": task.id,
             **task.payload,
+            **evidence,
             "response": trajectory.reply if config.thoughts else visible(trajectory.reply),
             "num_tokens": trajectory.num_sampled,
+            "transcript": transcript_of(task, trajectory, thoughts=config.thoughts),
+            "calls": calls_of(trajectory),
         }
         for wanted, called in config.fields.items():
             if called not in item:
@@ -294,6 +326,8 @@ class _Scores:
     known: dict[str, float]
     passed: dict[str, bool | None] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    evidence: Mapping[str, str] = field(default_factory=dict)
+    """What the episode had to show."""
 
     def enter(self, name: str, grade: Grade, config: GraderConfig | None) -> None:
         """One part, with the parts of its own beside it."""
@@ -321,12 +355,25 @@ class _Graded(Episode):
     async def grade(self, trajectory: Trajectory) -> Grade:
         return await self._combined.first_grade(self._task, trajectory, self._inner)
 
+    async def evidence(self) -> Mapping[str, str]:
+        shown: Mapping[str, str] = await call(self._inner.evidence)
+        return shown
+
     async def save(self) -> bytes | None:
         saved: bytes | None = await call(self._inner.save)
         return saved
 
     async def close(self) -> None:
         await call(self._inner.close)
+
+
+class _GradedRun(_Graded, AgentEpisode):
+    """The same of an agent's run."""
+
+    _inner: AgentEpisode
+
+    async def run(self, address: Address) -> None:
+        await call(self._inner.run, address)
 
 
 def _ranges(
@@ -340,19 +387,6 @@ def _ranges(
         if name in scales and (part := scales[name].part(key)) is not None:
             ranges[leaf] = part.range
     return ranges
-
-
-def _said(task: Task, trajectory: Trajectory, thoughts: bool) -> list[dict[str, str]]:
-    """All that was said before the reply that is graded, tools and earlier turns included."""
-    ours = [at for at, one in enumerate(trajectory.messages) if one.role == "assistant"]
-    before = trajectory.messages[: ours[-1]] if ours else ()
-    said = []
-    for message in (*task.messages, *before):
-        is_policy = message.role == "assistant" and not thoughts
-        content = visible(message.content) if is_policy else message.text
-        calls = [f"[calls {call.name} with {call.arguments}]" for call in message.tool_calls]
-        said.append({"role": message.role, "content": "\n".join(filter(None, [content, *calls]))})
-    return said
 
 
 def _made(name: str, config: GraderConfig | WatchConfig, *, alone: bool = False) -> Any:

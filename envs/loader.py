@@ -11,13 +11,12 @@ Whatever goes wrong is one sentence. Nothing is imported but what is asked for.
 from __future__ import annotations
 
 import ast
-import copy
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from munro.envs.base import QUITS, Environment
+from munro.envs.base import QUITS, Environment, whole_paths
 from munro.envs.budget import Budget
 from munro.envs.combined import Combined
 from munro.envs.config import EnvConfig
@@ -140,19 +139,7 @@ def _absolute(name: str, grader: GraderConfig | WatchConfig) -> dict[str, Any]:
         files = kinds.find(grader.kind).kind.file_args
     except BadPlugin as error:
         raise BadEnvironment(f"env.graders.{name}: {error}") from error
-    args = copy.deepcopy(grader.args)
-    for *tables, key in (argument.split(".") for argument in files):
-        node: Any = args
-        for table in tables:
-            node = node.get(table) if isinstance(node, dict) else None
-        value = node.get(key) if isinstance(node, dict) else None
-        if not isinstance(value, str) or not value:
-            continue
-        if ".py:" in value:  # a function in a file
-            node[key] = resolve(value)
-        elif Path(value).expanduser().exists():
-            node[key] = str(Path(value).expanduser().resolve())
-    return {"args": args, "kind": resolve(grader.kind)}
+    return {"args": whole_paths(grader.args, files), "kind": resolve(grader.kind)}
 
 
 def available() -> list[tuple[str, str]]:

@@ -114,6 +114,15 @@ class ToolUse(Environment):
     def grade(self, task: Task, reply: str, state: dict[str, Any]) -> Outcome | Awaitable[Outcome]:
         """Judge the last turn's text and what the tools left in `state`."""
 
+    def evidence(
+        self,
+        task: Task,  # noqa: ARG002
+        state: dict[str, Any],  # noqa: ARG002
+    ) -> Mapping[str, str] | Awaitable[Mapping[str, str]]:
+        """What added graders may read of `state`, by field name (`Episode.evidence`); not asked
+        for where nothing has needed a state yet."""
+        return {}
+
     def setup(self, task: Task) -> dict[str, Any] | Awaitable[dict[str, Any]]:  # noqa: ARG002
         """A new episode's own state, for tools that take `state`."""
         return {}
@@ -191,12 +200,18 @@ class Conversation(Episode):
         return answers
 
     async def grade(self, trajectory: Trajectory) -> Grade:
-        state = await self._opened()
+        state = await self.opened()
         grade = self._environment.grade
         return as_grade(await call(grade, self._task, trajectory.reply, state))
 
+    async def evidence(self) -> Mapping[str, str]:
+        if self._state is None:
+            return {}
+        shown: Mapping[str, str] = await call(self._environment.evidence, self._task, self._state)
+        return shown
+
     async def save(self) -> bytes | None:
-        saved: bytes | None = await call(self._environment.save_state, await self._opened())
+        saved: bytes | None = await call(self._environment.save_state, await self.opened())
         return saved
 
     async def close(self) -> None:
@@ -208,7 +223,8 @@ class Conversation(Episode):
         """What `ToolUse.setup` made; None as long as nothing needed it."""
         return self._state
 
-    async def _opened(self) -> dict[str, Any]:
+    async def opened(self) -> dict[str, Any]:
+        """The state, made now where nothing has needed it yet."""
         async with self._opening:
             if self._state is None:
                 self._state = await call(self._environment.setup, self._task)
@@ -258,7 +274,7 @@ class Conversation(Episode):
             return _error(wanted.id, f"{wanted.name}: the arguments are not JSON ({error})")
         arguments = {name: getattr(given, name) for name in type(given).model_fields}
         if "state" in inspect.signature(method).parameters:
-            arguments["state"] = await self._opened()
+            arguments["state"] = await self.opened()
         limit_s = _options(method).limit_s
         limit = asyncio.timeout(limit_s)
         try:

@@ -50,14 +50,18 @@ class Field:
     is_required: bool = True
 
 
+Role = Literal["", "condition", "price", "flag"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """A figure that a grade holds beside its reward, and that a reward may be made of."""
 
     range: tuple[float, float] = (0.0, 1.0)
     """Least and largest value."""
-    role: Literal["", "condition", "price"] = ""
-    """A condition is for gates; a price counts what is short of best, and is for sums."""
+    role: Role = ""
+    """A condition is for gates; a price counts what is short of best, and is for sums; a flag is 1
+    where something is wrong, which is told and refused in a reward: a gate opens at 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +76,9 @@ class Scale:
     """Least and largest reward."""
     parts: Mapping[str, Part] = field(default_factory=dict)
     """By name; one with a star stands for all that fit it."""
+    only_gates: bool = False
+    """The reward itself says whether something is wrong (0) or not (1): it may open a gate, and is
+    refused anywhere else in a reward."""
 
     @property
     def mixes(self) -> bool:
@@ -151,6 +158,14 @@ class Grader(ABC):
     def scale(cls, options: Options) -> Scale:  # noqa: ARG003 - some kinds look at them
         """What the figures of a grader with these options may be."""
         return cls.kind.scale
+
+    @classmethod  # noqa: B027 - most are refused as they are made
+    def refuse(cls, options: Options) -> None:
+        """Refuse options that no grader can be made of, where it is made elsewhere or later.
+
+        Raises:
+            ValueError: one sentence that names the option.
+        """
 
     @classmethod
     def usual(cls, rewards: Any) -> Usual:  # noqa: ARG003 - those that are asked say more

@@ -28,6 +28,8 @@ class Grade:
     """Named components of `reward`, for the store and the report. All finite."""
     reason: str = ""
     """One short line for a person."""
+    evidence: Mapping[str, str] = field(default_factory=dict)
+    """Texts of the attempt that later graders of its group may read. Not stored."""
 
     def __post_init__(self) -> None:
         for name, value in (("reward", self.reward), *self.parts.items()):

@@ -61,6 +61,10 @@ def _episodes(groups: Sequence[Group]) -> dict[str, float]:
     endings = Counter(attempt.trajectory.ending for attempt in attempts)
     found = {"response/turns": fmean(map(_num_turns, attempts))}
     found |= {f"response/ended/{end}": endings[end] / len(attempts) for end in Ending}
+    forks = [attempt.trajectory.forks for attempt in attempts]
+    if any(forks):
+        found["response/runs"] = fmean(len(each) + 1 for each in forks)
+        found["response/branched"] = fmean(map(bool, forks))
     calls = [record for attempt in attempts for record in attempt.trajectory.calls]
     if not any(group.task.tools for group in groups) and not calls:
         return found
@@ -83,7 +87,8 @@ def _takes_turns(group: Group) -> bool:
 
 
 def _num_turns(attempt: Attempt) -> int:
-    return sum(message.role == "assistant" for message in attempt.trajectory.messages)
+    ours = [one for one in attempt.trajectory.messages if one.role == "assistant"]
+    return sum(message.is_sampled for message in ours) or len(ours)
 
 
 def _rewards(attempts: Sequence[Attempt]) -> dict[str, float]:

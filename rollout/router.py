@@ -4,14 +4,17 @@
                                                      ▲                     │
                                                      └──(still not well)───┘
 
-A request goes to the least loaded server that is closed and serves the expected weights. When that
-one fails, it goes to another. `generate` waits for a completion, at most its deadline a server; and
-where no server is usable for one to be well again, at most the patience.
+A request goes to the least loaded server that is closed and serves the expected weights; a later
+turn of an episode to the one that has its beginning in the cache (`Homes`), unless that one is not
+usable or has far more to do than the others. When a server fails, the request goes to another.
+`generate` waits for a completion, at most its deadline a server; and where no server is usable for
+one to be well again, at most the patience.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -24,6 +27,10 @@ from munro.rollout.waits import Stalled, waiting
 
 PROBE_S = 30.0
 """Longest wait for a server to say which version it serves."""
+MOST_HOMES = 65_536
+"""Episodes whose server is remembered; those that were heard of longest ago are forgotten."""
+CROWD = 8
+"""Requests that an episode's own server may have more of than twice the least loaded one's."""
 
 
 @dataclass(slots=True, eq=False)
@@ -60,6 +67,28 @@ class Patience:
     backoff_max_s: float = 15.0
 
 
+class Homes:
+    """Which server has the beginning of an episode: the one that answered its last turn.
+
+    An episode is what its requests' keys have in common: all but the turn.
+    """
+
+    def __init__(self) -> None:
+        self._homes: OrderedDict[tuple[int, ...], Server] = OrderedDict()
+
+    def of(self, requests: Sequence[Request]) -> Server | None:
+        """The server of the first one's episode; None where nobody has any of it."""
+        return self._homes.get(requests[0].key[:-1]) if requests else None
+
+    def settle(self, requests: Sequence[Request], server: Server) -> None:
+        """This one has them all now."""
+        for episode in (request.key[:-1] for request in requests if len(request.key) > 1):
+            self._homes[episode] = server
+            self._homes.move_to_end(episode)
+        while len(self._homes) > MOST_HOMES:
+            self._homes.popitem(last=False)
+
+
 class Router:
     """Keeps the contract of `munro.rollout.engine.Engine` over several of them.
 
@@ -72,6 +101,7 @@ class Router:
         self._servers = [Server(name, engine) for name, engine in servers.items()]
         self._patience = patience
         self._expected = -1
+        self._homes = Homes()
         self._probes: set[asyncio.Task[None]] = set()
 
     @property
@@ -98,12 +128,14 @@ class Router:
         last_failure = ""
         while True:
             try:
-                server = await self._choose(avoided, end)
+                server = await self._choose(avoided, end, self._homes.of(requests))
             except PolicyError as failure:
                 # a probe may have found the server well again, and forgotten why it failed
                 raise PolicyError(f"{failure}{last_failure}") from failure
             try:
-                return await self._ask(server, requests)
+                completions = await self._ask(server, requests)
+                self._homes.settle(requests, server)
+                return completions
             except PolicyError as failure:
                 avoided.add(server)
                 self._failed(server, failure)
@@ -161,11 +193,13 @@ class Router:
             for server in self._servers
         )
 
-    async def _choose(self, avoided: set[Server], end: float) -> Server:
-        """The least loaded usable server; those that just failed this request come last."""
+    async def _choose(self, avoided: set[Server], end: float, home: Server | None = None) -> Server:
+        """`home`, or the least loaded usable server; who just failed this request comes last."""
         if (server := self._least_loaded(avoided)) is not None:
             self._probe_behind()
-            return server
+            if home is None or home in avoided or not self._is_usable(home):
+                return server
+            return server if home.num_running > 2 * server.num_running + CROWD else home
         left = max(end - asyncio.get_running_loop().time(), 0.001)
         try:
             async with waiting("an inference server to be usable", left):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from munro.envs.types import CallRecord, Ending, KeptTokens, Message, Trajectory
-from munro.rollout.branches import Tree
+from munro.rollout.branches import Tree, way
 from munro.rollout.engine import Completion
 
 
@@ -95,6 +95,16 @@ class Stream:
     def last_token(self) -> int:
         """The last token so far."""
         return int(self._tree.current[-1])
+
+    @property
+    def place(self) -> int:
+        """Of the last token so far, among all there are."""
+        return int(self._tree.way[-1])
+
+    def up_to(self, place: int) -> list[int]:
+        """What has led to the token at a place, itself included."""
+        ids: list[int] = self._tree.token_ids[way(place, self._tree.forks)].tolist()
+        return ids
 
     def observe(self, token_ids: Sequence[int]) -> None:
         """Append tokens that the policy did not choose."""
@@ -184,8 +194,8 @@ class Stream:
             return None
         (shape,) = shapes
         experts = np.full((self._tree.num_tokens, *shape), -1, np.int16)
-        for rows, way in zip(known, self._ways, strict=True):
+        for rows, places in zip(known, self._ways, strict=True):
             if rows is not None:
-                unread = (experts[way] < 0).any(axis=(1, 2))
-                experts[way[unread]] = rows[unread]
+                unread = (experts[places] < 0).any(axis=(1, 2))
+                experts[places[unread]] = rows[unread]
         return experts

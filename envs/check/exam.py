@@ -57,6 +57,10 @@ def exam(
         Broken: something must be mended.
     """
     room = _Room(environment, deadline_s)
+    if environment.endpoint:
+        room.opened_and_closed(tasks[0])
+        warnings.append("an agent of its own plays it, which was not run: no policy answers here")
+        return {}
     said, first = [], None
     running, processes = 0, 0
     for number, task in enumerate(tasks):

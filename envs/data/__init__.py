@@ -1,1 +1,1 @@
-"""Data sets: rows of files and of the hub, their columns, and tasks made of them."""
+"""Data sets: rows of files and of the hub, their columns, tasks made of them; attempts as data."""

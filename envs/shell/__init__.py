@@ -17,7 +17,7 @@ import json
 import secrets
 import threading
 from abc import abstractmethod
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -129,7 +129,7 @@ class Shell(ToolUse):
             named_image(image, self.store)
         elif type(self).image is Shell.image:
             raise ValueError(f"{self.name} has no image: name one by image = 'NAME'")
-        self._backend, self._options = backend, options
+        self.backend, self._options = backend, options
         self._opening = threading.Lock()
         self._sandbox: Sandbox | None = None
 
@@ -260,9 +260,23 @@ class Shell(ToolUse):
         with self._opening:
             if self._sandbox is None:
                 self._sandbox = sandbox.open(
-                    self._backend, self.limits, store=self.store, **self._options
+                    self.backend, self.limits, store=self.store, **self._options
                 )
             return self._sandbox
+
+    def show(self, mounts: Mapping[str, str]) -> None:
+        """Have every box show these too, path on the host to path inside, read-only.
+
+        Raises:
+            SandboxError: boxes are open that do not.
+        """
+        with self._opening:
+            shown = self._options.get("mounts", {})
+            if mounts.items() <= shown.items():
+                return
+            if self._sandbox is not None:
+                raise SandboxError(f"boxes of {self.name} are open, and show other folders")
+            self._options["mounts"] = {**shown, **mounts}
 
     def open_box(self, task: Task, saved: tuple[Layer, ...]) -> Box:
         """A box of this task, with what earlier boxes of the episode wrote."""

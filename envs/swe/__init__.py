@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
 from munro.envs.base import Policy
 from munro.envs.shell import BOX, Box, Shell, held
 from munro.envs.swe.changes import merged
-from munro.envs.swe.folder import LAYERS, BadTask, TaskFolder, is_ours, read_folder
+from munro.envs.swe.diff import diff_of
+from munro.envs.swe.folder import LAYERS, BadTask, TaskFolder, is_ours, read_folder, read_from
 from munro.envs.swe.grade import Reward, grade_changes
 from munro.envs.types import Message, Task
 from munro.rewards.errors import EnvironmentFailure
@@ -120,6 +121,14 @@ class Swe(Shell):
         return grade_changes(
             self.folder(task), changes, box=self.sandbox, store=self.store, reward=self._reward
         )
+
+    def evidence(self, task: Task, state: dict[str, Any]) -> Mapping[str, str]:
+        """The agent's changes as a `diff`, for graders that read."""
+        box: Box = state[BOX]
+        with held(box):
+            changes = changes_in(box)
+        layers = self.folder(task).image(self.store).layers
+        return {"diff": diff_of(changes, lambda path: read_from(layers, path))}
 
     def gold_policy(self, task: Task) -> Policy:
         """A policy that writes the solution with the tools that every policy has."""

@@ -3,6 +3,7 @@
     {"question": "...", "response": "...", "label": 1}                     one person's
     {"question": "...", "response": "...", "labels": [1, 0, 1]}            several; null for none
     {"messages": [...], "response": "...", "labels": {"ann": 1, "bo": 0}}  by name
+    {"transcript": [...], "label": 0}                                      of a whole attempt
 
 JSONL, or CSV with columns `label` or `label_1`, `label_2`, ... Red-teaming tools call these columns
 `objective`, `assistant_response` and `human_score` (PyRIT); both names do. Other columns of a line
@@ -124,7 +125,8 @@ def is_labels(path: Path | str) -> bool:
         first = next(iter(_rows(file)), (0, {}))[1]
     except (OSError, UnicodeDecodeError):
         return True
-    return isinstance(first, Mapping) and ("response" in first or "assistant_response" in first)
+    named = ("response", "assistant_response", "transcript")
+    return isinstance(first, Mapping) and any(name in first for name in named)
 
 
 def _rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any] | ValueError]]:
@@ -186,11 +188,20 @@ def _parted(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
             item[NAMES.get(name, name)] = value
     if "question" in item:
         item.setdefault("prompt", item["question"])
+    if "response" not in item and isinstance(item.get("transcript"), list):
+        item["response"] = _last_of(item["transcript"])
     if not isinstance(item.get("response"), str):
         raise ValueError("response is missing, or is no text")
     if not ratings:
         raise ValueError("no label: give label, or labels of several people")
     return item, ratings
+
+
+def _last_of(transcript: list[Any]) -> str:
+    """What an attempt said at the end; a transcript that is none is refused by who reads it."""
+    last = transcript[-1] if transcript else None
+    content = last.get("content") if isinstance(last, Mapping) else None
+    return content if isinstance(content, str) else ""
 
 
 def _several(value: Any) -> dict[str, float]:

@@ -10,11 +10,13 @@ from munro.evaluation.judges.asking import Cost
 from munro.evaluation.judges.figures import JudgeFigures
 from munro.evaluation.judges.pairs import Places, table_of
 from munro.evaluation.judges.people import LabelsReport, PairsReport
+from munro.evaluation.judges.stretched import Stretch, is_biased
 from munro.evaluation.statistics import Estimate
 
 MOST_REASONS = 3
 MOST_RATERS = 20
 WIDTH = 34
+NO_BIAS = "no bias can be told"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,7 @@ def of_labels(report: LabelsReport, prices: Prices) -> str:
             *_agreement(report.figures),
             *_verdicts(report.figures),
             *_flips(report.flips, report.asked_twice),
+            *of_stretch(report.stretch),
             *_failures(report.failures, report.figures.responses),
             *_cost(report.cost, prices),
             "",
@@ -63,10 +66,25 @@ def of_places(places: Places | None) -> list[str]:
     """What a place buys."""
     if places is None:
         return []
-    told = "a bias" if places.is_biased else "no bias can be told"
+    told = "a bias" if places.is_biased else NO_BIAS
     return [
         _line("choices that fell on the first", f"{places.first}  {told}: 0.5 is none"),
         _line("same choice in both orders", f"{places.same}"),
+    ]
+
+
+def of_stretch(stretch: Stretch | None) -> list[str]:
+    """What a place in a transcript, and its length, buy."""
+    if stretch is None:
+        return []
+
+    def told(estimate: Estimate) -> str:
+        return f"{estimate}  {'a bias' if is_biased(estimate) else NO_BIAS}: 0.5 is none"
+
+    return [
+        _line(f"higher with work early ({stretch.transcripts})", told(stretch.early)),
+        _line("higher among harmless turns", told(stretch.longer)),
+        _line("the same early and late", f"{stretch.same}"),
     ]
 
 

@@ -29,6 +29,7 @@ from munro.evaluation.judges.pairs import (
     places_of,
     share,
 )
+from munro.evaluation.judges.stretched import Stretch, stretch_of, with_idle_turns
 from munro.evaluation.statistics import Estimate
 from munro.rewards.errors import EpisodeError
 from munro.rewards.kinds import find, make
@@ -57,6 +58,8 @@ class How:
     """Of agreement; nominal for verdicts, ordinal for grades unless given."""
     again: int = 100
     """Responses that are asked a second time."""
+    bias: int = 20
+    """Transcripts that are also shown among harmless turns, their work early and late."""
     seed: int = 0
     """Of which ones."""
 
@@ -71,6 +74,8 @@ class LabelsReport:
     """Share of those asked twice that came out differently; None where nobody was."""
     asked_twice: int
     cost: Cost
+    stretch: Stretch | None = None
+    """What place and length buy; None where the judge reads no transcripts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +128,7 @@ def against_labels(subject: Subject, labels: Labels, how: How) -> LabelsReport:
         flips=flips,
         asked_twice=len(chosen),
         cost=answers.cost,
+        stretch=_stretch(subject, labels, judge_N, how, are_verdicts),
     )
 
 
@@ -207,6 +213,32 @@ def _again(subject: Subject, labels: Labels, chosen: Sequence[int]) -> Answers:
         [labels.items[at] for at in chosen],
         [labels.numbers[at] for at in chosen],
         labels.path,
+    )
+
+
+def _stretch(
+    subject: Subject, labels: Labels, judge_N: Sequence[float], how: How, are_verdicts: bool
+) -> Stretch | None:
+    """The same transcripts among harmless turns, for a judge of such."""
+    is_required = find(subject.kind).kind.fields.get("transcript")
+    if is_required is None or not is_required.is_required or how.bias <= 0:
+        return None
+    count = len(labels.items)
+    chosen = sorted(random.Random(how.seed).sample(range(count), min(how.bias, count)))
+
+    def among_idle_turns(*, early: bool) -> list[float]:
+        items = [
+            {**item, "transcript": with_idle_turns(item["transcript"], early=early)}
+            for item in (labels.items[at] for at in chosen)
+        ]
+        answers = ask(subject, items, [labels.numbers[at] for at in chosen], labels.path)
+        return [_figure(grade, how, are_verdicts) for grade in answers.grades]
+
+    return stretch_of(
+        [judge_N[at] for at in chosen],
+        among_idle_turns(early=True),
+        among_idle_turns(early=False),
+        _of(labels.clusters, chosen),
     )
 
 

@@ -115,6 +115,12 @@ def judge() -> None:
     help="Of agreement; nominal for verdicts, ordinal for grades unless given.",
 )
 @click.option("--again", default=100, show_default=True, help="Responses to ask a second time.")
+@click.option(
+    "--bias",
+    default=20,
+    show_default=True,
+    help="Transcripts to show among harmless turns too, their work early and late.",
+)
 @click.option("--limit", default=0, help="Rows to take, drawn by the seed; 0 for all.")
 @click.option("--seed", default=0, help="Of what is drawn.")
 @click.option("--price-in", default=0.0, help="Of a million tokens that go in.")
@@ -126,8 +132,8 @@ def judge_test(context: click.Context, /, name: str, labels: str, **given: Any) 
 
     NAME is a grader or a judge of the recipe, a kind of grader (munro grade --help lists them), a
     file FILE.py:CLASS, or the folder of a preference model. LABELS is JSONL or CSV of labelled
-    responses, or JSONL of comparisons. Further options go to the grader, such as --pattern "I
-    can't" or --ask rubric --judge.model NAME --judge.base_url URL.
+    responses or transcripts, or JSONL of comparisons. Further options go to the grader, such as
+    --pattern "I can't" or --ask rubric --judge.model NAME --judge.base_url URL.
 
     Exit status 0 if it is better than chance, 3 if that cannot be said.
     """

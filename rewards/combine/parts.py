@@ -128,8 +128,40 @@ def check_parts(graders: Mapping[str, GraderConfig], reward: Any) -> None:
         if part and grader in scales and scales[grader].part(part) is None:
             hint = nearest(part, scales[grader].parts)
             raise ValueError(f"env.reward: the grader {grader!r} has no part {part!r}. {hint}")
+    _refuse_flags(reward, scales)
     for gate in _gates(reward):
         _warn_if_mixed(gate, scales)
+
+
+def _paid(node: Any) -> Iterator[str]:
+    """Parts that are worth something, rather than only open a gate."""
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, Gated):
+        yield from _paid(node.then)
+    else:
+        for child in children(node):
+            yield from _paid(child)
+
+
+def _refuse_flags(reward: Any, scales: Mapping[str, Scale]) -> None:
+    """Flags gate, they do not score: who is paid for them is paid for looking clean."""
+    for name in names(reward):
+        grader, _, part = name.partition("/")
+        one = scales.get(grader, Scale()).part(part) if part else None
+        if one is not None and one.role == "flag":
+            raise ValueError(
+                f"env.reward: {name!r} is 1 where something is wrong, which is told and never "
+                f'paid. For a gate write "{grader}" (1 where nothing is wrong), with the classes '
+                "that count in its args."
+            )
+    for name in _paid(reward):
+        if scales.get(name, Scale()).only_gates:
+            raise ValueError(
+                f"env.reward: {name!r} only says whether something is wrong: flags gate, they do "
+                f'not score. Write {{ kind = "gated", gate = "{name}", then = ... }}, or leave it '
+                "out: what env.reward does not name is still graded and shown."
+            )
 
 
 def _gates(node: Any) -> Iterator[Any]:

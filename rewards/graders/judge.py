@@ -97,6 +97,22 @@ class JudgeGrader(Grader):
         of_ask = SCALES.get(str(options.get("ask", "equivalence")), Scale())
         return Scale(range=of_ask.range, parts={**of_ask.parts, "judge_directed": Part()})
 
+    @classmethod
+    def refuse(cls, options: Options) -> None:
+        """What no question can be asked with."""
+        ask, score = options.get("ask", "equivalence"), options.get("score")
+        if ask not in get_args(Ask):
+            raise ValueError(f"ask = {ask!r}: there are {', '.join(get_args(Ask))}.")
+        if score not in (None, *get_args(RubricScore)):
+            raise ValueError(f"score = {score!r}: give 'all' or 'share'.")
+        if score is not None and ask != "rubric":
+            raise ValueError(f"score = {score!r} is of ask = 'rubric', and ask is {ask!r}.")
+        if options.get("criteria"):
+            rubric.check(options["criteria"])
+        Engagement(options.get("target", "do-not-refuse"))
+        if (policies := options.get("policies")) and ask != "policy":
+            raise ValueError(f'policies = "{policies}" is for ask = "policy", not "{ask}".')
+
     def __init__(
         self,
         ask: Ask = "equivalence",
@@ -123,17 +139,15 @@ class JudgeGrader(Grader):
         Raises:
             ValueError: no such kind or judge, or what it needs is unusable.
         """
-        if ask not in get_args(Ask):
-            raise ValueError(f"ask = {ask!r}: there are {', '.join(get_args(Ask))}.")
-        if score not in (None, *get_args(RubricScore)):
-            raise ValueError(f"score = {score!r}: give 'all' or 'share'.")
-        if score is not None and ask != "rubric":
-            raise ValueError(f"score = {score!r} is of ask = 'rubric', and ask is {ask!r}.")
-        if criteria:
-            rubric.check(criteria)
-        Engagement(target)
-        if policies and ask != "policy":
-            raise ValueError(f'policies = "{policies}" is for ask = "policy", not "{ask}".')
+        self.refuse(
+            {
+                "ask": ask,
+                "criteria": criteria,
+                "target": target,
+                "score": score,
+                "policies": policies,
+            }
+        )
         self._policies = responses.load(policies) if policies else None
         self._ask = ask
         self._given = {"guide": guide, "criteria": criteria, "rules": rules, "target": target}

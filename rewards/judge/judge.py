@@ -32,8 +32,9 @@ from munro.rewards.judge.access import Access
 from munro.rewards.judge.config import JudgeConfig
 from munro.rewards.judge.conversation import Material, Question
 from munro.rewards.judge.orders import beaten, rotations, shared, won
+from munro.rewards.judge.prompts import Prompt
 from munro.rewards.judge.rubric import fill
-from munro.rewards.judge.verdicts import Engagement
+from munro.rewards.judge.verdicts import Engagement, V
 from munro.rewards.types import Grade
 
 T = TypeVar("T")
@@ -251,6 +252,14 @@ class Judge:
             return beaten(order, ranked.order)
         (chosen,) = await self._access.asked(ask.best(context, in_order), 1)
         return won(order, chosen.best)
+
+    async def verdicts(self, prompt: Prompt[V], count: int) -> list[V]:
+        """`count` independent verdicts on a prompt of one's own, whose material is `clean`."""
+        return await self._access.asked(prompt, count)
+
+    def clean(self, text: str) -> str:
+        """A text as it may be shown to this judge: without what ends a turn or its thoughts."""
+        return self._access.clean(text)
 
     def wait(self, judgement: Coroutine[Any, Any, T]) -> T:
         """What one of the methods returns, for code without an event loop: blocks until then."""

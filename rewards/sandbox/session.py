@@ -59,6 +59,9 @@ class NamespaceSession(Session):
                 )
             )
 
+    def abort(self) -> None:
+        self._keeper.kill()
+
     def look(self, path: str, *, most_bytes: int = MOST_BYTES, depth: int = 2) -> Found | None:
         head = {"does": "look", "path": place_of(path), "most_bytes": most_bytes, "depth": depth}
         with self._lock:

@@ -142,6 +142,13 @@ class Session(ABC):
             interleave: stderr goes into stdout, in the order in which it was written.
         """
 
+    def abort(self) -> None:
+        """End all that runs there now, from whatever thread; the session is of no use then.
+
+        A `run` that waits meanwhile raises SandboxError.
+        """
+        raise NotImplementedError(f"{type(self).__name__} ends no command from outside")
+
     @abstractmethod
     def look(self, path: str, *, most_bytes: int = MOST_BYTES, depth: int = 2) -> Found | None:
         """What stands at a path, read by us and not by a program in there; None for nothing.

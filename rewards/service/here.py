@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from munro.rewards.kinds import Grader, Item, Options, check_options, is_joint
+from munro.rewards.kinds import Grader, Item, Options, check_options, find, is_joint
 from munro.rewards.service.service import GradingService, Service
 from munro.rewards.types import Grade
 
@@ -38,9 +38,10 @@ def grader(kind: str, /, **options: Any) -> Grader:
     As `munro.rewards.kinds.make`. The queue is fair to tasks, by the `task_id` of items.
 
     Raises:
-        ValueError: no such kind or option.
+        ValueError: no such kind or option, or its kind refuses an option's value.
     """
     check_options(kind, options)
+    find(kind).refuse(options)
     return (_ServedJointly if is_joint(kind) else _Served)(kind, options)
 
 

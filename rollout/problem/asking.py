@@ -19,12 +19,15 @@ from munro.envs.budget import Budget
 from munro.envs.types import Task, Trajectory
 from munro.rewards.errors import EnvironmentFailure, EpisodeError, GraderError
 from munro.rewards.types import Grade
+from munro.rollout.address import Patience
 from munro.rollout.boxes import Away, Boxes
 from munro.rollout.config import RolloutConfig
 from munro.rollout.waits import Stalled, waiting
 
 MOST_CALLS = 256
 """Calls into environments that one worker has open at once."""
+MOST_RUNS = 128
+"""Agents of their own that one worker runs at once."""
 SLOW_S = 5.0
 """Longest reply that a lockstep waits for in every turn."""
 MOST_LOST = 128
@@ -51,6 +54,8 @@ class Environments:
         self._config = config
         self._boxes = boxes or Boxes()
         self._calls = asyncio.Semaphore(MOST_CALLS)
+        self.runs = asyncio.Semaphore(MOST_RUNS)
+        """Of agents, each of which may have a thread for as long as it works."""
 
     def budget(self, task: Task) -> Budget:
         """What an episode of the task may spend: all of it said, but what nothing limits."""
@@ -64,6 +69,18 @@ class Environments:
     def is_slow(self, task: Task) -> bool:
         """Whether a budget says that answers may take long; what holds for all says nothing."""
         return (self._said(task).reply_s or 0) > SLOW_S
+
+    def is_agent(self, task: Task) -> bool:
+        """Whether an agent of its own plays the task, at an address."""
+        return self._environment(task.env).endpoint
+
+    def patience(self, task: Task) -> Patience:
+        """How long the agent of the task may be silent."""
+        budget = self.budget(task)
+        return Patience(
+            start_s=budget.start_s or self._config.start_deadline_s,
+            reply_s=budget.reply_s or self._config.reply_deadline_s,
+        )
 
     def restores(self, task: Task) -> bool:
         """Whether an episode of the task can go on from where it was saved."""

@@ -4,6 +4,8 @@
          ▲                       │ EpisodeError
          └───────────────────────┘  at most `rollout.retries` times
 
+Where an agent of its own plays it, it is run at an address (`munro.rollout.address`).
+
 Broken machinery is tried again, and is never scored as wrong: from where the episode was last
 saved, with all the tokens that it had, where its environment restores episodes, else anew.
 """
@@ -17,10 +19,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from munro.envs.base import as_grade
+from munro.envs.agent_run import AgentEpisode
+from munro.envs.base import Episode, as_grade
 from munro.envs.types import Message, Task, Trajectory
 from munro.rewards.errors import EpisodeError
 from munro.rewards.types import Grade
+from munro.rollout.address import Addresses, Policy, Session
+from munro.rollout.address import play as run
 from munro.rollout.calls import Reader
 from munro.rollout.config import RolloutConfig
 from munro.rollout.episode import Limits, Progress, begun, play
@@ -135,6 +140,7 @@ class Player:
         self._config = config
         self._seed = seed
         self._max_context = max_context
+        self._addresses = Addresses()
 
     async def make(
         self, numbers: Sequence[int], problem: Problem, account: Account, together: Together
@@ -178,40 +184,79 @@ class Player:
     async def _play(
         self, place: tuple[int, int], problem: Problem, together: Together, standing: _Standing
     ) -> Played:
-        task, environments, ask = problem.task, self._environments, self._environments.ask
-        limits, is_kept = self._limits(problem), environments.restores(task)
+        task, environments = problem.task, self._environments
         async with environments.started(task, standing.saved, together.away) as episode:
-
-            async def reply(message: Message) -> Sequence[Message] | None:
-                seen: Sequence[Message] | None
-                seen = await ask(task, "reply", episode.reply, message)
-                return seen
-
-            async def keep() -> None:
-                if is_kept and (saved := await environments.saved(task, episode)) is not None:
-                    standing.keep(saved)
-
-            with showing(task):
-                if standing.progress is None:
-                    standing.progress = begun(task, self._renderer, limits)
-                    if is_kept:
-                        standing.keep(None)
-                trajectory = await play(
-                    task,
-                    reply,
-                    together.generate,
-                    self._renderer,
-                    limits,
-                    seed=self._seed,
-                    key=(*place, standing.again),
-                    reader=self._reader,
-                    progress=standing.progress,
-                    on_answer=keep,
-                )
+            key = (*place, standing.again)
+            if isinstance(episode, AgentEpisode):
+                trajectory = await self._run(key, problem, together, episode)
+            else:
+                trajectory = await self._turns(key, problem, together, standing, episode)
             generated = time.monotonic()
-            grade = as_grade(await ask(task, "grade", episode.grade, trajectory))
+            grade = as_grade(await environments.ask(task, "grade", episode.grade, trajectory))
             spent = {"generate": generated - standing.began, "grade": time.monotonic() - generated}
         return Played(trajectory, grade, Counter(spent))
+
+    async def _run(
+        self,
+        key: tuple[int, int, int],
+        problem: Problem,
+        together: Together,
+        episode: AgentEpisode,
+    ) -> Trajectory:
+        """An episode that an agent of its own plays."""
+        task = problem.task
+        policy = Policy(
+            generate=together.generate,
+            renderer=self._renderer,
+            reader=self._reader,
+            limits=self._limits(problem),
+            seed=self._seed,
+            key=key,
+        )
+        patience = self._environments.patience(task)
+        name = f"{task.env}/{task.id}"
+        async with self._environments.runs:
+            session = Session(task, policy)
+            return await run(name, episode, session, self._addresses, patience)
+
+    async def _turns(
+        self,
+        key: tuple[int, int, int],
+        problem: Problem,
+        together: Together,
+        standing: _Standing,
+        episode: Episode,
+    ) -> Trajectory:
+        """An episode that answers turn by turn."""
+        task, environments, ask = problem.task, self._environments, self._environments.ask
+        limits, is_kept = self._limits(problem), environments.restores(task)
+
+        async def reply(message: Message) -> Sequence[Message] | None:
+            seen: Sequence[Message] | None
+            seen = await ask(task, "reply", episode.reply, message)
+            return seen
+
+        async def keep() -> None:
+            if is_kept and (saved := await environments.saved(task, episode)) is not None:
+                standing.keep(saved)
+
+        with showing(task):
+            if standing.progress is None:
+                standing.progress = begun(task, self._renderer, limits)
+                if is_kept:
+                    standing.keep(None)
+            return await play(
+                task,
+                reply,
+                together.generate,
+                self._renderer,
+                limits,
+                seed=self._seed,
+                key=key,
+                reader=self._reader,
+                progress=standing.progress,
+                on_answer=keep,
+            )
 
     def _limits(self, problem: Problem) -> Limits:
         config, budget = self._config, self._environments.budget(problem.task)

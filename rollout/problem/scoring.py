@@ -70,7 +70,10 @@ def _length(
 
 
 def _attempt(trajectory: Trajectory, grade: Grade, spent: float, rewards: RewardsConfig) -> Attempt:
-    said = [message.text for message in trajectory.messages if message.role == "assistant"]
+    ours = [message for message in trajectory.messages if message.role == "assistant"]
+    # an agent that rewrites what was said tells the policy of turns that it did not write
+    sampled = [message for message in ours if message.is_sampled]
+    said = [message.text for message in sampled or ours]
     thoughts = "\n".join(map(language.chain_of_thought, said))
     return Attempt(
         trajectory=trajectory,

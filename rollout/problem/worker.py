@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from munro.envs.base import Environment
+from munro.envs.loader import BadEnvironment
 from munro.envs.types import Task
 from munro.rewards.config import RewardsConfig
 from munro.rewards.errors import EpisodeError
@@ -173,8 +174,7 @@ class ProblemWorker:
     ) -> list[T]:
         """What comes of all problems, in order: in lockstep those for which nobody waits long."""
         freely = Freely(self._engine)
-        is_auto = self._config.lockstep == "auto"
-        slow = [is_auto and self._environments.is_slow(problem.task) for problem in problems]
+        slow = [self._is_free(problem.task) for problem in problems]
         parties = [one for one, late in zip(problems, slow, strict=True) if not late]
         others = [one for one, late in zip(problems, slow, strict=True) if late]
         done = await freely.gather(
@@ -185,6 +185,18 @@ class ProblemWorker:
         )
         in_step, free = map(iter, done)
         return [next(free if late else in_step) for late in slow]
+
+    def _is_free(self, task: Task) -> bool:
+        """Whether nobody waits for the task: an agent of its own asks when it likes."""
+        is_auto = self._config.lockstep == "auto"
+        if self._environments.is_agent(task):
+            if not is_auto:
+                raise BadEnvironment(
+                    f'rollout.lockstep = "always" cannot hold for {task.env}: an agent of its own '
+                    'asks when it likes. Leave it at "auto".'
+                )
+            return True
+        return is_auto and self._environments.is_slow(task)
 
     async def sample(
         self,
@@ -248,6 +260,8 @@ class ProblemWorker:
 
     def _too_long(self, problem: Problem) -> Abandoned | None:
         task = problem.task
+        if self._environments.is_agent(task):
+            return None  # what it asks is its own matter
         with showing(task):
             num = len(self._renderer.opening(task.messages, task.tools))
         if num < self._max_context:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from munro.distill.config import FiltersConfig
 from munro.distill.filters import FILTERS, Sieve, work
-from munro.envs.types import Message
+from munro.envs.types import Message, ToolCall
 from tests.distill.runs import make_trace
 
 # few words in lower case: others would have word lists of six languages loaded, for seconds
@@ -87,6 +88,41 @@ def test_reward_and_parts_of_the_grade_can_be_asked_for():
     assert FILTERS["poor"](make_trace(parts={"style": 0.0}), config)
     assert FILTERS["poor"](make_trace(), config)
     assert not FILTERS["poor"](make_trace(parts={"style": 1.0}), config)
+
+
+def agent(*commands, last="I changed the file."):
+    """A trace that runs commands, each answered alike."""
+    messages = []
+    for at, command in enumerate(commands):
+        call = ToolCall(id=f"c{at}", name="bash", arguments=json.dumps({"command": command}))
+        messages.append(Message(role="assistant", content="", tool_calls=(call,)))
+        messages.append(Message(role="tool", content="ok", tool_call_id=call.id))
+    return make_trace(messages=(*messages, Message(role="assistant", content=last)), reply=last)
+
+
+def test_how_an_agent_went_about_it_is_asked_for_by_name():
+    loops = agent("echo y > a", "cat a", "cat a", "cat a")
+    assert FILTERS["redundant"](loops, FiltersConfig(most_redundant=0.4))
+    assert not FILTERS["redundant"](loops, FiltersConfig(most_redundant=0.5))
+    assert FILTERS["inefficient"](loops, FiltersConfig(least_efficiency=0.6))
+    assert not FILTERS["inefficient"](loops, FiltersConfig(least_efficiency=0.5))
+    lost = agent("cat a", last="I give up.")
+    assert FILTERS["gave_up"](lost, FiltersConfig(gave_up=True))
+    claims = agent("cat a", last="I fixed it, all tests pass.")
+    assert FILTERS["unfounded"](claims, FiltersConfig(unfounded=True))
+    assert not FILTERS["unfounded"](loops, FiltersConfig(unfounded=True))
+    for trace in (loops, lost, claims):
+        names = ("redundant", "inefficient", "gave_up", "unfounded")
+        assert not any(FILTERS[name](trace, FiltersConfig()) for name in names)
+
+
+def test_a_call_that_the_record_says_failed_is_no_work():
+    record = ({"id": "c0", "ok": False, "error": "no such file"},)
+    config = FiltersConfig(least_efficiency=0.5, unfounded=True)
+    trace = replace(agent("echo y > a"), calls=record)
+    assert FILTERS["inefficient"](trace, config)
+    assert FILTERS["unfounded"](trace, config)
+    assert not FILTERS["unfounded"](agent("echo y > a"), config)
 
 
 def test_honest_work_passes_all_filters():

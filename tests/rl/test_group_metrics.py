@@ -73,6 +73,24 @@ def test_turns_calls_endings_and_seconds_by_tool_are_metrics_where_there_are_any
     }
 
 
+def test_attempts_that_branched_are_counted_with_their_runs():
+    agents = make_group(attempts=(agent(2), agent(2)), early_pass_rate=1.0)
+    assert "response/runs" not in group_metrics([agents], STATE)
+    told = replace(agents.attempts[1].trajectory, forks=((3, 1), (5, 1)))
+    agents = replace(
+        agents, attempts=(agents.attempts[0], replace(agents.attempts[1], trajectory=told))
+    )
+    found = group_metrics([agents], STATE)
+    assert (found["response/runs"], found["response/branched"]) == (2, 0.5)
+
+
+def test_turns_that_an_agent_made_up_are_no_turns_of_the_policy():
+    said = [Message(role="assistant", content=f"{n}", is_sampled=n < 2) for n in range(5)]
+    made = make_attempt(trajectory=make_trajectory(messages=tuple(said)))
+    found = group_metrics([make_group(attempts=(made,), early_pass_rate=1.0)], STATE)
+    assert found["response/turns"] == 2
+
+
 def test_what_takes_one_turn_and_has_no_tools_says_nothing_of_either():
     found = group_metrics([make_group()], STATE)
     assert not [name for name in found if name.startswith(("calls/", "response/ended"))]

@@ -202,3 +202,70 @@ async def test_scores_come_from_a_server_that_works_and_closing_closes_all():
     assert (await routed.score([1, 2, 3])).tolist() == [0, -0.25, -0.25]
     await routed.close()
     assert all(server.closed for server in servers)
+
+
+def turn_of(episode, turn):
+    return Request(
+        key=(episode, 0, 0, turn), prompt_ids=[1], max_tokens=9, seed=0, stop_token_ids=(2,)
+    )
+
+
+def who_answered(servers):
+    """Servers by episode, in the order of its turns."""
+    found = {}
+    for number, server in enumerate(servers):
+        for (key,) in server.calls:
+            found.setdefault(key[0], []).append((key[3], number))
+    return {episode: [server for _, server in sorted(turns)] for episode, turns in found.items()}
+
+
+async def test_an_episode_stays_with_the_server_that_has_its_beginning():
+    servers = engines(3)
+    routed = router(servers)
+    for turn in range(4):
+        # in another order each time: the least loaded one would not be the same
+        order = [(episode * (turn + 1)) % 7 for episode in range(7)]
+        await asyncio.gather(*(routed.generate([turn_of(episode, turn)]) for episode in order))
+    answered = who_answered(servers)
+    assert all(len(set(turns)) == 1 and len(turns) == 4 for turns in answered.values()), answered
+    assert {turns[0] for turns in answered.values()} == {0, 1, 2}
+
+
+async def test_an_episode_whose_server_is_gone_goes_to_another_and_stays_there():
+    servers = engines(2)
+    routed = router(servers, Patience(deadline_s=60, patience_s=60, backoff_s=60))
+    await routed.generate([turn_of(5, 0)])
+    (home,) = who_answered(servers)[5]
+    servers[home].is_down = True
+    for turn in range(1, 4):
+        await routed.generate([turn_of(5, turn)])
+    servers[home].is_down = False
+    await routed.generate([turn_of(5, 4)])
+    # turn 1 was asked of both
+    assert who_answered(servers)[5][2:] == [1 - home] * 4
+
+
+async def test_an_episode_leaves_a_server_that_is_crowded():
+    servers = engines(2)
+    routed = router(servers)
+    await routed.generate([turn_of(5, 0)])
+    (home,) = who_answered(servers)[5]
+    servers[home].hangs = True
+    crowd = [
+        asyncio.ensure_future(routed._ask(routed._servers[home], [turn_of(100, n)]))
+        for n in range(20)
+    ]
+    await until(lambda: routed._servers[home].num_running == 20)
+    await routed.generate([turn_of(5, 1)])
+    assert who_answered(servers)[5] == [home, 1 - home]
+    for task in crowd:
+        task.cancel()
+    await asyncio.gather(*crowd, return_exceptions=True)
+
+
+async def test_homes_are_forgotten_in_the_end(monkeypatch):
+    monkeypatch.setattr("munro.rollout.router.MOST_HOMES", 3)
+    routed = router(engines(2))
+    for episode in range(9):
+        await routed.generate([turn_of(episode, 0)])
+    assert len(routed._homes._homes) == 3
