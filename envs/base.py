@@ -27,6 +27,7 @@ from munro.envs import threads
 from munro.envs.budget import Budget
 from munro.envs.types import Answer, CallRecord, Message, Task, Trajectory
 from munro.rewards.errors import GraderError
+from munro.rewards.plugins import resolve
 from munro.rewards.types import Grade
 
 Outcome = Grade | bool | float | None
@@ -161,7 +162,11 @@ def whole_paths(args: Mapping[str, Any], files: Iterable[str]) -> dict[str, Any]
         for table in tables:
             node = node.get(table) if isinstance(node, dict) else None
         value = node.get(key) if isinstance(node, dict) else None
-        if isinstance(value, str) and value and Path(value).expanduser().exists():
+        if not isinstance(value, str) or not value:
+            continue
+        if ".py:" in value:  # something in a file
+            node[key] = resolve(value)
+        elif Path(value).expanduser().exists():
             node[key] = str(Path(value).expanduser().resolve())
     return whole
 
@@ -352,6 +357,11 @@ class Environment(ABC):
     def restores(self) -> bool:
         """Whether its episodes can go on after their machine was lost."""
         return type(self).restore is not Environment.restore
+
+    @property
+    def compares(self) -> bool:
+        """Whether it has a last word on whole groups."""
+        return type(self).grade_group is not Environment.grade_group
 
     def grade_group(
         self,

@@ -20,6 +20,7 @@ from munro.envs.base import QUITS, Environment, whole_paths
 from munro.envs.budget import Budget
 from munro.envs.combined import Combined
 from munro.envs.config import EnvConfig
+from munro.envs.remote.isolated import Isolated
 from munro.rewards import kinds
 from munro.rewards.combine.parts import OWN, GraderConfig, WatchConfig
 from munro.rewards.combine.tree import names, owner
@@ -59,7 +60,7 @@ def load(path: str, /, **args: Any) -> Environment:
 
 def load_config(config: EnvConfig) -> Environment:
     """The environment of a config, with its graders and its reward. Raises as `load` does."""
-    environment = load(config.path, **config.args)
+    environment = _made_as(config)
     if not isinstance(environment.budget, Budget):
         raise BadEnvironment(
             f"{config.path}: budget is {environment.budget!r:.60}, and must be an "
@@ -81,6 +82,16 @@ def load_config(config: EnvConfig) -> Environment:
         raise BadEnvironment(f"env.{error}") from error
 
 
+def _made_as(config: EnvConfig) -> Environment:
+    """The environment itself: here, or in a process of its own."""
+    if not config.isolate:
+        return load(config.path, **config.args)
+    try:
+        return Isolated(config.path, config.args, python=config.python, memory_mb=config.memory_mb)
+    except ValueError as error:
+        raise BadEnvironment(str(error)) from error
+
+
 def find(path: str) -> type[Environment]:
     """The class that `path` names. Raises as `load` does."""
     try:
@@ -99,10 +110,19 @@ def resolve_config(config: EnvConfig) -> EnvConfig:
 
     Raises as `load` does.
     """
-    args = find(config.path).settled(config.args)
+    args = _settled(config)
     graders = {name: _resolved(name, grader) for name, grader in config.graders.items()}
     made = {"path": resolve(config.path), "args": args, "graders": graders}
     return config.model_copy(update=made)
+
+
+def _settled(config: EnvConfig) -> dict[str, Any]:
+    """Arguments by names that hold anywhere; an isolated one says itself which those are."""
+    if not config.isolate:
+        return find(config.path).settled(config.args)
+    isolated = _made_as(config)
+    assert isinstance(isolated, Isolated)
+    return isolated.settled_args()
 
 
 def _resolved(name: str, grader: GraderConfig) -> GraderConfig:

@@ -76,6 +76,7 @@ def arguments(tmp_path: Path, repositories: dict[str, object]) -> dict[str, dict
         "safety": {"path": str(safety)},
         "mcp": prices(tmp_path),
         "qa": {"path": str(file)},
+        "remote": {"python": sys.executable, "side": "echo"},
         "swe": repositories,
         "reasoning_gym": {"dataset": "chain_sum", "size": 50, "test_size": 10},
     }
