@@ -93,9 +93,8 @@ class Side:
         fields.pop("metadata", None)
         if self._say:
             if fields.get(self._say, {}).get("type") != "string":
-                raise ValueError(
-                    f"say = {self._say!r}: the action has no such text; it has {', '.join(fields)}"
-                )
+                there = ", ".join(fields)
+                raise ValueError(f"say = {self._say!r}: no text of the action; it has {there}")
             return
         # an action of the generic kind is a call of a tool that the server lists
         self._is_mcp = not fields or {"tool_name", "arguments"} <= set(fields)

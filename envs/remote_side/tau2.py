@@ -83,8 +83,7 @@ class Side:
         self._user_schemas = [package.schema(tool) for tool in package.user_tools]
         self._tools = package.tools + (package.user_tools if solo else [])
         self._schemas = [package.schema(tool) for tool in self._tools]
-        users = self._user_schemas if solo else []
-        self._users = {each["function"]["name"] for each in users}
+        self._users = {each["function"]["name"] for each in self._user_schemas if solo}
 
     def tasks(self, split: str) -> list[dict[str, Any]]:
         """Those of the split that the benchmark made."""
