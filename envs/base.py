@@ -250,6 +250,11 @@ class Environment(ABC):
     """What an episode may spend; what `[env.budget]` says has been laid over the class's own where
     the environment was loaded from a config."""
 
+    @classmethod
+    def files(cls, args: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: ARG003 - some look at them
+        """Which of these arguments name files."""
+        return cls.file_args
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "name" not in cls.__dict__:

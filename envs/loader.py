@@ -101,10 +101,11 @@ def resolve_config(config: EnvConfig) -> EnvConfig:
     Raises as `load` does.
     """
     args = dict(config.args)
-    for name in find(config.path).file_args:
+    for name in find(config.path).files(args):
         value = args.get(name)
         if isinstance(value, str) and Path(value).expanduser().exists():
-            args[name] = str(Path(value).expanduser().resolve())
+            # links are kept: a venv's interpreter is one, and is another without it
+            args[name] = str(Path(value).expanduser().absolute())
     graders = {name: _resolved(name, grader) for name, grader in config.graders.items()}
     made = {"path": resolve(config.path), "args": args, "graders": graders}
     return config.model_copy(update=made)
