@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, ClassVar
 
 from munro.envs.base import Environment, Episode, Policy
@@ -174,18 +175,20 @@ def _key(name: str, arguments: Any) -> tuple[str, str]:
 
 
 def _turns(recorded: Sequence[Mapping[str, Any]]) -> Iterator[Message | str]:
-    """The recorded assistant's turns: calls that follow each other are one."""
-    calls: list[ToolCall] = []
-    for number, one in enumerate([*recorded, {"kind": "end"}]):
-        if one["kind"] == "call":
-            arguments = json.dumps(one["arguments"])
-            calls.append(ToolCall(id=f"call{number:05d}", name=one["name"], arguments=arguments))
-            continue
-        if calls:
-            yield Message(role="assistant", content="", tool_calls=tuple(calls), is_sampled=True)
-            calls = []
-        if one["kind"] == "speech":
-            yield one["text"]
+    """The recorded assistant's turns: calls that waited for no answer are one."""
+    for (kind, _), group in groupby(recorded, key=lambda one: (one["kind"], one.get("turn"))):
+        if kind == "call":
+            calls = tuple(
+                ToolCall(
+                    id=f"call{one['turn']:03d}{number:02d}",
+                    name=one["name"],
+                    arguments=json.dumps(one["arguments"]),
+                )
+                for number, one in enumerate(group)
+            )
+            yield Message(role="assistant", content="", tool_calls=calls, is_sampled=True)
+        elif kind == "speech":
+            yield from (one["text"] for one in group)
 
 
 def _said(messages: Sequence[Any], place: str) -> Iterator[dict[str, Any]]:
@@ -197,6 +200,7 @@ def _said(messages: Sequence[Any], place: str) -> Iterator[dict[str, Any]]:
     """
     waiting: list[dict[str, Any]] = []
     """Calls without their answers yet."""
+    turn = 0
     for number, message in enumerate(messages):
         where = f"{place}: messages[{number}]"
         if not isinstance(message, Mapping):
@@ -211,9 +215,12 @@ def _said(messages: Sequence[Any], place: str) -> Iterator[dict[str, Any]]:
                 raise ValueError(f"{where} answers no call.")
             match[0]["text"] = text
             waiting.remove(match[0])
+            turn += 1
         elif calls:
-            waiting += calls
-            yield from calls
+            for one in calls:
+                one["turn"] = turn
+                waiting.append(one)
+                yield one  # its answer is written into it once it comes
         elif role == "assistant":
             yield {"kind": "speech", "role": role, "text": text}
         elif role in ("system", "developer", "user"):
