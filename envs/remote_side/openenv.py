@@ -26,6 +26,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from typing import Any
 
 INSTALL = "openenv==0.10.0"
@@ -202,10 +203,8 @@ class Side:
             except Full as full:
                 await session.close()
                 if time.monotonic() > until:
-                    raise RuntimeError(
-                        f"{full}: say so in sessions, or raise max_concurrent_envs in the server's "
-                        "app.py"
-                    ) from full
+                    mend = "say so in sessions, or raise max_concurrent_envs in its app.py"
+                    raise RuntimeError(f"{full}: {mend}") from full
                 await asyncio.sleep(0.05)
             except BaseException:
                 await session.close()
@@ -247,7 +246,8 @@ class Session:
 
     async def ask(self, kind: str, data: dict[str, Any]) -> dict[str, Any]:
         """One message, and the data of its answer."""
-        await self._socket.send(json.dumps({"type": kind, "data": data}))
+        with suppress(Exception):  # a server that refused and closed is heard; a lost one raises
+            await self._socket.send(json.dumps({"type": kind, "data": data}))
         said = json.loads(await self._socket.recv())
         given: dict[str, Any] = said.get("data") or {}
         if said.get("type") != "error":

@@ -24,13 +24,17 @@ import functools
 import importlib
 import json
 import os
+import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
 from typing import Any
 
-INSTALL = "inspect-evals==0.28.0"
+INSTALL = (  # what else the package wants is of no use here, and not all of it is to be had
+    "inspect-ai==0.3.285 toml pyyaml && "
+    f"{sys.executable} -m pip install --no-deps inspect-evals==0.28.0"
+)
 DOMAINS = ("airline", "retail", "telecom")
 GREETING = "Hello, I need your help."
 BEGIN = "Greet the agent."
@@ -87,11 +91,8 @@ class Side:
 
     def tasks(self, split: str) -> list[dict[str, Any]]:
         """Those of the split that the benchmark made."""
-        return [
-            self._task(record)
-            for record in self._package.records(split)
-            if self._keeps_idle or not is_idle(record)
-        ]
+        records = self._package.records(split)
+        return [self._task(one) for one in records if self._keeps_idle or not is_idle(one)]
 
     def _task(self, record: dict[str, Any]) -> dict[str, Any]:
         policy = (SOLO if self._is_solo else SYSTEM) + self._package.policy(self._is_solo)
@@ -293,8 +294,8 @@ class Package:
 
     def call(self, call_id: str, name: str, arguments: dict[str, Any]) -> Any:
         """A turn with one call."""
-        call = self._tool.ToolCall(id=call_id, function=name, arguments=arguments)
-        return self._model.ChatMessageAssistant(content="", tool_calls=[call])
+        calls = [self._tool.ToolCall(id=call_id, function=name, arguments=arguments)]
+        return self._model.ChatMessageAssistant(content="", tool_calls=calls)
 
     def said(self, text: str) -> Any:
         """What the customer is told."""
@@ -416,8 +417,7 @@ def message_of(said: Any) -> dict[str, Any]:
         raise ValueError(f"no chat completion: {said!r:.200}") from error
     if not calls and not content.strip():
         raise ValueError("neither a text nor a call")
-    kept: dict[str, Any] = {"role": "assistant", "content": content}
-    return {**kept, "tool_calls": calls} if calls else kept
+    return {"role": "assistant", "content": content, **({"tool_calls": calls} if calls else {})}
 
 
 def _messages(*said: tuple[str, str]) -> list[dict[str, Any]]:

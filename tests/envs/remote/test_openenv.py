@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from munro.envs import EnvironmentFailure, load
+from munro.envs.base import call
 from munro.envs.check import check, play
 from munro.envs.loader import BadEnvironment
 from munro.envs.remote import Remote
 from munro.envs.remote_side import openenv
+from munro.envs.tool_use import spoken
 from tests.envs.remote import storms
+from tests.envs.remote.sides import kill_side
 
 FOREIGN = Path(__file__).parent / "foreign"
 COMMANDS = (
@@ -186,6 +191,44 @@ def test_a_server_of_tools(python: str, tmp_path: Path) -> None:
     assert report.problems == ()
     assert report.task is not None
     assert [t["function"]["name"] for t in report.task.tools] == ["read_note", "open_safe"]
+
+
+@pytest.mark.slow
+def test_a_server_elsewhere_frees_the_session_of_one_that_was_killed(
+    python: str, tmp_path: Path
+) -> None:
+    server = made(python, tmp_path)  # takes one session, as the template has it
+    rows = rows_of(tmp_path, {"prompt": "Echo.", "gold": [[], "done"]})
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = [python, "-m", "uvicorn", "server.app:app", "--port", str(port)]
+    with subprocess.Popen(program, cwd=server, stderr=subprocess.DEVNULL) as running:
+        try:
+            environment = answering(python, f"http://127.0.0.1:{port}", rows)
+            (task,) = environment.tasks("train")
+            held = asyncio.run(call(environment.start, task))
+            with pytest.raises(EnvironmentFailure, match="raise max_concurrent_envs"):
+                asyncio.run(play(environment, task, storms.NOOP))
+            kill_side(environment)
+            # the attempt that held the place is lost, not scored, and the place is free again
+            with pytest.raises(EnvironmentFailure):
+                asyncio.run(call(held.reply, spoken("hello", 0)))
+            assert not asyncio.run(storms.passed(environment, task, storms.NOOP))
+            asyncio.run(call(held.close))
+        finally:
+            running.kill()
+
+
+def answering(python: str, url: str, rows: str) -> Remote:
+    """The environment of a server that has just been started, once it answers."""
+    for _ in range(100):
+        try:
+            return Remote(python, "openenv", url=url, rows=rows)
+        except ValueError as error:
+            assert "does not answer" in str(error)
+            time.sleep(0.2)
+    raise AssertionError("the server does not start")
 
 
 @pytest.mark.slow
