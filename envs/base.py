@@ -244,7 +244,7 @@ class Environment(ABC):
     """How reports and stores call it; the class name in lower case unless given."""
     file_args: ClassVar[tuple[str, ...]] = ()
     """Constructor arguments that name files: made absolute before another process loads it."""
-    needs_graders: ClassVar[bool] = False
+    needs_graders: bool = False
     """It grades nothing by itself: `[env.graders]` must."""
     budget: Budget = Budget()
     """What an episode may spend; what `[env.budget]` says has been laid over the class's own where
@@ -325,6 +325,11 @@ class Environment(ABC):
     def restores(self) -> bool:
         """Whether its episodes can go on after their machine was lost."""
         return type(self).restore is not Environment.restore
+
+    @property
+    def compares(self) -> bool:
+        """Whether it has a last word on whole groups."""
+        return type(self).grade_group is not Environment.grade_group
 
     def grade_group(
         self,

@@ -76,7 +76,7 @@ class Combined(Environment):
         weakref.finalize(self, _close, [*self._graders.values(), *self._second.values()])
         late = {name for name, one in graders.items() if one.late or self._is_joint(name)}
         self._late = {*late, *(leaf for leaf in self._leaves if owner(leaf) in late)}
-        if self._own and type(environment).grade_group is not Environment.grade_group:
+        if self._own and environment.compares:
             raise ValueError(
                 f"{environment.name} compares attempts itself (grade_group): its own grade cannot "
                 f"be combined with others. Leave {OWN!r} out of env.reward."

@@ -17,6 +17,13 @@ class EnvConfig(Config):
 
     path: str
     """Registry name, `module:Class`, or `path/to/file.py:Class`."""
+    isolate: bool = False
+    """Run it in a process of its own: whatever it does there, crash, leak or quit, costs no more
+    than its attempts, which are tried again."""
+    python: str = ""
+    """With `isolate`: the interpreter, where it is not this one; what Munro needs must be there."""
+    memory_mb: int = Field(0, ge=0)
+    """With `isolate`: MiB that its process may hold; 0 for no bound."""
     weight: float = Field(1.0, gt=0)
     """Share of the problem set, relative to the other environments."""
     args: dict[str, Any] = Field(default_factory=dict)
@@ -33,6 +40,16 @@ class EnvConfig(Config):
     @classmethod
     def _reward_is_a_tree(cls, value: Any) -> Any:
         return None if value is None else node_of(value, "env.reward")
+
+    @model_validator(mode="after")
+    def _process_is_its_own(self) -> Self:
+        for name in ("python", "memory_mb"):
+            if getattr(self, name) and not self.isolate:
+                raise ValueError(
+                    f"env.{name} is for isolate = true; what an environment itself takes stands in "
+                    "env.args."
+                )
+        return self
 
     @model_validator(mode="after")
     def _parts_are_scored(self) -> Self:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from munro.envs.base import QUITS, Environment
 from munro.envs.budget import Budget
 from munro.envs.combined import Combined
 from munro.envs.config import EnvConfig
+from munro.envs.remote.isolated import Isolated
 from munro.rewards import kinds
 from munro.rewards.combine.parts import OWN, GraderConfig, WatchConfig
 from munro.rewards.combine.tree import names, owner
@@ -60,7 +61,7 @@ def load(path: str, /, **args: Any) -> Environment:
 
 def load_config(config: EnvConfig) -> Environment:
     """The environment of a config, with its graders and its reward. Raises as `load` does."""
-    environment = load(config.path, **config.args)
+    environment = _made_as(config)
     if not isinstance(environment.budget, Budget):
         raise BadEnvironment(
             f"{config.path}: budget is {environment.budget!r:.60}, and must be an "
@@ -82,6 +83,16 @@ def load_config(config: EnvConfig) -> Environment:
         raise BadEnvironment(f"env.{error}") from error
 
 
+def _made_as(config: EnvConfig) -> Environment:
+    """The environment itself: here, or in a process of its own."""
+    if not config.isolate:
+        return load(config.path, **config.args)
+    try:
+        return Isolated(config.path, config.args, python=config.python, memory_mb=config.memory_mb)
+    except ValueError as error:
+        raise BadEnvironment(str(error)) from error
+
+
 def find(path: str) -> type[Environment]:
     """The class that `path` names. Raises as `load` does."""
     try:
@@ -101,7 +112,7 @@ def resolve_config(config: EnvConfig) -> EnvConfig:
     Raises as `load` does.
     """
     args = dict(config.args)
-    for name in find(config.path).files(args):
+    for name in _files(config):
         value = args.get(name)
         if isinstance(value, str) and Path(value).expanduser().exists():
             # links are kept: a venv's interpreter is one, and is another without it
@@ -109,6 +120,15 @@ def resolve_config(config: EnvConfig) -> EnvConfig:
     graders = {name: _resolved(name, grader) for name, grader in config.graders.items()}
     made = {"path": resolve(config.path), "args": args, "graders": graders}
     return config.model_copy(update=made)
+
+
+def _files(config: EnvConfig) -> Iterable[str]:
+    """Arguments of an environment that name files. Where it is isolated only it may say so."""
+    if not config.isolate:
+        return find(config.path).files(config.args)
+    isolated = _made_as(config)
+    assert isinstance(isolated, Isolated)
+    return isolated.files_of_args()
 
 
 def _resolved(name: str, grader: GraderConfig) -> GraderConfig:
@@ -131,7 +151,11 @@ def _absolute(name: str, grader: GraderConfig | WatchConfig) -> dict[str, Any]:
         for table in tables:
             node = node.get(table) if isinstance(node, dict) else None
         value = node.get(key) if isinstance(node, dict) else None
-        if isinstance(value, str) and value and Path(value).expanduser().exists():
+        if not isinstance(value, str) or not value:
+            continue
+        if ".py:" in value:  # a function in a file
+            node[key] = resolve(value)
+        elif Path(value).expanduser().exists():
             node[key] = str(Path(value).expanduser().resolve())
     return {"args": args, "kind": resolve(grader.kind)}
 

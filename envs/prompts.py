@@ -39,7 +39,7 @@ class Prompts(SingleTurn):
 
     name = "prompts"
     file_args: ClassVar[tuple[str, ...]] = ("path", "test_path")
-    needs_graders: ClassVar[bool] = True
+    needs_graders = True
 
     def __init__(
         self,

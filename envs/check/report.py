@@ -50,7 +50,13 @@ class CheckReport:
 
 
 def check(
-    path: str, /, *, check_tasks: int = 8, check_deadline_s: float = 60.0, **args: Any
+    path: str,
+    /,
+    *,
+    check_tasks: int = 8,
+    check_deadline_s: float = 60.0,
+    isolate: bool = False,
+    **args: Any,
 ) -> CheckReport:
     """Examine the environment that `path` and `args` name. Never raises for what it finds.
 
@@ -58,9 +64,11 @@ def check(
         path: as for `munro.envs.load`.
         check_tasks: tasks tried.
         check_deadline_s: wall seconds that loading, listing tasks, or playing one episode may take.
+        isolate: run it in a process of its own, of the interpreter `python` where that is given.
         args: the environment's own.
     """
-    config = EnvConfig(path=path, args=args)
+    python = str(args.pop("python", "")) if isolate else ""
+    config = EnvConfig(path=path, args=args, isolate=isolate, python=python)
     return check_config(config, num_tasks=check_tasks, deadline_s=check_deadline_s)
 
 

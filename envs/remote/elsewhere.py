@@ -68,14 +68,19 @@ class Elsewhere(Environment):
         """Where the side does: then an attempt outlives the process that it ran in."""
         return self.hello.restores
 
+    @property
+    def compares(self) -> bool:
+        """Where the side does."""
+        return self.hello.compares
+
     def outgoing(self, message: Message) -> Message:
         """A policy's turn as the side sees it."""
         return message
 
     def tasks(self, split: str) -> Iterable[Task]:
         """The side's own, asked for as they are needed."""
-        _, size, _ = self.page(split, 0, PAGE)
-        return _Many(self, split, size) if size is not None else self._stream(split)
+        first, size, _ = self.page(split, 0, PAGE)
+        return _Many(self, split, size, first) if size is not None else self._stream(split)
 
     def page(self, split: str, start: int, most: int) -> tuple[list[Task], int | None, bool]:
         """Some tasks; how many there are, where that is known; whether these are the last.
@@ -145,8 +150,6 @@ class Elsewhere(Environment):
         self, task: Task, trajectories: Sequence[Trajectory], grades: Sequence[Grade]
     ) -> Sequence[Grade]:
         """The side's last word on a group, where it has one."""
-        if not self.hello.compares:
-            return grades
         shown = [trajectory_data(one, tokens=self.sends_tokens) for one in trajectories]
         given = [
             {"reward": g.reward, "passed": g.passed, "parts": dict(g.parts), "reason": g.reason}
@@ -171,6 +174,15 @@ class Elsewhere(Environment):
         self, process: Process, do: str, convert: Callable[[Answer], T], **what: Any
     ) -> T:
         return await asked(process, do, self._pool.spec.call_s, convert, **what)
+
+    def said_at_once(self, do: str, task: Task, **what: Any) -> Answer:
+        """An answer for who cannot await it."""
+        process = self._pool.first()
+        question = process.ask(do, self.call_s, task=task_data(task), **what)
+        try:
+            return question.answer.result()
+        except Refused as error:
+            raise EnvironmentFailure(f"{process.name}: {error}") from error
 
     def give_back(self, number: int) -> None:
         """An episode's place is free again."""
@@ -237,9 +249,10 @@ class Attempt(Episode):
 class _Many(Sequence[Task]):
     """As many tasks as the side says, read as they are drawn."""
 
-    def __init__(self, home: Elsewhere, split: str, size: int) -> None:
+    def __init__(self, home: Elsewhere, split: str, size: int, first: list[Task]) -> None:
         self._size = size
         self._each = PAGE if size <= MOST_PAGED else 1
+        self._first = first
         self._page = lru_cache(maxsize=MOST_PAGED // PAGE + 1)(
             lambda number: home.page(split, number * self._each, self._each)[0]
         )
@@ -252,6 +265,8 @@ class _Many(Sequence[Task]):
             raise TypeError("one task at a time")
         if not 0 <= place < self._size:
             raise IndexError(place)
+        if place < len(self._first):
+            return self._first[place]
         page, number = divmod(place, self._each)
         tasks = self._page(page)
         if number >= len(tasks):

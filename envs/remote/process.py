@@ -287,8 +287,8 @@ class Process:
             return
         if "error" in given:
             error, kind = str(given["error"])[:1000], given.get("kind")
-            told = Refused(error) if kind == "refused" else EnvironmentFailure(error)
-            call.answer.set_exception(told)
+            failure = EnvironmentFailure(f"{self.name}: {error}")
+            call.answer.set_exception(Refused(error) if kind == "refused" else failure)
         else:
             call.answer.set_result(given)
 

@@ -6,6 +6,7 @@ main thread, or up to `Side.at_once` of them in threads. Standard library only, 
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import base64
 import difflib
@@ -123,8 +124,8 @@ class Desk:
         return {
             "name": getattr(made, "name", stem),
             "at_once": at_once,
-            "restores": hasattr(made, "restore"),
-            "compares": hasattr(made, "group"),
+            "restores": getattr(made, "restores", hasattr(made, "restore")),
+            "compares": getattr(made, "compares", hasattr(made, "group")),
             "budget": getattr(made, "budget", {}),
             "tools": getattr(made, "tools", []),
             "more": getattr(made, "more", {}),
@@ -256,7 +257,7 @@ def _made(file: str, args: Mapping[str, Any]) -> Any:
     try:
         return found(**args)
     except ImportError as error:
-        raise Refusal(_mend(module, error)) from error
+        raise Refusal(_mend(file, error)) from error
     except (ValueError, Refusal) as error:
         raise Refusal(_one_line(error)) from error
 
@@ -275,18 +276,29 @@ def _loaded(file: str) -> Any:
     try:
         spec.loader.exec_module(module)
     except ImportError as error:
-        raise Refusal(_mend(module, error)) from error
+        raise Refusal(_mend(file, error)) from error
     except Exception as error:
         raise Refusal(f"{file} cannot be loaded: {blame(error)}") from error
     return module
 
 
-def _mend(module: Any, error: ImportError) -> str:
+def _mend(file: str, error: ImportError) -> str:
     """Which package is missing or broken, and the command that mends it."""
     python = sys.executable
-    install = getattr(module, "INSTALL", "")
+    install = _install(file)
     way_out = f": {python} -m pip install {install}" if install else ""
     return f"{python} cannot import what the side needs ({_one_line(error)}){way_out}"
+
+
+def _install(file: str) -> str:
+    """What a side says as `INSTALL`, read from its source: it may not have come that far."""
+    with open(file, encoding="utf-8") as source:
+        tree = ast.parse(source.read())
+    for node in tree.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id="INSTALL")], value=ast.Constant(value=install)):
+                return str(install)
+    return ""
 
 
 def _check_args(found: Any, args: Mapping[str, Any]) -> None:

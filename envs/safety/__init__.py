@@ -42,7 +42,7 @@ class Safety(SingleTurn):
 
     name = "safety"
     file_args: ClassVar[tuple[str, ...]] = ("path", "test_path", "policies", "attacks")
-    needs_graders: ClassVar[bool] = True
+    needs_graders = True
 
     def __init__(
         self,

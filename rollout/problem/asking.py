@@ -175,7 +175,7 @@ class Environments:
             EpisodeError: it failed until retries ran out.
         """
         environment = self._environment(task.env)
-        if type(environment).grade_group is Environment.grade_group:
+        if not environment.compares:
             return grades
         for again in range(self._config.retries + 1):
             try:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 import verifiers.v1 as vf
+from pydantic import Field
 
 NAMES = ("ada", "bo", "cy", "dee", "eve", "fay")
 
@@ -17,7 +18,7 @@ NAMES = ("ada", "bo", "cy", "dee", "eve", "fay")
 class LedgerState(vf.State):
     """What an attempt has made of the accounts."""
 
-    coins: dict[str, int] = {}
+    coins: dict[str, int] = Field(default_factory=dict)
     closed: bool = False
 
 
@@ -60,7 +61,7 @@ class Bank(vf.Toolset[vf.ToolsetConfig, LedgerState]):
     @vf.tool
     async def close_bank(self) -> str:
         """Close for the day: nothing more is done."""
-        print("closed")  # a tool may print, to whatever stdout is
+        print("closed")  # noqa: T201 - a tool may print, to whatever stdout is
         self.state.closed = True
         return "closed"
 
