@@ -41,6 +41,8 @@ BEGIN = "Greet the agent."
 ENDS = ("###STOP###", "###TRANSFER###", "###OUT-OF-SCOPE###")
 READS = ("get_", "find_", "list_", "search_", "calculate", "transfer_to_human_agents", "check_")
 """How the names of tools begin that change nothing."""
+SAME = ("12", "105")
+"""Tasks of retail whose right actions, as the benchmark has them, leave everything as it was."""
 ASK = "Please use your tool"
 MOST_USER_CALLS = 30
 MOST_BYTES = 4 << 20
@@ -79,8 +81,7 @@ class Side:
             raise ValueError(f"domain = {domain!r}: it is one of {', '.join(DOMAINS)}")
         if solo and domain != "telecom":
             raise ValueError(f"solo = true: {domain} has no tickets, only telecom has")
-        if not solo:
-            self._user = Customer(**customer_args(user))
+        self._user: Any = None if solo else Customer(**customer_args(user))
         self.name = f"tau2_{domain}"
         self._is_solo, self._keeps_idle = solo, idle
         self._package = package = Package(domain)
@@ -92,7 +93,9 @@ class Side:
     def tasks(self, split: str) -> list[dict[str, Any]]:
         """Those of the split that the benchmark made."""
         records = self._package.records(split)
-        return [self._task(one) for one in records if self._keeps_idle or not is_idle(one)]
+        same = SAME if self._package.domain == "retail" else ()
+        kept = self._keeps_idle
+        return [self._task(r) for r in records if kept or not (is_idle(r) or r["id"] in same)]
 
     def _task(self, record: dict[str, Any]) -> dict[str, Any]:
         policy = (SOLO if self._is_solo else SYSTEM) + self._package.policy(self._is_solo)
@@ -220,7 +223,7 @@ class Package:
     def __init__(self, domain: str) -> None:
         module = importlib.import_module
         here = f"inspect_evals.tau2.{domain}"
-        self._domain, self._instance = domain, f"{domain.capitalize()}Agent"
+        self.domain, self._instance = domain, f"{domain.capitalize()}Agent"
         database: Any = module("inspect_evals.tau2.environment.db")
         # every episode loads its data anew, out of a copy that it unpacks and leaves behind
         database.load_file = functools.lru_cache(maxsize=None)(database.load_file)
@@ -269,7 +272,7 @@ class Package:
         if solo:
             files = ("main_policy_solo.txt", "tech_support_workflow_solo.txt")
             return "\n".join((self._folder / name).read_text(encoding="utf-8") for name in files)
-        workflow = {"workflow": False} if self._domain == "telecom" else {}
+        workflow = {"workflow": False} if self.domain == "telecom" else {}
         return str(self._agents.get_domain_policy(**workflow))
 
     def enter(self, conversation: Conversation) -> None:
@@ -342,12 +345,8 @@ class Customer:
         Raises:
             RuntimeError: none is to be had.
         """
-        body: dict[str, Any] = {
-            "model": self._model,
-            "messages": heard,
-            "temperature": self._options["temperature"],
-            "max_tokens": int(self._options["max_tokens"]),
-        }
+        limits = {name: self._options[name] for name in ("temperature", "max_tokens")}
+        body: dict[str, Any] = {"model": self._model, "messages": heard, **limits}
         if tools:
             body["tools"] = tools
         why = ""
@@ -373,7 +372,7 @@ class Customer:
             return json.loads(answer.read(MOST_BYTES))
 
 
-OPTIONS = {"temperature": 0.0, "max_tokens": 1024.0, "timeout_s": 120.0, "retries": 4.0}
+OPTIONS: dict[str, float] = {"temperature": 0, "max_tokens": 1024, "timeout_s": 120, "retries": 4}
 
 
 def customer_args(user: dict[str, Any] | None) -> dict[str, Any]:
@@ -440,8 +439,7 @@ def arguments_of(text: str) -> tuple[dict[str, Any], str]:
 
 
 def is_idle(record: dict[str, Any]) -> bool:
-    """Whether doing nothing solves a task: its right actions change nothing, nothing is to be told,
-    and no scorer asks for an action or looks at the end state by itself."""
+    """Whether doing nothing solves a task: what is right changes nothing and tells nothing."""
     wanted = record.get("evaluation_criteria") or {}
     if wanted.get("communicate_info") or wanted.get("env_assertions"):
         return False

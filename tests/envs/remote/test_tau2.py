@@ -29,7 +29,7 @@ COMMANDS = (
     "V/bin/pip install --no-deps inspect-evals==0.28.0"
 )
 TOTALS = {"airline": (30, 20), "retail": (74, 40), "telecom": (74, 40)}
-LEFT_OUT = {"airline": (13, 6), "retail": (4, 2), "telecom": (0, 0)}
+LEFT_OUT = {"airline": (13, 6), "retail": (5, 2), "telecom": (0, 0)}
 """Train and test tasks that doing nothing solves."""
 
 
