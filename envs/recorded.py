@@ -4,12 +4,10 @@ look at, so judges grade them.
     [env]
     path = "recorded"
     args = { path = "toucan.parquet" }
+    reward = "work"
     [env.graders.work]
     kind = "judge"
     args = { judge = "helper", ask = "scale" }
-    [env.reward]
-    kind = "sum"
-    parts = { work = 1.0 }
 
 row      {"messages": [...], "tools": [...]}, both as they are or as JSON texts
 prompt   what was said before the assistant's first turn; the tools that were shown
