@@ -2,11 +2,11 @@
 
     python keeper.py PARENT_PID LIFE_FD MEMORY_MB COMMAND...
 
-The side gets this process's stdin, stdout and stderr, and a session of its own. All of it, with
-whatever it has started, ends when the other end of the descriptor LIFE_FD closes (politely: its
-stdin closes too, and it has `GRACE_S`), when a byte comes over it (at once), when the parent dies,
-when it takes more than MEMORY_MB together, or when the side itself ends. Exit status: the side's,
-128 and the number of the signal that ended it, or `OUT_OF_MEMORY`. Standard library only.
+The side gets this process's stdin, stdout and stderr, a session and a TMPDIR of its own. All of it,
+with whatever it has started, ends when the other end of the descriptor LIFE_FD closes (politely:
+its stdin closes too, and it has `GRACE_S`), when a byte comes over it (at once), when the parent
+dies, when it takes more than MEMORY_MB together, or when the side itself ends. Exit status: the
+side's, 128 and the number of the signal that ended it, or `OUT_OF_MEMORY`. Standard library only.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import ctypes
 import importlib.util
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -46,8 +48,10 @@ def main() -> int:
         if libc is not None:
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
+    folder = tempfile.mkdtemp(prefix="munro-side-")
     side = subprocess.Popen(
         sys.argv[4:],
+        env={**os.environ, "TMPDIR": folder},
         start_new_session=True,
         preexec_fn=begin,  # safe: this process has one thread
     )
@@ -61,6 +65,7 @@ def main() -> int:
         is_full = _wait(side, parent, life, memory_mb, descendants)
     finally:
         end_all(side, descendants)
+        shutil.rmtree(folder, ignore_errors=True)
     if is_full:
         return OUT_OF_MEMORY
     return side.returncode if side.returncode >= 0 else 128 - side.returncode

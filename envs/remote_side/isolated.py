@@ -167,7 +167,7 @@ def _plain(data: Mapping[str, Any]) -> Message:
 
 def _trajectory(data: Mapping[str, Any]) -> Trajectory:
     """The trajectory again, without candidates and experts."""
-    arrays = {
+    arrays: dict[str, Any] = {
         name: np.frombuffer(base64.b64decode(data["arrays"][name]), np.dtype(kind))
         for name, kind in ARRAYS.items()
     }

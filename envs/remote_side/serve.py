@@ -271,8 +271,8 @@ def _loaded(file: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     folder = os.path.dirname(os.path.abspath(file))
-    if folder != HERE:
-        sys.path.append(folder)  # for helpers beside it
+    # for helpers beside it; beside ours lie files that are called like packages
+    sys.path.append(folder if folder != HERE else os.path.join(HERE, "parts"))
     try:
         spec.loader.exec_module(module)
     except ImportError as error:

@@ -121,8 +121,11 @@ def test_what_is_not_played_is_one_line(python: str, tmp_path: Path, source: str
     assert "\n" not in problem
 
 
-def test_200_episodes_with_the_process_killed_twice(python: str) -> None:
-    """None hangs, none is scored wrongly, no process is left."""
+def test_200_episodes_with_the_process_killed_twice(
+    python: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None hangs, none is scored wrongly, no process and no folder is left."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     env = Remote(**args(python, config={"num": 60}))
     tasks = list(env.tasks("train"))
     rng = random.Random(0)
@@ -159,10 +162,11 @@ def test_200_episodes_with_the_process_killed_twice(python: str) -> None:
     grades = asyncio.run(all_of_them())
     wrong = sum(reward != float(is_gold) for is_gold, reward in grades)
     pids = [pid for keeper in env.pids() for pid in sides.below(keeper)]
-    folders = list((Path.home() / ".cache").glob("verifiers/runtimes/subprocess/*"))
-    del env
+    env.close()
     assert sides.gone([*pids, *keepers], 10)
-    print(f"\n{len(grades)} episodes, {wrong} scored wrongly; {dict(seen)}; {len(folders)} folders")
+    assert list(tmp_path.iterdir()) == []
+    told = f"{len(grades)} episodes, {wrong} scored wrongly; {dict(seen)}"
+    sys.stderr.write(f"\n{told}\n")
     assert (len(grades), wrong, seen["killed"]) == (200, 0, 2)
     assert not [one for one in psutil.Process().children(recursive=True) if one.pid in keepers]
 

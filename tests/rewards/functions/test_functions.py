@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,59 +11,33 @@ from typing import Any
 
 import pytest
 
+from munro.envs.check import played
+from munro.envs.loader import EnvConfig, load_config, resolve_config
 from munro.rewards.errors import GraderError
 from munro.rewards.graders.trl import TrlGrader
 from munro.rewards.graders.verl import VerlGrader
-from munro.rewards.kinds import check_item, make
-from munro.rewards.types import Grade
+from munro.rewards.kinds import check_item
 
-SOURCE = """
+SOURCE = '''
 import asyncio, json, os, time
 import numpy
 
-def accuracy(prompts, completions, answer, **kwargs):
-    return [float(c[-1]["content"].strip() == a) for c, a in zip(completions, answer)]
-
-def texts(completions, **kwargs):
-    return [len(c) / 10 for c in completions]
-
-def columns(prompts, completions, **kwargs):
-    assert prompts == [[{"role": "user", "content": "2 + 2?"}]], prompts
-    assert sorted(kwargs) == ["answer", "difficulty"], sorted(kwargs)
-    return [kwargs["difficulty"][0]]
+def trl(prompts, completions, **kwargs):
+    """What its completion says: a Python expression, in this test alone."""
+    return eval(completions[0][-1]["content"])
 
 async def waits(completions, answer):
     await asyncio.sleep(0.01)
-    return [1.0 if answer[0] in completions[0] else None]
+    return [1.0 if answer[0] in completion else None for completion in completions]
 
-def too_few(completions, **kwargs): return []
-def too_many(completions, **kwargs): return [1.0, 2.0]
-def no_list(completions, **kwargs): return 1.0
-def strings(completions, **kwargs): return ["1.0"]
-def nan(completions, **kwargs): return [float("nan")]
-def huge(completions, **kwargs): return [10 ** 400]
-def raises(completions, **kwargs): raise KeyError("gone")
-def hangs(completions, **kwargs): time.sleep(1000)
-def quits(completions, **kwargs): os._exit(3)
-def odd(completions, **kwargs): return [object()]
-def of_numpy(completions, **kwargs): return numpy.array([0.5])
-def prints(completions, **kwargs):
-    print("x" * 100000, flush=True)
-    return [1]
-def secret(completions, **kwargs): return [float(os.environ.get("MUNRO_SECRET", "0"))]
 def no_reward(a, b): return 1
 
-def compute_score(data_source, solution_str, ground_truth, extra_info=None):
-    assert (data_source, extra_info) == ("sums", {"index": 3}), (data_source, extra_info)
-    acc = solution_str == ground_truth
-    return {"score": float(acc), "acc": acc, "pred": solution_str}
+def verl(data_source, solution_str, ground_truth, extra_info=None):
+    return eval(solution_str)
 
-async def plain_score(data_source, solution_str, ground_truth, bonus=0.0):
-    return float(solution_str == ground_truth) + bonus
-
-def no_score(data_source, solution_str, ground_truth, extra_info): return {"acc": 1}
-def score_nan(data_source, solution_str, ground_truth, **kw): return {"score": float("nan")}
-"""
+async def bonus(data_source, solution_str, ground_truth, more=0.0):
+    return float(solution_str == ground_truth) + more
+'''
 ITEM = {
     "response": "4",
     "prompt": "2 + 2?",
@@ -73,8 +49,8 @@ ITEM = {
 VERL = {
     **ITEM,
     "data_source": "sums",
-    "extra_info": {"index": 3},
     "reward_model": {"ground_truth": "4"},
+    "extra_info": {"n": 3},
 }
 
 
@@ -86,106 +62,109 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def graders(file: Path) -> Iterator[Any]:
-    """Graders by function; their processes are shared by the tests."""
-    made: dict[str, Any] = {}
-
-    def grade(kind: str, name: str, item: dict[str, Any], **options: Any) -> Grade:
-        key = f"{kind}/{name}/{options}"
-        if key not in made:
-            made[key] = make(kind, function=f"{file}:{name}", workers=1, **options)
-        check_item(kind, item)
-        return made[key].grade(item)
-
-    yield grade
-    for grader in made.values():
-        grader.close()
+def trl(file: Path) -> Iterator[TrlGrader]:
+    with TrlGrader(function=f"{file}:trl", workers=1, timeout_s=1.0) as grader:
+        yield grader
 
 
-def test_trl_gets_conversations_and_the_columns_of_the_row(graders: Any) -> None:
-    assert graders("trl", "accuracy", ITEM).reward == 1.0
-    assert graders("trl", "accuracy", {**ITEM, "response": "5"}).reward == 0.0
-    assert graders("trl", "columns", {**ITEM, "difficulty": 0.25}).reward == 0.25
+@pytest.fixture(scope="module")
+def verl(file: Path) -> Iterator[VerlGrader]:
+    with VerlGrader(function=f"{file}:verl", workers=1) as grader:
+        yield grader
 
 
-def test_trl_text_async_numpy_and_printing_functions(graders: Any) -> None:
-    assert graders("trl", "texts", ITEM, format="text").reward == pytest.approx(0.1)
-    assert graders("trl", "waits", ITEM, format="text").reward == 1.0
-    assert graders("trl", "of_numpy", ITEM).reward == 0.5
-    assert graders("trl", "prints", ITEM).reward == 1.0
+def test_trl_gets_conversations_and_the_columns_of_the_row_as_lists(trl: TrlGrader) -> None:
+    def of(says: str) -> float:
+        return trl.grade({**ITEM, "difficulty": 0.25, "response": says}).reward
+
+    assert of("kwargs['difficulty']") == 0.25
+    assert of("[sorted(kwargs) == ['answer', 'difficulty']]") == 1.0
+    assert of("[prompts == [[{'role': 'user', 'content': '2 + 2?'}]]]") == 1.0
+    assert of("[completions[0][0]['role'] == 'assistant' and len(completions) == 1]") == 1.0
+    assert of("numpy.array([0.5])") == 0.5
+    assert of("(print('x' * 10**6), os.write(1, b'x' * 10**6), [1])[-1]") == 1.0
 
 
 @pytest.mark.parametrize(
-    ("name", "why"),
+    ("says", "why"),
     [
-        ("too_few", "0 rewards for 1 attempt"),
-        ("too_many", "2 rewards for 1 attempt"),
-        ("no_list", "a list is wanted"),
-        ("strings", "'1.0', which is no finite number"),
-        ("nan", "nan, which is no finite number"),
-        ("huge", "which is no finite number"),
-        ("odd", "object"),
-        ("raises", "theirs.py:raises raised: KeyError: 'gone'"),
-        ("quits", "theirs.py:quits killed its process twice"),
+        ("[]", "0 rewards for 1 attempt"),
+        ("[1.0, 2.0]", "2 rewards for 1 attempt"),
+        ("1.0", "a list is wanted"),
+        ("None", "None: the attempt is unscored"),
+        ("[None]", "None: the attempt is unscored"),
+        ("['1.0']", "theirs.py:trl returned '1.0', which is no finite number"),
+        ("[float('nan')]", "returned nan, which is no finite number"),
+        ("[10 ** 400]", "which is no finite number"),
+        ("[object()]", "returned <object object"),
+        ("[[1.0]]", "which is no finite number"),
+        ("{}['gone']", "theirs.py:trl raised: KeyError: 'gone'"),
+        ("os._exit(3)", "theirs.py:trl killed its process twice"),
+        ("time.sleep(1000)", "theirs.py:trl ran out of time"),
     ],
 )
-def test_what_is_no_reward_leaves_the_attempt_unscored(graders: Any, name: str, why: str) -> None:
+def test_what_is_no_reward_leaves_the_attempt_unscored(trl: TrlGrader, says: str, why: str) -> None:
+    with pytest.raises(GraderError, match=re.escape(why)):
+        trl.grade({**ITEM, "response": says})
+
+
+def test_async_functions_on_texts_that_take_no_more_than_they_name(file: Path) -> None:
+    with TrlGrader(function=f"{file}:waits", format="text", workers=1) as grader:
+        assert grader.grade({**ITEM, "difficulty": 1}).reward == 1.0
+        with pytest.raises(GraderError, match="None: the attempt is unscored"):
+            grader.grade({**ITEM, "response": "5"})
+
+
+def test_verl_gets_its_columns_and_the_numbers_of_a_dict_are_parts(
+    file: Path, verl: VerlGrader
+) -> None:
+    check_item("verl", VERL)
+    fits = "[data_source, ground_truth, extra_info] == ['sums', '4', {'n': 3}]"
+    says = f"{{'score': {fits}, 'acc': 0, 'pred': '4'}}"
+    grade = verl.grade({**VERL, "response": says})
+    assert (grade.reward, grade.parts) == (1.0, {"acc": 0.0})
+    with VerlGrader(function=f"{file}:bonus", kwargs={"more": 0.5}, workers=1) as grader:
+        assert grader.grade({**ITEM, "ground_truth": "4"}).reward == 1.5
+
+
+@pytest.mark.parametrize(
+    ("says", "why"),
+    [
+        ("{'acc': 1}", "without a 'score'"),
+        ("{'score': float('nan')}", "the score nan"),
+        ("{'score': 1.0, 'acc': float('inf')}", "acc inf"),
+        ("None", "unscored"),
+        ("'1'", "no finite number"),
+    ],
+)
+def test_what_verl_functions_return_that_is_no_score(verl: VerlGrader, says: str, why: str) -> None:
     with pytest.raises(GraderError, match=why):
-        graders("trl", name, ITEM)
+        verl.grade({**VERL, "response": says})
 
 
-def test_none_is_unscored(graders: Any) -> None:
-    with pytest.raises(GraderError, match="None: the attempt is unscored"):
-        graders("trl", "waits", {**ITEM, "response": "5"}, format="text")
-
-
-def test_one_that_hangs_is_killed(graders: Any) -> None:
-    with pytest.raises(GraderError, match=r"theirs\.py:hangs ran out of time"):
-        graders("trl", "hangs", ITEM, timeout_s=0.5)
+def test_an_item_without_a_reference_is_refused_with_the_ways_out(verl: VerlGrader) -> None:
+    with pytest.raises(ValueError, match="'ground_truth' is missing: give the task a column"):
+        verl.check(ITEM)
 
 
 def test_it_reads_the_variables_that_it_was_given_and_no_others(
-    graders: Any, monkeypatch: pytest.MonkeyPatch
+    file: Path, trl: TrlGrader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MUNRO_SECRET", "1")
-    assert graders("trl", "secret", ITEM).reward == 0.0
-    assert graders("trl", "secret", ITEM, env=["MUNRO_SECRET"]).reward == 1.0
+    asks = {**ITEM, "response": "[float(os.environ.get('MUNRO_SECRET', '0'))]"}
+    assert trl.grade(asks).reward == 0.0
+    with TrlGrader(function=f"{file}:trl", env=["MUNRO_SECRET"], workers=1) as grader:
+        assert grader.grade(asks).reward == 1.0
     with pytest.raises(ValueError, match="no environment variable 'MUNRO_NOT_THERE'"):
-        graders("trl", "secret", ITEM, env=["MUNRO_NOT_THERE"])
-
-
-def test_verl_gets_its_columns_and_a_dict_has_parts(graders: Any) -> None:
-    grade = graders("verl", "compute_score", VERL)
-    assert (grade.reward, grade.parts) == (1.0, {"acc": 1.0})
-    assert graders("verl", "plain_score", {**VERL, "response": "5"}).reward == 0.0
-    ours = {**ITEM, "ground_truth": "4"}
-    assert graders("verl", "plain_score", ours, kwargs={"bonus": 0.5}).reward == 1.5
-
-
-@pytest.mark.parametrize(
-    ("name", "why"), [("no_score", "without a 'score'"), ("score_nan", "the score nan")]
-)
-def test_verl_dicts_that_hold_no_score(graders: Any, name: str, why: str) -> None:
-    with pytest.raises(GraderError, match=why):
-        graders("verl", name, VERL)
-
-
-def test_an_item_without_a_reference_is_refused_with_the_ways_out(file: Path) -> None:
-    with (
-        VerlGrader(function=f"{file}:plain_score") as grader,
-        pytest.raises(ValueError, match="'ground_truth' is missing: give the task a column"),
-    ):
-        grader.check(ITEM)
+        TrlGrader(function=f"{file}:trl", env=["MUNRO_NOT_THERE"])
 
 
 @pytest.mark.parametrize(
     ("path", "why"),
     [
-        ("{file}:accurcy", "there is no 'accurcy'. Did you mean 'accuracy'?"),
-        ("{file}", "does not say which: write"),
+        ("{file}:tlr", "there is no 'tlr'. Did you mean 'trl'?"),
         ("{file}:no_reward", "takes no 'completions'"),
         ("./nowhere.py:reward", "There is no file"),
-        ("nowhere.at.all:reward", "There is no module 'nowhere.at.all'"),
         ("{broken}:reward", "cannot be imported: ZeroDivisionError: division by zero"),
     ],
 )
@@ -197,3 +176,38 @@ def test_a_function_that_cannot_be_had_is_one_sentence(
     with pytest.raises(ValueError, match=re.escape(why)) as refusal:
         TrlGrader(function=path.format(file=file, broken=broken))
     assert "\n" not in str(refusal.value)
+
+
+def test_rows_in_verls_columns_reach_a_function_beside_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a recipe names them, from another working directory."""
+    row = {
+        "data_source": "sums",
+        "prompt": [{"role": "user", "content": "2 + 2?"}],
+        "reward_model": {"style": "rule", "ground_truth": "4"},
+        "extra_info": {"index": 0},
+    }
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    (tmp_path / "score.py").write_text(
+        "def compute_score(data_source, solution_str, ground_truth, extra_info):\n"
+        "    assert (data_source, extra_info) == ('sums', {'index': 0})\n"
+        "    return float(solution_str.strip() == ground_truth)\n"
+    )
+    recipe = {
+        "path": "prompts",
+        "args": {"path": "rows.jsonl", "test_share": 0},
+        "graders": {"right": {"kind": "verl", "args": {"function": "score.py:compute_score"}}},
+        "reward": "right",
+    }
+    monkeypatch.chdir(tmp_path)
+    found = resolve_config(EnvConfig.model_validate(recipe))
+    assert found.graders["right"].args["function"] == f"{tmp_path}/score.py:compute_score"
+    monkeypatch.chdir("/")
+    env = load_config(found)
+    task = next(iter(env.tasks("train")))
+
+    def paid(said: str) -> Any:
+        return asyncio.run(played(env, task, [said])).grade.reward
+
+    assert (paid("4"), paid("5")) == (1.0, 0.0)
