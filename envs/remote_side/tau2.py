@@ -24,16 +24,15 @@ import functools
 import importlib
 import json
 import os
-import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
 from typing import Any
 
-INSTALL = (  # what else the package wants is of no use here, and not all of it is to be had
-    "inspect-ai==0.3.285 toml pyyaml && "
-    f"{sys.executable} -m pip install --no-deps inspect-evals==0.28.0"
+# what else the package wants is of no use here, and not all of it is to be had
+INSTALL = (
+    "inspect-ai==0.3.285 toml pyyaml && {python} -m pip install --no-deps inspect-evals==0.28.0"
 )
 DOMAINS = ("airline", "retail", "telecom")
 GREETING = "Hello, I need your help."
