@@ -347,7 +347,7 @@ def _made(name: str) -> tuple[str, Any]:
     utils = importlib.import_module("nemo_gym.server_utils")
     kinds = importlib.import_module("nemo_gym.config_types")
     omega = importlib.import_module("omegaconf")
-    (server,) = found
+    server: Any = found[0]
     try:
         config = server.model_fields["config"].annotation(
             host="127.0.0.1", port=0, entrypoint="app.py", name=name

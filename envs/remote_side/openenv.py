@@ -316,7 +316,7 @@ def _content(result: Any) -> Any:
     if isinstance(result, dict) and isinstance(result.get("content"), list):
         texts = [part.get("text") for part in result["content"] if isinstance(part, dict)]
         if texts and all(isinstance(text, str) for text in texts):
-            return "\n".join(texts)
+            return "\n".join(map(str, texts))
     return result
 
 
