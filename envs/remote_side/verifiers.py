@@ -70,7 +70,7 @@ class Side:
         held_out = train if test_config is None else self._taskset(test_config)
         self._tasks = {"train": _Loaded(train), "test": _Loaded(held_out)}
         self._is_parted = test_config is None
-        self._check(train.task_type())
+        self._check(self._tasks["train"].task(0))
         self._shared_type, self._shared_config = type(train), train.config
         self._tools: list[dict[str, Any]] = []
 
@@ -107,7 +107,8 @@ class Side:
 
     async def grade(self, episode: Any, trajectory: dict[str, Any]) -> dict[str, Any]:
         """What `Task.score` pays."""
-        return await episode.grade(trajectory, self._pass_at)
+        grade: dict[str, Any] = await episode.grade(trajectory, self._pass_at)
+        return grade
 
     async def close(self, episode: Any) -> None:
         """Tools and folder go."""
@@ -137,12 +138,13 @@ class Side:
             )
         return taskset
 
-    def _check(self, task_type: Any) -> None:
+    def _check(self, task: Any) -> None:
         """Refuse what would be played otherwise than its author meant."""
-        if task_type.NEEDS_CONTAINER:
-            raise ValueError(f"{task_type.__name__} needs a container: play it in verifiers itself")
-        if self._vf.decorators.discover_decorated(task_type, "intercept"):
-            raise ValueError(f"{task_type.__name__} rewrites requests (@intercept)")
+        kind = type(task)
+        if kind.NEEDS_CONTAINER:
+            raise ValueError(f"{kind.__name__} needs a container: play it in verifiers itself")
+        if self._vf.decorators.discover_decorated(task, "intercept"):
+            raise ValueError(f"{kind.__name__} rewrites requests (@intercept)")
 
     def _toolsets(self, task_type: Any, config: Any) -> list[Any]:
         found = [

@@ -99,13 +99,18 @@ class RewardFunction:
         """Whether a keyword argument of that name may be passed."""
         return name in self.takes or REST in self.takes
 
-    def call(self, given: Mapping[str, Any]) -> Any:
+    def call(self, given: Mapping[str, Any], unheard: Sequence[str] = ()) -> Any:
         """What it returns for these keyword arguments, as JSON can say it.
+
+        Args:
+            given: by name.
+            unheard: parameters that are functions of its trainer's to tell things to, which go
+                nowhere.
 
         Raises:
             GraderError: it raised, ran out of time or memory, or died.
         """
-        outcome = self._pool.run(CALL, self.path, dict(given), self._env)
+        outcome = self._pool.run(CALL, self.path, dict(given), list(unheard), self._env)
         if outcome.status is not Status.DONE:
             raise GraderError(f"{self._label} {ENDINGS[outcome.status]}: {outcome.detail}")
         return outcome.value
@@ -161,13 +166,15 @@ def look(path: str, needs: Sequence[str], env: Mapping[str, str]) -> dict[str, A
     return {"error": "", "takes": takes}
 
 
-def call(path: str, given: Mapping[str, Any], env: Mapping[str, str]) -> Any:
+def call(
+    path: str, given: Mapping[str, Any], unheard: Sequence[str], env: Mapping[str, str]
+) -> Any:
     """Call a function, sync or async. Runs in a child."""
     os.environ.update(env)
     function = _found.get(path)
     if function is None:
         function = _found[path] = FUNCTIONS.find(path)
-    result = function(**given)
+    result = function(**given, **dict.fromkeys(unheard, _say_nothing))
     if inspect.isawaitable(result):
         result = asyncio.run(_awaited(result))
     return _plain(result)
@@ -175,6 +182,10 @@ def call(path: str, given: Mapping[str, Any], env: Mapping[str, str]) -> Any:
 
 _found: dict[str, Any] = {}
 """Functions by path, loaded once a child."""
+
+
+def _say_nothing(*args: Any, **kwargs: Any) -> None:
+    """What stands for a trainer's log."""
 
 
 async def _awaited(result: Any) -> Any:

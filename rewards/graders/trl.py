@@ -14,6 +14,8 @@ OURS = ("response", "messages", "prompt", "num_tokens", "task_id")
 """Fields of an item that are no columns of the row."""
 NOT_HAD = ("completion_ids", "trainer_state", "environments")
 """What TRL passes and we do not have: None, unless the function does without."""
+UNHEARD = ("log_extra", "log_metric")
+"""Functions that TRL passes, to log with: what they are told goes nowhere."""
 
 
 class TrlGrader(Grader):
@@ -66,7 +68,8 @@ class TrlGrader(Grader):
 
     def grade(self, item: Item) -> Grade:
         """Call it with a batch of one; None leaves the attempt unscored."""
-        returned = self._function.call(self._given(item))
+        unheard = [name for name in UNHEARD if name in self._function.takes]
+        returned = self._function.call(self._given(item), unheard)
         if not isinstance(returned, list):
             returned = [returned] if returned is None else returned
         if not isinstance(returned, list):

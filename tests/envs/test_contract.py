@@ -89,6 +89,7 @@ def arguments(tmp_path: Path, repositories: dict[str, object]) -> dict[str, dict
         "safety": {"path": str(safety)},
         "qa": {"path": str(file)},
         "recorded": {"path": str(recorded)},
+        "remote": {"python": sys.executable, "side": "echo"},
         "swe": repositories,
         "reasoning_gym": {"dataset": "chain_sum", "size": 50, "test_size": 10},
     }

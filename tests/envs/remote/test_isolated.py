@@ -158,6 +158,7 @@ def test_no_grade_is_unscored(env: Any, reply: str) -> None:
         sides.play(env, env.tasks("train")[0], reply)
 
 
+@pytest.mark.slow
 def test_a_saved_attempt_goes_on_in_another_process(env: Any) -> None:
     task = env.tasks("train")[1]
 
@@ -218,6 +219,7 @@ def test_python_and_memory_are_for_isolated_ones() -> None:
         EnvConfig(path="arithmetic", python="/usr/bin/python3")
 
 
+@pytest.mark.slow
 def test_payloads_that_json_cannot_say_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "odd.py"
     file.write_text(

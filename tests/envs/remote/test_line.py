@@ -24,6 +24,7 @@ from tests.envs.remote import sides
 CALL = '<tool_call>{"name": "shout", "arguments": {"text": "cairn"}}</tool_call>'
 
 
+@pytest.mark.slow
 def test_the_check_proves_a_side() -> None:
     report = check("remote", python=sys.executable, side="echo")
     assert (report.problems, report.warnings) == ((), ())
@@ -60,6 +61,7 @@ def test_many_episodes_share_a_process_at_once() -> None:
     assert len(env.pids()) == 1
 
 
+@pytest.mark.slow
 def test_episodes_are_dealt_to_several_processes(tmp_path: Path) -> None:
     env = sides.of(
         sides.written(
@@ -166,7 +168,9 @@ def __init__(self):
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_nothing_is_left_when_the_worker_is_killed(tmp_path: Path, how: signal.Signals) -> None:
     side = sides.written(tmp_path, CHILDREN)
     (tmp_path / "tmp").mkdir()
@@ -196,6 +200,7 @@ def test_nothing_is_left_when_the_side_is_killed_or_the_environment_let_go(tmp_p
     assert sides.gone(pids)
 
 
+@pytest.mark.slow
 def test_a_side_that_leaks_is_ended(tmp_path: Path) -> None:
     body = "def reply(self, e, m):\n    self.kept = bytearray(300 << 20)\n    time.sleep(1000)"
     env = sides.of(sides.written(tmp_path, body), memory_mb=200)
