@@ -7,7 +7,7 @@ grade    passed: `munro.rewards.math` finds the answer equal to the reference
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from munro.envs.base import SingleTurn
@@ -39,6 +39,7 @@ class QuestionsAndAnswers(SingleTurn):
         test_split: str = "",
         test_share: float = 0.1,
         prompt: str = PROMPT,
+        where: Mapping[str, str | Sequence[str]] | None = None,
     ) -> None:
         """Read the rows once, to check each of them and to part training from testing.
 
@@ -56,6 +57,7 @@ class QuestionsAndAnswers(SingleTurn):
             test_split: of a data set on the hub, held out.
             test_share: where neither is given, this share of the questions is held out.
             prompt: the question, with {question} in it.
+            where: only rows whose column holds one of these, as in { type = ["open"] }.
         """
         if not 0 <= test_share < 1:
             raise ValueError(f"test_share = {test_share}: give a share in [0, 1).")
@@ -63,11 +65,14 @@ class QuestionsAndAnswers(SingleTurn):
             raise ValueError(f"prompt = {prompt!r}: it must hold {{question}}.")
         self._columns = (question, answer, id)
         self._answer_after, self._prompt = answer_after, prompt
-        rows = open_rows(path, subset, split, [c for c in self._columns if c])
+        self._where = {
+            column: (values,) if isinstance(values, str) else tuple(map(str, values))
+            for column, values in (where or {}).items()
+        }
+        named = [column for column in (*self._columns, *self._where) if column]
+        rows = open_rows(path, subset, split, named)
         if test_path or test_split:
-            held_out = open_rows(
-                test_path or path, subset, test_split or split, [c for c in self._columns if c]
-            )
+            held_out = open_rows(test_path or path, subset, test_split or split, named)
             self._train = self._checked(rows, lambda _: True)
             self._test = self._checked(held_out, lambda _: True)
         else:
@@ -112,9 +117,25 @@ class QuestionsAndAnswers(SingleTurn):
         return (Message(role="user", content=text_of(row, column, place)),)
 
     def _checked(self, rows: Rows, is_ours: Callable[[str], bool]) -> RowTasks:
-        ours = (
-            number
-            for number, row in enumerate(rows)
-            if is_ours(self.task(row, rows.place(number)).payload["question"])
+        num_wanted = 0
+
+        def ours() -> Iterator[int]:
+            nonlocal num_wanted
+            for number, row in enumerate(rows):
+                place = rows.place(number)
+                if self._is_wanted(row, place):
+                    num_wanted += 1
+                    if is_ours(self.task(row, place).payload["question"]):
+                        yield number
+
+        found = RowTasks(self.task, rows, ours())
+        if self._where and not num_wanted:
+            told = ", ".join(f"{column} = {list(one)}" for column, one in self._where.items())
+            raise ValueError(f"where: no row has {told}. Mend the values, or leave it out.")
+        return found
+
+    def _is_wanted(self, row: Row, place: str) -> bool:
+        """Whether each column of `where` holds one of its values."""
+        return all(
+            str(value_of(row, column, place)) in values for column, values in self._where.items()
         )
-        return RowTasks(self.task, rows, ours)

@@ -51,6 +51,7 @@ KINDS = (
     Kind("ladder", "munro.base_model.scaling.config", "LadderConfig"),
     Kind("mix", "munro.base_model.scaling.mixture_config", "MixConfig"),
     Kind("data build", "munro.base_model.data.config", "DataConfig"),
+    Kind("questions build", "munro.questions.config", "QuestionsConfig"),
 )
 """By class name, so that naming a file of the wrong kind is all that imports the others."""
 

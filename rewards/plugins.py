@@ -25,7 +25,7 @@ from types import ModuleType
 from typing import Any
 
 ROOMS = (
-    *("rl", "rollout", "rewards", "envs", "distill", "evaluation"),
+    *("rl", "rollout", "rewards", "envs", "distill", "evaluation", "questions"),
     *("kernels", "base_model", "machine"),
 )
 """Import names of our own before there was one, or that look as if they were: a user's file may

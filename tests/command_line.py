@@ -23,6 +23,8 @@ from munro.machine.cli.main import munro
 from munro.machine.config import RunConfig
 from munro.machine.loading import overrides_of
 from munro.machine.pipeline.config import MachineConfig
+from munro.questions.answers.config import ScoreConfig
+from munro.questions.config import QuestionsConfig
 from munro.rewards.judge.responses import Policies
 
 TREES: Mapping[str, type[BaseModel]] = {
@@ -34,6 +36,7 @@ TREES: Mapping[str, type[BaseModel]] = {
     "preference train": PreferenceConfig,
     "pretrain": PretrainRecipe,
     "data build": DataConfig,
+    "questions build": QuestionsConfig,
     "ladder": LadderConfig,
     "mix": MixConfig,
 }
@@ -44,6 +47,7 @@ WRITTEN = (
     *(MachineConfig, MixtureConfig, EnvConfig),
     *(SuiteConfig, GateConfig, LikelihoodConfig, Policies),
     Domain,
+    ScoreConfig,
 )
 """What a person writes in TOML."""
 

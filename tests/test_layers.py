@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rl": {"envs", "rewards", "rollout", "base_model", "kernels"},
     "distill": {"envs", "rewards", "rollout", "base_model", "kernels"},
     "evaluation": {"envs", "rewards", "rollout", "base_model", "kernels"},
+    "questions": {"envs", "rewards", "rollout", "base_model", "kernels"},
     "machine": {
         "envs",
         "rewards",
@@ -32,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "rl",
         "distill",
         "evaluation",
+        "questions",
     },
 }
 ALSO = {

@@ -26,6 +26,7 @@ from munro.machine.cli.mix import mix
 from munro.machine.cli.models import push
 from munro.machine.cli.pipeline import run_whole
 from munro.machine.cli.pretrain import goodput, pretrain
+from munro.machine.cli.questions.group import questions
 from munro.machine.cli.restart import rebase
 from munro.machine.cli.serve import serve
 from munro.machine.cli.swe import swe
@@ -179,6 +180,7 @@ munro.add_command(mix)
 munro.add_command(preference)
 munro.add_command(pretrain)
 munro.add_command(push)
+munro.add_command(questions)
 munro.add_command(rebase)
 munro.add_command(run_whole)
 munro.add_command(serve)

@@ -1,0 +1,1 @@
+"""`munro questions` on the command line."""

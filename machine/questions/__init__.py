@@ -1,0 +1,1 @@
+"""`munro questions`: documents into question and answer pairs."""

@@ -1,0 +1,94 @@
+"""What `munro questions` does."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from munro.machine.loading import load_as
+from munro.questions.config import QuestionsConfig
+
+
+def run_build(file: str, overrides: Sequence[tuple[str, str]], *, until: str, dry_run: bool) -> int:
+    """Build, or say what would be built.
+
+    Raises:
+        BadConfig: the file or a key is wrong.
+        QuestionsError: a document or an evaluation set is.
+        GraderError: the reader gave no answer.
+    """
+    config = load_as(QuestionsConfig, file, overrides)
+    from munro.questions.build import QUESTIONS, STAGES, build
+    from munro.questions.funnel import table
+    from munro.questions.parse.parsing import files_of
+
+    if dry_run:
+        forms = Counter((one.source, one.form or "no format") for one in files_of(config))
+        for (source, form), count in forms.items():
+            click.echo(f"{source}: {count:,} {form}")
+        reader = config.models.reader.model if config.models.reader else "rules alone"
+        click.echo(f"stages: {', '.join(STAGES)}; read by {reader}")
+        click.echo(f"would be written to {config.out}")
+        return 0
+    levels = build(config, until=until, on_progress=lambda line: click.echo(line, err=True))
+    click.echo(table(levels))
+    out = Path(config.out).expanduser()
+    if len(levels) == len(STAGES):
+        click.echo(f"wrote {out / QUESTIONS}; to look at it: munro questions look {out}")
+    return 0
+
+
+def run_clean(file: str, against: Sequence[str], out: str, question: str, answer: str) -> int:
+    """Clean a file of questions.
+
+    Raises:
+        QuestionsError: a file cannot be used.
+    """
+    from munro.questions.cleaning import clean
+
+    done = clean(Path(file), Path(out), against, question=question, answer=answer)
+    click.echo(f"{done.read:,} questions, {done.kept:,} kept")
+    for reason, number in Counter(one.reason for one in done.dropped).most_common():
+        click.echo(f"{number:,} {reason}")
+    click.echo(f"wrote {out}; the others are in {Path(out).stem}.dropped.jsonl beside it")
+    return 0
+
+
+def run_score(file: str, tiers: str, out: str) -> int:
+    """Score a file of questions.
+
+    Raises:
+        BadConfig: the file of tiers or a key of it is wrong.
+        QuestionsError: a row has no question or answer, or a tier answers nothing.
+        GraderError: the judge gave no verdict.
+    """
+    from munro.questions.answers.config import ScoreConfig
+    from munro.questions.answers.score import score
+
+    config = load_as(ScoreConfig, tiers)
+    done = score(Path(file), out, config, on_progress=lambda line: click.echo(line, err=True))
+    for warning in done.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    told = ", ".join(f"{number:,} {bracket}" for bracket, number in sorted(done.brackets.items()))
+    click.echo(f"kept: {told or 'none'}")
+    if done.doubts:
+        said = ", ".join(f"{number:,} {choice}" for choice, number in sorted(done.doubts.items()))
+        click.echo(f"answers in doubt, by what the judge takes for right: {said}")
+    click.echo(f"dropped: {done.dropped:,}")
+    click.echo(f"wrote {Path(out) / 'questions.jsonl'}")
+    return 0
+
+
+def run_look(out: str) -> int:
+    """Write the page.
+
+    Raises:
+        QuestionsError: the folder holds no build.
+    """
+    from munro.questions.look import write_page
+
+    click.echo(f"wrote {write_page(Path(out))}")
+    return 0

@@ -1,0 +1,1 @@
+"""Where questions and answers stand in a document: lines, parts, numbered things."""

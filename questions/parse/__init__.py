@@ -1,0 +1,1 @@
+"""Documents into pages of text, in children that can be killed; `formats/` holds one file each."""
