@@ -310,8 +310,8 @@ COUNTERPARTS = (
         },
     ),
     Counterpart(
-        "rewards belong to the environment: name graders in [env.graders], and how they are paid "
-        "in env.reward",
+        "rewards belong to the environment: name graders in [env.graders] (functions of TRL's and "
+        'verl\'s by kind = "trl" and "verl"), and how they are paid in env.reward',
         {
             "TRL": "reward_weights reward_funcs",
             "verl": "custom_reward_function reward_manager custom_reward_function.path",

@@ -22,6 +22,7 @@ import inspect
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -130,7 +131,8 @@ class Side:
             kind = loaders.environment_class(self._id)
             taskset = loaders.load_taskset(made)
         except (ImportError, AttributeError, TypeError) as error:
-            raise ValueError(f"taskset {self._id!r}: {error}") from error
+            cause = f" ({error.__cause__})" if error.__cause__ else ""
+            raise ValueError(f"taskset {self._id!r}: {error}{cause}") from error
         if kind is not self._vf.v1.SingleAgentEnv:
             raise ValueError(
                 f"taskset {self._id!r} brings an environment of its own ({kind.__name__}), which "
@@ -193,14 +195,16 @@ class _Loaded:
         self.is_endless = not taskset.bounded
         self._stream = iter(taskset)
         self._read: list[Any] = []
+        self._lock = threading.Lock()  # tasks are listed in a thread, episodes start in the loop
 
     def task(self, place: int) -> Any:
-        while len(self._read) <= place:
-            task = next(self._stream, None)
-            if task is None:
-                raise ValueError(f"there is no task {place}")
-            self._read.append(task)
-        return self._read[place]
+        with self._lock:
+            while len(self._read) <= place:
+                task = next(self._stream, None)
+                if task is None:
+                    raise ValueError(f"there is no task {place}")
+                self._read.append(task)
+            return self._read[place]
 
     def places(self, is_ours: Callable[[str], bool]) -> Iterator[int]:
         place = 0
