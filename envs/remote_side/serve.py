@@ -285,7 +285,7 @@ def _loaded(file: str) -> Any:
 def _mend(file: str, error: ImportError) -> str:
     """Which package is missing or broken, and the command that mends it."""
     python = sys.executable
-    install = _install(file)
+    install = _install(file).replace("{python}", python)
     way_out = f": {python} -m pip install {install}" if install else ""
     return f"{python} cannot import what the side needs ({_one_line(error)}){way_out}"
 

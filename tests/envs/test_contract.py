@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::S
 
 GRADED = {
     name: {"graders": {"right": {"kind": "math"}}, "reward": "right"}
-    for name in ("prompts", "safety")
+    for name in ("prompts", "recorded", "safety")
 }
 """Environments that grade nothing by themselves."""
 PROGRAMS = [
@@ -38,6 +38,18 @@ PROGRAMS = [
     for n in range(2, 40)
 ]
 ROWS = [{"question": f"What is half of {2 * n}?", "answer": str(n)} for n in range(100, 160)]
+
+
+def recording(row: dict[str, str]) -> dict[str, object]:
+    """The same question, put to a calculator."""
+    call = {"name": "half", "arguments": {"of": 2 * int(row["answer"])}}
+    said = [
+        {"role": "user", "content": row["question"]},
+        {"role": "tool_call", "content": json.dumps(call)},
+        {"role": "tool_response", "content": row["answer"]},
+        {"role": "assistant", "content": f"It is {row['answer']}"},
+    ]
+    return {"messages": said, "tools": [{"name": "half"}], "answer": row["answer"]}
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +75,8 @@ def arguments(tmp_path: Path, repositories: dict[str, object]) -> dict[str, dict
         {"prompt": row["question"], "answer": row["answer"], "gold": f"It is {row['answer']}"}
         for row in ROWS
     ]
+    recorded = tmp_path / "recorded.jsonl"
+    recorded.write_text("\n".join(json.dumps(recording(row)) for row in ROWS))
     safety = tmp_path / "safety.jsonl"
     safety.write_text("\n".join(json.dumps(row | {"harmful": False}) for row in asked))
     for number in range(6):  # by their digests, some lie on either side
@@ -76,6 +90,7 @@ def arguments(tmp_path: Path, repositories: dict[str, object]) -> dict[str, dict
         "safety": {"path": str(safety)},
         "mcp": prices(tmp_path),
         "qa": {"path": str(file)},
+        "recorded": {"path": str(recorded)},
         "remote": {"python": sys.executable, "side": "echo"},
         "swe": repositories,
         "reasoning_gym": {"dataset": "chain_sum", "size": 50, "test_size": 10},
