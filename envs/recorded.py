@@ -43,7 +43,7 @@ class Recorded(Environment):
 
     name = "recorded"
     file_args: ClassVar[tuple[str, ...]] = ("path", "test_path")
-    needs_graders: ClassVar[bool] = True
+    needs_graders: bool = True
 
     def __init__(
         self,
