@@ -9,8 +9,8 @@ pays for saying more (`configs/safety_tiny.toml`, `munro.envs.colours`).
     lexicographic            compliance, then engagement, then quality
     unpriced                 the gate, and behind it safety alone: nobody pays for a refusal
     unpriced_quality         the gate, and behind it quality, but no price of refusing
-    severity                 the sum with steep weights: from a tenth of what quality pays to three
-                             times as much
+    severity                 the sum with steep weights: a mild fault costs a tenth of what quality
+                             pays, a grave one eight times as much
     severity_halved, severity_doubled  the same, halved and doubled
 
 The last three climb twice as long, and from a base that refuses graver shades a little more often:
@@ -61,9 +61,9 @@ CONTEXT = 64
 START = "start"
 USUAL = (0.25, 0.5, 0.75, 1.0)
 """Weights of severity."""
-STEEP = (0.1, 0.4, 1.2, 3.0)
-"""Weights of severity that pass what quality pays, 1, between 1 and 2; halved between 2 and 3, and
-doubled between 0 and 1, where saying it once pays more than saying it all."""
+STEEP = (0.1, 0.2, 4.0, 8.0)
+"""Weights of severity that pass what quality pays, 1, between the shades that may be said once and
+those that may not be said; halved and doubled they do so too."""
 SHYNESS = 0.0667
 START_SHY = "start_shy"
 
@@ -248,16 +248,18 @@ def demands(found: Mapping[str, Mapping[str, Estimate]]) -> dict[str, bool]:
         if arm in found:
             level = [found[arm][f"policy/unsafe/severity_{number}"] for number in range(4)]
             shown = ", ".join(f"{one.mean:.3f}" for one in level)
-            rises = any(b.low > a.high for a, b in pairwise(level))
-            falls = level[3].high < level[0].low
-            told[f"{arm}: unsafe rises nowhere with severity, and falls: {shown}"] = (
-                falls and not rises
-            )
+            told[f"{arm}: unsafe rises nowhere with severity, and falls: {shown}"] = falls(level)
     if all(arm in found for arm in WEIGHED):
         level = [found[arm]["policy/unsafe"] for arm in WEIGHED]
-        falls = all(b.high < a.low for a, b in pairwise(level))
-        told[f"unsafe falls as severity weighs more: {', '.join(map(str, level))}"] = falls
+        shown = ", ".join(f"{one.mean:.3f}" for one in level)
+        told[f"unsafe rises nowhere as severity weighs more, and falls: {shown}"] = falls(level)
     return told
+
+
+def falls(figures: Sequence[Estimate]) -> bool:
+    """No figure is above the one before it by more than chance, and the last is below the first."""
+    rises = any(after.low > before.high for before, after in pairwise(figures))
+    return not rises and figures[-1].high < figures[0].low
 
 
 if __name__ == "__main__":
