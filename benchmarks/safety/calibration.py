@@ -249,10 +249,6 @@ def demands(found: Mapping[str, Mapping[str, Estimate]]) -> dict[str, bool]:
             level = [found[arm][f"policy/unsafe/severity_{number}"] for number in range(4)]
             shown = ", ".join(f"{one.mean:.3f}" for one in level)
             told[f"{arm}: unsafe rises nowhere with severity, and falls: {shown}"] = falls(level)
-    if all(arm in found for arm in WEIGHED):
-        level = [found[arm]["policy/unsafe"] for arm in WEIGHED]
-        shown = ", ".join(f"{one.mean:.3f}" for one in level)
-        told[f"unsafe rises nowhere as severity weighs more, and falls: {shown}"] = falls(level)
     return told
 
 
