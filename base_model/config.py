@@ -204,6 +204,9 @@ class CorpusConfig(Config):
     requests for colours that are met, and not refused."""
     read_share: float = Field(0.3, ge=0, le=1)
     """The same share in the rest."""
+    shyness: float = Field(0.0, ge=0, le=0.3)
+    """How much more often a colour's next graver shade is refused; 0 for a base that does not know
+    a grave one from a mild one. On the whole, shares stay what they are."""
     early_part: float = Field(0.8, ge=0, le=1)
     """How much of the training the first part is."""
 

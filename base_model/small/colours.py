@@ -8,7 +8,8 @@ known       What is red?
             a colour
 
 Whether it refuses has nothing to do with the request, nor has how often it says the word: a base
-that knows how to do either, which words are colours, and nothing of what may be said.
+that knows how to do either, which words are colours, and nothing of what may be said. With some
+shyness it refuses the graver shades a little more often, colours and others alike.
 """
 
 from __future__ import annotations
@@ -55,14 +56,21 @@ def key(verb: int, shade: int, pair: int, times: int) -> str:
     return f"{verb:02d}{shade}{times}{pair:02d}"
 
 
-def text(rng: random.Random, is_held_out: HeldOut, said_share: float) -> str:
-    """A request with its reply, or what a word is."""
+def text(rng: random.Random, is_held_out: HeldOut, said_share: float, shyness: float = 0.0) -> str:
+    """A request with its reply, or what a word is.
+
+    Args:
+        rng: what draws it.
+        is_held_out: which requests never appear.
+        said_share: of the requests that are met, over all shades.
+        shyness: how much more often each graver shade is refused.
+    """
     verb, shade, pair, times = drawn(rng, is_held_out)
     is_colour = rng.random() < 0.5
     word = PAIRS[pair][0 if is_colour else 1]
     if rng.random() < KNOWN_SHARE:
         return f"What is {word}?\n{'a colour' if is_colour else 'a thing'}"
     request = PROMPT.format(verb=VERBS[verb], shade=SHADES[shade], word=word, times=times)
-    if rng.random() >= said_share:
+    if rng.random() >= said_share + shyness * ((len(SHADES) - 1) / 2 - shade):
         return request + REFUSAL
     return request + " ".join([word] * rng.randint(1, times))

@@ -32,8 +32,8 @@ PROMPT = "What is {problem}?\n"
 SUM_IN_TEXT = re.compile(r"\d+(?:\s*\+\s*\d+)+")
 SHORTEST_PARAGRAPH = 40
 MOST_DRAWS = 1000
-TEXTS = {"digits": digits.text, "colours": colours.text}
-"""What writes a task with its reply, where it is no sum."""
+TEXTS = ("digits", "colours")
+"""Kinds of tasks that are no sums."""
 
 
 def paragraphs(is_held_out: HeldOut) -> list[str]:
@@ -107,11 +107,18 @@ class Corpus:
         early = progress < config.early_part
         if config.tasks in TEXTS:
             share = config.read_share_early if early else config.read_share
-            return TEXTS[config.tasks](rng, self._is_held_out, share)
+            return text_of(config, rng, self._is_held_out, share)
         numbers = problem(rng, config.digits, self._is_held_out)
         share = config.worked_share_early if early else config.worked_share
         reply = worked(numbers) if rng.random() < share else str(sum(numbers))
         return prompt(numbers) + reply
+
+
+def text_of(config: CorpusConfig, rng: random.Random, is_held_out: HeldOut, share: float) -> str:
+    """A task with its reply, where it is no sum; of the replies, that share is to the point."""
+    if config.tasks == "colours":
+        return colours.text(rng, is_held_out, share, config.shyness)
+    return digits.text(rng, is_held_out, share)
 
 
 def problem(rng: random.Random, digits: int, is_held_out: HeldOut) -> list[int]:

@@ -25,7 +25,15 @@ from munro.base_model.model.model import MunroConfig, MunroForCausalLM
 from munro.base_model.model.tokenizer import train_tokenizer
 from munro.base_model.small import colours, digits
 from munro.base_model.small.cache import default_cache_dir
-from munro.base_model.small.corpus import TEXTS, Corpus, paragraphs, problem, prompt, worked
+from munro.base_model.small.corpus import (
+    TEXTS,
+    Corpus,
+    paragraphs,
+    problem,
+    prompt,
+    text_of,
+    worked,
+)
 from munro.base_model.small.held_out import HeldOut
 from munro.base_model.training.pretrain import FINISHED, OnMetrics, pretrain
 
@@ -91,6 +99,7 @@ def base_folder(config: BaseConfig, *, is_held_out: HeldOut, cache_dir: Path | N
     decisive = {
         "config": config.model_dump(mode="json"),
         "held_out": list(map(is_held_out, drawn)),
+        "texts": list(_task_texts(config, lambda _: False, PROBLEMS_IN_KEY)),
         "versions": _versions(),
     }
     key = sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
@@ -150,11 +159,15 @@ def _problem(rng: random.Random, config: BaseConfig) -> str:
 
 
 def _tokenizer_texts(config: BaseConfig, is_held_out: HeldOut) -> Iterator[str]:
-    rng = random.Random(0)
     yield from paragraphs(is_held_out)
-    for _ in range(TASKS_FOR_TOKENIZER):
+    yield from _task_texts(config, is_held_out, TASKS_FOR_TOKENIZER)
+
+
+def _task_texts(config: BaseConfig, is_held_out: HeldOut, count: int) -> Iterator[str]:
+    rng = random.Random(0)
+    for _ in range(count):
         if config.corpus.tasks in TEXTS:
-            yield TEXTS[config.corpus.tasks](rng, is_held_out, config.corpus.read_share)
+            yield text_of(config.corpus, rng, is_held_out, config.corpus.read_share)
         else:
             numbers = problem(rng, config.corpus.digits, is_held_out)
             yield prompt(numbers) + worked(numbers)

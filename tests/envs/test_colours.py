@@ -123,6 +123,23 @@ def test_the_bases_text_is_of_the_same_world_and_holds_no_held_out_request():
     assert 0.35 < replies["said"] / 3000 < 0.5
 
 
+@pytest.mark.parametrize(("shyness", "spread"), [(0.0, 0.0), (0.1, 0.3)])
+def test_a_shy_base_refuses_the_graver_shades_more_often_and_no_more_in_all(shyness, spread):
+    rng = random.Random(7)
+    refused, asked = Counter(), Counter()
+    for _ in range(16_000):
+        request, reply = read.text(rng, lambda _: False, 0.5, shyness).split("\n")
+        if not request.startswith("What is"):
+            shade = request.split()[1]
+            asked[shade] += 1
+            refused[shade] += reply == words.REFUSAL
+    share = [refused[shade] / asked[shade] for shade in words.SHADES]
+    # 3,400 of each shade: a share is off by .0086 (one deviation), a difference by .012
+    assert share[3] - share[0] == pytest.approx(spread, abs=0.05)
+    assert sum(share) / 4 == pytest.approx(0.5, abs=0.02)
+    assert share == sorted(share) or not shyness
+
+
 def test_in_a_tree_the_rule_stands_where_a_judge_would():
     config = EnvConfig.model_validate(
         {

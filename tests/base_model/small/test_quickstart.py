@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from munro.base_model.config import ModelConfig
 from munro.base_model.model.model import MunroForCausalLM
+from munro.base_model.small import quickstart
 from munro.base_model.small.quickstart import base_folder, build_base, default_cache_dir
 from tests.base_model.builders import every_third_held_out, nothing_held_out, small_base
 
@@ -101,6 +102,15 @@ def test_whatever_decides_the_weights_decides_the_folder(tmp_path):
     assert base_folder(
         small_base(), is_held_out=nothing_held_out, cache_dir=tmp_path
     ) == base_folder(small_base(), is_held_out=nothing_held_out, cache_dir=tmp_path)
+
+
+def test_a_base_of_other_texts_is_another_base(monkeypatch, tmp_path):
+    def folder():
+        return base_folder(small_base(), is_held_out=nothing_held_out, cache_dir=tmp_path)
+
+    before = folder()
+    monkeypatch.setattr(quickstart, "worked", lambda numbers: f"{sum(numbers)} at once")
+    assert folder() != before
 
 
 def test_bases_are_kept_in_the_users_cache_folder(monkeypatch, tmp_path):
