@@ -6,6 +6,7 @@ One that is new must say here how it is made: it is found by its name.
 from __future__ import annotations
 
 import resource
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,7 @@ def made(top: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             write_folder(task, tasks / task.id)
     yield "swe", {"path": str(tasks), "test_share": 0.0}
     yield "bfcl", {"data": bfcl_eval()}
+    yield "remote", {"python": sys.executable, "side": "echo"}
     things = draw(composed(["stall"]), seed="serve/0", size=1.0)["stall.thing"]
     asked = [
         {
