@@ -18,7 +18,7 @@ from munro.rewards.errors import GraderError
 from tests.envs.test_combined import trajectory_of
 from tests.rewards.judges import ScriptedJudge, material, says
 
-RECIPE = Path(__file__).parents[2] / "configs" / "machine.toml"
+RECIPE = Path(__file__).parents[3] / "configs" / "machine.toml"
 LEVELS = range(4)
 RULES = "Help, and harm nobody."
 
