@@ -26,7 +26,7 @@ from typing import Any, ClassVar, get_args
 
 from munro.envs.base import SingleTurn
 from munro.envs.data.columns import Row, text_of, unbroken
-from munro.envs.data.rows import Rows, RowTasks, open_rows, place_of
+from munro.envs.data.rows import Rows, RowTasks, open_rows, parted
 from munro.envs.types import Task
 from munro.rewards import code, service
 from munro.rewards.code.languages import language_of
@@ -108,21 +108,13 @@ class Code(SingleTurn):
         reward: code.Reward,
         prompt: str,
     ) -> None:
-        if not 0 <= test_share < 1:
-            raise ValueError(f"test_share = {test_share}: give a share in [0, 1).")
         if "{problem}" not in prompt:
             raise ValueError(f"prompt = {prompt!r}: it must hold {{problem}}.")
         if reward not in get_args(code.Reward):
             raise ValueError(f"reward = {reward!r}: write 'all' or 'fraction'.")
         self._language, self._reward, self._prompt = language, reward, prompt
         self._languages: set[str] = set()
-        if held_out is not None:
-            self._train = self._checked(rows, lambda _: True)
-            self._test = self._checked(held_out, lambda _: True)
-        else:
-            bound = int(test_share * 2**32)
-            self._train = self._checked(rows, lambda text: place_of(text) >= bound)
-            self._test = self._checked(rows, lambda text: place_of(text) < bound)
+        self._train, self._test = parted(self._checked, rows, held_out, test_share)
         for spoken in sorted(self._languages - {"python"}):
             code.require(spoken)
 

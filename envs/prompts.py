@@ -20,13 +20,14 @@ by part. Rows of AdvancedIF are read as they ship.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from munro.envs.base import SingleTurn
 from munro.envs.data.columns import Row, is_conversation, messages_of, text_of
 from munro.envs.data.published import as_ours
-from munro.envs.data.rows import Rows, RowTasks, open_rows, place_of
+from munro.envs.data.rows import Rows, by_last_message, open_rows, parted
 from munro.envs.types import Message, Task
 from munro.rewards.plugins import nearest
 from munro.rewards.types import Grade
@@ -66,20 +67,16 @@ class Prompts(SingleTurn):
         """
         if bool(path) == bool(prompts):
             raise ValueError("give either a path or prompts.")
-        if not 0 <= test_share < 1:
-            raise ValueError(f"test_share = {test_share}: give a share in [0, 1).")
         if "{prompt}" not in template:
             raise ValueError(f"template = {template!r}: it must hold {{prompt}}.")
         self._template = template
         rows = _Inline(prompts) if prompts else open_rows(path, subset, split)
+        held_out = None
         if test_path or test_split:
             held_out = open_rows(test_path or path, subset, test_split or split)
-            self._train = self._checked(rows, lambda _: True)
-            self._test = self._checked(held_out, lambda _: True)
-        else:
-            bound = int(test_share * 2**32)
-            self._train = self._checked(rows, lambda text: place_of(text) >= bound)
-            self._test = self._checked(rows, lambda text: place_of(text) < bound)
+        self._train, self._test = parted(
+            partial(by_last_message, self.task), rows, held_out, test_share
+        )
 
     def tasks(self, split: str) -> Sequence[Task]:
         """The rows of one side, each made into a task when it is drawn."""
@@ -115,14 +112,6 @@ class Prompts(SingleTurn):
             payload=payload,
             labels={str(name): str(value) for name, value in labels.items()},
         )
-
-    def _checked(self, rows: Rows, is_ours: Callable[[str], bool]) -> RowTasks:
-        ours = (
-            number
-            for number, row in enumerate(rows)
-            if is_ours(self.task(row, rows.place(number)).messages[-1].content)
-        )
-        return RowTasks(self.task, rows, ours)
 
 
 class _Inline(Rows):

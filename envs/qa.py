@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from munro.envs.base import SingleTurn
 from munro.envs.data.columns import Row, is_conversation, messages_of, text_of, value_of
-from munro.envs.data.rows import Rows, RowTasks, open_rows, place_of
+from munro.envs.data.rows import Rows, RowTasks, open_rows, parted
 from munro.envs.types import Message, Task
 from munro.rewards import service
 from munro.rewards.types import Grade
@@ -59,8 +59,6 @@ class QuestionsAndAnswers(SingleTurn):
             prompt: the question, with {question} in it.
             where: only rows whose column holds one of these, as in { type = ["open"] }.
         """
-        if not 0 <= test_share < 1:
-            raise ValueError(f"test_share = {test_share}: give a share in [0, 1).")
         if "{question}" not in prompt:
             raise ValueError(f"prompt = {prompt!r}: it must hold {{question}}.")
         self._columns = (question, answer, id)
@@ -71,14 +69,10 @@ class QuestionsAndAnswers(SingleTurn):
         }
         named = [column for column in (*self._columns, *self._where) if column]
         rows = open_rows(path, subset, split, named)
+        held_out = None
         if test_path or test_split:
             held_out = open_rows(test_path or path, subset, test_split or split, named)
-            self._train = self._checked(rows, lambda _: True)
-            self._test = self._checked(held_out, lambda _: True)
-        else:
-            bound = int(test_share * 2**32)
-            self._train = self._checked(rows, lambda text: place_of(text) >= bound)
-            self._test = self._checked(rows, lambda text: place_of(text) < bound)
+        self._train, self._test = parted(self._checked, rows, held_out, test_share)
 
     def tasks(self, split: str) -> Sequence[Task]:
         """The rows of one side, each made into a task when it is drawn."""

@@ -20,13 +20,14 @@ gold     the recorded assistant
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any, ClassVar
 
 from munro.envs.base import Environment, Episode, Policy
 from munro.envs.data.columns import Row, text_of, unbroken
-from munro.envs.data.rows import Rows, RowTasks, open_rows, place_of
+from munro.envs.data.rows import by_last_message, open_rows, parted
 from munro.envs.tool_use import parse_calls, strict_json
 from munro.envs.types import Answer, Message, Task, ToolCall, Trajectory
 from munro.rewards.types import Grade
@@ -64,17 +65,13 @@ class Recorded(Environment):
             test_split: of a data set on the hub, held out.
             test_share: where neither is given, this share of the conversations is held out.
         """
-        if not 0 <= test_share < 1:
-            raise ValueError(f"test_share = {test_share}: give a share in [0, 1).")
         rows = open_rows(path, subset, split)
+        held_out = None
         if test_path or test_split:
             held_out = open_rows(test_path or path, subset, test_split or split)
-            self._train = self._checked(rows, lambda _: True)
-            self._test = self._checked(held_out, lambda _: True)
-        else:
-            bound = int(test_share * 2**32)
-            self._train = self._checked(rows, lambda text: place_of(text) >= bound)
-            self._test = self._checked(rows, lambda text: place_of(text) < bound)
+        self._train, self._test = parted(
+            partial(by_last_message, self.task), rows, held_out, test_share
+        )
 
     def tasks(self, split: str) -> Sequence[Task]:
         """The rows of one side, each made into a task when it is drawn."""
@@ -120,14 +117,6 @@ class Recorded(Environment):
                 "recorded": said[first:],
             },
         )
-
-    def _checked(self, rows: Rows, is_ours: Callable[[str], bool]) -> RowTasks:
-        ours = (
-            number
-            for number, row in enumerate(rows)
-            if is_ours(self.task(row, rows.place(number)).messages[-1].content)
-        )
-        return RowTasks(self.task, rows, ours)
 
 
 class Replay(Episode):

@@ -181,6 +181,46 @@ class RowTasks(Sequence[Task]):
         return self._make(self._rows[number], self._rows.place(number))
 
 
+def parted(
+    checked: Callable[[Rows, Callable[[str], bool]], RowTasks],
+    rows: Rows,
+    held_out: Rows | None,
+    test_share: float,
+) -> tuple[RowTasks, RowTasks]:
+    """Tasks to train on, and tasks that are held out: other rows, or a share of the same.
+
+    Args:
+        checked: the tasks of rows whose text it is told to take.
+        rows: to train on.
+        held_out: rows for testing; None to hold out a share of `rows`, by their text alone.
+        test_share: how many of them then.
+
+    Raises:
+        ValueError: no share, or a row cannot be used.
+    """
+    if not 0 <= test_share < 1:
+        raise ValueError(f"test_share = {test_share}: give a share in [0, 1).")
+    if held_out is not None:
+        return checked(rows, lambda _: True), checked(held_out, lambda _: True)
+    bound = int(test_share * 2**32)
+    return (
+        checked(rows, lambda text: place_of(text) >= bound),
+        checked(rows, lambda text: place_of(text) < bound),
+    )
+
+
+def by_last_message(
+    make: Callable[[Row, str], Task], rows: Rows, is_ours: Callable[[str], bool]
+) -> RowTasks:
+    """The tasks whose last message is one to take; every row is looked at."""
+    ours = (
+        number
+        for number, row in enumerate(rows)
+        if is_ours(make(row, rows.place(number)).messages[-1].content)
+    )
+    return RowTasks(make, rows, ours)
+
+
 def open_rows(path: str, subset: str, split: str, columns: list[str] | None = None) -> Rows:
     """The rows that `path` names; of a Parquet file only `columns`, where they are given."""
     file = Path(path).expanduser()

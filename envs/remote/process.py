@@ -38,7 +38,7 @@ CHUNK = 1 << 16
 
 
 class Refused(Exception):
-    """The side says no: the message is its sentence."""
+    """The side says no; the message is what it said."""
 
 
 @dataclass(slots=True)

@@ -33,7 +33,7 @@ OURS = ("main.py", "serve.py")
 
 
 class Refusal(Exception):
-    """The environment cannot be used as it was asked for; the message is the sentence."""
+    """The environment cannot be used as it was asked for; the message says why in one line."""
 
 
 def serve(file: str, asked: int, answers: int) -> None:

@@ -12,11 +12,13 @@ import pytest
 
 from munro.envs import Grade, Message, available, load
 from munro.envs.arithmetic import Arithmetic, is_held_out, last_number, solve
+from munro.envs.bfcl.package import CONVERSATIONS, MATCHED
 from munro.envs.check import check_config
 from munro.envs.config import EnvConfig
 from munro.envs.problem_set import ProblemSet, TaskPool
 from munro.envs.reasoning_gym import is_formula, is_list, is_sum
 from munro.envs.swe.folder import read_folder, write_folder
+from tests.envs.bfcl.stand_in import made
 from tests.envs.harbor.folders import SIMPLE, written
 from tests.envs.mcp.playing import prices
 from tests.envs.swe.boxes import bench
@@ -29,6 +31,9 @@ GRADED = {
     for name in ("prompts", "recorded", "safety")
 }
 """Environments that grade nothing by themselves."""
+NAMES = [name for name, _ in available() if name != "agent"]
+"""Of the agent's the policy is a program that asks an address: tests/rollout/address."""
+CALLED = (*CONVERSATIONS, *MATCHED)
 PROGRAMS = [
     {
         "prompt": f"Print {n} times what is read.",
@@ -84,6 +89,8 @@ def arguments(tmp_path: Path, repositories: dict[str, object]) -> dict[str, dict
         written(tmp_path / f"foreign/{number}", SIMPLE | {"instruction.md": asked_for})
     foreign = {"path": str(tmp_path / "foreign"), "store": str(tmp_path / "store")}
     return {
+        # without those that want no call: any words pass them, of which the check warns
+        "bfcl": {"data": str(made(tmp_path / "bfcl")), "categories": CALLED, "test_share": 0.5},
         "code": {"path": str(programs)},
         "harbor": foreign | {"test_share": 0.5},
         "prompts": {"prompts": asked},
@@ -103,7 +110,7 @@ def config_of(name: str, arguments: dict[str, dict[str, object]]) -> EnvConfig:
     )
 
 
-@pytest.mark.parametrize("name", [name for name, _ in available()])
+@pytest.mark.parametrize("name", NAMES)
 def test_gold_passes_and_silence_fails_and_nothing_leaks(name, arguments):
     report = check_config(config_of(name, arguments))
     assert (report.problems, report.warnings) == ((), ())
@@ -111,7 +118,7 @@ def test_gold_passes_and_silence_fails_and_nothing_leaks(name, arguments):
     assert report.num_test > 0
 
 
-@pytest.mark.parametrize("name", [name for name, _ in available()])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_seed_is_a_stream_and_test_tasks_are_not_trained_on(name, arguments):
     config = config_of(name, arguments)
     first, again = (ProblemSet([config], seed=7) for _ in range(2))

@@ -195,6 +195,7 @@ def test_earlier_turns_of_the_policy_and_of_tools_are_shown_and_its_thoughts_are
             environment._configs["judged"],
             task,
             replace(whole, messages=(*turns, *whole.messages)),
+            {},
         )
         assert [each["role"] for each in seen["messages"]] == ["user", "assistant", "tool"]
         environment._graders["judged"].grade(seen)
@@ -266,7 +267,7 @@ def test_a_preference_model_reads_the_conversation_as_it_was_trained_to(monkeypa
         environment = load_config(EnvConfig.model_validate(config))
         (task,) = environment.tasks("train")
         item = environment._item(
-            "liked", environment._configs["liked"], task, trajectory_of("moss")
+            "liked", environment._configs["liked"], task, trajectory_of("moss"), {}
         )
         PreferenceGrader("m").grade(item)
     assert asked == [trained.context, "x"]
