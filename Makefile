@@ -48,7 +48,7 @@ machine: $(READY)  ## the whole machine, by default configs/machine_tiny.toml
 	@$(BIN)/munro machine $(MACHINE) $(ARGS)
 
 test: $(READY)  ## the tests that fit a laptop; two files at a time, for most of them wait
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu" $(ARGS)
+	@$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu" $(ARGS)
 
 test-all: $(READY)  ## the heavy tests too
 	@$(BIN)/python -m pytest -q -m "not gpu" $(ARGS)

