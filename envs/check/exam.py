@@ -21,7 +21,6 @@ from munro.envs.check.playing import (
     played,
 )
 from munro.envs.check.random_caller import random_caller
-from munro.envs.loader import BadEnvironment
 from munro.envs.types import Task
 from munro.rewards.plugins import blame
 from munro.rewards.types import Grade
@@ -232,7 +231,7 @@ def within(deadline_s: float, doing: str, work: Callable[[], T]) -> T:
     worker.join(deadline_s)
     if worker.is_alive():
         raise Broken(f"{doing} did not end within {deadline_s:g} s")
-    if errors and isinstance(errors[0], BadEnvironment):
+    if errors and getattr(errors[0], "is_sentence", False):
         raise Broken(str(errors[0])) from errors[0]
     if errors:
         raise Broken(f"{doing} failed: {blame(errors[0])}") from errors[0]

@@ -15,6 +15,7 @@ from munro.envs.remote.pool import Pool, SideSpec
 from munro.envs.remote.process import Process, Refused
 from munro.envs.remote.wire import (
     BadAnswer,
+    BadSide,
     bytes_of,
     grade_of,
     message_data,
@@ -293,7 +294,7 @@ def _page(pool: Pool, split: str, start: int, most: int) -> tuple[list[Task], in
         tasks = [task_of(one, f"tasks[{start + number}]") for number, one in enumerate(given)]
         return tasks, size, of(answer.get("is_end", True), bool, "is_end") or not tasks
     except (Refused, BadAnswer) as error:
-        raise ValueError(f"{pool.spec.name}: {error}") from error
+        raise BadSide(f"{pool.spec.name}: {error}") from error
 
 
 async def asked(

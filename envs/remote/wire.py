@@ -27,6 +27,12 @@ MOST_PARTS = 1000
 """Named figures of a grade."""
 
 
+class BadSide(ValueError):
+    """The other side cannot be used as it was asked for, or answers what nobody can use."""
+
+    is_sentence = True
+
+
 class BadAnswer(ValueError):
     """What a side said is no answer; the message says why."""
 

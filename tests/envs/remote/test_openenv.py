@@ -19,6 +19,7 @@ from munro.envs.base import call
 from munro.envs.check import check, play
 from munro.envs.loader import BadEnvironment
 from munro.envs.remote import Remote
+from munro.envs.remote.wire import BadSide
 from munro.envs.remote_side import openenv
 from munro.envs.tool_use import spoken
 from tests.envs.remote import storms
@@ -177,7 +178,7 @@ def test_an_environment_that_can_be_learned_passes_the_check(python: str, tmp_pa
     crash = '<tool_call>{"name": "step", "arguments": {"message": "crash"}}</tool_call>'
     with pytest.raises(EnvironmentFailure, match="the environment is broken"):
         asyncio.run(play(environment, task, [crash]))
-    with pytest.raises(BadEnvironment, match="give rows, or seeds"):
+    with pytest.raises(BadSide, match="give rows, or seeds"):
         load("remote", python=python, side="openenv", server=str(server)).tasks("train")
 
 
