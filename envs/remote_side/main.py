@@ -31,6 +31,7 @@ process ends.
 import sys
 
 if sys.version_info < (3, 10):  # noqa: UP036 - whose interpreter this is, nobody knows yet
+    sys.stdin.readline()  # an answer comes after its question
     sys.stdout.write(
         '{{"id": 1, "episode": "", "kind": "refused", "error": "{} is Python {}.{}, and sides need '
         '3.10 or later"}}\n'.format(sys.executable, *sys.version_info[:2])
