@@ -24,7 +24,7 @@ from munro.distill.traces import Trace
 from munro.envs.types import Ending, Message
 from munro.rollout.branches import Forks, Tree, branches
 from munro.rollout.calls import Reader, reader_of
-from munro.rollout.render import Renderer, renderer, used
+from munro.rollout.render import BadTemplate, Renderer, renderer, used
 
 Template = Literal["chat", "r1_zero", "plain"]
 TEMPLATES: tuple[Template, ...] = ("chat", "r1_zero", "plain")
@@ -104,7 +104,10 @@ class Teller:
         """Whether the trace is what this template and tokenizer make of the conversation."""
         sampled = np.flatnonzero(trace.sampled)
         begin = int(sampled[0]) if sampled.size else len(trace.token_ids)
-        opening = known.opening(trace.opening, trace.task["tools"])
+        try:
+            opening = known.opening(trace.opening, trace.task["tools"])
+        except BadTemplate:  # it could not have shown this at all, the tools say
+            return False
         if not _are_alike(opening, trace.token_ids[:begin].tolist()):
             return False
         if len(trace.messages) > 1 or not sampled.size:

@@ -241,3 +241,13 @@ def test_a_turn_stored_before_its_parts_were_told_apart_is_told_whole():
     tokenizer = other_tokenizer("{# [TOOL_CALLS] #}" + CHAT)
     (lesson,) = Teller(tokenizer, "chat", "base", 400).lessons(trace)
     assert text_of(tokenizer, lesson, learned=True).removesuffix("<eos>") == stored["content"]
+
+
+def test_tools_that_a_chat_template_does_not_show_are_no_reason_to_refuse_another_template():
+    tool = {"type": "function", "function": {"name": "price", "parameters": {"type": "object"}}}
+    trace = trace_of("7+5=12 12", "plain")
+    trace = replace(trace, task={**trace.task, "tools": [tool]})
+    tokenizer = small_tokenizer()
+    assert tokenizer.chat_template
+    (lesson,) = Teller(tokenizer, "keep", "base", 400).lessons(trace)
+    assert list(lesson.token_ids) == trace.token_ids.tolist()
