@@ -22,7 +22,7 @@ DEVICE ?= auto
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 EXTRAS ?= tensorboard,dev
 CONFIG ?= configs/quickstart.toml
-MACHINE ?= configs/machine_tiny.toml
+MACHINE ?= configs/machine_tools_tiny.toml
 ARGS ?=
 BENCH ?= verifier
 
@@ -44,7 +44,7 @@ setup: $(READY)  ## install, and nothing else
 climb: $(READY)  ## climb CONFIG, by default configs/quickstart.toml
 	@$(BIN)/munro climb $(CONFIG) $(ARGS)
 
-machine: $(READY)  ## the whole machine, by default configs/machine_tiny.toml
+machine: $(READY)  ## the whole machine, by default configs/machine_tools_tiny.toml
 	@$(BIN)/munro machine $(MACHINE) $(ARGS)
 
 test: $(READY)  ## the tests that fit a laptop; two files at a time, for most of them wait
