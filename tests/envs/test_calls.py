@@ -131,12 +131,14 @@ def all_open_at_once(spans):
 
 
 async def test_eight_slow_calls_are_open_at_once_and_answered_in_order():
-    wanted = [("look", {"name": str(n), "seconds": 0.2 - 0.02 * n}) for n in range(8)]
+    lengths = [0.2 - 0.02 * n for n in range(8)]
+    wanted = [("look", {"name": str(n), "seconds": lengths[n]}) for n in range(8)]
     desk, given = await answers(*wanted)
     assert [one.content for one in given] == [str(n) for n in range(8)]
     assert [one.tool_call_id for one in given] == [f"c{n}" for n in range(8)]
     assert all_open_at_once(desk.spans.values())
-    assert [one.seconds for one in given] == sorted((one.seconds for one in given), reverse=True)
+    # each its own time: never less than it slept, but for the clock's own grain
+    assert all(one.seconds > 0.9 * least for one, least in zip(given, lengths, strict=True))
 
 
 async def test_of_eight_at_once_one_fails_one_hangs_and_six_are_answered():
@@ -171,7 +173,10 @@ async def test_what_may_not_run_beside_others_waits_for_those_before_it_and_hold
         ("write", {"name": "d"}),
         ("look", {"name": "e"}),
     )
-    assert desk.log == ["+a", "+b", "-b", "-a", "=c", "+d", "-d", "+e", "-e"]
+    # who of two at once begins or ends first is nobody's promise
+    assert {*desk.log[:2]} == {"+a", "+b"}
+    assert {*desk.log[2:4]} == {"-a", "-b"}
+    assert desk.log[4:] == ["=c", "+d", "-d", "+e", "-e"]
     assert [one.content for one in given] == list("abcde")
 
 
