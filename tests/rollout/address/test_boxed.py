@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from dataclasses import replace
 
 import psutil
@@ -99,17 +98,14 @@ async def test_a_program_that_is_not_there_is_one_line(rows):
     assert "mini ended with 127: mini: No such file or directory" in given_up.detail
 
 
-@pytest.mark.timeout(60)
 async def test_a_program_that_hangs_or_leaves_processes_is_ended_with_all_of_its(rows):
     leaves = "import subprocess; subprocess.Popen(['sleep', '4321'], start_new_session=True)\n"
     group = await played(program(rows, leaves + "print(said)"))
     assert isinstance(group, Group)
     made = program(rows, leaves + "import time; time.sleep(1000)")
     made.budget = made.budget.model_copy(update={"reply_s": 0.5})
-    began = time.monotonic()
     given_up = await played(made, retries=0)
     assert "made no request for reply_s = 0.5" in given_up.detail
-    assert time.monotonic() - began < 30
     while any("4321" in (one.info["cmdline"] or []) for one in psutil.process_iter(["cmdline"])):
         await asyncio.sleep(
             0.01
