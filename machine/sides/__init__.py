@@ -1,0 +1,1 @@
+"""`munro sides`: people who compare two models' answers."""
