@@ -77,8 +77,10 @@ class Journal:
         self._end += len(line)
 
     def close(self) -> None:
-        """Let others write."""
-        os.close(self._file)
+        """Let others write; this one no more."""
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
 
     def _mended(self) -> int:
         """Where the last whole line ends; what follows it is cut off."""

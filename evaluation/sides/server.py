@@ -28,6 +28,8 @@ from munro.evaluation.sides.types import BadSides
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MOST_BODY = 4096
 """Bytes of a click."""
+POLL_S = 0.02
+"""Between looks at whether it is to end."""
 IDLE_S = 60.0
 """After which a silent connection is closed; a browser opens another."""
 PAGE = {
@@ -207,6 +209,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 def serve_in_thread(server: SidesServer) -> threading.Thread:
     """Serve until `server.shutdown()`."""
-    thread = threading.Thread(target=server.serve_forever, name="sides", daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, args=(POLL_S,), name="sides", daemon=True
+    )
     thread.start()
     return thread

@@ -14,7 +14,7 @@ import click
 from munro.evaluation.sides.desk import Desk
 from munro.evaluation.sides.journal import Journal
 from munro.evaluation.sides.make import Wanted, make
-from munro.evaluation.sides.server import SidesServer
+from munro.evaluation.sides.server import POLL_S, SidesServer
 from munro.evaluation.sides.study import CLICKS, RATERS, Asked
 from munro.evaluation.sides.tasks import told
 from munro.evaluation.sides.types import BadSides
@@ -79,7 +79,7 @@ def run_serve(study: str, host: str, port: int) -> int:
         # another thread, for `shutdown` waits until the one that serves has noticed
         signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
         try:
-            server.serve_forever()
+            server.serve_forever(POLL_S)
         except KeyboardInterrupt:
             click.echo("")
     done = sum(done for done, _ in desk.progress().values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from unittest.mock import patch
 
 from munro.evaluation.sides.desk import Desk
 from munro.evaluation.sides.journal import Journal
@@ -12,7 +13,7 @@ from munro.evaluation.sides.make import Wanted, make
 from munro.evaluation.sides.study import CLICKS, Asked, Key
 from munro.evaluation.sides.types import Kind
 
-WORDS = "cairn stone hill path rope walk summit ridge cloud map".split()
+WORDS = ("cairn", "stone", "hill", "path", "rope", "walk", "summit", "ridge", "cloud", "map")
 
 
 def side(path: Path, answers, *, prompts=None, model="") -> Path:
@@ -60,6 +61,12 @@ def rate(folder: Path, choose, *, raters=None, seconds=lambda rater: 30.0, tabs=
         seconds: that a rater takes over a pair.
         tabs: of the windows that clicks come from in turn.
     """
+    # that clicks reach the disk is for others to show; here it only takes time
+    with patch("munro.evaluation.sides.journal.os.fsync"):
+        _rate(folder, choose, raters, seconds, tabs)
+
+
+def _rate(folder, choose, raters, seconds, tabs):
     asked, key = Asked.read(folder), Key.read(folder)
     journal, clock = Journal(folder / CLICKS), Clock()
     desk = Desk(asked, journal, clock=clock)
@@ -84,6 +91,4 @@ def clicked(score: float, b_left: bool) -> int:
 
 def honest(score: float = 0.5):
     """Who finds B better by this, and sees through checks."""
-    return lambda rater, task, kind, b_left: clicked(
-        -1.0 if kind is Kind.CHECK else score, b_left
-    )
+    return lambda rater, task, kind, b_left: clicked(-1.0 if kind is Kind.CHECK else score, b_left)

@@ -13,9 +13,7 @@ from munro.evaluation.sides.types import BadSides, Kind
 
 
 @settings(max_examples=25, deadline=None)
-@given(
-    st.integers(1, 40), st.integers(1, 7), st.integers(1, 7), st.integers(0, 5), st.booleans()
-)
+@given(st.integers(1, 40), st.integers(1, 7), st.integers(1, 7), st.integers(0, 5), st.booleans())
 def test_every_design_is_balanced(pairs, raters, per_pair, seed, again):
     per_pair = min(per_pair, raters)
     design = Design(

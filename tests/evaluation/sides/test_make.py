@@ -38,7 +38,10 @@ def test_the_same_seed_makes_the_same_files_but_for_the_links(tmp_path):
 
 def test_what_the_server_reads_says_nothing_of_whose_is_whose(tmp_path):
     made = study(
-        tmp_path, 400, a=[f"ours {at}" for at in range(400)], b=[f"theirs {at}" for at in range(400)]
+        tmp_path,
+        400,
+        a=[f"ours {at}" for at in range(400)],
+        b=[f"theirs {at}" for at in range(400)],
     )
     (made / "key.json").unlink()
     asked = Asked.read(made)
