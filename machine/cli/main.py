@@ -22,6 +22,7 @@ from munro.machine.cli.judge import judge, preference
 from munro.machine.cli.ladder import gain, ladder
 from munro.machine.cli.listing import Listing
 from munro.machine.cli.looking.sides import sides
+from munro.machine.cli.looking.thoughts import thoughts
 from munro.machine.cli.merge import merge
 from munro.machine.cli.mix import mix
 from munro.machine.cli.models import push
@@ -187,6 +188,7 @@ munro.add_command(run_whole)
 munro.add_command(serve)
 munro.add_command(sides)
 munro.add_command(swe)
+munro.add_command(thoughts)
 munro.add_command(tokenizer)
 munro.add_command(world)
 

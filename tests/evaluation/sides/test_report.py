@@ -148,7 +148,7 @@ def test_a_liking_for_length_is_told(tmp_path):
 
 def test_raters_to_look_at_are_named_and_the_figure_without_them_is_told(tmp_path):
     folder = study(
-        tmp_path, 60, raters=("ann", "bo", "cy", "dee", "eve"), checks=0.1, again=0.15, criteria=()
+        tmp_path, 120, raters=("ann", "bo", "cy", "dee", "eve"), checks=0.1, again=0.15, criteria=()
     )
     good = noisy(1, 0.0)
     per_task = {f"t{at}": random.Random(at).gauss(0.4, 0.6) for at in range(200)}

@@ -1,0 +1,1 @@
+"""`munro thoughts`: what replies turn into over the steps of a run."""
