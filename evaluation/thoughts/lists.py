@@ -1,4 +1,4 @@
-"""The word lists, and one pattern of each. RE2 looks for them: in linear time, whatever the text."""
+"""The word lists, and a pattern of each. RE2 looks for them: in linear time, whatever the text."""
 
 from __future__ import annotations
 

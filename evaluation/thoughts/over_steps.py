@@ -226,15 +226,19 @@ def _difference(early: Groups, late: Groups) -> Difference:
     if not (degrees_a and degrees_b):
         return Difference(mean=mean, low=-math.inf, high=math.inf, p=1.0)
     if squared == 0:
-        # groups that all agree say little of others: a difference of nothing but certain groups
-        # counts as much as that of a coin that fell alike as often
-        p = 1.0 if mean == 0 else 2.0 ** -(min(degrees_a, degrees_b))
+        # all groups of an end agree: as often would chance part as many groups like that
+        p = 1.0 if mean == 0 else separated(degrees_a + 1, degrees_b + 1)
         return Difference(mean=mean, low=mean, high=mean, p=p)
     degrees = squared**2 / (error_a**4 / degrees_a + error_b**4 / degrees_b)
     whole = max(1, int(degrees))
     half = t_quantile(0.95, whole) * math.sqrt(squared)
     p = t_outside(mean / math.sqrt(squared), whole)
     return Difference(mean=mean, low=mean - half, high=mean + half, p=p)
+
+
+def separated(early: int, late: int) -> float:
+    """How often chance puts so many things in one order and no other: all of one end first."""
+    return min(1.0, 2 / math.comb(early + late, early))
 
 
 def _sharpest(groups: Groups, seed: int) -> tuple[int | None, float]:

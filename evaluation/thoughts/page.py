@@ -97,8 +97,9 @@ def _chart(
         share = min(max(value / top, 0.0), 1.0)
         return HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP)
 
+    across = f'class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}"'
     grid = "".join(
-        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(mark):.1f}" y2="{y(mark):.1f}"/>'
+        f'<line {across} y1="{y(mark):.1f}" y2="{y(mark):.1f}"/>'
         f'<text x="{LEFT - 6}" y="{y(mark) + 4:.1f}" text-anchor="end">{mark:.3g}</text>'
         for mark in (0.0, top / 2, top)
     )
@@ -154,4 +155,4 @@ def _examples(examples: Sequence[Example]) -> str:
 
 def _shown(text: str) -> str:
     """Escaped; what would turn text around or hide it is shown by its number."""
-    return escape(STEERING.sub(lambda one: f"‹U+{ord(one[0]):04X}›", text))
+    return escape(STEERING.sub(lambda one: f"[U+{ord(one[0]):04X}]", text))

@@ -16,6 +16,7 @@ from munro.rollout.store.store import RolloutStore, field
 COLUMNS = ("step", "index", "task_id", "prompt", "messages", "reply", "num_sampled")
 AT_ONCE = 4096
 """Rows that are looked at together."""
+BYTES_AT_ONCE = 64 * 2**20
 
 
 def steps_of(folder: Path) -> list[int]:
@@ -51,13 +52,24 @@ def read_rows(
     """
     where = None if traces is None else field("trace").isin(list(traces))
     columns = COLUMNS if traces is None else (*COLUMNS, "trace")
+    waiting: list[pa.RecordBatch] = []
     for batch in RolloutStore(folder).batches(columns, where, steps=steps, on_cut=on_cut):
         for start in range(0, batch.num_rows, AT_ONCE):
-            yield rows_of(batch.slice(start, AT_ONCE))
+            waiting.append(batch.slice(start, AT_ONCE))
+            # loose steps come a group at a time, of which each alone would cost as much as many
+            if sum(one.num_rows for one in waiting) >= AT_ONCE or _size(waiting) > BYTES_AT_ONCE:
+                yield rows_of(pa.Table.from_batches(waiting))
+                waiting = []
+    if waiting:
+        yield rows_of(pa.Table.from_batches(waiting))
 
 
-def rows_of(batch: pa.RecordBatch) -> Rows:
-    """A batch of the store, its texts and calls taken out of their JSON."""
+def _size(batches: Sequence[pa.RecordBatch]) -> int:
+    return sum(int(one.get_total_buffer_size()) for one in batches)
+
+
+def rows_of(batch: pa.Table) -> Rows:
+    """Some of the store, its texts and calls taken out of their JSON."""
     column = {name: batch.column(name) for name in COLUMNS}
     said = [
         _said(messages, reply)

@@ -34,6 +34,8 @@ ORDER = (
     "calls_before_edit",
 )
 """Of ours, on the page."""
+LEAST = 1e-12
+"""P-values under which the tails of no distribution are known that well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +145,8 @@ def lines(found: Thoughts) -> Iterator[tuple[str, str]]:
 def told_change(change: Change) -> str:
     """From what to what, how sure that is, and when."""
     ends = f"{_number(change.early)} -> {_number(change.late)}"
-    sure = f"p = {change.p:.2g}" if change.p < SURE else "no change that can be told"
+    p = f"p = {change.p:.2g}" if change.p >= LEAST else f"p < {LEAST:g}"
+    sure = p if change.p < SURE else "no change that can be told"
     when = f", most sharply at step {change.step:,}" if change.step is not None else ""
     return f"{ends}, {sure}{when}"
 

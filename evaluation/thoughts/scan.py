@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from munro.evaluation.statistics import Difference, Estimate, mean_of, t_outside, t_quantile
-from munro.evaluation.thoughts.over_steps import EDGE
+from munro.evaluation.thoughts.over_steps import EDGE, separated
 from munro.evaluation.thoughts.reading import read_rows, steps_of
 from munro.evaluation.thoughts.types import BadThoughts
 from munro.rollout.store.store import RolloutStore
@@ -115,7 +115,7 @@ def _welch(early: Sequence[float], late: Sequence[float]) -> Difference:
     parts = [float(x.var(ddof=1)) / len(x) for x in (a, b)]
     error = math.sqrt(sum(parts))
     if not error:
-        p = 1.0 if not mean else 2.0 ** -(min(len(a), len(b)) - 1)
+        p = 1.0 if not mean else separated(len(a), len(b))
         return Difference(mean=mean, low=mean, high=mean, p=p)
     degrees = error**4 / sum(part**2 / (len(x) - 1) for part, x in zip(parts, (a, b), strict=True))
     whole = max(1, int(degrees))

@@ -110,9 +110,9 @@ def matched(pattern: str, text: str) -> tuple[int, int] | None:
     start = pc.find_substring_regex(array, pattern=pattern)[0].as_py()
     if start < 0:
         return None
-    found = pc.extract_regex(array, pattern=f"(?P<whole>{pattern})")[0].as_py()
+    rest = pc.replace_substring_regex(array, pattern=pattern, replacement="", max_replacements=1)
     begin = len(text.encode()[:start].decode(errors="ignore"))
-    return begin, begin + len(found["whole"] if found else "")
+    return begin, begin + len(text) - len(rest[0].as_py())
 
 
 def mark(said: str) -> tuple[str, Feature]:

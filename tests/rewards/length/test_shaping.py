@@ -11,7 +11,7 @@ from munro.rewards.config import RewardsConfig
 from munro.rewards.kinds import make
 from munro.rewards.length import alp, penalty
 from munro.rewards.length.usual import LengthRanges, estimate
-from munro.rewards.repetition import RUN, share
+from munro.rewards.repetition import RUN, share, shares
 from munro.rewards.types import Grade
 
 
@@ -42,6 +42,11 @@ def test_repetition_is_nothing_for_prose_and_nearly_all_of_a_loop():
 @given(st.text(), st.integers(1, 20))
 def test_repetition_is_a_share_of_any_text(text, run):
     assert 0 <= share(text, run) <= 1
+
+
+@given(st.lists(st.text(alphabet="ab .", max_size=60), max_size=6), st.integers(1, 6))
+def test_repetition_of_many_texts_is_that_of_each(texts, run):
+    assert shares(texts, run).tolist() == [share(text, run) for text in texts]
 
 
 def test_repetition_needs_a_positive_run():
