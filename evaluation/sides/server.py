@@ -157,11 +157,12 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(403, "This request comes from another page.")
 
     def _get(self) -> Any:
-        if self.path in PAGE:
-            name, kind = PAGE[self.path]
+        path = self.path.partition("?")[0]  # some programs add their own to a link
+        if path in PAGE:
+            name, kind = PAGE[path]
             self._send_bytes(HTTPStatus.OK, self._asset(name), kind)
             return None
-        if self.path == "/now":
+        if path == "/now":
             return self.server.desk.now(self._rater())
         raise Refused(404, "There is nothing here: take the link that you were given.")
 

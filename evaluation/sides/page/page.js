@@ -3,7 +3,7 @@
 
 const token = decodeURIComponent(location.hash.slice(1));
 const tab = Math.random().toString(36).slice(2, 12); // told with each click, so that two windows show
-const SHOWN = 40000; // characters of a text that are laid out before somebody asks for the rest
+const SHOWN = 40000; // characters of a text that are laid out at once
 const GRADES = [[0, "major issue"], [1, "minor issue"], [2, "none"]];
 const BETTER = ["left, by far", "left", "left, slightly", "the same", "right, slightly", "right", "right, by far"];
 const main = document.getElementById("main");
@@ -91,16 +91,27 @@ function ready() {
   if (next) next.disabled = fields().some((name) => !(name in current.chosen));
 }
 
+// A long text is laid out piece by piece: a browser takes minutes over a word of a million letters.
 function addText(parent, text, label) {
   const box = element(parent, "pre", { class: "text", dir: "auto", tabindex: "0", "aria-label": label });
-  const rest = text.length - SHOWN;
-  box.textContent = visible(rest > 0 ? text.slice(0, SHOWN) : text);
-  if (rest <= 0) return;
-  const more = element(parent, "button", { type: "button", class: "more" }, `show the other ${rest.toLocaleString("en")} characters`);
+  let shown = 0;
+  const grow = () => {
+    const end = Math.min(text.length, shown + SHOWN);
+    element(box, "div", {}, visible(text.slice(shown, end)));
+    shown = end;
+  };
+  grow();
+  if (shown >= text.length) return;
+  const more = element(parent, "button", { type: "button", class: "more" });
+  const name = () => {
+    more.textContent = `show more: ${(text.length - shown).toLocaleString("en")} characters are left`;
+    more.hidden = shown >= text.length;
+  };
   more.addEventListener("click", () => {
-    box.textContent = visible(text);
-    more.remove();
+    grow();
+    name();
   });
+  name();
 }
 
 function addChoices(parent, field, title, choices) {
