@@ -20,7 +20,7 @@ from tests.documented import PAGES, ROOT, Command, blocks, commands, make_files
 
 QUICK = {
     *("env list", "env check", "config", "gain", "grade", "tokenizer train", "lengths"),
-    *("init", "doctor", "status", "report", "goodput"),
+    *("init", "doctor", "status", "report", "goodput", "sides make"),
 }
 """Commands that a test has the time for; of others, those that are asked for a dry run or help."""
 OWN = re.compile(

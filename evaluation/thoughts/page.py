@@ -52,7 +52,9 @@ def render(name: str, found: Thoughts, scanned: Sequence[str] = ()) -> str:
     """
     notes = "".join(f'<p class="dim">{escape(note)}</p>' for note in found.notes)
     judged = "".join(f"<p>{escape(line)}</p>" for line in scanned)
-    figures = "".join(_figure(found, one) for one in found.groups)
+    seen = [one for one, groups in found.groups.items() if groups.sums.any()]
+    figures = "".join(_figure(found, one) for one in seen)
+    never = ", ".join(found.features[one].title for one in found.groups if one not in seen)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -64,6 +66,7 @@ tasks in 95 of 100 runs. What is said to have changed did so from the first to t
 steps with p under 0.05, all {len(found.changes)} features together (Holm).</p>
 {notes}{f"<h2>What a judge said</h2>{judged}" if judged else ""}
 {figures}
+{f'<h2>Never seen</h2><p class="dim">{escape(never)}</p>' if never else ""}
 </body></html>
 """
 

@@ -4,7 +4,7 @@
 const token = decodeURIComponent(location.hash.slice(1));
 const tab = Math.random().toString(36).slice(2, 12); // told with each click, so that two windows show
 const SHOWN = 40000; // characters of a text that are laid out at once
-const GRADES = [[0, "major issue"], [1, "minor issue"], [2, "none"]];
+const GRADES = [[0, "major issue"], [1, "minor issue"], [2, "no issue"]];
 const BETTER = ["left, by far", "left", "left, slightly", "the same", "right, slightly", "right", "right, by far"];
 const main = document.getElementById("main");
 let current = null, waiting = [], isSending = false;
