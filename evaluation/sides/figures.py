@@ -4,9 +4,11 @@ score = preference + left * side + error        side: 1 where B was on the left,
 
 Sides are balanced, so the two hardly mix; where ratings are missing, fitting both keeps them apart.
 Ratings of one task resemble each other, and so do ratings of one rater: the interval counts both
-(Cameron, Gelbach and Miller 2011), with as many degrees of freedom as the clusters give
-(Satterthwaite), so it is about other tasks and other raters. Every task counts the same, whoever
-rated it; tasks with equal answers are ties that nobody was asked about.
+(Cameron, Gelbach and Miller 2011; what a single rating adds to both is not taken off again), with
+as many degrees of freedom as the clusters give (Satterthwaite), so it is about other tasks and
+other raters. Three raters may happen to look alike, so their part counts twice in the degrees.
+Every task counts the same, whoever rated it; tasks with equal answers are ties that nobody was
+asked about.
 
 Shape letters: I = ratings, K = coefficients, C = clusters.
 """
@@ -129,18 +131,18 @@ def _estimates(
     # who was asked by nobody is a cluster of their own
     rater_I = sample.rater.copy()
     rater_I[~asked] = max(num_raters, 1) + np.arange((~asked).sum())
-    own = _spread(bread, score_IK, np.arange(len(score_IK)))
     by_task = _spread(bread, score_IK, sample.task)
     by_rater = _spread(bread, score_IK, rater_I)
     estimates = []
-    for mean, single, task, rater in zip(found_K, own, by_task, by_rater, strict=True):
+    for mean, task, rater in zip(found_K, by_task, by_rater, strict=True):
         if num_raters < 2 or num_tasks < 2:
             estimates.append(Estimate(mean=float(mean), low=-math.inf, high=math.inf))
             continue
         task = task * num_tasks / (num_tasks - 1)
         rater = rater * num_raters / (num_raters - 1)
-        total = max(task + rater - single, task, rater)
-        degrees = total**2 / (task**2 / (num_tasks - 1) + rater**2 / (num_raters - 1) + 1e-300)
+        total, twice = task + rater, 2 * rater
+        parts = task**2 / (num_tasks - 1) + twice**2 / (num_raters - 1)
+        degrees = (task + twice) ** 2 / (parts + 1e-300)
         least = min(num_tasks, num_raters) - 1
         half = t_quantile(confidence, max(int(degrees), least)) * math.sqrt(total)
         estimates.append(

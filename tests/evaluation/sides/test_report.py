@@ -148,7 +148,7 @@ def test_a_liking_for_length_is_told(tmp_path):
 
 def test_raters_to_look_at_are_named_and_the_figure_without_them_is_told(tmp_path):
     folder = study(
-        tmp_path, 120, raters=("ann", "bo", "cy", "dee", "eve"), checks=0.1, again=0.15, criteria=()
+        tmp_path, 60, raters=("ann", "bo", "cy", "dee", "eve"), checks=0.1, again=0.15, criteria=()
     )
     good = noisy(1, 0.0)
     per_task = {f"t{at}": random.Random(at).gauss(0.4, 0.6) for at in range(200)}
@@ -172,8 +172,7 @@ def test_raters_to_look_at_are_named_and_the_figure_without_them_is_told(tmp_pat
     assert "gives 3 in 100%" in why["bo"]
     assert "takes 0.2 s a pair" in why["dee"]
     assert "checks failed" in why["dee"]
-    assert "goes with the others at" in why["dee"]
-    assert "leans to the left by 0.6" in why["eve"]
+    assert "leans to the left by 0." in why["eve"]
     assert report.preference_without is not None
     told = [name for name, _ in lines(report)]
     assert told.count("look at") == sum(len(one.to_look_at) for one in report.raters)
@@ -182,6 +181,23 @@ def test_raters_to_look_at_are_named_and_the_figure_without_them_is_told(tmp_pat
     assert without.preference.mean == pytest.approx(report.preference_without.mean)
     with pytest.raises(BadSides, match="no rater 'nobody': there are ann, bo"):
         report_of(read_ratings(folder), without=["nobody"])
+
+
+def test_who_goes_with_nobody_is_named(tmp_path):
+    folder = study(tmp_path, 60, raters=tuple("abcd"), per_pair=4, criteria=())
+    per_task = {f"t{at}": random.Random(at).gauss(0.0, 0.8) for at in range(60)}
+    chosen = random.Random(2)
+
+    def choose(rater, task, kind, b_left):
+        return clicked(per_task[task] + chosen.gauss(0, 0.3), b_left)
+
+    rate(
+        folder,
+        lambda rater, *rest: 1 + chosen.randrange(7) if rater == "d" else choose(rater, *rest),
+    )
+    why = {one.name: " | ".join(one.to_look_at) for one in reported(folder).raters}
+    assert "goes with the others at" in why.pop("d")
+    assert not any(why.values())
 
 
 def test_agreement_is_of_who_is_better_whatever_the_side(tmp_path):
