@@ -122,11 +122,11 @@ def _balanced(edges: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bool]:
     left: dict[tuple[int, int], bool] = {}
     for start in list(at):
         place = start
-        while (number := _next(at[place], is_walked)) is not None:
-            is_walked[number] = True
-            pair, rater = ends[number]
-            if number < len(edges):
-                left[edges[number]] = place == pair
+        while (edge_at := _next(at[place], is_walked)) is not None:
+            is_walked[edge_at] = True
+            pair, rater = ends[edge_at]
+            if edge_at < len(edges):
+                left[edges[edge_at]] = place == pair
             place = rater if place == pair else pair
     return left
 
@@ -155,9 +155,9 @@ def _ordered(
     wanted = max(1, round(design.checks * number)) if design.checks and number else 0
     turn = drawn(seed, "good side", rater) % 2
     for at, pair in enumerate(checks[:wanted]):
-        place = number * drawn(seed, "check", rater, pair) / 2**64
+        between = number * drawn(seed, "check", rater, pair) / 2**64
         look = Look(pair=pair, a_left=bool((at + turn) % 2), kind=Kind.CHECK)
-        placed.append((place + 0.25, look))
+        placed.append((between + 0.25, look))
     return [look for _, look in sorted(placed, key=lambda one: one[0])]
 
 

@@ -78,7 +78,7 @@ def fitted(
     if np.ptp(sample.side) == 0:
         x_IK = x_IK[:, :1]
     weight_I = sample.weight
-    bread = np.linalg.inv((x_IK * weight_I[:, None]).T @ x_IK)
+    bread: Array = np.linalg.inv((x_IK * weight_I[:, None]).T @ x_IK).astype(np.float64)
     found_K = bread @ (x_IK * (weight_I * value_I)[:, None]).sum(axis=0)
     score_IK = (weight_I * (value_I - x_IK @ found_K))[:, None] * x_IK
     estimates = _estimates(found_K, bread, score_IK, sample, confidence)
@@ -116,7 +116,7 @@ def per_doubling(
             break
     if np.abs(found_K).max() > MOST_COEFFICIENT:
         return None
-    bread = np.linalg.inv(hessian)
+    bread: Array = np.linalg.inv(hessian).astype(np.float64)
     one = _estimates(found_K, bread, score_IK, sample, confidence)[2]
     ends = [math.exp(min(end, 700)) for end in (one.mean, one.low, one.high)]
     return Estimate(mean=ends[0], low=ends[1], high=ends[2])

@@ -149,7 +149,7 @@ class Tally:
         found = {}
         for at, (name, feature) in enumerate(self.features.items()):
             sums_G, counts_G = (
-                np.bincount(place, np.concatenate([one[:, at] for one in many]), len(keys_G))
+                _summed(place, np.concatenate([one[:, at] for one in many]), len(keys_G))
                 for many in (self._sums, self._counts)
             )
             arises_G = counts_G > 0
@@ -251,8 +251,8 @@ def _sharpest(groups: Groups, seed: int) -> tuple[int | None, float]:
     parts = np.array_split(steps, MOST_STEPS) if len(steps) > MOST_STEPS else [*steps[:, None]]
     firsts = np.array([part[0] for part in parts])
     place = np.searchsorted(firsts, groups.step, side="right") - 1
-    sums_S = np.bincount(place, groups.sums, len(firsts))
-    counts_S = np.bincount(place, groups.counts, len(firsts))
+    sums_S = _summed(place, groups.sums, len(firsts))
+    counts_S = _summed(place, groups.counts, len(firsts))
     shortest = max(1, math.ceil(SHORTEST * len(firsts)))
     if len(firsts) < max(6, 2 * shortest + 1):
         return None, 1.0
@@ -276,6 +276,11 @@ def _gains(sums_BS: Array, counts_BS: Array) -> Array:
     gap = sum_BS[:, :-1] / before - (all_sum - sum_BS[:, :-1]) / after
     gains: Array = gap**2 * before * after / all_count
     return gains
+
+
+def _summed(place: NDArray[np.intp], values: Array, number: int) -> Array:
+    """Values added up by the places they belong to."""
+    return np.bincount(place, values, number).astype(np.float64)
 
 
 def as_plain(estimate: Estimate) -> Sequence[float | None]:
