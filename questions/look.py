@@ -188,7 +188,7 @@ def _sources(out: Path, documents: Iterable[str]) -> dict[str, str]:
     """The whole text of the documents that are shown."""
     wanted = set(documents)
     pages: dict[str, list[str]] = defaultdict(list)
-    file = out / STAGES / "parse.parquet"
+    file = out / STAGES / "ocr.parquet"
     if wanted and tables.key_of(file):
         for page in tables.read(file, Page):
             if page.document in wanted:

@@ -86,7 +86,8 @@ def test_a_judge_who_says_no_makes_it_wrong(file: str) -> None:
     with judged(file, answer) as (tasks, env, _):
         for kind in ("words", "proof"):
             grade = env.grade(tasks[kind], "A cube, for 3 + 3 = 6. <answer>a cube</answer>")
-            assert grade.passed is False and grade.reward == 0
+            assert grade.passed is False
+            assert grade.reward == 0
 
 
 def test_what_needs_no_judge_asks_none(file: str) -> None:
