@@ -51,20 +51,28 @@ def files_of(config: QuestionsConfig) -> list[File]:
     Raises:
         QuestionsError: a path leads to nothing, or no source has a document.
     """
-    forms = _forms()
     found = [
         File(source=source.name, path=path, form=form, digest=_digest(path, config.limits))
         for source in config.sources
-        for path in _paths(source)
-        if (form := _form(path, source, forms)) or source.format == "auto"
+        for path, form in listed(source)
     ]
     if not any(file.form for file in found):
         names = ", ".join(source.name for source in config.sources)
-        suffixes = [suffix for form in forms.values() for suffix in form.suffixes]
+        suffixes = [suffix for form in _forms().values() for suffix in form.suffixes]
         raise QuestionsError(
             f"no source has a document ({names}): mend `paths`. Read are {', '.join(suffixes)}."
         )
     return found
+
+
+def listed(source: SourceConfig) -> list[tuple[Path, str]]:
+    """A source's files, each with the name of its format, empty where none fits its name.
+
+    Raises:
+        QuestionsError: a path leads to nothing, or the format is none.
+    """
+    forms = _forms()
+    return [(path, _form(path, source, forms)) for path in _paths(source)]
 
 
 class Parser:
