@@ -38,6 +38,11 @@ class Format:
     """Of its files, in lower case."""
 
     @classmethod
+    def lacking(cls) -> str:
+        """What it needs and has not, with the way out; empty where it is ready."""
+        return ""
+
+    @classmethod
     def looks_like(cls, head: bytes) -> bool:
         """Whether the first 1024 bytes of a file may be of this format."""
         raise NotImplementedError

@@ -203,6 +203,8 @@ class Parser:
         if not head:
             return "empty", ""
         form: type[Format] = FORMATS.find(file.form)
+        if why := form.lacking():
+            return "nobody here reads its format", why
         if not form.looks_like(head):
             begins = " ".join(head[:60].decode("ascii", "replace").split())
             return f"is no {file.form}", f"begins {begins!r}"
@@ -234,9 +236,11 @@ def _form(path: Path, source: SourceConfig, forms: dict[str, type[Format]]) -> s
 def _paths(source: SourceConfig) -> list[Path]:
     if source.format != "auto":
         try:
-            FORMATS.find(source.format)
+            form: type[Format] = FORMATS.find(source.format)
         except BadPlugin as error:
             raise QuestionsError(f"sources, {source.name}: {error}") from None
+        if why := form.lacking():
+            raise QuestionsError(f"sources, {source.name}, format {source.format!r}: {why}.")
     found: list[Path] = []
     for path in source.paths:
         expanded = located(path)

@@ -120,6 +120,14 @@ def test_a_model_that_is_not_there_is_no_page_s_fault(answer: Reply) -> None:
     assert "\n" not in str(told.value)
 
 
+def test_half_a_surrogate_pair_is_no_text(tmp_path: Path) -> None:
+    with (
+        ScriptedJudge([Reply("1. What is \ud835 2?")]) as server,
+        sees(server, cache=str(tmp_path / "cache")) as reader,
+    ):
+        assert reader.read(PNG) == "1. What is ? 2?"
+
+
 def test_what_was_read_is_not_asked_for_again(tmp_path: Path) -> None:
     with ScriptedJudge([Reply("text"), fails(500)]) as server:
         for _ in range(2):

@@ -147,7 +147,8 @@ def test_stem_s_shares_are_the_report_s(tmp_path: Path, monkeypatch: pytest.Monk
         (place / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
     config = load("stem")
     assert {env.args["judge"] for env in config.env if "judge" in env.args} == set(config.judge)
-    drawn = [ProblemSet(config.env, seed=0).task(at) for at in range(1000)]
+    problems = ProblemSet(config.env, seed=0)
+    drawn = [problems.task(at) for at in range(1000)]
     counts = Counter(re.sub(r"\d", "", task.id) for task in drawn)
     assert {kind: round(count / 10, 1) for kind, count in counts.items()} == {
         "open": pytest.approx(56.1, abs=0.2),

@@ -121,7 +121,9 @@ class Address(ScanReader):
             ) from None
         if choice.finish_reason == "length":
             raise Unread(f"{seer.model} was cut off at max_tokens = {seer.max_tokens}")
-        return str(choice.message.content or "") if choice.message else ""
+        text = str(choice.message.content or "") if choice.message else ""
+        # half of a surrogate pair can be escaped in JSON, and is no text for anybody
+        return text.encode("utf-8", "replace").decode("utf-8")
 
     def _body(self, picture: bytes) -> dict[str, Any]:
         kind = "png" if picture.startswith(PNG) else "jpeg"
