@@ -4,7 +4,8 @@ documents ──► parse ──► ocr ──► outline ──► mark ──�
                                                             ▼
            contamination ◄── duplicates ◄── convert ◄── curate
                  │
-                 └──► topics ──► questions.jsonl, dropped.jsonl, funnel.json, manifest.json
+                 └──► paraphrase ──► topics ──► questions.jsonl, dropped.jsonl, funnel.json,
+                                                manifest.json
 
 Whatever a stage leaves out is kept with its reason and with what shows it.
 """
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from munro.questions import funnel, tables
-from munro.questions.clean import contamination, convert, curate, duplicates, topics
+from munro.questions.clean import contamination, convert, curate, duplicates, meaning, topics
 from munro.questions.config import QuestionsConfig, TopicsConfig
 from munro.questions.errors import QuestionsError
 from munro.questions.mark import outline, rules
@@ -44,6 +45,7 @@ STAGES: dict[str, type[Any]] = {
     convert.STAGE: Question,
     duplicates.STAGE: Question,
     contamination.STAGE: Question,
+    meaning.STAGE: Question,
     topics.STAGE: Question,
 }
 """In their order, with what each keeps."""
@@ -167,6 +169,11 @@ def _works(config: QuestionsConfig, to: Build, tools: _Tools) -> dict[str, Calla
                 to.rows(duplicates.STAGE, Question), tested, config.contamination
             ),
         ),
+        meaning.STAGE: lambda: together(
+            meaning.STAGE,
+            _paraphrase_state(config, _states(tested)),
+            partial(_paraphrased, config, to, tested),
+        ),
         topics.STAGE: partial(_topics, config.topics, to, reading),
     }
 
@@ -188,13 +195,30 @@ def _scans(config: QuestionsConfig, to: Build, tools: _Tools) -> None:
     to.run(scanned.STAGE, Page, state, partial(scans.units, to))
 
 
+def _paraphrase_state(config: QuestionsConfig, tested: list[list[Any]]) -> Any:
+    embedder = config.models.embedder
+    if embedder is None:
+        return None
+    return [embedder.model, config.paraphrase.model_dump(mode="json"), tested]
+
+
+def _paraphrased(config: QuestionsConfig, to: Build, tested: Sequence[Path]) -> Outcome:
+    questions = list(to.rows(contamination.STAGE, Question))
+    if config.models.embedder is None:
+        return Outcome(kept=questions)
+    fields = config.contamination.fields
+    texts = [one for file in tested for one in contamination.evaluation_texts(file, fields)]
+    embed = meaning.at_address(config.models.embedder)
+    return meaning.without_paraphrases(questions, texts, config.paraphrase, embed)
+
+
 def _topics(config: TopicsConfig, to: Build, reading: Reading) -> None:
     namer = reading.topics if config.by == "reader" else topics.by_rules
     asked = [reading.identity, TOPIC] if config.by == "reader" else None
 
     def units() -> list[Unit]:
-        total = tables.num_rows(to.file(contamination.STAGE))
-        rows = to.rows(contamination.STAGE, Question)
+        total = tables.num_rows(to.file(meaning.STAGE))
+        rows = to.rows(meaning.STAGE, Question)
         return slices(rows, total, AT_ONCE, lambda some: topics.told(some, config, namer))
 
     to.run(topics.STAGE, Question, [config.model_dump(mode="json"), asked], units)

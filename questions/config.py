@@ -83,6 +83,33 @@ class ScansConfig(Config):
     """For `address`."""
 
 
+class EmbedderConfig(Config):
+    """A model that makes a vector of a text, at an OpenAI-compatible address (/embeddings)."""
+
+    model: str = Field(min_length=1)
+    """Its name at `base_url`."""
+    base_url: str = Field(pattern=r"^https?://[^@\s]+$")
+    """As in "http://localhost:8000/v1"."""
+    api_key_env: str = Field("", pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$", max_length=64)
+    """Environment variable that holds the key, never the key itself; empty for no key."""
+    batch: int = Field(64, ge=1)
+    """Texts of a request."""
+    timeout_s: float = Field(120.0, gt=0)
+    """Seconds for one request."""
+    retries: int = Field(4, ge=0)
+    """Times that a request is sent again."""
+
+
+class ParaphraseConfig(Config):
+    """When `models.embedder` takes two questions for one. The report gives no figures; what fits
+    is the model's own, so look at what was left out first."""
+
+    duplicates: float = Field(0.95, gt=0, le=1)
+    """[I] Cosine from which a question with an earlier one's numbers and answer is left out."""
+    evaluation: float = Field(0.95, gt=0, le=1)
+    """[I] Cosine from which a question is an evaluation set's."""
+
+
 class ModelsConfig(Config):
     """Models that are asked; without them rules alone decide, and the rest is listed."""
 
@@ -90,6 +117,8 @@ class ModelsConfig(Config):
     """Marks spans, and says whether an answer is a question's."""
     judge: JudgeConfig | None = None
     """Says blindly which of two answers is right, where tiers put the stored one in doubt."""
+    embedder: EmbedderConfig | None = None
+    """Finds what is asked in other words; left out, nobody looks for that."""
 
 
 class PairConfig(Config):
@@ -186,6 +215,7 @@ class QuestionsConfig(Config):
     convert: ConvertConfig = ConvertConfig()
     duplicates: DuplicatesConfig = DuplicatesConfig()
     contamination: ContaminationConfig = ContaminationConfig()
+    paraphrase: ParaphraseConfig = ParaphraseConfig()
     topics: TopicsConfig = TopicsConfig()
     tiers: tuple[TierConfig, ...] = ()
     """Who tries what is left, weakest first, as `munro questions score` does; empty scores

@@ -111,6 +111,8 @@ def _models(config: QuestionsConfig) -> Iterator[tuple[str, str, str, str]]:
             yield f"models.{whose}", judge.model, judge.base_url, judge.api_key_env
     if config.scans.reader == "address" and (seer := config.scans.address) is not None:
         yield "scans.address", seer.model, seer.base_url, seer.api_key_env
+    if (embedder := config.models.embedder) is not None:
+        yield "models.embedder", embedder.model, embedder.base_url, embedder.api_key_env
     for tier in config.tiers:
         yield f"tier {tier.name}", tier.model, tier.base_url, tier.api_key_env
 
