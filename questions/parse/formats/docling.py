@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 from functools import lru_cache
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
@@ -78,9 +79,7 @@ def _converter() -> Any:
     """One a child: it holds models."""
     # no file can be written here, and looking for a place to write one ends the import
     tempfile.tempdir = tempfile.tempdir or os.devnull
-    from docling.document_converter import DocumentConverter
-
-    return DocumentConverter()
+    return import_module("docling.document_converter").DocumentConverter()
 
 
 def _page(text: str, most: int) -> RawPage:
