@@ -19,7 +19,7 @@ from munro.questions.parse.scan import ScanReader, Unread, reader_of
 from munro.questions.parse.scans.tesseract import Tesseract
 from munro.questions.stages import Build
 from munro.questions.types import Page
-from tests.questions import scans
+from tests.questions.parse import scans
 from tests.rewards.judges import Reply, ScriptedJudge, fails
 
 LINES = ["Exercises", "1. What is 20 + 3?", "2. What is 4 * 14?", "Answers", "1. 23", "2. 56"]
