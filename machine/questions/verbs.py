@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from munro.machine.loading import load_as
 from munro.questions.config import QuestionsConfig
+
+if TYPE_CHECKING:
+    from munro.questions.answers.config import TierConfig
 
 
 def run_build(file: str, overrides: Sequence[tuple[str, str]], *, until: str, dry_run: bool) -> int:
@@ -62,13 +66,18 @@ def run_score(file: str, tiers: str, out: str) -> int:
 
     Raises:
         BadConfig: the file of tiers or a key of it is wrong.
+        CheckpointError: a tier's checkpoint is incomplete.
         QuestionsError: a row has no question or answer, or a tier answers nothing.
         GraderError: the judge gave no verdict.
     """
+    from munro.questions.answers import warnings
     from munro.questions.answers.config import ScoreConfig
     from munro.questions.answers.score import score
 
     config = load_as(ScoreConfig, tiers)
+    config = config.model_copy(update={"tiers": tuple(map(_as_climbed, config.tiers))})
+    for warning in warnings.of_config(config):
+        click.echo(f"warning: {warning}", err=True)
     done = score(Path(file), out, config, on_progress=lambda line: click.echo(line, err=True))
     for warning in done.warnings:
         click.echo(f"warning: {warning}", err=True)
@@ -80,6 +89,19 @@ def run_score(file: str, tiers: str, out: str) -> int:
     click.echo(f"dropped: {done.dropped:,}")
     click.echo(f"wrote {Path(out) / 'questions.jsonl'}")
     return 0
+
+
+def _as_climbed(tier: TierConfig) -> TierConfig:
+    """A tier that Munro runs, in the template that its checkpoint was climbed in."""
+    folder = Path(tier.model).expanduser()
+    if tier.base_url or not folder.is_dir():
+        return tier
+    from munro.machine.evaluating.manner import manner_of
+
+    manner = manner_of(folder, tier.serve.template or None)
+    click.echo(f"tier {tier.name}: {manner.said}", err=True)
+    told = {"template": manner.template, "template_args": tier.serve.template_args or manner.args}
+    return tier.model_copy(update={"serve": tier.serve.model_copy(update=told)})
 
 
 def run_look(out: str) -> int:
