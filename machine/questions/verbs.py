@@ -61,7 +61,7 @@ def run_clean(file: str, against: Sequence[str], out: str, question: str, answer
     return 0
 
 
-def run_score(file: str, tiers: str, out: str) -> int:
+def run_score(file: str, tiers: str, out: str, question: str, answer: str) -> int:
     """Score a file of questions.
 
     Raises:
@@ -78,7 +78,14 @@ def run_score(file: str, tiers: str, out: str) -> int:
     config = config.model_copy(update={"tiers": tuple(map(_as_climbed, config.tiers))})
     for warning in warnings.of_config(config):
         click.echo(f"warning: {warning}", err=True)
-    done = score(Path(file), out, config, on_progress=lambda line: click.echo(line, err=True))
+    done = score(
+        Path(file),
+        out,
+        config,
+        question=question,
+        answer=answer,
+        on_progress=lambda line: click.echo(line, err=True),
+    )
     for warning in done.warnings:
         click.echo(f"warning: {warning}", err=True)
     told = ", ".join(f"{number:,} {bracket}" for bracket, number in sorted(done.brackets.items()))

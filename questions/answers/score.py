@@ -84,15 +84,29 @@ class _Rows:
 
 
 def score(
-    file: Path, out: str, config: ScoreConfig, *, on_progress: OnProgress | None = None
+    file: Path,
+    out: str,
+    config: ScoreConfig,
+    *,
+    question: str = "question",
+    answer: str = "answer",
+    on_progress: OnProgress | None = None,
 ) -> Scored:
     """Leave `questions.jsonl` and `dropped.jsonl` in a folder; the same call resumes.
+
+    Args:
+        file: .jsonl or .parquet.
+        out: folder to write.
+        config: who tries, who judges, and when.
+        question: column of the question, a text or a conversation that ends in it.
+        answer: column of the stored answer.
+        on_progress: told one line now and then.
 
     Raises:
         QuestionsError: a row has no question or answer, or a tier answers nothing.
         GraderError: the judge gave no verdict.
     """
-    questions = _rows(file)
+    questions = _rows(file, question, answer)
     for tier in config.tiers:
         tier_of(tier)  # keys and checkpoints are looked for before anything is paid for
     judge = _opened(config)
@@ -114,16 +128,21 @@ def score(
         return scored
 
 
-def _rows(file: Path) -> _Rows:
+def _rows(file: Path, question: str, answer: str) -> _Rows:
     rows, asked = {}, []
     for place, row in rows_of(file):
-        question = text_in(row.get("question")) if isinstance(row, dict) else ""
-        answer = text_in(row.get("answer")) if isinstance(row, dict) else ""
-        if not question.strip() or not answer.strip():
-            raise QuestionsError(f"{place} has no question or no answer: both are texts of a row.")
+        texts = [
+            text_in(row.get(name)) if isinstance(row, dict) else "" for name in (question, answer)
+        ]
+        if not all(text.strip() for text in texts):
+            held = ", ".join(map(str, list(row)[:8])) if isinstance(row, dict) else "a text"
+            raise QuestionsError(
+                f"{place} has no question or no answer in the columns {question!r} and {answer!r}: "
+                f"it has {held}. Name the columns by --question and --answer."
+            )
         is_scored = "pass_rates" in row and "bracket" in row
         rows[place] = {k: v for k, v in row.items() if k not in OURS} if is_scored else row
-        asked.append((place, question, answer))
+        asked.append((place, *texts))
     if not rows:
         raise QuestionsError(f"{file} has no rows: there is nothing to score.")
     return _Rows(rows=rows, asked=asked)

@@ -97,7 +97,7 @@ def test_mistakes_are_one_sentence(scored: Scoring, tmp_path: Path) -> None:
     with pytest.raises(QuestionsError, match=r"tier t0 at http://.* answers nothing \(HTTP 400"):
         scored(lambda _: fails(400), by=None)
     (tmp_path / "rows.jsonl").write_text('{"question": "What?"}\n')
-    with pytest.raises(QuestionsError, match=r"rows\.jsonl:1 has no question or no answer"):
+    with pytest.raises(QuestionsError, match=r"rows\.jsonl:1 .* it has question\. Name the col"):
         scored(strong, by=None)
     (tmp_path / "rows.jsonl").write_text(
         '{"question": "What is 1 \\ud800+ 1?", "answer": "\\ud800"}\n'
@@ -118,7 +118,8 @@ def test_mistakes_are_one_sentence(scored: Scoring, tmp_path: Path) -> None:
 
 
 def test_the_command_says_what_it_found(tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows()))
+    named = [{"problem": row["question"], "solution": row["answer"]} for row in rows()]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in named))
     with ScriptedJudge(strong) as tier, ScriptedJudge(judge) as other:
         (tmp_path / "tiers.toml").write_text(
             f"""cache = "{tmp_path}/cache"
@@ -136,6 +137,7 @@ def test_the_command_says_what_it_found(tmp_path: Path) -> None:
         )
         words = ["questions", "score", str(tmp_path / "rows.jsonl")]
         words += ["--tiers", str(tmp_path / "tiers.toml"), "--out", str(tmp_path / "out")]
+        words += ["--question", "problem", "--answer", "solution"]
         done = CliRunner().invoke(munro, words, catch_exceptions=False)
     assert done.exit_code == 0
     assert "kept: 7 easy, 1 hard" in done.output
