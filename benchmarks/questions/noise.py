@@ -7,8 +7,8 @@ Questions are held-out sums of the climb; tiers are its base and its checkpoints
 40. Of the stored answers a tenth is wrong: 7 in 10 of them arbitrary, 3 in 10 a carry forgotten.
 The tiers are real and sample through the product's own engine; the judge is SIMULATED, a rule at an
 address on loopback that knows the sum and says what is right with a stated probability. Everything
-else is the command's own code. Attempts are made once (`--work` keeps them; a kill costs 32
-questions); then a seed of errors and judge costs seconds.
+else is the command's own code. `--work` keeps attempts and figures (a kill costs 32 questions): a
+further seed of errors and judge costs seconds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import random
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,7 @@ def judge(accuracy: float, seed: int, *, each_order: bool = False) -> Callable[[
 
 
 class Measurement:
-    """The rows of all seeds, scored in one folder."""
+    """The rows of all seeds, scored in one folder; figures are kept there too."""
 
     def __init__(self, run: Path, work: Path, count: int, engine: str) -> None:
         self._work, self._asked = work, questions(count)
@@ -139,6 +139,27 @@ class Measurement:
             "max_tokens": 40,
             "serve": serve,
         }
+
+    def figures(
+        self, seed: int, accuracy: float | None, *, each_order: bool = False, **how: Any
+    ) -> Figures:
+        """What became of the rows of a seed: as it was measured, or measured now.
+
+        Args:
+            seed: of the errors, and of the judge.
+            accuracy: of the judge; None drops whatever is in doubt.
+            each_order: as `judge` has it.
+            how: as `scored` has it.
+        """
+        held = self._work / "figures.json"
+        known = json.loads(held.read_text()) if held.is_file() else {}
+        name = json.dumps([len(self._asked), seed, accuracy, each_order, how], sort_keys=True)
+        if name not in known:
+            by = None if accuracy is None else judge(accuracy, seed, each_order=each_order)
+            found = figures(*self.scored(seed, by, **how), at_once=accuracy is None)
+            held.write_text(json.dumps(known | {name: asdict(found)}, indent=1))
+            return found
+        return Figures(**known[name])
 
     def scored(
         self,
@@ -256,18 +277,8 @@ def main() -> None:
     made = Measurement(told.run, told.work, told.questions, told.engine)
     seeds = range(told.seeds)
 
-    def of(accuracy: float | None, *, each_order: bool = False, **how: Any) -> list[Figures]:
-        return [
-            figures(
-                *made.scored(
-                    seed,
-                    None if accuracy is None else judge(accuracy, seed, each_order=each_order),
-                    **how,
-                ),
-                at_once=accuracy is None,
-            )
-            for seed in seeds
-        ]
+    def of(accuracy: float | None, **how: Any) -> list[Figures]:
+        return [made.figures(seed, accuracy, **how) for seed in seeds]
 
     kept, _ = made.scored(0, None)
     for step in STEPS:

@@ -6,6 +6,7 @@ it joins no class and never wins.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +15,7 @@ from munro.rewards.math import BadReference, reference_in, verify
 from munro.rewards.math.answers import clean
 
 Same = Callable[[str, str], bool]
+INTEGER = re.compile(r"-?[0-9]{1,18}")
 SOMETHING = "<answer>0</answer>"
 """What an answer is compared with to find out whether it can be read."""
 
@@ -77,12 +79,22 @@ def equal(one: str, other: str) -> bool:
     Raises:
         GraderError: it could not be found out.
     """
-    if clean(one).casefold() == clean(other).casefold():
-        return True
+    plainly = at_a_glance(one, other)
+    if plainly is not None:
+        return plainly
     try:
         return bool(verify(tagged(one), other).passed)
     except BadReference:
         return False
+
+
+def at_a_glance(one: str, other: str) -> bool | None:
+    """Whether two answers are one, where that takes no reading of either; None where it does."""
+    one, other = clean(one), clean(other)
+    if one.casefold() == other.casefold():
+        return True
+    is_plain = INTEGER.fullmatch(one) and INTEGER.fullmatch(other)
+    return int(one) == int(other) if is_plain else None
 
 
 @lru_cache(65536)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from types import TracebackType
 
-from munro.questions.answers.classes import classes_of, equal, tagged
+from munro.questions.answers.classes import at_a_glance, classes_of, equal, tagged
 from munro.rewards.errors import GraderError
 from munro.rewards.judge import prompts, worth
 from munro.rewards.judge.access import Access
@@ -68,7 +68,7 @@ class Equality:
         Raises:
             GraderError: it could not be found out.
         """
-        if self._verifier is None or clean(one).casefold() == clean(other).casefold():
+        if self._verifier is None or at_a_glance(one, other) is not None:
             return equal(one, other)
         try:
             return bool(self._verifier.verify(tagged(one), other, question).passed)
