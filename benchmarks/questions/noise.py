@@ -18,6 +18,7 @@ import json
 import random
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -280,29 +281,34 @@ def main() -> None:
     def of(accuracy: float | None, **how: Any) -> list[Figures]:
         return [made.figures(seed, accuracy, **how) for seed in seeds]
 
-    kept, _ = made.scored(0, None)
-    for step in STEPS:
-        name = f"step-{step}" if step else "base"
-        rates = [row["pass_rates"][name] for row in kept if not is_wrong(row)]
-        print(f"{name}: mean pass rate on right rows {sum(rates) / len(rates):.3f}")
-    print(f"\n{told.questions} sums, {ATTEMPTS} attempts, low = {LOW}; judge simulated")
+    strongest = STEPS[-1:]  # on it alone depends what is in doubt, and what is hard
+    print(f"{told.questions} sums, {ATTEMPTS} attempts, low = {LOW}; judge simulated")
     print(HEAD)
-    main_ones = of(0.9)
+    main_ones = of(0.9, steps=strongest)
     for seed, one in zip(seeds, main_ones, strict=True):
         print(line(f"judge 0.9, seed {seed}", [one]))
     print(line("judge 0.9, all seeds", main_ones))
     print("\nwhat the judge buys")
     print(HEAD)
-    print(line("whenever consensus differs", of(None, steps=STEPS[-1:])))
+    print(line("whenever consensus differs", of(None, steps=strongest)))
     for accuracy in (0.7, 0.9, 1.0):
-        print(line(f"judge {accuracy}", of(accuracy, steps=STEPS[-1:])), flush=True)
-    each = of(0.9, each_order=True, steps=STEPS[-1:])
-    print(line("judge 0.9, in each order", each))
+        print(line(f"judge {accuracy}", of(accuracy, steps=strongest)), flush=True)
+    each = of(0.9, each_order=True, steps=strongest)
+    print(line("judge 0.9, in each order", each), flush=True)
+    print("\nfour tiers, seed 0")
+    kept, dropped = made.scored(0, judge(0.9, 0))
+    for step in STEPS:
+        name = f"step-{step}" if step else "base"
+        rates = [row["pass_rates"][name] for row in kept if not is_wrong(row)]
+        print(f"{name}: mean pass rate on right rows that stay {sum(rates) / len(rates):.3f}")
+    print("brackets:", dict(sorted(Counter(row["bracket"] for row in kept).items())))
+    same = figures(kept, dropped) == main_ones[0]
+    print(f"the same rows are dropped as with the strongest alone: {same}", flush=True)
     print("\nk and low, judge 0.9")
     print(HEAD)
     for k in KS:
         for low in LOWS:
-            some = of(0.9, k=k, low=low, steps=STEPS[-1:])
+            some = of(0.9, k=k, low=low, steps=strongest)
             print(line(f"k = {k}, low = {low}", some), flush=True)
 
 

@@ -131,18 +131,17 @@ def score(
 def _rows(file: Path, question: str, answer: str) -> _Rows:
     rows, asked = {}, []
     for place, row in rows_of(file):
-        texts = [
-            text_in(row.get(name)) if isinstance(row, dict) else "" for name in (question, answer)
-        ]
-        if not all(text.strip() for text in texts):
-            held = ", ".join(map(str, list(row)[:8])) if isinstance(row, dict) else "a text"
+        told = row if isinstance(row, dict) else {}
+        asks, stored = text_in(told.get(question)), text_in(told.get(answer))
+        if not asks.strip() or not stored.strip():
+            held = ", ".join(map(str, list(told)[:8])) or "none"
             raise QuestionsError(
                 f"{place} has no question or no answer in the columns {question!r} and {answer!r}: "
                 f"it has {held}. Name the columns by --question and --answer."
             )
         is_scored = "pass_rates" in row and "bracket" in row
         rows[place] = {k: v for k, v in row.items() if k not in OURS} if is_scored else row
-        asked.append((place, *texts))
+        asked.append((place, asks, stored))
     if not rows:
         raise QuestionsError(f"{file} has no rows: there is nothing to score.")
     return _Rows(rows=rows, asked=asked)
