@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -106,7 +106,13 @@ def score(
         QuestionsError: a row has no question or answer, or a tier answers nothing.
         GraderError: the judge gave no verdict.
     """
-    questions = _rows(file, question, answer)
+    with _sentences(out):
+        return _scored(_rows(file, question, answer), out, config, on_progress)
+
+
+def _scored(
+    questions: _Rows, out: str, config: ScoreConfig, on_progress: OnProgress | None
+) -> Scored:
     for tier in config.tiers:
         tier_of(tier)  # keys and checkpoints are looked for before anything is paid for
     judge = _opened(config)
@@ -126,6 +132,18 @@ def score(
         scored.warnings = warnings.of_scores(config, stored, attempts, votes)
         scored.warnings += warnings.of_judge(choices.values())
         return scored
+
+
+@contextmanager
+def _sentences(out: str) -> Iterator[None]:
+    """What the operating system refuses, in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise QuestionsError(
+            f"{error.filename or out}: {error.strerror or error}. Mend that (a full disk, a "
+            "missing permission, a file where a folder is wanted); then the same command goes on."
+        ) from error
 
 
 def _rows(file: Path, question: str, answer: str) -> _Rows:

@@ -102,25 +102,35 @@ class Served:
                 self._render = renderer(tokenizer, how.template, how.template_args)
             except (BadTemplate, CheckpointError) as error:
                 raise QuestionsError(f"tier {self._config.name}: {error}") from error
-            self._max_context = self._config.serve.max_context or self._own_limit()
+            self._max_context = self._longest()
         return self._render
 
-    def _own_limit(self) -> int:
+    def _longest(self) -> int:
         from transformers import AutoConfig
 
         from munro.rewards.serving.architectures import register_architectures
 
         register_architectures()
         text = AutoConfig.from_pretrained(self._folder).get_text_config()
-        if most := int(getattr(text, "max_position_embeddings", 0) or 0):
-            return most
-        raise QuestionsError(
-            f"tier {self._config.name}: {self._config.model} states no longest context of its own: "
-            "set serve.max_context."
-        )
+        most = int(getattr(text, "max_position_embeddings", 0) or 0)
+        wanted, name = self._config.serve.max_context, self._config.name
+        if most and wanted > most:
+            raise QuestionsError(
+                f"tier {name}: serve.max_context = {wanted}, but {self._config.model} was made for "
+                f"{most} tokens. Lower it."
+            )
+        if not most and not wanted:
+            raise QuestionsError(
+                f"tier {name}: {self._config.model} states no longest context of its own: set "
+                "serve.max_context."
+            )
+        return wanted or most
 
     def _request(self, render: Renderer, place: int, ask: Ask) -> Request | Failed:
-        prompt = render.opening([Message(role="user", content=ask.text)])
+        try:
+            prompt = render.opening([Message(role="user", content=ask.text)])
+        except BadTemplate as error:
+            return Failed(why=str(error), may_pass=False)
         if len(prompt) >= self._max_context:
             why = f"a prompt of {len(prompt):,} tokens, where {self._max_context:,} is the most"
             return Failed(why=why, may_pass=False)

@@ -176,6 +176,12 @@ def test_no_rows_are_nothing_to_score(scored: Scoring) -> None:
         scored(strong, by=None)
 
 
+def test_what_the_disk_refuses_is_one_sentence(scored: Scoring) -> None:
+    scored.out = scored.file
+    with pytest.raises(QuestionsError, match=r"rows\.jsonl: .* a file where a folder is wanted"):
+        scored(strong, by=None)
+
+
 def test_a_tier_is_run_or_asked() -> None:
     one = {"name": "a", "model": "m"}
     with pytest.raises(ValueError, match="tier a is at an address, and is run there"):

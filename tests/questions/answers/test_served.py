@@ -126,6 +126,9 @@ def test_a_question_that_does_not_fit_has_failed(
     assert why.endswith(f"tokens, where {CONTEXT} is the most")
     assert done.brackets["unrated"] == 1
     assert deaths == []
+    serve = {"engine": "transformers", "template": "plain", "max_context": CONTEXT + 1}
+    with pytest.raises(QuestionsError, match=f"serve.max_context = {CONTEXT + 1}, but .* Lower it"):
+        scored(strong, by=None, tiers=[tier("t", model, serve=serve)])
 
 
 def test_the_command_runs_a_checkpoint_and_says_in_which_template(
