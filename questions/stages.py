@@ -130,6 +130,10 @@ class Build:
         """Where what a stage left out is."""
         return self.out / STAGES / f"{stage}.dropped.parquet"
 
+    def is_done(self, stage: str, state: Any) -> bool:
+        """Whether `run` would find the stage's files, made from the same."""
+        return self._is_made(stage, self._key(stage, state))
+
     def run(
         self,
         stage: str,
@@ -138,6 +142,7 @@ class Build:
         units: Callable[[], Sequence[Unit]],
         *,
         at_once: int = 1,
+        anew: bool = False,
     ) -> None:
         """Do a stage unless it was done.
 
@@ -147,11 +152,11 @@ class Build:
             state: all that its rows depend on, as JSON can say it; the stages before are added.
             units: called only where there is something to do.
             at_once: units that may be under way together.
+            anew: do it though it was done: what failed may not fail again.
         """
-        key = digest_of(VERSION, stage, state, list(self.keys.items()))
-        self.keys[stage] = key
+        key = self.keys[stage] = self._key(stage, state)
         files = (self.dropped_file(stage), self.file(stage))
-        if all(tables.key_of(file) == key for file in files):
+        if not anew and self._is_made(stage, key):
             self._remove_parts(stage)  # a kill may have left them
             return
         self.say(f"{stage}: begins")
@@ -175,6 +180,14 @@ class Build:
     def dropped(self, stage: str) -> Iterator[Dropped]:
         """What it left out."""
         return tables.read(self.dropped_file(stage), Dropped)
+
+    def _key(self, stage: str, state: Any) -> str:
+        before = [(name, key) for name, key in self.keys.items() if name != stage]
+        return digest_of(VERSION, stage, state, before)
+
+    def _is_made(self, stage: str, key: str) -> bool:
+        files = (self.dropped_file(stage), self.file(stage))
+        return all(tables.key_of(file) == key for file in files)
 
     def _do(
         self,

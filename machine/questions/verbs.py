@@ -13,7 +13,7 @@ from munro.machine.loading import load_as
 from munro.questions.config import QuestionsConfig
 
 if TYPE_CHECKING:
-    from munro.questions.answers.config import ScoreConfig
+    from munro.questions.answers.config import ScoreConfig, TierConfig
     from munro.questions.answers.score import Scored
 
 
@@ -80,25 +80,44 @@ def run_clean(file: str, against: Sequence[str], out: str, question: str, answer
     return 0
 
 
-def run_score(file: str, tiers: str, out: str) -> int:
+def run_score(file: str, tiers: str, out: str, question: str, answer: str) -> int:
     """Score a file of questions.
 
     Raises:
         BadConfig: the file of tiers or a key of it is wrong.
+        CheckpointError: a tier's checkpoint is incomplete.
         QuestionsError: a row has no question or answer, or a tier answers nothing.
         GraderError: the judge gave no verdict.
     """
     from munro.questions.answers.config import ScoreConfig
 
-    score_as(file, out, load_as(ScoreConfig, tiers))
+    score_as(file, out, load_as(ScoreConfig, tiers), question=question, answer=answer)
     return 0
 
 
-def score_as(file: str, out: str, config: ScoreConfig) -> Scored:
+def score_as(
+    file: str,
+    out: str,
+    config: ScoreConfig,
+    *,
+    question: str = "question",
+    answer: str = "answer",
+) -> Scored:
     """Score a file of questions; told on the console. Raises as `run_score`."""
+    from munro.questions.answers import warnings
     from munro.questions.answers.score import score
 
-    done = score(Path(file), out, config, on_progress=_say)
+    config = config.model_copy(update={"tiers": tuple(map(_as_climbed, config.tiers))})
+    for warning in warnings.of_config(config):
+        click.echo(f"warning: {warning}", err=True)
+    done = score(
+        Path(file),
+        out,
+        config,
+        question=question,
+        answer=answer,
+        on_progress=_say,
+    )
     for warning in done.warnings:
         click.echo(f"warning: {warning}", err=True)
     told = ", ".join(f"{number:,} {bracket}" for bracket, number in sorted(done.brackets.items()))
@@ -109,6 +128,19 @@ def score_as(file: str, out: str, config: ScoreConfig) -> Scored:
     click.echo(f"dropped: {done.dropped:,}")
     click.echo(f"wrote {Path(out) / 'questions.jsonl'}")
     return done
+
+
+def _as_climbed(tier: TierConfig) -> TierConfig:
+    """A tier that Munro runs, in the template that its checkpoint was climbed in."""
+    folder = Path(tier.model).expanduser()
+    if tier.base_url or not folder.is_dir():
+        return tier
+    from munro.machine.evaluating.manner import manner_of
+
+    manner = manner_of(folder, tier.serve.template or None)
+    click.echo(f"tier {tier.name}: {manner.said}", err=True)
+    told = {"template": manner.template, "template_args": tier.serve.template_args or manner.args}
+    return tier.model_copy(update={"serve": tier.serve.model_copy(update=told)})
 
 
 def run_look(out: str) -> int:

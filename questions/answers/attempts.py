@@ -1,25 +1,26 @@
-"""k attempts at each question by each tier, from an address; what was answered is remembered.
+"""k attempts at each question by each tier; what was answered is remembered.
 
 An attempt that failed (no connection, time-out, a refusal of the service) is no wrong answer: it is
-not graded, and a question with fewer graded attempts than were asked for gets no pass rate.
+made again, and where it fails every time it is kept as what it is.
 """
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import json
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
 
 from munro.questions.answers.config import TierConfig
+from munro.questions.answers.tiers.address import Address
+from munro.questions.answers.tiers.base import Answered, Ask, Failed, Tier
+from munro.questions.answers.tiers.served import Served
 from munro.questions.errors import QuestionsError
-from munro.rewards.errors import GraderError
 from munro.rewards.judge.cache import VerdictCache
-from munro.rewards.math import extract, verify_group
+from munro.rewards.math import extract, last_number
+
+MOST_SILENT = 32
+"""Requests without any answer after which a tier is taken for gone, though it answered before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,119 +28,135 @@ class Attempts:
     """What a tier made of a question. A row of the stage `attempts`.
 
     Example:
-        Attempts(id="rows.jsonl:1", tier="small", answers=("42", ""), passed=(1, 0), failed="")
+        Attempts(id="rows.jsonl:1", tier="small", answers=("42", ""), failed=())
     """
 
     id: str
     tier: str
     answers: tuple[str, ...]
     """Final answers of the attempts that were made, empty where there was none."""
-    passed: tuple[int, ...]
-    """1 for each that is the stored answer; empty where that cannot be read."""
-    failed: str = ""
-    """Why attempts are missing, or why none can be graded."""
+    failed: tuple[str, ...] = ()
+    """Why the others failed."""
 
 
-def attempted(
-    questions: Sequence[tuple[str, str, str]], tier: TierConfig, count: int, cache: str
-) -> list[Attempts]:
-    """Attempts at (id, question, answer), in their order.
+class Trying:
+    """A tier with what it is remembered to have said. Use as a context manager, or close it."""
+
+    def __init__(self, config: TierConfig, tier: Tier, cache: VerdictCache | None) -> None:
+        self.name = config.name
+        self._config, self._tier, self._cache = config, tier, cache
+        self._has_answered = False
+        self._silent = 0
+
+    def attempts(
+        self, questions: Sequence[tuple[str, str]], count: int, held: Mapping[str, Attempts]
+    ) -> list[Attempts]:
+        """Attempts at (id, question), in their order.
+
+        Args:
+            questions: what to try.
+            count: attempts at each.
+            held: by id, attempts that were made before; where none failed they stand.
+
+        Raises:
+            QuestionsError: the tier answers nothing at all, any more, or cannot be run.
+        """
+        asks = {
+            name: [Ask(text=self._asked(text), number=number) for number in range(count)]
+            for name, text in questions
+            if name not in held or held[name].failed
+        }
+        made = self._replies([ask for some in asks.values() for ask in some], is_again=bool(held))
+        return [
+            self._made(name, [made[ask] for ask in asks[name]]) if name in asks else held[name]
+            for name, _ in questions
+        ]
+
+    def close(self) -> None:
+        """Leave no process behind. Safe to call twice."""
+        self._tier.close()
+
+    def __enter__(self) -> Trying:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        failure: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _asked(self, text: str) -> str:
+        return self._config.prompt.replace("{question}", _whole(text))
+
+    def _replies(self, asks: Sequence[Ask], *, is_again: bool) -> dict[Ask, Answered]:
+        keys = {ask: self._tier.key(ask) for ask in dict.fromkeys(asks)}
+        made: dict[Ask, Answered] = {}
+        for ask, key in keys.items():
+            known = self._cache.get(key) if self._cache else None
+            if known is not None:
+                made[ask] = known
+
+        def remember(ask: Ask, reply: str) -> None:
+            if self._cache is not None:
+                self._cache.put(keys[ask], _whole(reply))
+
+        left = [ask for ask in keys if ask not in made]
+        new = self._tier.replies(left, remember) if left else []
+        self._has_answered = self._has_answered or bool(made)
+        if not is_again:
+            self._require_some(new)
+        # as the cache would give it back
+        whole = [_whole(one) if isinstance(one, str) else one for one in new]
+        return made | dict(zip(left, whole, strict=True))
+
+    def _require_some(self, new: Sequence[Answered]) -> None:
+        """Do not take an address that is down for thousands of attempts that failed."""
+        if any(isinstance(one, str) for one in new):
+            self._has_answered, self._silent = True, 0
+            return
+        failures = [one for one in new if isinstance(one, Failed)]
+        passing = sum(one.may_pass for one in failures)
+        self._silent = self._silent + passing if passing == len(new) else 0
+        if failures and (not self._has_answered or self._silent >= MOST_SILENT):
+            raise QuestionsError(
+                f"tier {self._config.name}{self._tier.where} answers nothing "
+                f"({' '.join(failures[-1].why.split())[:200]}): mend that; then the same command "
+                "goes on."
+            )
+
+    def _made(self, name: str, group: Sequence[Answered]) -> Attempts:
+        final = extract if self._config.final == "answer" else last_number
+        return Attempts(
+            id=name,
+            tier=self._config.name,
+            answers=tuple(_whole(final(one) or "") for one in group if isinstance(one, str)),
+            failed=tuple(
+                " ".join(one.why.split())[:200] for one in group if isinstance(one, Failed)
+            ),
+        )
+
+
+def tier_of(config: TierConfig) -> Tier:
+    """The tier of a config; nothing is sent or loaded yet.
 
     Raises:
-        QuestionsError: the tier answers nothing at all, or its key is not set.
+        QuestionsError: its key is not set, or its checkpoint cannot be used.
+    """
+    return Address(config) if config.base_url else Served(config)
+
+
+def cache_in(folder: str) -> VerdictCache | None:
+    """What remembers replies; None where nothing does.
+
+    Raises:
+        QuestionsError: the folder cannot be used.
     """
     try:
-        held = VerdictCache(Path(cache).expanduser()) if cache else None
+        return VerdictCache(Path(folder).expanduser()) if folder else None
     except ValueError as error:
         raise QuestionsError(str(error).replace("judge.cache", "cache")) from error
-    try:
-        replies = asyncio.run(_replies([text for _, text, _ in questions], tier, count, held))
-    finally:
-        if held is not None:
-            held.close()
-    some = [reply for group in replies for reply in group]
-    if some and all(isinstance(reply, Exception) for reply in some):
-        why = " ".join(str(some[0]).split())[:200]
-        raise QuestionsError(
-            f"tier {tier.name} at {tier.base_url} answers nothing ({why}): mend that; then the "
-            "same command goes on."
-        )
-    return [
-        _graded(name, answer, tier, group)
-        for (name, _, answer), group in zip(questions, replies, strict=True)
-    ]
-
-
-def key_of(tier: TierConfig) -> str:
-    """What the address asks for.
-
-    Raises:
-        QuestionsError: it is not set.
-    """
-    key = os.environ.get(tier.api_key_env, "") if tier.api_key_env else "none"
-    if not key:
-        raise QuestionsError(
-            f"tier {tier.name}: api_key_env names {tier.api_key_env!r}, but this environment "
-            "variable is empty. Set it to the key."
-        )
-    return key
-
-
-def _graded(name: str, gold: str, tier: TierConfig, group: Sequence[str | Exception]) -> Attempts:
-    made = [reply for reply in group if isinstance(reply, str)]
-    failures = [reply for reply in group if isinstance(reply, Exception)]
-    why = f"{len(failures)} failed: {failures[0]}"[:300] if failures else ""
-    answers = tuple(_whole(extract(reply) or "") for reply in made)
-    try:
-        passed = tuple(int(bool(one.passed)) for one in verify_group(made, gold)) if made else ()
-    except GraderError as error:
-        passed, why = (), str(error)[:300]
-    return Attempts(id=name, tier=tier.name, answers=answers, passed=passed, failed=why)
-
-
-async def _replies(
-    texts: Sequence[str], tier: TierConfig, count: int, cache: VerdictCache | None
-) -> list[list[str | Exception]]:
-    from openai import AsyncOpenAI, OpenAIError
-
-    key = key_of(tier)
-    places = asyncio.Semaphore(tier.concurrency)
-    async with AsyncOpenAI(
-        base_url=tier.base_url, api_key=key, timeout=tier.timeout_s, max_retries=tier.retries
-    ) as client:
-
-        async def one(text: str, number: int) -> str | Exception:
-            body = _body(text, tier, number)
-            name = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-            known = cache.get(name) if cache else None
-            if known is not None:
-                return known
-            try:
-                async with places:
-                    done = await client.chat.completions.create(**body)
-                reply = str(done.choices[0].message.content or "")
-            except (OpenAIError, IndexError, AttributeError) as failure:
-                return failure if str(failure) else RuntimeError(type(failure).__name__)
-            if cache is not None:
-                cache.put(name, reply)
-            return reply
-
-        return list(
-            await asyncio.gather(
-                *(asyncio.gather(*(one(text, at) for at in range(count))) for text in texts)
-            )
-        )
-
-
-def _body(text: str, tier: TierConfig, number: int) -> dict[str, Any]:
-    return {
-        "model": tier.model,
-        "messages": [{"role": "user", "content": tier.prompt.replace("{question}", _whole(text))}],
-        "temperature": tier.temperature,
-        "top_p": tier.top_p,
-        "max_tokens": tier.max_tokens,
-        "seed": tier.seed + number,
-    }
 
 
 def _whole(text: str) -> str:

@@ -1,7 +1,7 @@
 """How hard a question is, and whether its answer is to be believed.
 
-rows ──► attempts by each tier ──► pass rates, bracket ──► the strongest tier rarely passes, and
-                                                           agrees on another answer?
+rows ──► attempts by each tier ──► votes: pass rates, bracket ──► the strongest tier rarely passes,
+                                                                  and agrees on another answer?
                                                                     │
          kept ◄── stored, neither, undecided ◄── blind judge ◄──────┤
          dropped ◄── consensus ◄──────────────────────┘
@@ -12,28 +12,41 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from munro.questions.answers.attempts import Attempts, attempted, key_of
-from munro.questions.answers.blind import Choice, blindly
-from munro.questions.answers.classes import consensus, equal
-from munro.questions.answers.config import ScoreConfig
+from munro.questions.answers import warnings
+from munro.questions.answers.attempts import Attempts, Trying, cache_in, tier_of
+from munro.questions.answers.blind import TASK, Choice, Doubt, blindly
+from munro.questions.answers.config import ScoreConfig, TierConfig
+from munro.questions.answers.equality import Equality
+from munro.questions.answers.tiers.served import Served
+from munro.questions.answers.votes import Tally, is_gone, missing, tallies
 from munro.questions.errors import QuestionsError
 from munro.questions.rows import rows_of, text_in
 from munro.questions.stages import Build, OnProgress, Outcome, Unit, digest_of
+from munro.rewards.errors import GraderError
 from munro.rewards.judge.access import Access
+from munro.rewards.serving.server import fingerprint
 
-STAGE = "attempts"
+ATTEMPTS, VOTES, BLIND = "attempts", "votes", "blind"
+"""The stages."""
 AT_ONCE = 32
 """Questions of a unit: what a kill can cost, but for what the cache remembers."""
 EASY = 0.5
-MOST_ALIKE, LEAST_ASKED = 0.3, 20
-"""A tier that gives one answer to more than this share of so many questions says nothing."""
+OURS = ("pass_rates", "bracket", "unrated", "doubt", "consensus", "votes")
+"""Columns that scoring adds; those of an earlier scoring are replaced."""
+MANNER = ("api_key_env", "concurrency", "timeout_s", "retries", "backoff_s")
+"""Keys of a tier that change nothing of what it says."""
+JUDGES = (
+    *("model", "base_url", "structured_output", "temperature", "max_tokens", "max_notes_chars"),
+    *("max_response_chars", "max_conversation_chars", "extra", "template_args", "samples", "seed"),
+)
+"""Keys of a judge that change what it says."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,94 +65,107 @@ class _One:
     """A question with what the tiers made of it."""
 
     row: dict[str, Any]
-    question: str
-    answer: str
     rates: dict[str, float] = field(default_factory=dict)
+    unrated: dict[str, str] = field(default_factory=dict)
+    """By tier: why it has no pass rate."""
     bracket: str = "unrated"
     other: str = ""
     """What the strongest tier agrees on, where that puts the stored answer in doubt."""
     votes: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """The questions of a file, by their place in it."""
+
+    rows: Mapping[str, dict[str, Any]]
+    asked: Sequence[tuple[str, str, str]]
+    """(place, question, stored answer)"""
+
+
 def score(
-    file: Path, out: str, config: ScoreConfig, *, on_progress: OnProgress | None = None
+    file: Path,
+    out: str,
+    config: ScoreConfig,
+    *,
+    question: str = "question",
+    answer: str = "answer",
+    on_progress: OnProgress | None = None,
 ) -> Scored:
     """Leave `questions.jsonl` and `dropped.jsonl` in a folder; the same call resumes.
+
+    Args:
+        file: .jsonl or .parquet.
+        out: folder to write.
+        config: who tries, who judges, and when.
+        question: column of the question, a text or a conversation that ends in it.
+        answer: column of the stored answer.
+        on_progress: told one line now and then.
 
     Raises:
         QuestionsError: a row has no question or answer, or a tier answers nothing.
         GraderError: the judge gave no verdict.
     """
-    rows = _rows(file)
-    asked = [(place, question, answer) for place, (_, question, answer) in rows.items()]
-    count = config.scoring.attempts
+    with _sentences(out):
+        return _scored(_rows(file, question, answer), out, config, on_progress)
+
+
+def _scored(
+    questions: _Rows, out: str, config: ScoreConfig, on_progress: OnProgress | None
+) -> Scored:
+    for tier in config.tiers:
+        tier_of(tier)  # keys and checkpoints are looked for before anything is paid for
     judge = _opened(config)
     with ExitStack() as held:
         if judge is not None:
             held.callback(judge.close)
         to = held.enter_context(Build(out, on_progress=on_progress))
-
-        def tried(some: Sequence[tuple[str, str, str]]) -> Outcome:
-            made = (attempted(some, tier, count, config.cache) for tier in config.tiers)
-            return Outcome(kept=[one for group in made for one in group])
-
-        def units() -> list[Unit]:
-            cut = [asked[at : at + AT_ONCE] for at in range(0, len(asked), AT_ONCE)]
-            return [Unit(name=f"{at:06}", work=partial(tried, some)) for at, some in enumerate(cut)]
-
-        tiers = [tier.model_dump(mode="json", exclude=set(_MANNER)) for tier in config.tiers]
-        to.run(STAGE, Attempts, [tiers, count, digest_of(asked)], units)
-        attempts: dict[str, dict[str, Attempts]] = {place: {} for place in rows}
-        for one in to.rows(STAGE, Attempts):
-            attempts[one.id][one.tier] = one
-        done = [_one(rows[place], made, config) for place, made in attempts.items()]
-        scored = _left(to.out, done, _judged(done, judge))
-        scored.warnings = _warnings(config, attempts)
+        attempts = _attempts(to, questions, config)
+        votes = _votes(to, questions, attempts, config, judge)
+        done = {
+            place: _one(row, attempts[place], votes[place], config)
+            for place, row in questions.rows.items()
+        }
+        choices = _blind(to, questions, done, config, judge)
+        scored = _left(to.out, done, choices)
+        stored = {place: answer for place, _, answer in questions.asked}
+        scored.warnings = warnings.of_scores(config, stored, attempts, votes)
+        scored.warnings += warnings.of_judge(choices.values())
         return scored
 
 
-_MANNER = ("api_key_env", "concurrency", "timeout_s", "retries", "base_url")
-"""Keys of a tier that change nothing of what it says."""
+@contextmanager
+def _sentences(out: str) -> Iterator[None]:
+    """What the operating system refuses, in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise QuestionsError(
+            f"{error.filename or out}: {error.strerror or error}. Mend that (a full disk, a "
+            "missing permission, a file where a folder is wanted); then the same command goes on."
+        ) from error
 
 
-def _rows(file: Path) -> dict[str, tuple[dict[str, Any], str, str]]:
-    found = {}
+def _rows(file: Path, question: str, answer: str) -> _Rows:
+    rows, asked = {}, []
     for place, row in rows_of(file):
-        question = text_in(row.get("question")) if isinstance(row, dict) else ""
-        answer = text_in(row.get("answer")) if isinstance(row, dict) else ""
-        if not question.strip() or not answer.strip():
-            raise QuestionsError(f"{place} has no question or no answer: both are texts of a row.")
-        found[place] = (row, question, answer)
-    return found
-
-
-def _one(
-    row: tuple[dict[str, Any], str, str], made: dict[str, Attempts], config: ScoreConfig
-) -> _One:
-    one = _One(row=row[0], question=row[1], answer=row[2])
-    scoring = config.scoring
-    for tier in config.tiers:
-        attempt = made[tier.name]
-        if len(attempt.passed) == scoring.attempts:
-            one.rates[tier.name] = sum(attempt.passed) / scoring.attempts
-    weakest, strongest = config.tiers[0].name, config.tiers[-1].name
-    if strongest not in one.rates:
-        return one
-    if one.rates[strongest] <= scoring.low:
-        one.bracket = "hard"
-        found = consensus(made[strongest].answers)
-        agreed = found.answer and found.votes >= scoring.agree * scoring.attempts
-        if agreed and not equal(found.answer, one.answer):
-            one.other, one.votes = found.answer, f"{found.votes} of {found.attempts}"
-    else:
-        one.bracket = "easy" if one.rates.get(weakest, 0.0) >= EASY else "medium"
-    return one
+        told = row if isinstance(row, dict) else {}
+        asks, stored = text_in(told.get(question)), text_in(told.get(answer))
+        if not asks.strip() or not stored.strip():
+            held = ", ".join(map(str, list(told)[:8])) or "none"
+            raise QuestionsError(
+                f"{place} has no question or no answer in the columns {question!r} and {answer!r}: "
+                f"it has {held}. Name the columns by --question and --answer."
+            )
+        is_scored = "pass_rates" in row and "bracket" in row
+        rows[place] = {k: v for k, v in row.items() if k not in OURS} if is_scored else row
+        asked.append((place, asks, stored))
+    if not rows:
+        raise QuestionsError(f"{file} has no rows: there is nothing to score.")
+    return _Rows(rows=rows, asked=asked)
 
 
 def _opened(config: ScoreConfig) -> Access | None:
-    """The way to the judge, and whether all keys are set: before anything is paid for."""
-    for tier in config.tiers:
-        key_of(tier)
     if config.judge is None:
         return None
     try:
@@ -148,24 +174,178 @@ def _opened(config: ScoreConfig) -> Access | None:
         raise QuestionsError(str(error)) from error
 
 
-def _judged(done: Sequence[_One], judge: Access | None) -> list[Choice | None]:
-    """What the judge says of each doubt, None where there is none or nobody to ask."""
-    doubts = [one for one in done if one.other]
-    if not doubts or judge is None:
-        return [None] * len(done)
-    said = iter(blindly(judge, [(one.question, one.answer, one.other) for one in doubts]))
-    return [next(said) if one.other else None for one in done]
+def _attempts(to: Build, questions: _Rows, config: ScoreConfig) -> dict[str, dict[str, Attempts]]:
+    """By place, by tier: the weakest first. What failed in an earlier run is tried again."""
+    count = config.scoring.attempts
+    texts = [(place, question) for place, question, _ in questions.asked]
+    state = [[_identity(tier) for tier in config.tiers], count, digest_of(texts)]
+    before = list(to.rows(ATTEMPTS, Attempts)) if to.is_done(ATTEMPTS, state) else []
+    known: dict[str, dict[str, Attempts]] = {tier.name: {} for tier in config.tiers}
+    for one in before:
+        known[one.tier][one.id] = one
+    with ExitStack() as held:
+        cache = cache_in(config.cache)
+        if cache is not None:
+            held.callback(cache.close)
+        trying: list[Trying] = []
+
+        def tried(tier: TierConfig, some: Sequence[tuple[str, str]]) -> Outcome:
+            if not trying or trying[-1].name != tier.name:
+                for last in trying:  # one model at a time, for it may fill the machine
+                    last.close()
+                trying.append(held.enter_context(Trying(tier, tier_of(tier), cache)))
+            return Outcome(kept=trying[-1].attempts(some, count, known[tier.name]))
+
+        def units() -> list[Unit]:
+            return [
+                Unit(
+                    name=f"{number:02}-{at:06}", work=partial(tried, tier, texts[at : at + AT_ONCE])
+                )
+                for number, tier in enumerate(config.tiers)
+                for at in range(0, len(texts), AT_ONCE)
+            ]
+
+        failed = any(one.failed for one in before)
+        to.run(ATTEMPTS, Attempts, state, units, anew=failed)
+    made: dict[str, dict[str, Attempts]] = {place: {} for place in questions.rows}
+    for one in to.rows(ATTEMPTS, Attempts):
+        made[one.id][one.tier] = one
+    return made
 
 
-def _left(out: Path, done: Sequence[_One], choices: Sequence[Choice | None]) -> Scored:
+def _votes(
+    to: Build,
+    questions: _Rows,
+    attempts: Mapping[str, Mapping[str, Attempts]],
+    config: ScoreConfig,
+    judge: Access | None,
+) -> dict[str, dict[str, Tally]]:
+    """By place, by tier. What a judge failed at in an earlier run is asked again."""
+    made = digest_of(
+        [[one.answers, len(one.failed)] for some in attempts.values() for one in some.values()]
+    )
+    scoring = config.scoring
+    state = [scoring.model_dump(mode="json"), _judge_of(config), digest_of(questions.asked), made]
+    samples = config.judge.samples if config.judge else 1
+    at_once = config.judge.concurrency if config.judge else 1
+    with Equality(judge, samples) as equality:
+
+        def counted(some: Sequence[tuple[str, str, str]]) -> Outcome:
+            found = tallies(some, attempts, scoring, equality, at_once)
+            equality.forget()
+            return Outcome(kept=found)
+
+        _run(to, VOTES, Tally, state, counted, questions.asked)
+    votes: dict[str, dict[str, Tally]] = {place: {} for place in questions.rows}
+    for one in to.rows(VOTES, Tally):
+        votes[one.id][one.tier] = one
+    return votes
+
+
+def _blind(
+    to: Build,
+    questions: _Rows,
+    done: Mapping[str, _One],
+    config: ScoreConfig,
+    judge: Access | None,
+) -> dict[str, Choice]:
+    """By place: what the judge says of each doubt, where there is one."""
+    if judge is None or config.judge is None:
+        return {}
+    doubts = [
+        Doubt(id=place, question=question, stored=answer, consensus=done[place].other)
+        for place, question, answer in questions.asked
+        if done[place].other
+    ]
+    samples, judged = config.judge.samples, 0
+
+    def judged_of(some: Sequence[Doubt]) -> Outcome:
+        nonlocal judged
+        choices = blindly(judge, some, samples)
+        failed = [choice for choice in choices if choice.failed]
+        if is_gone(len(choices), len(failed), has_answered=judged > 0):
+            raise GraderError(failed[0].failed)
+        judged += len(choices) - len(failed)
+        return Outcome(kept=choices)
+
+    asked = digest_of([[one.id, one.question, one.stored, one.consensus] for one in doubts])
+    _run(to, BLIND, Choice, [_judge_of(config), TASK, asked], judged_of, doubts)
+    return {one.id: one for one in to.rows(BLIND, Choice)}
+
+
+def _run(
+    to: Build,
+    stage: str,
+    record: type[Any],
+    state: Any,
+    work: Callable[[Sequence[Any]], Outcome],
+    items: Sequence[Any],
+) -> None:
+    """A stage in units of some items; one of whose rows a judge failed at is done anew."""
+
+    def units() -> list[Unit]:
+        return [
+            Unit(name=f"{at:06}", work=partial(work, items[at : at + AT_ONCE]))
+            for at in range(0, len(items), AT_ONCE)
+        ]
+
+    anew = to.is_done(stage, state) and any(one.failed for one in to.rows(stage, record))
+    to.run(stage, record, state, units, anew=anew)
+
+
+def _identity(tier: TierConfig) -> Any:
+    """All of a tier that what it says depends on."""
+    if not tier.base_url:
+        return [tier.name, Served(tier).identity, tier.prompt, tier.final]
+    return tier.model_dump(mode="json", exclude={*MANNER, "serve"})
+
+
+def _judge_of(config: ScoreConfig) -> Any:
+    """All of the judge that what it says depends on."""
+    judge = config.judge
+    if judge is None:
+        return None
+    served = "" if judge.base_url else fingerprint(Path(judge.model).expanduser())
+    return [judge.model_dump(mode="json", include=set(JUDGES)), served]
+
+
+def _one(
+    row: dict[str, Any],
+    attempts: Mapping[str, Attempts],
+    votes: Mapping[str, Tally],
+    config: ScoreConfig,
+) -> _One:
+    one, scoring = _One(row=row), config.scoring
+    for tier in config.tiers:
+        made, tally = attempts[tier.name], votes[tier.name]
+        if why := missing(made, tally, scoring.attempts):
+            one.unrated[tier.name] = why
+        else:
+            one.rates[tier.name] = sum(tally.passed) / scoring.attempts
+    weakest, strongest = config.tiers[0].name, config.tiers[-1].name
+    if strongest not in one.rates:
+        return one
+    if one.rates[strongest] <= scoring.low:
+        one.bracket = "hard"
+        tally = votes[strongest]
+        if tally.other:
+            one.other, one.votes = tally.other, f"{tally.votes} of {scoring.attempts}"
+    elif weakest in one.rates:
+        one.bracket = "easy" if one.rates[weakest] >= EASY else "medium"
+    return one
+
+
+def _left(out: Path, done: Mapping[str, _One], choices: Mapping[str, Choice]) -> Scored:
     scored, kept, dropped = Scored(), [], []
-    for one, choice in zip(done, choices, strict=True):
+    for place, one in done.items():
         row = one.row | {"pass_rates": one.rates, "bracket": one.bracket}
+        if one.unrated:
+            row["unrated"] = one.unrated
         if one.other:
-            said = choice or "not judged"
+            said = choices[place].right if place in choices else "not judged"
             scored.doubts[said] += 1
             doubt = {"doubt": said, "consensus": one.other, "votes": one.votes}
-            if choice == "consensus":
+            if said == "consensus":
                 reason = {"reason": "its answer is wrong, says the blind judge"}
                 dropped.append(reason | doubt | {"row": row})
                 continue
@@ -176,42 +356,6 @@ def _left(out: Path, done: Sequence[_One], choices: Sequence[Choice | None]) -> 
     _write(out / "questions.jsonl", kept)
     _write(out / "dropped.jsonl", dropped)
     return scored
-
-
-def _warnings(config: ScoreConfig, attempts: dict[str, dict[str, Attempts]]) -> list[str]:
-    """What makes the figures mean less than they seem to."""
-    found = []
-    strongest = config.tiers[-1]
-    if config.judge is not None and config.judge.model == strongest.model:
-        found.append(
-            f"the judge and the strongest tier are one model, {strongest.model}: it judges its own "
-            "answers. Name another judge."
-        )
-    for tier in config.tiers:
-        firsts = [
-            consensus(made[tier.name].answers, same=_text).answer for made in attempts.values()
-        ]
-        common = Counter(answer for answer in firsts if answer).most_common(1)
-        if common and len(firsts) >= LEAST_ASKED and common[0][1] > MOST_ALIKE * len(firsts):
-            answer, number = common[0]
-            found.append(
-                f"tier {tier.name} agrees on {answer!r} for {number:,} of {len(firsts):,} "
-                "questions: its consensus says nothing."
-            )
-    short = sum(
-        len(made[tier.name].passed) < config.scoring.attempts
-        for made in attempts.values()
-        for tier in config.tiers
-    )
-    if short:
-        found.append(
-            f"{short:,} pass rates are missing: attempts failed, or no answer to grade by."
-        )
-    return found
-
-
-def _text(one: str, other: str) -> bool:
-    return one.strip() == other.strip()
 
 
 def _write(file: Path, rows: Iterable[dict[str, Any]]) -> None:

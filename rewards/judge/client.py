@@ -103,7 +103,7 @@ class JudgeClient:
         self._name = name
         self._config = config
         self._endpoint = endpoint
-        self._http = _connect(config, endpoint)
+        self._http = connect(endpoint.base_url, endpoint.key, timeout_s=config.timeout_s)
         self._cache = _cache(config)
         self._places = asyncio.Semaphore(config.concurrency)
         self._pace = Pace(config.requests_per_minute)
@@ -316,17 +316,18 @@ def retry_after_s(headers: Mapping[str, str], now: float | None = None) -> float
     return 0.0
 
 
-def _connect(config: JudgeConfig, endpoint: Endpoint) -> AsyncOpenAI:
+def connect(base_url: str, key: str, *, timeout_s: float) -> AsyncOpenAI:
+    """A client of an address that sends nothing twice by itself."""
     import openai
 
     # on this machine: no proxy leads there, and reading the list of authorities would take longer
     # than the first answers
-    is_here = urlsplit(endpoint.base_url).hostname in ("127.0.0.1", "localhost", "::1")
-    is_plain = is_here and endpoint.base_url.startswith("http:")
+    is_here = urlsplit(base_url).hostname in ("127.0.0.1", "localhost", "::1")
+    is_plain = is_here and base_url.startswith("http:")
     return openai.AsyncOpenAI(
-        base_url=endpoint.base_url,
-        api_key=endpoint.key or "none",
-        timeout=config.timeout_s,
+        base_url=base_url,
+        api_key=key or "none",
+        timeout=timeout_s,
         max_retries=0,
         http_client=openai.DefaultAsyncHttpxClient(
             trust_env=not is_here, verify=not is_plain, follow_redirects=not is_plain

@@ -23,6 +23,8 @@ class Completion:
     """What was said; "" for nothing."""
     was_cut: bool = False
     """The cap on tokens ended it."""
+    was_filtered: bool = False
+    """The service ended it for what it holds."""
     tokens_in: int = 0
     tokens_out: int = 0
 
@@ -52,6 +54,7 @@ def completion_of(body: str) -> Completion:
     return Completion(
         text=_text(message.get("content")) or _text(message.get("refusal")),
         was_cut=why == "length",
+        was_filtered=why == "content_filter",
         tokens_in=_count(usage, "prompt_tokens"),
         tokens_out=_count(usage, "completion_tokens"),
     )

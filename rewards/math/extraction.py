@@ -64,6 +64,14 @@ def extract(reply: str) -> str | None:
     return _boxed(text) or _phrase(text) or _short(text) or _last_expression(text)
 
 
+def last_number(reply: str) -> str | None:
+    """The last number in a reply, None where there is none: of models that mark no answer.
+
+    Thoughts do not count, nor what stands before the last 4,000 characters.
+    """
+    return _last_number(_after_thoughts(reply)[-FALLBACK_WINDOW_CHARS:], 0)
+
+
 def _after_thoughts(reply: str) -> str:
     """What stands behind the last `</think>`; nothing where a thought begins that never ends."""
     text = reply.rpartition("</think>")[2]
@@ -134,10 +142,16 @@ def _last_expression(text: str) -> str | None:
     end, found = -1, None
     for formula in FORMULA.finditer(tail):
         end, found = formula.end(), next(group for group in formula.groups() if group is not None)
-    for number in PLAIN_NUMBER.finditer(tail, max(end, 0)):
-        if any(letter.isdigit() for letter in number[0]):
-            found = number[0]
+    found = _last_number(tail, max(end, 0)) or found
     return found.strip() or None if found else None
+
+
+def _last_number(text: str, begin: int) -> str | None:
+    found = None
+    for number in PLAIN_NUMBER.finditer(text, begin):
+        if any(letter.isdigit() for letter in number[0]):
+            found = number[0].strip()
+    return found
 
 
 def _short(text: str) -> str | None:

@@ -46,12 +46,24 @@ from munro.rewards.math.answers import (
 from munro.rewards.types import Grade
 from munro.rewards.workers import Status, WorkerPool
 
-__all__ = ["MathVerifier", "close", "configure", "extract", "verify", "verify_group"]
+__all__ = [
+    "BadReference",
+    "MathVerifier",
+    "close",
+    "configure",
+    "extract",
+    "verify",
+    "verify_group",
+]
 
 CHECK = "munro.rewards.math.equivalence:check"
 PREPARE = "munro.rewards.math.equivalence:prepare"
 
 _Answer = tuple[str, str]
+
+
+class BadReference(GraderError):
+    """The reference answer cannot be read, and nobody was there to settle it."""
 
 
 class EquivalenceJudge(Protocol):
@@ -117,8 +129,9 @@ class MathVerifier:
         """Grade one reply against the reference answer. A judge is shown the question, if given.
 
         Raises:
-            GraderError: the reference cannot be read, no worker could be started or had any time
-                on a busy machine, or a judge that was asked gave no verdict.
+            BadReference: the reference cannot be read.
+            GraderError: no worker could be started or had any time on a busy machine, or a judge
+                that was asked gave no verdict.
         """
         return self.verify_group([reply], gold, question)[0]
 
@@ -128,7 +141,7 @@ class MathVerifier:
         Raises:
             GraderError: as `verify`.
         """
-        reference = _reference(gold)
+        reference = reference_in(gold)
         answers = [extract(reply) for reply in replies]
         read = Reference(reference)
         at_once = {answer: _at_once(answer, read) for answer in dict.fromkeys(answers)}
@@ -157,7 +170,7 @@ class MathVerifier:
             judged = self._judge.equivalent(question, reference, open_ones) if open_ones else []
             grades.update(zip(open_ones, judged, strict=True))
         if len(grades) < len(verdicts):
-            raise GraderError(f"the reference answer cannot be read: {reference[:200]!r}")
+            raise BadReference(f"the reference answer cannot be read: {reference[:200]!r}")
         return grades
 
     def warm(self) -> None:
@@ -252,14 +265,18 @@ def _grade_of(is_equal: bool, answer: str) -> Grade:
     return Grade.of(is_equal, "equal" if is_equal else f"not equal: {answer[:80]!r}")
 
 
-def _reference(gold: str) -> str:
-    """The reference answer, out of the marks that data sets put around it."""
+def reference_in(gold: str) -> str:
+    """The reference answer, out of the marks that data sets put around it.
+
+    Raises:
+        BadReference: there is none, or it is too long or too deep.
+    """
     marked = gold.rpartition("####")[2]
     if any(mark in marked for mark in ("<answer>", "\\boxed", "final answer is")):
         marked = extract(marked) or ""
     reference = clean(marked)
     if not reference or len(reference) > MAX_ANSWER_CHARS or depth(reference) > MAX_DEPTH:
-        raise GraderError(f"the reference answer is empty, too long or too deep: {gold[:200]!r}")
+        raise BadReference(f"the reference answer is empty, too long or too deep: {gold[:200]!r}")
     return reference
 
 
@@ -285,8 +302,8 @@ def verify(reply: str, gold: str, question: str = "") -> Grade:
     `question` is for the judge, where one is configured.
 
     Raises:
-        GraderError: the reference cannot be read, no worker could be started, or a judge that was
-            asked gave no verdict.
+        BadReference: the reference cannot be read.
+        GraderError: no worker could be started, or a judge that was asked gave no verdict.
 
     Example:
         verify("<answer>1,024</answer>", "2^{10}").passed        # True

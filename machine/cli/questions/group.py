@@ -47,11 +47,13 @@ def questions_clean(
 @click.argument("file")
 @click.option("--tiers", required=True, metavar="TOML", help="Who tries them, weakest first.")
 @click.option("--out", required=True, help="Folder to write; the same command resumes.")
-def questions_score(file: str, tiers: str, out: str) -> None:
+@click.option("--question", default="question", show_default=True, help="Column of the question.")
+@click.option("--answer", default="answer", show_default=True, help="Column of the answer.")
+def questions_score(file: str, tiers: str, out: str, question: str, answer: str) -> None:
     """Find out how hard the questions of FILE are, and which of their answers are wrong."""
     from munro.machine.questions.verbs import run_score
 
-    sys.exit(run_score(file, tiers, out))
+    sys.exit(run_score(file, tiers, out, question, answer))
 
 
 @questions.command(name="look")

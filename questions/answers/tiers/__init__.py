@@ -1,0 +1,1 @@
+"""Models that try questions: at an address, or run by Munro."""
