@@ -36,6 +36,11 @@ class EvalConfig(Config):
     """Held-out tasks."""
     runs: int = Field(4, ge=1)
     """Attempts at each task; 4 as the report has it for benchmarks."""
+    keep: int = Field(50, ge=0)
+    """Tasks of an evaluation during a climb whose attempts are stored, in `evaluated/` of the run's
+    folder, for people to read; 0 for none."""
+    keep_mb: int = Field(500, ge=1)
+    """Megabytes of `evaluated/`; the oldest evaluations go where there are more."""
 
 
 class RestartConfig(DistillConfig):

@@ -34,6 +34,11 @@ class RolloutConfig(Config):
     """Bounds of the first gate; outside, the task is given up after `num_early` attempts."""
     pass_rate: tuple[float, float] = (0.1, 0.8)
     """Bounds of the second gate; outside, the finished group is given up."""
+    keep_dropped: int = Field(8, ge=0)
+    """Tasks given up in a step whose replies are stored all the same, in `dropped/` of the run's
+    folder, for people to read; they are never learned or distilled from. 0 for none."""
+    keep_dropped_mb: int = Field(500, ge=1)
+    """Megabytes of `dropped/`; the oldest steps go where there are more."""
     temperature: float = Field(1.0, gt=0)
     """Sampling temperature; the learner divides by the same."""
     top_p: float = Field(0.97, gt=0, le=1)

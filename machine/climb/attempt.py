@@ -117,6 +117,7 @@ class Attempt:
             self.restarts,
             str(start.model or self.model),
             state,
+            ledger.dropped,
         )
         groups: GroupSource
         if config.sync.max_staleness == 0:
@@ -126,6 +127,8 @@ class Attempt:
         try:
             return climb(config, state, groups, fleet.trainer, publisher, keeper)
         except (NoSignal, LearnerDiverged) as failure:
+            if isinstance(failure, NoSignal):
+                keeper.nothing_passed()
             if kept := keeper.failed(str(failure)):
                 return kept
             raise

@@ -16,13 +16,14 @@ from munro.machine.climb.process import summary_of
 from munro.machine.climb.start import Start, raw, restarted, saved_start
 from munro.machine.config import RunConfig
 from munro.machine.loading import check
+from munro.machine.run.beside import Beside
 from munro.machine.run.console import Console
 from munro.machine.run.files import RunError
 from munro.machine.run.folder import RunFolder, Status
 from munro.machine.run.metrics import is_timing
 from munro.machine.run.restarts import read_restarts
 from munro.rl.batch import build_batch
-from munro.rl.control.controller import Ledger, OnPolicy
+from munro.rl.control.controller import Ledger, NoSignal, OnPolicy
 from munro.rl.control.journal import Journal
 from munro.rl.group_metrics import group_metrics
 from munro.rl.learner import Learner
@@ -49,7 +50,7 @@ def run_rollout(config: RunConfig, steps: int) -> int:
         provenance = {"model": str(model), **models.provenance}
         run.begin(raw(config), seed=config.seed, provenance=provenance)
         journal = Journal(run.path / "journal.jsonl")
-        store = RolloutStore(run.rollouts)
+        store, beside = RolloutStore(run.rollouts), Beside(run, config)
         state = ClimbState.first(config.clip)
         console.phase("starting servers and workers")
         with start_fleet(loads, model, run.path, learner=False) as fleet:
@@ -58,7 +59,12 @@ def run_rollout(config: RunConfig, steps: int) -> int:
             source = OnPolicy(config, ledger, fleet.solvers)
             for step in range(1, steps + 1):
                 console.phase("sampling")
-                groups = source.take(config.batch.num_groups, state)
+                try:
+                    groups = source.take(config.batch.num_groups, state)
+                except NoSignal:
+                    beside.nothing_passed(step, ledger.dropped(), console.note)
+                    raise
+                beside.dropped(step, ledger.dropped())
                 store.write(step, groups, [advantage(group) for group in groups])
                 metrics = group_metrics(groups, state) | source.metrics()
                 run.metrics.append(step, metrics)

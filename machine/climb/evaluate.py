@@ -8,30 +8,34 @@ from typing import Protocol
 
 from munro.evaluation.statistics import pass_at_1
 from munro.machine.config import EvalConfig, RunConfig
-from munro.rollout.types import Attempt
+from munro.rollout.types import Group
 
 
 class HeldOut(Protocol):
     """Problem workers, as far as evaluation goes."""
 
-    def evaluate(self, config: EvalConfig, max_response_tokens: int) -> Sequence[Sequence[Attempt]]:
+    def evaluate(self, config: EvalConfig, max_response_tokens: int) -> Sequence[Group]:
         """`config.runs` graded attempts at each of `config.num_tasks` held-out tasks."""
         ...
 
 
-def held_out_metrics(held_out: HeldOut, config: RunConfig, stage: int) -> dict[str, float]:
+def held_out(workers: HeldOut, config: RunConfig, stage: int) -> Sequence[Group]:
+    """The attempts at the held-out tasks, under the stage's cap."""
+    return workers.evaluate(config.eval, config.length.stages[stage])
+
+
+def held_out_metrics(groups: Sequence[Group]) -> dict[str, float]:
     """Figures for one line of metrics: pass rate, its 95% interval, response length."""
-    attempts = held_out.evaluate(config.eval, config.length.stages[stage])
-    passed = verdicts(attempts)
-    estimate = pass_at_1(passed)
+    estimate = pass_at_1(verdicts(groups))
+    attempts = [attempt for group in groups for attempt in group.attempts]
     return {
         "eval/pass_rate": estimate.mean,
         "eval/pass_rate_low": estimate.low,
         "eval/pass_rate_high": estimate.high,
-        "eval/response_length": fmean(a.trajectory.num_sampled for task in attempts for a in task),
+        "eval/response_length": fmean(one.trajectory.num_sampled for one in attempts),
     }
 
 
-def verdicts(attempts: Sequence[Sequence[Attempt]]) -> list[list[bool]]:
+def verdicts(groups: Sequence[Group]) -> list[list[bool]]:
     """[N, R] whether each attempt at each task passed."""
-    return [[attempt.grade.solved for attempt in task] for task in attempts]
+    return [[attempt.grade.solved for attempt in group.attempts] for group in groups]

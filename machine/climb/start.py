@@ -232,7 +232,8 @@ def _go_back(run: RunFolder, step: int) -> None:
     from munro.rollout.store.store import RolloutStore
 
     run.resume(step)
-    RolloutStore(run.rollouts).drop_after(step)
+    for folder in (run.rollouts, run.dropped, run.evaluated):
+        RolloutStore(folder).drop_after(step)
 
 
 def saved_start(folder: Path) -> Start:

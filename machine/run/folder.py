@@ -5,6 +5,7 @@
       run.json                 status, versions, seed, provenance
       metrics.jsonl            one line a step; TensorBoard events beside it
       rollouts/                Parquet, one file a step
+      dropped/, evaluated/     likewise, of tasks given up and of evaluations; for people to read
       checkpoints/step-000500/ what the run resumes from
       checkpoints/best         points to that of the best evaluation
       distilled/               the checkpoints that self-distillation made
@@ -134,6 +135,16 @@ class RunFolder:
     @property
     def rollouts(self) -> Path:
         return self.path / "rollouts"
+
+    @property
+    def dropped(self) -> Path:
+        """Of tasks that were given up: a store like `rollouts`, for people to read."""
+        return self.path / "dropped"
+
+    @property
+    def evaluated(self) -> Path:
+        """Of evaluations during the climb: likewise."""
+        return self.path / "evaluated"
 
     @property
     def checkpoints(self) -> Path:

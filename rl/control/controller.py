@@ -8,7 +8,7 @@ got too old. Both account for every task in the journal.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -78,6 +78,8 @@ class Ledger:
         self._tally, self._abandoned = Tally(), Counter[Reason]()
         self._recent: list[tuple[int, int]] = []
         self._last_failure = ""
+        # as a deque, which one thread may empty while another fills it
+        self._dropped: deque[Abandoned] = deque(maxlen=config.rollout.keep_dropped)
         self.num_abandoned = 0
         """Tasks that came back without a group, so far."""
 
@@ -130,7 +132,8 @@ class Ledger:
         else:
             self.num_abandoned += 1
             self._out.discard(outcome.index)
-            self._journal.write("abandoned", [outcome.index], reason=outcome.reason, step=self.step)
+            self._dropped.append(outcome)
+            self._journal.abandoned(outcome, self.step)
             self._abandoned[outcome.reason] += 1
             scored = outcome.num_attempts if outcome.pass_rate is not None else 0
             self._count(outcome.pass_rate or 0.0, scored, outcome.num_unscored)
@@ -182,6 +185,13 @@ class Ledger:
         """Figures since the last call."""
         found = self._tally.metrics(self._abandoned)
         self._tally, self._abandoned = Tally(), Counter()
+        return found
+
+    def dropped(self) -> list[Abandoned]:
+        """The last tasks given up since the last call, as many as `rollout.keep_dropped`."""
+        found = []
+        while self._dropped:
+            found.append(self._dropped.popleft())
         return found
 
     def no_signal(self, tried: int, step: int) -> NoSignal:
