@@ -30,6 +30,7 @@ from munro.machine.cli.questions.group import questions
 from munro.machine.cli.restart import rebase
 from munro.machine.cli.serve import serve
 from munro.machine.cli.swe import swe
+from munro.machine.cli.watch.command import watch
 from munro.machine.cli.world import world
 from munro.machine.loading import load, overrides_of, page
 from munro.machine.sentences import in_one_line, is_sentence
@@ -186,6 +187,7 @@ munro.add_command(run_whole)
 munro.add_command(serve)
 munro.add_command(swe)
 munro.add_command(tokenizer)
+munro.add_command(watch)
 munro.add_command(world)
 
 

@@ -76,7 +76,7 @@ class RolloutStore:
             StoreError: the disk is full or not writable.
         """
         path = self.folder / f"step-{step:06d}.parquet"
-        reasons = given_up or [None] * len(groups)
+        reasons: Sequence[str | None] = given_up or [None] * len(groups)
         parts = list(zip(groups, advantages, reasons, strict=True))
 
         def tables() -> Iterator[pa.Table]:
