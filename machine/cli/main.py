@@ -89,11 +89,12 @@ def rollout(context: click.Context, file: str, steps: int) -> None:
 @munro.command()
 @click.argument("run")
 @click.option("--step", required=True, type=int, help="Optimizer step to take again.")
-def replay(run: str, step: int) -> None:
+@click.option("--tokens", is_flag=True, help="Keep ratio and clip of every token for munro watch.")
+def replay(run: str, step: int, tokens: bool) -> None:
     """The learner alone, on a stored step: the same numbers as then."""
     from munro.machine.climb.debug import run_replay
 
-    sys.exit(run_replay(run, step))
+    sys.exit(run_replay(run, step, tokens=tokens))
 
 
 @munro.group(cls=Listing)

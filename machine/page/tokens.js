@@ -5,7 +5,7 @@ const SHADES = {
   nucleus: { name: "choices in the nucleus", of: (token) => token.nucleus, depth: (n) => Math.min(1, Math.log2(n) / 7), tone: "d" },
   version: { name: "version of the weights", of: (token) => token.version, depth: null, tone: "g" },
   ratio: { name: "ratio", of: (token) => token.ratio, depth: (r) => Math.min(1, Math.abs(Math.log(r)) / Math.log(2)), tone: "a" },
-  clip: { name: "clipped", of: (token) => token.clip, depth: (c) => (c ? 0.8 : 0), tone: "e" },
+  clip: { name: "clipped", of: (token) => token.clip, depth: (bound) => (bound ? 0.8 : 0), tone: "e" },
 };
 
 class TokenView {

@@ -156,7 +156,7 @@ class Answers:
         step, index, number, first = (
             _number(asked, name) for name in ("step", "index", "attempt", "from")
         )
-        return shown.tokens(shelf, step, index, number, first, run.decode())
+        return shown.tokens(run.path, shelf, step, index, number, first, run.decode())
 
     def _run(self, asked: Mapping[str, str]) -> Watched:
         number = _number(asked, "run")

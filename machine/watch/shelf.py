@@ -74,6 +74,11 @@ class Shelf:
         self.damaged: dict[int, str] = {}
         """Steps that cannot be read, with why."""
 
+    @property
+    def is_trained(self) -> bool:
+        """Its attempts were learned from."""
+        return self._folder.name == "rollouts"
+
     def __len__(self) -> int:
         return sum(len(one["step"]) for one in self._steps.values())
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from munro.machine.report.rollouts import calls_in_words, conversation
+from munro.machine.run import token_figures
+from munro.machine.watch.curves import short
 from munro.machine.watch.shelf import Shelf
 from munro.machine.watch.tokens import Decode, pieces
 from munro.rollout.branches import parents
@@ -33,9 +36,10 @@ TOKENS = (
     "advantage",
 )  # fmt: skip
 
-LACKS = (
-    "Ratio, clip and entropy of single tokens are not stored: the learner adds them up as it "
-    "computes them (policy/entropy, ratio/max and clip/* of the step)."
+NO_ENTROPY = "The entropy at single tokens is not stored: see policy/entropy of the step."
+NO_RATIO = (
+    "A climb keeps no token's ratio and clip, only their sums (ratio/max, clip/*): "
+    "munro replay {run} --step {step} --tokens computes them for this step."
 )
 
 Row = dict[str, Any]
@@ -82,11 +86,12 @@ def attempt(shelf: Shelf, step: int, index: int, number: int) -> Row:
 
 
 def tokens(
-    shelf: Shelf, step: int, index: int, number: int, first: int, decode: Decode | None
+    run: Path, shelf: Shelf, step: int, index: int, number: int, first: int, decode: Decode | None
 ) -> Row:
     """Some tokens of an attempt, with every number that is stored of each.
 
     Args:
+        run: its folder.
         shelf: the store.
         step, index, number: of the attempt.
         first: token to begin at.
@@ -95,8 +100,10 @@ def tokens(
     Returns:
         `total`, `first`, and of each token its text (`texts`), the probability with which it was
         sampled (`probability`), how many tokens its nucleus had (`nucleus`), and the version of the
-        weights that wrote it (`version`); null where it was not sampled, or where that is not
-        stored. `breaks`: tokens that do not follow the one before them.
+        weights that wrote it (`version`), where they were computed the learner's ratio (`ratio`)
+        and the bound that holds it (`clip`); null where it was not sampled, or where that is not
+        stored. `breaks`: tokens that do not follow the one before them. `lacks`: what is not
+        stored, a sentence each.
 
     Raises:
         NotThere, StoreError: as `group`.
@@ -114,6 +121,10 @@ def tokens(
     def own(values: Sequence[Any]) -> list[Any]:
         return [values[place] if sampled[place] else None for place in shown]
 
+    ratio, clip = _moved(run, row, step, index, number)
+    lacks = [NO_ENTROPY]
+    if ratio is None and shelf.is_trained:
+        lacks = [NO_RATIO.format(run=run, step=step), *lacks]
     return {
         "total": len(ids),
         "first": first,
@@ -122,9 +133,29 @@ def tokens(
         "probability": own([round(math.exp(value), 5) for value in row["behaviour_logp"]]),
         "nucleus": own([width or None for width in widths]),
         "version": own(row["versions"]),
-        "lacks": [LACKS],
+        "ratio": ratio and ratio[first:last],
+        "clip": clip and clip[first:last],
+        "lacks": lacks,
         "breaks": [place for place in shown if place and after[place] != place - 1],
     }
+
+
+def _moved(
+    run: Path, row: Row, step: int, index: int, number: int
+) -> tuple[list[float | None] | None, list[str | None] | None]:
+    """Ratio and clip of every token, where a replay has computed them."""
+    at = np.flatnonzero(row["sampled"])
+    figures = token_figures.read(run, step, index, number, len(at))
+    if figures is None or row["advantage"] is None:
+        return None, None
+    behaviour = np.array(row["behaviour_logp"], np.float64)[at]
+    ratios = np.exp(figures.logp - behaviour).tolist()
+    ratio: list[float | None] = [None] * len(row["sampled"])
+    clip: list[str | None] = [None] * len(row["sampled"])
+    for place, value in zip(at.tolist(), ratios, strict=True):
+        ratio[place] = short(value)
+        clip[place] = figures.clipped(value, row["advantage"])
+    return ratio, clip
 
 
 def _one(shelf: Shelf, step: int, index: int, number: int, columns: Sequence[str]) -> Row:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from munro.distill.sources import Source, read_index, stored_steps
 from munro.machine.climb.start import resume
 from munro.machine.config import RunConfig
 from munro.machine.report.rollouts import sample
+from munro.machine.run import token_figures
 from munro.machine.run.beside import Beside
 from munro.machine.run.folder import RunFolder
 from munro.machine.run.replies import LETTERS, replies
 from munro.machine.verbs.lengths import run_lengths
+from munro.rl.clip import Clip
 from munro.rl.control.controller import Ledger
 from munro.rl.control.journal import Journal, audit
 from munro.rl.state import Cursor
@@ -122,11 +125,15 @@ def test_who_distils_reports_or_measures_lengths_sees_none_of_it(both, tmp_path)
 def test_a_resumed_run_forgets_what_it_takes_again(both):
     run = RunFolder(both[1])
     (run.checkpoints / "step-000001").mkdir()
+    for step in (1, 2):
+        rows = [(step, 0, np.zeros(3, np.float32))]
+        token_figures.write(run.path, step, rows, Clip())
     with pytest.MonkeyPatch.context() as patched, run.held():
         patched.setattr("munro.machine.climb.start.saved_start", lambda folder: None)
         resume(run, config())
     for folder in (run.rollouts, run.dropped, run.evaluated):
         assert RolloutStore(folder).steps() == [1]
+    assert [path.name for path in (run.path / "tokens").iterdir()] == ["step-000001.parquet"]
 
 
 def test_three_replies_of_different_reasons_are_told_with_their_grades():
