@@ -120,7 +120,7 @@ def test_a_group_side_by_side_and_its_tokens_by_name(page, tmp_path, monkeypatch
         options = page.locator(".shade option").all_inner_texts()
         assert options[0] == "surprise"
         assert "ratio (not stored)" in options
-        assert "entropy of single tokens are not stored" in page.locator(".side .note").inner_text()
+        assert "munro replay" in page.locator(".side .note").inner_text()
         page.select_option("#attempts select[aria-label=Which]", "dropped")
         page.wait_for_selector("#attempts .attempt:has-text('too hard')")
         page.click("#given .attempt button")
