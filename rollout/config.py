@@ -36,7 +36,8 @@ class RolloutConfig(Config):
     """Bounds of the second gate; outside, the finished group is given up."""
     keep_dropped: int = Field(8, ge=0)
     """Tasks given up in a step whose replies are stored all the same, in `dropped/` of the run's
-    folder, for people to read; they are never learned or distilled from. 0 for none."""
+    folder, for people to read; nothing is learned from them, nor distilled unless
+    `select.dropped` asks for it. 0 for none."""
     keep_dropped_mb: int = Field(500, ge=1)
     """Megabytes of `dropped/`; the oldest steps go where there are more."""
     temperature: float = Field(1.0, gt=0)

@@ -1,7 +1,8 @@
 """What a climb stores beside what it learns from: groups that were dropped, and evaluations.
 
 Each in a folder of its own, in the files of the rollout store, and capped. Whoever counts, learns
-or distils reads `rollouts/` alone, so nothing here can be taken for it.
+or distils reads `rollouts/` alone, so nothing here can be taken for it; a distillation that asks
+for it (`select.dropped`) reads what was dropped as well.
 """
 
 from __future__ import annotations

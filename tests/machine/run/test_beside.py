@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from munro.distill.sources import Source, read_index, stored_steps
+from munro.distill.traces import read_traces
 from munro.machine.climb.start import resume
 from munro.machine.config import RunConfig
 from munro.machine.report.rollouts import sample
@@ -120,6 +121,19 @@ def test_who_distils_reports_or_measures_lengths_sees_none_of_it(both, tmp_path)
         said.append((steps, len(index), index.place.tolist(), sample(path / "rollouts"), lengths))
     assert said[0] == said[1]
     assert said[0][1] == 6
+
+
+def test_who_distils_and_asks_for_it_has_what_was_dropped_too_but_nothing_held_out(both):
+    source = Source(run=both[1], name="one")
+    steps = stored_steps(source, (0.0, 1.0))
+    index = read_index([source], [steps], dropped=True)
+    places = [1, 1, 1, 2, 2, 2, 41, 41, 42, 42]
+    assert index.place.tolist() == places
+    traces = list(read_traces([source], index, dropped=True))
+    assert [trace.row for trace in traces] == list(range(10))
+    assert [trace.solved for trace in traces][6:] == [True, False] * 2
+    # a run of before has no such store
+    assert len(read_index([Source(run=both[0], name="one")], [steps], dropped=True)) == 6
 
 
 def test_a_resumed_run_forgets_what_it_takes_again(both):
