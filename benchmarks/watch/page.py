@@ -35,7 +35,7 @@ from munro.rewards.types import Grade
 from munro.rollout.store.store import RolloutStore
 from munro.rollout.types import Attempt, Group
 
-GROUPS, SIZE = 10, 10
+GROUPS, SIZE = 5, 20
 """Of a step."""
 PAGE_S, UPDATE_S = 2.0, 0.2
 CHROMIUM = "/usr/bin/chromium"
@@ -51,8 +51,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         path = (options.folder or Path(scratch)) / "made"
-        if not (path / "run.json").exists():
-            make(path, options.attempts // (GROUPS * SIZE))
+        make(path, options.attempts // (GROUPS * SIZE))
         with watching(path) as url:
             found = measured(url, path, options.chromium)
     for name, value in found.items():
@@ -62,11 +61,14 @@ def main() -> None:
 
 
 def make(path: Path, num_steps: int) -> None:
-    """A run whose metrics and attempts are noise around a rise."""
+    """A run whose metrics and attempts are noise around a rise; one that is there goes on."""
     run, rng = RunFolder(path), random.Random(0)
-    run.begin({"num_steps": num_steps}, seed=0, provenance={})
     store = RolloutStore(run.rollouts)
-    for step in range(1, num_steps + 1):
+    made = [*store.steps(), 0] if run.read_info() else [0]
+    if made == [0]:
+        run.begin({"num_steps": num_steps}, seed=0, provenance={})
+    run.metrics.truncate_after(max(made))
+    for step in range(max(made) + 1, num_steps + 1):
         run.metrics.append(step, figures(step / num_steps, rng))
         groups = [group(step * GROUPS + at, step / num_steps, rng) for at in range(GROUPS)]
         store.write(step, groups, [[rng.gauss(0, 1) for _ in range(SIZE)] for _ in groups])
