@@ -5,6 +5,7 @@ A step is read once, when its file is new; the texts of an attempt when somebody
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -70,6 +71,8 @@ class Shelf:
         self._steps: dict[int, Columns] = {}
         self._seen: dict[int, tuple[int, int]] = {}
         self._whole: Columns | None = None
+        # held for a moment only: whoever searches texts must not keep others from looking
+        self._lock = threading.Lock()
         self._words: dict[str, dict[str, int]] = {name: {} for name in WORDS}
         self.damaged: dict[int, str] = {}
         """Steps that cannot be read, with why."""
@@ -80,16 +83,19 @@ class Shelf:
         return self._folder.name == "rollouts"
 
     def __len__(self) -> int:
-        return sum(len(one["step"]) for one in self._steps.values())
+        with self._lock:
+            return sum(len(one["step"]) for one in self._steps.values())
 
     @property
     def steps(self) -> list[int]:
         """Steps that were read, in order."""
-        return sorted(self._steps)
+        with self._lock:
+            return sorted(self._steps)
 
     def names(self, column: str) -> list[str]:
         """Every value that `env` or `given_up` has had."""
-        return sorted(filter(None, self._words[column]))
+        with self._lock:
+            return sorted(filter(None, self._words[column]))
 
     def look(self) -> None:
         """Read the steps that are new or were taken again, and forget those that are gone.
@@ -99,8 +105,7 @@ class Shelf:
         """
         there = self._there()
         for step in self._steps.keys() - there.keys():
-            del self._steps[step]
-            self._whole = None
+            self._keep(step, None)
         self.damaged = {step: why for step, why in self.damaged.items() if step in there}
         for step, seen in sorted(there.items()):
             # a step that was packed since is the same one
@@ -108,12 +113,19 @@ class Shelf:
                 continue
             self._seen[step] = seen
             try:
-                self._steps[step] = self._read(step)
+                self._keep(step, self._read(step))
                 self.damaged.pop(step, None)
             except StoreError as error:
+                self._keep(step, None)
                 self.damaged[step] = str(error)
-            self._whole = None
         self._seen = {step: self._seen[step] for step in there}
+
+    def _keep(self, step: int, columns: Columns | None) -> None:
+        with self._lock:
+            self._steps.pop(step, None)
+            if columns is not None:
+                self._steps[step] = columns
+            self._whole = None
 
     def _there(self) -> dict[int, tuple[int, int]]:
         """Steps that are stored: size and time of a loose file, zeros of what is packed."""
@@ -150,21 +162,27 @@ class Shelf:
         """Numbers of the words; -1 for none."""
         words = self._words[name]
         known = column.dictionary.to_pylist()
-        codes = [-1 if word is None else words.setdefault(word, len(words)) for word in known]
+        with self._lock:
+            codes = [-1 if word is None else words.setdefault(word, len(words)) for word in known]
         places = column.indices.to_numpy(zero_copy_only=False)
         missing = np.isnan(places) if places.dtype.kind == "f" else np.zeros(len(places), bool)
         found = np.array([*codes, -1], np.int32)
         return found[np.where(missing, len(codes), places).astype(np.int64)]
 
     def _table(self) -> Columns:
-        if self._whole is None:
-            kept = [self._steps[step] for step in self.steps]
-            names = [*NUMBERS, *WORDS]
-            self._whole = {
-                name: np.concatenate([one[name] for one in kept]) if kept else np.zeros(0)
-                for name in names
-            }
-        return self._whole
+        """All steps' columns end to end; never changed once it is given."""
+        with self._lock:
+            if self._whole is None:
+                kept = [self._steps[step] for step in sorted(self._steps)]
+                self._whole = {
+                    name: np.concatenate([one[name] for one in kept]) if kept else np.zeros(0)
+                    for name in (*NUMBERS, *WORDS)
+                }
+            return self._whole
+
+    def _code(self, column: str, word: str) -> int:
+        with self._lock:
+            return self._words[column].get(word, -2)
 
     def rows(self, wanted: Wanted) -> tuple[list[dict[str, Any]], int, int]:
         """A page of the attempts that are wanted, how many there are, and how many were looked at.
@@ -180,7 +198,7 @@ class Shelf:
             held &= table["solved"] == wanted.solved
         for name, value in (("env", wanted.env), ("given_up", wanted.given_up)):
             if value:
-                held &= table[name] == self._words[name].get(value, -2)
+                held &= table[name] == self._code(name, value)
         if wanted.text:
             return self._searched(table, held, wanted)
         name, falls = ORDERS.get(wanted.order, ORDERS[""])
@@ -203,7 +221,7 @@ class Shelf:
         until, looked = time.monotonic() + LOOK_S, 0
         found: list[int] = []
         text = wanted.text.lower()
-        for step in reversed(self.steps):
+        for step in np.unique(table["step"])[::-1].tolist():
             places = np.flatnonzero(held & (table["step"] == step))
             if not len(places):
                 continue
@@ -226,7 +244,8 @@ class Shelf:
             yield from batch.to_pylist()
 
     def _told(self, table: Columns, places: NDArray[np.int64]) -> list[dict[str, Any]]:
-        words = {name: list(known) for name, known in self._words.items()}
+        with self._lock:
+            words = {name: list(known) for name, known in self._words.items()}
         rows = []
         for place in places.tolist():
             row = {name: table[name][place].item() for name in NUMBERS}

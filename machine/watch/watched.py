@@ -23,6 +23,8 @@ from munro.rollout.store.store import StoreError
 
 STORES = ("rollouts", "dropped", "evaluated")
 MOST_TROUBLES = 5
+MOST_EVENTS = 500
+"""Of the newest that a page is told each time."""
 FRESH_S = 120.0
 
 
@@ -157,7 +159,7 @@ class Watched:
         for event in self.curves.events:
             on_curve = event["text"].startswith("distill")
             told.append(event | {"mark": "★" if on_curve else "▾", "onCurve": on_curve})
-        return resumed + told
+        return (resumed + told)[-MOST_EVENTS:]
 
     def silent_s(self) -> float | None:
         """Seconds since anything was written to its metrics."""
