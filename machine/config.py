@@ -91,6 +91,11 @@ class RunConfig(ClimbConfig):
     tracking: tuple[str, ...] = ()
     """Trackers beside metrics.jsonl: "tensorboard", "wandb", or one of yours, "./mine.py:Mine"."""
 
+    @property
+    def has_several(self) -> bool:
+        """See `ClimbConfig.has_several`."""
+        return len(self.env) > 1
+
     @field_validator("env", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:

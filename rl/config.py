@@ -261,6 +261,11 @@ class ClimbConfig(Config):
     checkpoint: CheckpointConfig = CheckpointConfig()
     deadlines: DeadlinesConfig = DeadlinesConfig()
 
+    @property
+    def has_several(self) -> bool:
+        """Whether tasks come from several environments, so that each has figures of its own."""
+        return False
+
     @model_validator(mode="after")
     def _checkpoints_stand_between_waves(self) -> Self:
         every, saved = self.sync.every_steps, self.checkpoint.every_steps
