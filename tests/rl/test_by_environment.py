@@ -1,4 +1,4 @@
-"""Figures by environment add up to those of the whole, each by what it is a mean, sum or maximum of."""
+"""Figures by environment add up to those of the whole, each by what it is a mean or sum of."""
 
 from __future__ import annotations
 
