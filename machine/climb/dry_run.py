@@ -14,6 +14,7 @@ from munro.envs.problem_set import ProblemSet
 from munro.envs.types import Task
 from munro.kernels import dispatch
 from munro.machine.climb.adapters import described
+from munro.machine.climb.evaluate import require_evaluations
 from munro.machine.climb.memory import (
     GB,
     require_room,
@@ -69,6 +70,7 @@ def plan(config: RunConfig, *, probe_s: float = 0.0) -> str:
         f"model     {_model(config)}",
         f"tasks     {', '.join(problems.names)}: {problems.total or 'endless'} to train on",
         f"          first: {task.env}/{task.id}",
+        _evaluating(config, problems),
         _sampling(config),
         _learning(config),
         *described(config),
@@ -125,6 +127,16 @@ def _sampling(config: RunConfig) -> str:
     )
 
 
+def _evaluating(config: RunConfig, problems: ProblemSet) -> str:
+    how = config.eval
+    if not how.every_steps:
+        return "evaluates never"
+    return (
+        f"evaluates every {how.every_steps} steps, {how.num_tasks} held-out tasks of "
+        f"{', '.join(problems.held_out_names)}, {how.runs} attempts each"
+    )
+
+
 def _learning(config: RunConfig) -> str:
     how = "on-policy, repeatable" if config.sync.max_staleness == 0 else "off-policy"
     return (
@@ -169,7 +181,8 @@ def _processes(config: RunConfig) -> str:
 
 
 def _asked(config: RunConfig) -> tuple[ProblemSet, Task]:
-    problems = ProblemSet(config.env, config.seed)
+    problems = ProblemSet(config.env, config.seed, config.eval.env)
+    require_evaluations(config, problems)
     return problems, problems.task(0)
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from munro.machine.climb.evaluate import HeldOut, held_out_metrics
+from munro.machine.climb.evaluate import HeldOut, held_out, held_out_metrics, is_told_by_name
 from munro.machine.climb.interrupt import Interrupt
 from munro.machine.climb.origin import as_recorded
 from munro.machine.climb.publisher import Publisher
@@ -86,7 +86,8 @@ class Keeper:
         if not every or (state.step % every and not last and not around):
             return {}
         self._console.phase("evaluating")
-        return held_out_metrics(self._held_out, self._config, state.stage)
+        groups = held_out(self._held_out, self._config, state.stage)
+        return held_out_metrics(groups, by_name=is_told_by_name(self._config))
 
     def log(self, state: ClimbState, metrics: Mapping[str, float]) -> None:
         """One line of metrics, to file, trackers and console; what was graded goes with it.
@@ -99,7 +100,8 @@ class Keeper:
         for tracker in self._trackers:
             tracker.log(state.step, metrics)
         self._console.step(state.step, metrics)
-        if self._config.checkpoint.best and is_better(self._run, state.step, metrics):
+        figure = self._config.checkpoint.best
+        if figure and is_better(self._run, figure, state.step, metrics):
             self.save(state)
 
     def _events(self, state: ClimbState, alarms: Sequence[str]) -> dict[str, list[str]]:
@@ -150,9 +152,9 @@ class Keeper:
         _require_seen(folder)
         self._run.note_saved(state.step)
         best = None
-        if self._config.checkpoint.best:
-            best = best_checkpoint(self._run)
-            link_best(self._run)
+        if figure := self._config.checkpoint.best:
+            best = best_checkpoint(self._run, figure)
+            link_best(self._run, figure)
         self._run.prune_checkpoints(self._config.checkpoint.keep, spare=best)
         self._saved = state.step
 

@@ -83,6 +83,7 @@ def _to_the_end(
     from munro.kernels import dispatch
     from munro.machine.climb.attempt import Attempt
     from munro.machine.climb.base import model_folder
+    from munro.machine.climb.evaluate import require_evaluations
     from munro.machine.climb.memory import require_room
     from munro.machine.climb.restarting import Restarts
     from munro.machine.climb.sizes import loaded
@@ -98,7 +99,9 @@ def _to_the_end(
         for line in models.told:
             console.note(line)
         loads = in_place(config, models)
-        task = ProblemSet(loads.env, config.seed).task(0)
+        problems = ProblemSet(loads.env, config.seed, loads.eval.env)
+        task = problems.task(0)
+        require_evaluations(config, problems)
         model = model_folder(loads, console)
         require_room(loads, model, loaded(model, task), rough=True)
         provenance = {"model": str(model), **models.provenance}

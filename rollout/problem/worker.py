@@ -22,7 +22,7 @@ from munro.rollout.problem.asking import Environments
 from munro.rollout.problem.attempts import Account, Player, Problem, showing
 from munro.rollout.problem.scoring import group_of
 from munro.rollout.render import renderer
-from munro.rollout.types import Abandoned, Attempt, Group, Reason
+from munro.rollout.types import Abandoned, Group, Reason
 
 T = TypeVar("T")
 
@@ -124,7 +124,7 @@ class ProblemWorker:
         *,
         version: int,
         servers: Sequence[Engine] = (),
-    ) -> list[list[Attempt]]:
+    ) -> list[Group]:
         """`num_attempts` graded attempts at each task, without gates; in lockstep as `solve_all`.
 
         Raises:
@@ -135,12 +135,12 @@ class ProblemWorker:
         groups = await self.attempts(
             [(*item, range(num_attempts)) for item in items], version=version, servers=servers
         )
-        told: list[list[Attempt]] = []
+        told: list[Group] = []
         for group in groups:
             if isinstance(group, Abandoned):
                 task = group.task
                 raise EpisodeError(f"{task.env}/{task.id}: {group.reason}: {group.detail}")
-            told.append(list(group.attempts))
+            told.append(group)
         return told
 
     async def attempts(
