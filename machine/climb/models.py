@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +72,21 @@ def settle(
     before = recorded or {}
     return Models(
         found={
-            key: locate(
-                name,
-                revision=config.model.revision if key == POLICY else "",
-                recorded=before.get(key, ""),
+            key: _located(
+                key, name, before, revision=config.model.revision if key == POLICY else ""
             )
             for key, name in named(config)
             if key.startswith(only)
         }
     )
+
+
+def _located(key: str, name: str, before: Mapping[str, str], *, revision: str) -> Located:
+    found = locate(name, revision=revision, recorded=before.get(key, ""))
+    if key == POLICY and found.is_linked and "model" in before:
+        # a run keeps to what it began from, wherever the link points by now
+        return replace(found, folder=Path(before["model"]))
+    return found
 
 
 def foreseen(name: str, *, revision: str = "") -> str:
@@ -108,7 +114,9 @@ def here(name: str, *, revision: str = "") -> Path | None:
 
 def in_place(config: RunConfig, models: Models) -> RunConfig:
     """The config with folders where it names models of the hub, for who loads them."""
-    folders = {key: str(one.folder) for key, one in models.found.items() if one.repo}
+    folders = {
+        key: str(one.folder) for key, one in models.found.items() if one.repo or one.is_linked
+    }
     if not folders:
         return config
     model, distill = config.model, config.distill
