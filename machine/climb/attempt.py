@@ -14,6 +14,7 @@ from munro.machine.climb.start import Start, resume
 from munro.machine.config import RunConfig
 from munro.machine.run.console import Console
 from munro.machine.run.folder import RunFolder
+from munro.machine.run.tracking import Trackers
 from munro.rl.climb import climb
 from munro.rl.control.controller import Ledger, NoSignal, OnPolicy
 from munro.rl.control.journal import Journal
@@ -37,6 +38,7 @@ class Attempt:
     model: Path
     """The checkpoint that the climb began from."""
     restarts: Restarts
+    trackers: Trackers
 
     def until_done(self, start: Start) -> ClimbState:
         """Climb to the end, distilling and starting over from that wherever it is due."""
@@ -75,8 +77,10 @@ class Attempt:
         if start.again:
             journal.resumed(start.state.step)
             self.console.note(f"going on with {self.run.path} after step {start.state.step}")
-        self.console.phase("starting servers, workers and learner")
         try:
+            # before anything is started: one that will not open is to be told at once
+            self.trackers.open(start.state.step + 1)
+            self.console.phase("starting servers, workers and learner")
             config, model = self.restarts.climbs_with(), start.model or self.model
             with start_fleet(config, model, self.run.path) as fleet:
                 for warning in fleet.warnings:
@@ -88,6 +92,7 @@ class Attempt:
                     raise
         finally:
             journal.close()
+            self.trackers.close()
 
     def _loop(self, start: Start, journal: Journal, fleet: Fleet) -> ClimbState:
         config, state = self.config, start.state
@@ -117,6 +122,7 @@ class Attempt:
             self.restarts,
             str(start.model or self.model),
             state,
+            self.trackers,
         )
         groups: GroupSource
         if config.sync.max_staleness == 0:
@@ -131,4 +137,3 @@ class Attempt:
             raise
         finally:
             groups.close()
-            keeper.close()

@@ -14,13 +14,13 @@ from munro.machine.climb.interrupt import Interrupt
 from munro.machine.climb.origin import as_recorded
 from munro.machine.climb.publisher import Publisher
 from munro.machine.climb.restarting import Restarts
-from munro.machine.climb.start import raw, recorded
+from munro.machine.climb.start import recorded
 from munro.machine.config import RunConfig
-from munro.machine.run import tracking
 from munro.machine.run.best import best_checkpoint, is_better, link_best
 from munro.machine.run.console import Console
 from munro.machine.run.files import RunError
 from munro.machine.run.folder import RunFolder
+from munro.machine.run.tracking import Trackers
 from munro.machine.run.watches import Watches
 from munro.rl.plugs import advantage_of
 from munro.rl.state import ClimbState
@@ -55,15 +55,14 @@ class Keeper:
         restarts: Restarts,
         model: str,
         state: ClimbState,
+        trackers: Trackers,
     ) -> None:
         self._run, self._config, self._console = run, config, console
         self._restarts, self._state, self._due = restarts, state, restarts.due(state)
         self._interrupt, self._learner, self._held_out = interrupt, learner, held_out
         self._grading, self._publisher, self._model = grading, publisher, model
         self._store = RolloutStore(run.rollouts)
-        self._trackers = tracking.open_trackers(
-            config.tracking, run.path, config=raw(config), first_step=state.step + 1
-        )
+        self._trackers = trackers
         self._advantage = advantage_of(config.learner)
         self._watches = Watches(config.env, run.metrics.read())
         self._saved: int | None = None
@@ -97,8 +96,7 @@ class Keeper:
         trends, alarms = self._watches.after(state.step, metrics)
         metrics = {**metrics, **self._grading(), **trends}
         self._run.metrics.append(state.step, {**metrics, **self._events(state, alarms)})
-        for tracker in self._trackers:
-            tracker.log(state.step, metrics)
+        self._trackers.log(state.step, metrics)
         self._console.step(state.step, metrics)
         figure = self._config.checkpoint.best
         if figure and is_better(self._run, figure, state.step, metrics):
@@ -157,11 +155,6 @@ class Keeper:
             link_best(self._run, figure)
         self._run.prune_checkpoints(self._config.checkpoint.keep, spare=best)
         self._saved = state.step
-
-    def close(self) -> None:
-        """Close the trackers."""
-        for tracker in self._trackers:
-            tracker.close()
 
 
 def _require_seen(folder: Path) -> None:

@@ -11,6 +11,7 @@ from munro.machine.climb.start import (
     begin,
     has_nothing_left,
     is_finished,
+    raw,
     recorded,
     refuse_changes,
 )
@@ -113,6 +114,9 @@ def _to_the_end(
             interrupt=interrupt,
             model=model,
             restarts=Restarts(run, loads, console, interrupt, model),
+            trackers=tracking.Trackers(
+                config.tracking, run.path, config=raw(config), warn=console.note
+            ),
         )
         try:
             state = attempt.until_done(start)

@@ -43,6 +43,7 @@ def climbed(tmp_path):
             SimpleNamespace(due=lambda state: None, climbs_with=lambda: config),
             "base",
             state := ClimbState(clip=Clip()),
+            SimpleNamespace(log=lambda *_: None),
         )
         for step, low in enumerate(lows):
             state = replace(state, step=step)
