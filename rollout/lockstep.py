@@ -2,8 +2,8 @@
 
 What an engine computes for a request depends, in the last bits, on what else is in the batch. So
 on-policy mode lets nobody's timing decide that. Requests are held back until every live party is
-waiting for one (quiescence). Then they are sorted by key and sent as one call a server, an episode's
-later turns to the server that has its beginning.
+waiting for one (quiescence). Then they are sorted by key and sent as one call a server, an
+episode's later turns to the server that has its beginning.
 
     live parties:   attempts that play an episode, and problems between their phases
     ready:          waiting for a completion

@@ -17,6 +17,7 @@ from munro.machine.run.folder import RunFolder
 from munro.machine.run.tracking import Trackers
 from munro.rl.climb import climb
 from munro.rl.control.controller import Ledger, NoSignal, OnPolicy
+from munro.rl.control.in_flight import InFlight, room_of
 from munro.rl.control.journal import Journal
 from munro.rl.control.streaming import OffPolicy
 from munro.rl.ports import GroupSource, LearnerDiverged
@@ -128,7 +129,14 @@ class Attempt:
         if config.sync.max_staleness == 0:
             groups = OnPolicy(config, ledger, fleet.solvers)
         else:
-            groups = OffPolicy(config, ledger, fleet.solvers, state, keeper.should_stop)
+            groups = OffPolicy(
+                config,
+                ledger,
+                fleet.solvers,
+                state,
+                keeper.should_stop,
+                self._in_flight(fleet, state),
+            )
         try:
             return climb(config, state, groups, fleet.trainer, publisher, keeper)
         except (NoSignal, LearnerDiverged) as failure:
@@ -137,3 +145,12 @@ class Attempt:
             raise
         finally:
             groups.close()
+
+    def _in_flight(self, fleet: Fleet, state: ClimbState) -> InFlight:
+        """How much may be under way; told where it is the engines' room that says so."""
+        config = self.config
+        if config.rollout.groups_in_flight != "auto":
+            return InFlight(config)
+        found = InFlight(config, room_of(config, fleet.servers.rooms(config.deadlines.sync_s)))
+        self.console.note(found.told(config.length.stages[state.stage]))
+        return found

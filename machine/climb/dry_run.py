@@ -35,6 +35,7 @@ from munro.machine.run import tracking
 from munro.machine.run.folder import RunFolder
 from munro.machine.run.restarts import read_restarts
 from munro.rl.config import LearnerConfig
+from munro.rl.control.in_flight import InFlight, room_of
 from munro.rl.plugs import check_plugs
 from munro.rl.policy.optimizers import check_optimizer
 
@@ -216,7 +217,17 @@ def _memory(config: RunConfig, task: Task, environment: int) -> list[str]:
             f"room      a server holds the keys and values of {room.tokens:,} tokens: "
             f"{room.sequences} sequences of {room.longest:,} at once"
         )
+        reckoned = _in_flight(config, room.tokens)
+        lines += [f"          {reckoned}"] if reckoned else []
     return lines
+
+
+def _in_flight(config: RunConfig, tokens: int) -> str:
+    """What `rollout.groups_in_flight = "auto"` will come to, with so much room in each server."""
+    if not config.sync.max_staleness or config.rollout.groups_in_flight != "auto":
+        return ""
+    room = room_of(config, [tokens] * config.rollout.servers)
+    return InFlight(config, room).told(config.length.stages[0])
 
 
 def _folder(config: RunConfig) -> Path | None:

@@ -74,6 +74,7 @@ def named(name: str) -> Callable[..., Accelerated]:
         return Accelerated(name, run)
 
     opened.needs = name  # type: ignore[attr-defined]
+    opened.package = name.replace("_", "-")  # type: ignore[attr-defined]
     return opened
 
 

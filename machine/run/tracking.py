@@ -196,7 +196,7 @@ def _found(name: str) -> Callable[..., Tracker]:
     needs = getattr(kind, "needs", "")
     if needs and find_spec(needs) is None:
         extras = distribution("munro").metadata.get_all("Provides-Extra") or ()
-        package = f"'munro[{needs}]'" if needs in extras else needs.replace("_", "-")
+        package = f"'munro[{needs}]'" if needs in extras else getattr(kind, "package", needs)
         raise TrackingUnavailable(
             f'tracking = ["{name}"] needs the package {needs}, which is not installed: '
             f"pip install {package}, or leave it out of tracking."

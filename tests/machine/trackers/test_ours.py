@@ -57,7 +57,7 @@ def test_names_that_accelerate_alone_knows_are_known_and_so_is_what_they_need():
         if importlib.util.find_spec(name.replace("-", "_")) is None:
             with pytest.raises(TrackingUnavailable, match=f"pip install {package}, or leave it"):
                 check([name])
-    with pytest.raises(TrackingUnavailable, match=r"Did you mean 'swanlab'\?"):
+    with pytest.raises(TrackingUnavailable, match="Did you mean 'swanlab'"):
         check(["swanlap"])
 
 
