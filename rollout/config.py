@@ -100,6 +100,17 @@ class RolloutConfig(Config):
             return stands_for | dict(given)
         return given
 
+    @field_validator("temperature", mode="before")
+    @classmethod
+    def _attempts_differ(cls, given: Any) -> Any:
+        if isinstance(given, int | float) and given == 0:
+            raise ValueError(
+                "rollout.temperature = 0: all attempts at a task would be the same one, from which "
+                "a group learns nothing and an evaluation of several runs no more than of one. "
+                "Give one above 0."
+            )
+        return given
+
     @field_validator("engine")
     @classmethod
     def _the_engine_is_known(cls, name: str) -> str:

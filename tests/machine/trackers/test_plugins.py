@@ -88,7 +88,8 @@ def test_a_name_that_is_none_is_answered_before_anything_starts(tmp_path: Path) 
     assert load(str(recipe)).tracking == ("wanbd",)
     done = munro("climb", str(recipe), "--dry-run")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "munro: tracking: There is no tracker 'wanbd'. Did you mean 'wandb'?\n"
+    said = "munro: tracking: There is no tracker 'wanbd'. Did you mean 'wandb' or 'swanlab'?\n"
+    assert done.stderr == said
 
 
 FAILING = '''

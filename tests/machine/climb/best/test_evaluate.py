@@ -118,3 +118,9 @@ def test_models_that_only_evaluated_environments_name_are_found_too(tmp_path):
     of = config(eval={"env": HARD | {"graders": grader, "reward": "nice"}})
     assert list(named(of)) == [("eval.env.0.graders.nice.judge.model", str(tmp_path))]
     assert in_place(of, settle(config())) == of
+
+
+def test_several_attempts_at_temperature_0_are_refused_with_the_reason():
+    with pytest.raises(ValueError, match="all attempts at a task would be the same one"):
+        config(rollout={"temperature": 0}, eval={"runs": 4})
+    assert config().eval.runs == 4
