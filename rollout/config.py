@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -71,8 +71,10 @@ class RolloutConfig(Config):
     for the slowest tool in every turn; their draws still depend on the seed alone."""
     retries: int = Field(3, ge=0)
     """New tries of an attempt whose machinery failed, before its task is given up."""
-    groups_in_flight: int = Field(8, ge=1)
-    """Tasks that one problem worker has open at once (off-policy)."""
+    groups_in_flight: Annotated[int, Field(ge=1)] | Literal["auto"] = 8
+    """Tasks that one problem worker has open at once (off-policy). auto has all of them together
+    keep the engines full, by their room for keys and values and the length of replies, and no more
+    than the learner can take before they are stale."""
     generate_deadline_s: float = Field(600.0, gt=0)
     """Longest wait for one completion before its server counts as failed."""
     start_deadline_s: float = Field(60.0, gt=0)
@@ -102,6 +104,17 @@ class RolloutConfig(Config):
         if isinstance(given, Mapping) and "grade_deadline_s" in given:
             stands_for = dict.fromkeys(DEADLINES, given["grade_deadline_s"])
             return stands_for | dict(given)
+        return given
+
+    @field_validator("temperature", mode="before")
+    @classmethod
+    def _attempts_differ(cls, given: Any) -> Any:
+        if isinstance(given, int | float) and given == 0:
+            raise ValueError(
+                "rollout.temperature = 0: all attempts at a task would be the same one, from which "
+                "a group learns nothing and an evaluation of several runs no more than of one. "
+                "Give one above 0."
+            )
         return given
 
     @field_validator("engine")

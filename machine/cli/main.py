@@ -27,6 +27,7 @@ from munro.machine.cli.models import push
 from munro.machine.cli.pipeline import run_whole
 from munro.machine.cli.pretrain import goodput, pretrain
 from munro.machine.cli.questions.group import questions
+from munro.machine.cli.regrading.command import regrade
 from munro.machine.cli.restart import rebase
 from munro.machine.cli.serve import serve
 from munro.machine.cli.swe import swe
@@ -184,6 +185,7 @@ munro.add_command(pretrain)
 munro.add_command(push)
 munro.add_command(questions)
 munro.add_command(rebase)
+munro.add_command(regrade)
 munro.add_command(run_whole)
 munro.add_command(serve)
 munro.add_command(swe)

@@ -68,7 +68,8 @@ def run_rollout(config: RunConfig, steps: int) -> int:
                     raise
                 beside.dropped(step, ledger.dropped())
                 store.write(step, groups, [advantage(group) for group in groups])
-                metrics = group_metrics(groups, state) | source.metrics()
+                metrics = group_metrics(groups, state, several=config.has_several)
+                metrics |= source.metrics()
                 run.metrics.append(step, metrics)
                 console.step(step, metrics)
                 source.settle(groups, step)

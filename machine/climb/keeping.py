@@ -9,19 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from munro.machine.climb.evaluate import HeldOut, held_out, held_out_metrics
+from munro.machine.climb.evaluate import HeldOut, held_out, held_out_metrics, is_told_by_name
 from munro.machine.climb.interrupt import Interrupt
 from munro.machine.climb.origin import as_recorded
 from munro.machine.climb.publisher import Publisher
 from munro.machine.climb.restarting import Restarts
-from munro.machine.climb.start import raw, recorded
+from munro.machine.climb.start import recorded
 from munro.machine.config import RunConfig
-from munro.machine.run import tracking
 from munro.machine.run.beside import Beside
 from munro.machine.run.best import best_checkpoint, is_better, link_best
 from munro.machine.run.console import Console
 from munro.machine.run.files import RunError
 from munro.machine.run.folder import RunFolder
+from munro.machine.run.tracking import Trackers
 from munro.machine.run.watches import Watches
 from munro.rl.plugs import advantage_of
 from munro.rl.state import ClimbState
@@ -56,6 +56,7 @@ class Keeper:
         restarts: Restarts,
         model: str,
         state: ClimbState,
+        trackers: Trackers,
         dropped: Callable[[], Sequence[Abandoned]] = tuple,
     ) -> None:
         self._run, self._config, self._console = run, config, console
@@ -63,10 +64,7 @@ class Keeper:
         self._interrupt, self._learner, self._held_out = interrupt, learner, held_out
         self._grading, self._publisher, self._model = grading, publisher, model
         self._store, self._beside = RolloutStore(run.rollouts), Beside(run, config)
-        self._dropped = dropped
-        self._trackers = tracking.open_trackers(
-            config.tracking, run.path, config=raw(config), first_step=state.step + 1
-        )
+        self._dropped, self._trackers = dropped, trackers
         self._advantage = advantage_of(config.learner)
         self._watches = Watches(config.env, run.metrics.read())
         self._saved: int | None = None
@@ -96,7 +94,7 @@ class Keeper:
         self._console.phase("evaluating")
         groups = held_out(self._held_out, self._config, state.stage)
         self._beside.evaluated(state.step, groups)
-        return held_out_metrics(groups)
+        return held_out_metrics(groups, by_name=is_told_by_name(self._config))
 
     def log(self, state: ClimbState, metrics: Mapping[str, float]) -> None:
         """One line of metrics, to file, trackers and console; what was graded goes with it.
@@ -106,10 +104,10 @@ class Keeper:
         trends, alarms = self._watches.after(state.step, metrics)
         metrics = {**metrics, **self._grading(), **trends}
         self._run.metrics.append(state.step, {**metrics, **self._events(state, alarms)})
-        for tracker in self._trackers:
-            tracker.log(state.step, metrics)
+        self._trackers.log(state.step, metrics)
         self._console.step(state.step, metrics)
-        if self._config.checkpoint.best and is_better(self._run, state.step, metrics):
+        figure = self._config.checkpoint.best
+        if figure and is_better(self._run, figure, state.step, metrics):
             self.save(state)
 
     def _events(self, state: ClimbState, alarms: Sequence[str]) -> dict[str, list[str]]:
@@ -160,16 +158,11 @@ class Keeper:
         _require_seen(folder)
         self._run.note_saved(state.step)
         best = None
-        if self._config.checkpoint.best:
-            best = best_checkpoint(self._run)
-            link_best(self._run)
+        if figure := self._config.checkpoint.best:
+            best = best_checkpoint(self._run, figure)
+            link_best(self._run, figure)
         self._run.prune_checkpoints(self._config.checkpoint.keep, spare=best)
         self._saved = state.step
-
-    def close(self) -> None:
-        """Close the trackers."""
-        for tracker in self._trackers:
-            tracker.close()
 
 
 def _require_seen(folder: Path) -> None:

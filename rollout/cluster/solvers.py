@@ -53,7 +53,7 @@ class _WorkerActor:
         configure(setting.rewards, setting.judges)
         if setting.graders:
             service.use(RemoteService(setting.graders, setting.rewards.service))
-        return ProblemSet(setting.envs, setting.seed)
+        return ProblemSet(setting.envs, setting.seed, setting.held_out)
 
     @cached_property
     def _worker(self) -> ProblemWorker:

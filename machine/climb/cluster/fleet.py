@@ -344,6 +344,7 @@ def _setting(config: RunConfig, model: Path, folder: Path) -> Setting:
         rewards=anywhere(config.rewards),
         judges=config.judge,
         envs=tuple(resolve_config(env) for env in config.env),
+        held_out=tuple(resolve_config(env) for env in config.eval.env),
         seed=config.seed,
         max_context=wanted or most,
         weights=str(_weights_folder(config, run)),
