@@ -76,10 +76,16 @@ def attempt(shelf: Shelf, step: int, index: int, number: int) -> Row:
         NotThere, StoreError: as `group`.
     """
     row = _one(shelf, step, index, number, ATTEMPT)
-    row["calls"] = calls_in_words(json.loads(row["calls"] or "[]"))
-    row["reply"] = conversation(json.loads(row.pop("messages"))) or row["reply"]
-    parts = json.loads(row.pop("grade_parts"))
-    row["parts"] = ", ".join(f"{name} {value:.4g}" for name, value in parts.items())
+    try:
+        row["calls"] = calls_in_words(json.loads(row["calls"] or "[]"))
+        row["reply"] = conversation(json.loads(row.pop("messages"))) or row["reply"]
+        parts = json.loads(row.pop("grade_parts"))
+        row["parts"] = ", ".join(f"{name} {value:.4g}" for name, value in parts.items())
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise NotThere(
+            f"attempt {number} of group {index} at step {step} is stored in a form that this "
+            "version does not read: another one wrote it."
+        ) from error
     for name in ("reply", "reason", "parts", "calls"):
         row[name] = shortened(row[name])
     return _finite(row)

@@ -118,20 +118,19 @@ class Watched:
 
     def told(self) -> dict[str, Any]:
         """What a page always shows of it."""
-        info, given = self.info, self.given
-        model = str(info.provenance.get("model", ""))
+        info, given, whole = self.info, self.given, self.config.get("num_steps")
         return {
             "name": self.name,
             "path": str(self.path),
             "status": str(info.status),
-            "cause": info.cause,
+            "cause": str(info.cause or ""),
             "silent_s": self.silent_s(),
-            "num_steps": self.config.get("num_steps"),
+            "num_steps": whole if isinstance(whole, int) else None,
             "step": self.curves.steps[-1] if len(self.curves) else None,
             "generation": self.generation,
             "troubles": self._troubles[:MOST_TROUBLES],
             "events": self._events(),
-            "segments": segments(self._restarts(), model),
+            "segments": segments(self._restarts(), self._model),
             "given": {"total": given.total, "counts": dict(given.counts.most_common())},
             "stored": {
                 name: {
@@ -146,14 +145,14 @@ class Watched:
     def _restarts(self) -> Sequence[Restart]:
         try:
             return restarts_of(self.info)
-        except (TypeError, KeyError):  # of another version
+        except (TypeError, KeyError, AttributeError):  # of another version
             return []
 
     def _events(self) -> list[dict[str, Any]]:
         resumed = [
             {"step": step, "text": f"resumed after step {step}", "mark": "↻"}
             for step in self.info.resumes
-            if step > 0
+            if isinstance(step, int) and step > 0
         ]
         told = []
         for event in self.curves.events:
@@ -171,10 +170,16 @@ class Watched:
 
     def decode(self) -> Decode | None:
         """What turns its tokens into text; None where no tokenizer of it is here."""
-        model = str(self.info.provenance.get("model", ""))
-        if self._decodes_for != model or self._decode is None:
-            self._decode, self._decodes_for = tokenizer_of(self.path, model), model
+        if self._decodes_for != self._model or self._decode is None:
+            self._decode = tokenizer_of(self.path, self._model)
+            self._decodes_for = self._model
         return self._decode
+
+    @property
+    def _model(self) -> str:
+        """What the climb began from, where it says so."""
+        provenance = self.info.provenance
+        return str(provenance.get("model", "")) if isinstance(provenance, Mapping) else ""
 
 
 def _config(file: Path) -> dict[str, Any]:

@@ -54,6 +54,13 @@ def test_dropped_groups_are_stored_with_why_and_without_an_advantage(tmp_path):
     assert [group.index for group in store.read(3)] == [7, 8]
 
 
+def test_where_nothing_passed_it_is_told_and_stored(tmp_path):
+    run, told = RunFolder(tmp_path / "run"), []
+    Beside(run, config()).nothing_passed(4, [dropped(reply="41, I think")], told.append)
+    assert "    reply  41, I think" in told
+    assert RolloutStore(run.dropped).steps() == [4]
+
+
 def test_of_an_evaluation_as_many_tasks_are_kept_as_asked_for_evenly(tmp_path):
     run = RunFolder(tmp_path / "run")
     groups = [make_group(index=-1 - number) for number in range(10)]

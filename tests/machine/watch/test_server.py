@@ -260,19 +260,36 @@ def test_a_run_that_lacks_its_last_file_or_has_half_of_one_shows_the_rest(tmp_pa
 def test_a_folder_that_another_version_wrote_shows_what_is_understood(tmp_path):
     run = make_run(tmp_path / "one")
     info = json.loads((run.path / "run.json").read_text())
-    info |= {"restarts": [{"step": 3}], "something": {"new": 1}}
+    info |= {"restarts": [{"step": 3}, 7], "something": {"new": 1}, "provenance": ["model"]}
+    info |= {"resumes": ["late", 3], "cause": None}
     (run.path / "run.json").write_text(json.dumps(info))
     (run.path / "config.toml").write_text('clip = "no table"\nnum_steps = "many"')
     with run.metrics.path.open("a") as file:
         file.write('{"version": 9}\n"a line"\n')
     told = told_of(run.path)
     assert told["segments"] == []
+    assert (told["cause"], told["num_steps"]) == ("", None)
+    assert [event["step"] for event in told["events"]] == [3, 20]
     assert told["curves"]["lines"] == 40
     assert told["troubles"] == [
         f"1 lines of {run.metrics.path} are no step's metrics, and were left out."
     ]
     (run.path / "run.json").write_text(json.dumps(info | {"status": "dreaming"}))
     assert any("run.json cannot be read" in one for one in told_of(run.path)["troubles"])
+
+
+def test_an_attempt_that_another_version_stored_otherwise_says_so(runs, monkeypatch):
+    answers = answers_about(*runs)
+    answers.look()
+    shelf = answers.runs[0].shelves["rollouts"]
+    place = {"run": "0", "step": "10", "index": "40", "attempt": "0"}
+    real = shelf.group
+    for changed in ({"grade_parts": "[1]"}, {"messages": '[{"a": 1}, 2]'}, {"calls": "{"}):
+        monkeypatch.setattr(
+            shelf, "group", lambda *asked, of=changed: [row | of for row in real(*asked)]
+        )
+        with pytest.raises(NotThere, match="another one wrote it"):
+            answers.to("attempt", place)
 
 
 def test_a_run_of_another_machine_is_not_called_dead_while_it_writes(tmp_path):
