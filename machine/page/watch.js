@@ -27,7 +27,7 @@ class Watch {
     let wait = document.hidden ? HIDDEN_MS : EVERY_MS;
     try {
       const at = this.runs.map((run) => `${run.generation}.${run.per}.${run.whole}`).join(",");
-      const news = await ask("news", { at, tag: this.tag, names: this.names });
+      const news = await ask("news", { at, tag: this.tag, names: this.names }, 60000);
       const began = performance.now();
       this.apply(news);
       performance.measure("update", { start: began });
@@ -141,7 +141,8 @@ function take(run, told) {
 function factsOf(run) {
   const facts = [run.step === null ? "no step yet" : `step ${run.step.toLocaleString("en")}${run.num_steps ? ` of ${run.num_steps.toLocaleString("en")}` : ""}`];
   const { rollouts } = run.stored;
-  facts.push(`${rollouts.attempts.toLocaleString("en")} attempts`);
+  const more = rollouts.waiting ? ` (reading ${rollouts.waiting.toLocaleString("en")} more steps)` : "";
+  facts.push(`${rollouts.attempts.toLocaleString("en")} attempts${more}`);
   if (run.given.total) facts.push(`${run.given.total.toLocaleString("en")} tasks given up`);
   if (run.status === "running" && run.silent_s > 60) facts.push(`nothing new for ${Math.round(run.silent_s / 60)} min`);
   return facts.join(" · ");

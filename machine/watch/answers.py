@@ -21,6 +21,8 @@ BINS_OF_ALL = 6000
 """Points of one curve, over all runs."""
 LOOK_EVERY_S = 0.4
 """Several browsers at once look once."""
+READ_S = 0.3
+"""After which the attempts of a long run wait for the next look: its curves come first."""
 MOST_ROWS = 200
 
 
@@ -71,7 +73,7 @@ class Answers:
                 return
             for run in self.runs:
                 with run.lock:
-                    run.look()
+                    run.look(now + READ_S)
             self._choose_figures()
             self._looked = time.monotonic()
 

@@ -5,6 +5,7 @@ A step is read once, when its file is new; the texts of an attempt when somebody
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,7 @@ ORDERS = {
     "-total": ("reward_total", False),
 }
 """What a page may sort by: column, and whether the highest comes first."""
+STEPS_AT_ONCE = 64
 LOOK_S = 1.5
 """Seconds that a search through texts may take before it says how far it came."""
 
@@ -76,6 +78,8 @@ class Shelf:
         self._words: dict[str, dict[str, int]] = {name: {} for name in WORDS}
         self.damaged: dict[int, str] = {}
         """Steps that cannot be read, with why."""
+        self.waiting = 0
+        """Steps that are there and were not read yet."""
 
     @property
     def is_trained(self) -> bool:
@@ -97,8 +101,12 @@ class Shelf:
         with self._lock:
             return sorted(filter(None, self._words[column]))
 
-    def look(self) -> None:
+    def look(self, until: float = math.inf) -> None:
         """Read the steps that are new or were taken again, and forget those that are gone.
+
+        Args:
+            until: on the monotonic clock; what is not read by then, the oldest steps, waits for the
+                next look. Some are read at every look.
 
         Raises:
             StoreError: the folder cannot be listed.
@@ -107,18 +115,35 @@ class Shelf:
         for step in self._steps.keys() - there.keys():
             self._keep(step, None)
         self.damaged = {step: why for step, why in self.damaged.items() if step in there}
-        for step, seen in sorted(there.items()):
-            # a step that was packed since is the same one
-            if step in self._seen and seen in ((0, 0), self._seen[step]):
-                continue
-            self._seen[step] = seen
-            try:
-                self._keep(step, self._read(step))
-                self.damaged.pop(step, None)
-            except StoreError as error:
-                self._keep(step, None)
-                self.damaged[step] = str(error)
-        self._seen = {step: self._seen[step] for step in there}
+        self._seen = {step: seen for step, seen in self._seen.items() if step in there}
+        # a step that was packed since is the same one
+        new = [s for s, seen in there.items() if seen not in ((0, 0), self._seen.get(s))]
+        new += [s for s, seen in there.items() if seen == (0, 0) and s not in self._seen]
+        new.sort(reverse=True)
+        while new:
+            some, new = new[:STEPS_AT_ONCE], new[STEPS_AT_ONCE:]
+            self._read(sorted(some))
+            self._seen |= {step: there[step] for step in some}
+            if time.monotonic() > until:
+                break
+        self.waiting = len(new)
+
+    def _read(self, steps: Sequence[int]) -> None:
+        """Keep these steps: those of one file are read in one go, but for a damaged one."""
+        try:
+            columns = self._columns(steps)
+        except StoreError as error:
+            if len(steps) > 1:
+                for step in steps:
+                    self._read([step])
+                return
+            self._keep(steps[0], None)
+            self.damaged[steps[0]] = str(error)
+            return
+        for step in steps:
+            own = columns["step"] == step
+            self._keep(step, {name: values[own] for name, values in columns.items()})
+            self.damaged.pop(step, None)
 
     def _keep(self, step: int, columns: Columns | None) -> None:
         with self._lock:
@@ -141,10 +166,9 @@ class Shelf:
             raise StoreError(f"{self._folder} cannot be read: {error.strerror}.") from error
         return found
 
-    def _read(self, step: int) -> Columns:
+    def _columns(self, steps: Sequence[int]) -> Columns:
         parts: list[Columns] = []
-        batches = self._store.batches([*NUMBERS, *WORDS], steps=[step], on_cut=_tolerated)
-        for batch in batches:
+        for batch in self._store.batches([*NUMBERS, *WORDS], steps=steps, on_cut=_tolerated):
             part: Columns = {}
             for name, kind in NUMBERS.items():
                 values = batch.column(name).to_numpy(zero_copy_only=False)
@@ -155,7 +179,7 @@ class Shelf:
         empty: Columns = {name: np.zeros(0, kind) for name, kind in NUMBERS.items()}
         empty |= {name: np.zeros(0, np.int32) for name in WORDS}
         return {
-            name: np.concatenate([kind, *(p[name] for p in parts)]) for name, kind in empty.items()
+            name: np.concatenate([none, *(p[name] for p in parts)]) for name, none in empty.items()
         }
 
     def _coded(self, name: str, column: pa.Array) -> NDArray[np.int32]:

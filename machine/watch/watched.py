@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -59,8 +60,13 @@ class Watched:
         """Counts up when the metrics begin anew, and what a page has of them is void."""
         return self._metrics.generation
 
-    def look(self) -> None:
-        """Read what is new. What cannot be read is told (`told`), and the rest is read."""
+    def look(self, until: float = math.inf) -> None:
+        """Read what is new. What cannot be read is told (`told`), and the rest is read.
+
+        Args:
+            until: on the monotonic clock; attempts that are not read by then wait for the next
+                look.
+        """
         self._troubles = []
         for read in (self._read_info, self._read_metrics, self._read_journal):
             try:
@@ -69,7 +75,7 @@ class Watched:
                 self._troubles.append(_sentence(error))
         for shelf in self.shelves.values():
             try:
-                shelf.look()
+                shelf.look(until)
             except StoreError as error:
                 self._troubles.append(str(error))
             self._troubles += shelf.damaged.values()
@@ -137,6 +143,7 @@ class Watched:
                     "attempts": len(shelf),
                     "steps": [shelf.steps[0], shelf.steps[-1]] if shelf.steps else None,
                     "envs": shelf.names("env"),
+                    "waiting": shelf.waiting,
                 }
                 for name, shelf in self.shelves.items()
             },

@@ -4,6 +4,7 @@ folder is not as it should be."""
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import socket
@@ -30,6 +31,7 @@ from tests.machine.watch.watching import answers_about, get, make_watched, serve
 @pytest.fixture(autouse=True)
 def _looks_every_time(monkeypatch):
     monkeypatch.setattr(answers_module, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(answers_module, "READ_S", math.inf)
 
 
 @pytest.fixture(scope="module")
@@ -329,17 +331,33 @@ def test_steps_that_are_packed_meanwhile_are_not_read_again_and_those_taken_agai
     shelf = answers.runs[0].shelves["rollouts"]
     read = []
     real = shelf._read
-    monkeypatch.setattr(shelf, "_read", lambda step: read.append(step) or real(step))
+    monkeypatch.setattr(shelf, "_read", lambda steps: read.append(steps) or real(steps))
     store = RolloutStore(run.rollouts)
     store.pack()
     answers.look()
     assert (read, len(shelf)) == ([], 96)
     store.write(20, [make_group()], [[1.0, -1.0]])
     answers.look()
-    assert (read, len(shelf)) == ([20], 96 - 24 + 2)
+    assert (read, len(shelf)) == ([[20]], 96 - 24 + 2)
     store.drop_after(20)
     answers.look()
     assert shelf.steps == [10, 20]
+
+
+def test_attempts_of_a_long_run_come_newest_first_and_keep_no_curve_waiting(tmp_path, monkeypatch):
+    monkeypatch.setattr(answers_module, "READ_S", -1.0)
+    monkeypatch.setattr("munro.machine.watch.shelf.STEPS_AT_ONCE", 2)
+    run = make_run(tmp_path / "one", rollouts_every=8)
+    RolloutStore(run.rollouts).pack(keep=2)
+    answers = answers_about(run.path)
+    seen = []
+    for _ in range(3):
+        (told,) = answers.to("news", {})["runs"]
+        assert told["curves"]["lines"] == 40
+        stored = told["stored"]["rollouts"]
+        seen.append((stored["steps"], stored["waiting"]))
+    assert seen == [([32, 40], 3), ([16, 40], 1), ([8, 40], 0)]
+    assert stored["attempts"] == 5 * 24
 
 
 # the command
