@@ -106,7 +106,8 @@ class RolloutConfig(Config):
         is_number = isinstance(given, int) and not isinstance(given, bool) and given >= 1
         if not is_number and given != "auto":
             raise ValueError(
-                f'rollout.groups_in_flight = {given!r}: give a number of tasks, 1 or more, or "auto".'
+                f"rollout.groups_in_flight = {given!r}: give a number of tasks, 1 or more, or "
+                '"auto".'
             )
         return given
 
