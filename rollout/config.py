@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -71,7 +71,7 @@ class RolloutConfig(Config):
     for the slowest tool in every turn; their draws still depend on the seed alone."""
     retries: int = Field(3, ge=0)
     """New tries of an attempt whose machinery failed, before its task is given up."""
-    groups_in_flight: Annotated[int, Field(ge=1)] | Literal["auto"] = 8
+    groups_in_flight: int | Literal["auto"] = 8
     """Tasks that one problem worker has open at once (off-policy). auto has all of them together
     keep the engines full, by their room for keys and values and the length of replies, and no more
     than the learner can take before they are stale."""
@@ -104,6 +104,17 @@ class RolloutConfig(Config):
         if isinstance(given, Mapping) and "grade_deadline_s" in given:
             stands_for = dict.fromkeys(DEADLINES, given["grade_deadline_s"])
             return stands_for | dict(given)
+        return given
+
+    @field_validator("groups_in_flight", mode="before")
+    @classmethod
+    def _a_number_or_auto(cls, given: Any) -> Any:
+        is_number = isinstance(given, int) and not isinstance(given, bool) and given >= 1
+        if not is_number and given != "auto":
+            raise ValueError(
+                f"rollout.groups_in_flight = {given!r}: give a number of tasks, 1 or more, or "
+                '"auto".'
+            )
         return given
 
     @field_validator("temperature", mode="before")

@@ -106,7 +106,7 @@ class Kept:
         lines = []
         for trace, text in texts:
             row = self.rows[trace]
-            told_row = {"trace": trace, "env": row.env, "task": row.task, **text}
+            told_row: dict[str, Any] = {"trace": trace, "env": row.env, "task": row.task, **text}
             told_row |= {"old": dict(row.old), "new": dict(row.new)}
             lines.append(json.dumps(told_row, ensure_ascii=False) + "\n")
         write_atomically(self._changes, "".join(lines))
