@@ -164,9 +164,8 @@ def measured(url: str, path: Path, chromium: str) -> dict[str, float]:
         ):
             with page.expect_response(lambda said: "/attempts?" in said.url) as said:
                 does()
-            timing = said.value.request.timing
             said.value.finished()
-            found[name] = timing["responseEnd"] / 1000
+            found[name] = said.value.request.timing["responseEnd"] / 1000
         browser.close()
     return found
 
