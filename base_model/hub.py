@@ -64,6 +64,8 @@ class Located:
     commit: str = ""
     digest: str = ""
     """Of the files, hexadecimal."""
+    is_linked: bool = False
+    """The folder that a person named is a link to this one, and may point elsewhere tomorrow."""
 
     @property
     def recorded(self) -> str:
@@ -105,7 +107,10 @@ def locate(name: str, *, revision: str = "", recorded: str = "") -> Located:
             files are not those that were recorded.
     """
     if not is_hub_name(name):
-        return Located(folder=Path(name).expanduser().absolute())
+        folder = Path(name).expanduser().absolute()
+        if folder.is_symlink():  # as a run's checkpoints/best: what it points to now is meant
+            return Located(folder=folder.resolve(), is_linked=True)
+        return Located(folder=folder)
     repo, behind = split(name)
     if behind and revision and behind != revision:
         raise HubError(name, f"its name asks for {behind}, and the key revision for {revision}")

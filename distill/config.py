@@ -66,6 +66,10 @@ class SelectConfig(Config):
     is what the report found best; the half is our choice."""
     outcomes: Literal["passed", "all"] = "passed"
     """Only traces that passed, or failed ones too."""
+    dropped: bool = False
+    """Traces of tasks that the gates dropped too, as far as the climb kept them
+    (`rollout.keep_dropped`): of what was too easy, or nearly too hard. Attempts at held-out tasks
+    are never taken."""
     choose: Literal["uniform", "shortest", "reward", "typical"] = "uniform"
     """Which of a prompt's traces come first: any alike, the shortest, those with the highest
     reward, or those whose length is nearest to the prompt's median."""

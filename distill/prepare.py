@@ -138,7 +138,8 @@ class _Preparing:
         self._columns = row_tokens(base, config.training)
         self._steps = [stored_steps(source, config.select.window) for source in sources]
         self._cut: dict[str, None] = {}
-        self._index = read_index(sources, self._steps, on_cut=self._on_cut)
+        self._dropped = config.select.dropped
+        self._index = read_index(sources, self._steps, dropped=self._dropped, on_cut=self._on_cut)
         self._rule = config.select.model_copy(update={"window": WHOLE})
         several = len(sources) > 1
         self._weights = {source.name: source.weight for source in sources} if several else None
@@ -209,7 +210,9 @@ class _Preparing:
     ) -> Iterator[Lesson]:
         """Lessons of the candidates that survive; which those are, and where each one's begin."""
         places = {source.name: n for n, source in enumerate(self._sources)}
-        for trace in read_traces(self._sources, candidates, on_cut=self._on_cut):
+        for trace in read_traces(
+            self._sources, candidates, dropped=self._dropped, on_cut=self._on_cut
+        ):
             number = places[trace.name.rpartition(":")[0]]
             if self._sieves[number].drops(trace):
                 continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,10 +102,27 @@ def stored_steps(source: Source, window: tuple[float, float]) -> list[int]:
     return found
 
 
+def stores_of(
+    source: Source, steps: Sequence[int], *, dropped: bool
+) -> Iterator[tuple[RolloutStore, list[int]]]:
+    """Where traces of these steps are, and which of the steps are there.
+
+    Args:
+        source: a run.
+        steps: of what it was trained on.
+        dropped: what its gates dropped on the way to those steps counts too.
+    """
+    yield RolloutStore(source.run / "rollouts"), list(steps)
+    if dropped:
+        beside = RolloutStore(source.run / "dropped")
+        yield beside, sorted(set(steps) & set(beside.steps()))
+
+
 def read_index(
     sources: Sequence[Source],
     steps: Sequence[Sequence[int]],
     *,
+    dropped: bool = False,
     on_cut: Callable[[str], None] | None = None,
 ) -> Index:
     """The index of these steps of the sources; nothing but its columns is read.
@@ -113,6 +130,7 @@ def read_index(
     Args:
         sources: runs.
         steps: for each of them.
+        dropped: see `stores_of`.
         on_cut: see `RolloutStore.batches`.
 
     Raises:
@@ -121,9 +139,9 @@ def read_index(
     parts: list[dict[str, NDArray[Any]]] = []
     prompts: dict[str, int] = {}
     for number, (source, wanted) in enumerate(zip(sources, steps, strict=True)):
-        store = RolloutStore(source.run / "rollouts")
-        for batch in store.batches(COLUMNS, steps=wanted, on_cut=on_cut):
-            parts.append(_columns(batch, number, prompts))
+        for store, there in stores_of(source, wanted, dropped=dropped):
+            for batch in store.batches(COLUMNS, steps=there, on_cut=on_cut):
+                parts.append(_columns(batch, number, prompts))
     return Index(
         **{
             name: np.concatenate([np.zeros(0, kind), *(part[name] for part in parts)])

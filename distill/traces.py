@@ -13,12 +13,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from munro.distill.select import Index
-from munro.distill.sources import Source
+from munro.distill.sources import Source, stores_of
 from munro.envs.data.transcripts import as_data
 from munro.envs.types import Message, ToolCall
 from munro.rewards.trajectory import Conduct, conduct_of, transcript_of
 from munro.rollout.store.rows import pairs
-from munro.rollout.store.store import RolloutStore
 
 COLUMNS = (
     "step", "index", "attempt", "env", "task_id", "task", "messages", "reply", "ending", "solved",
@@ -101,7 +100,11 @@ def message_of(fields: dict[str, Any]) -> Message:
 
 
 def read_traces(
-    sources: Sequence[Source], index: Index, *, on_cut: Callable[[str], None] | None = None
+    sources: Sequence[Source],
+    index: Index,
+    *,
+    dropped: bool = False,
+    on_cut: Callable[[str], None] | None = None,
 ) -> Iterator[Trace]:
     """Every trace of the index, source by source in the order of the store.
 
@@ -110,16 +113,17 @@ def read_traces(
     Args:
         sources: in the order of `index.sources`.
         index: of the traces wanted.
+        dropped: see `munro.distill.sources.stores_of`.
         on_cut: see `RolloutStore.batches`.
     """
     names = index.names()
     for number, source in enumerate(sources):
         own = np.flatnonzero(index.source == number)
-        store = RolloutStore(source.run / "rollouts")
         by_step = _by_step(index, own)
-        for batch in store.batches(COLUMNS, steps=sorted(by_step), on_cut=on_cut):
-            for row, place in _wanted(batch, by_step):
-                yield _trace(row, names[row], batch.slice(place, 1))
+        for store, there in stores_of(source, sorted(by_step), dropped=dropped):
+            for batch in store.batches(COLUMNS, steps=there, on_cut=on_cut):
+                for row, place in _wanted(batch, by_step):
+                    yield _trace(row, names[row], batch.slice(place, 1))
 
 
 def _by_step(index: Index, rows: NDArray[np.int64]) -> dict[int, dict[tuple[int, int], int]]:

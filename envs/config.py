@@ -17,6 +17,8 @@ class EnvConfig(Config):
 
     path: str
     """Registry name, `module:Class`, or `path/to/file.py:Class`."""
+    name: str = ""
+    """What it goes by in figures and results; the environment's own name unless given."""
     isolate: bool = False
     """Run it in a process of its own: whatever it does there, crash, leak or quit, costs no more
     than its attempts, which are tried again."""
@@ -35,6 +37,11 @@ class EnvConfig(Config):
     Unset, the environment's own grade alone."""
     budget: Budget = Field(default_factory=Budget)
     """What an episode may spend: lies over the environment's own budget, key by key."""
+
+    @property
+    def alone(self) -> EnvConfig:
+        """The same without its share of a problem set."""
+        return self.model_copy(update={"weight": 1.0})
 
     @field_validator("reward", mode="before")
     @classmethod
@@ -55,3 +62,9 @@ class EnvConfig(Config):
     def _parts_are_scored(self) -> Self:
         check_names(self.graders, self.reward)
         return self
+
+
+def one_or_several(value: Any) -> Any:
+    """What a recipe may say for environments, as a list of tables: a name, a table, or several."""
+    several = value if isinstance(value, list | tuple) else [value]
+    return [{"path": one} if isinstance(one, str) else one for one in several]

@@ -134,8 +134,16 @@ class ProblemSet:
         problems.task(0)      # the same task in every process, and after every restart
     """
 
-    def __init__(self, configs: Sequence[EnvConfig], seed: int) -> None:
+    def __init__(
+        self, configs: Sequence[EnvConfig], seed: int, held_out: Sequence[EnvConfig] = ()
+    ) -> None:
         """Load them all.
+
+        Args:
+            configs: environments to train on.
+            seed: of the stream.
+            held_out: environments whose held-out tasks stand in for theirs; the same where empty.
+                One that is trained on too is loaded once, and has one name.
 
         Raises:
             BadEnvironment: one cannot be loaded, or has no tasks to train on.
@@ -143,29 +151,35 @@ class ProblemSet:
         if not configs:
             raise BadEnvironment("The problem set is empty: name at least one environment.")
         self._seed = seed
-        loaded = [load_config(config) for config in configs]
-        names = unique_names([environment.name for environment in loaded])
-        self._environments: dict[str, Environment] = dict(zip(names, loaded, strict=True))
-        self._pools = [TaskPool(e, "train", name) for name, e in self._environments.items()]
+        shared = [_place(one, configs) for one in held_out]
+        others = [one for one, place in zip(held_out, shared, strict=True) if place is None]
+        loaded = [(one, load_config(one)) for one in (*configs, *others)]
+        names = unique_names([one.name or environment.name for one, environment in loaded])
+        self._environments: dict[str, Environment] = dict(
+            zip(names, (environment for _, environment in loaded), strict=True)
+        )
+        self.names = tuple(names[: len(configs)])
+        """Of those that are trained on, in the order of the configs."""
+        self._pools = [TaskPool(self._environments[n], "train", n) for n in self.names]
         for pool in self._pools:
             if pool.size == 0:
                 raise BadEnvironment(f"{pool.name}: tasks('train') holds no tasks.")
-        total = sum(config.weight for config in configs)
-        self._shares = [config.weight / total for config in configs]
-        self._drawn = [0] * len(configs)
-        self._which = array("I")
-        self._position = array("Q")
+        self._turns = _Turns([one.weight for one in configs])
+        more = iter(names[len(configs) :])
+        self.held_out_names = self.names
+        """Of those that are evaluated."""
+        self._held_out_turns = self._turns
+        if held_out:
+            self.held_out_names = tuple(
+                next(more) if place is None else names[place] for place in shared
+            )
+            self._held_out_turns = _Turns([one.weight for one in held_out])
 
     @property
     def total(self) -> int | None:
         """Tasks of all environments together, one pass; None where one does not end."""
         sizes = [pool.size for pool in self._pools]
         return None if None in sizes else sum(size for size in sizes if size is not None)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The environments' names, in the order of the configs."""
-        return tuple(self._environments)
 
     def environment(self, name: str) -> Environment:
         """The environment that runs a task whose `env` is `name`."""
@@ -179,9 +193,8 @@ class ProblemSet:
         """
         if index < 0:
             raise IndexError(f"task({index}): the stream starts at 0")
-        while len(self._which) <= index:
-            self._schedule_one()
-        return self._pools[self._which[index]].draw(self._position[index], self._seed)
+        which, position = self._turns.at(index)
+        return self._pools[which].draw(position, self._seed)
 
     def held_out(self, num: int) -> list[Task]:
         """At most `num` tasks of the split "test", by weight, always the same ones.
@@ -191,16 +204,14 @@ class ProblemSet:
         Raises:
             BadEnvironment: an environment has no held-out tasks.
         """
-        pools = [TaskPool(e, "test", name) for name, e in self._environments.items()]
+        pools = [TaskPool(self._environments[n], "test", n) for n in self.held_out_names]
         for pool in pools:
             if pool.size == 0:
                 raise BadEnvironment(
                     f"{pool.name}: tasks('test') holds no tasks, so nothing can be evaluated on "
                     "problems it was not trained on: give it some, or turn evaluation off."
                 )
-        while len(self._which) < num:
-            self._schedule_one()
-        draws = zip(self._which[:num], self._position[:num], strict=True)
+        draws = [self._held_out_turns.at(place) for place in range(num)]
         return [
             pools[which].draw(position, self._seed)
             for which, position in draws
@@ -219,6 +230,23 @@ class ProblemSet:
                 trained[pool.name] = {task.messages for task in draws}
         return sum(task.messages in trained.get(task.env, ()) for task in tasks)
 
+
+class _Turns:
+    """Whose turn each draw is, by weight, and the how-manieth draw of theirs."""
+
+    def __init__(self, weights: Sequence[float]) -> None:
+        total = sum(weights)
+        self._shares = [weight / total for weight in weights]
+        self._drawn = [0] * len(weights)
+        self._which = array("I")
+        self._position = array("Q")
+
+    def at(self, index: int) -> tuple[int, int]:
+        """(who, draws of theirs before) of draw number `index`, from 0."""
+        while len(self._which) <= index:
+            self._schedule_one()
+        return self._which[index], self._position[index]
+
     def _schedule_one(self) -> None:
         """The next draw goes to whoever is furthest behind its share; the first one of equals."""
         index = len(self._which)
@@ -230,6 +258,11 @@ class ProblemSet:
         self._which.append(which)
         self._position.append(self._drawn[which])
         self._drawn[which] += 1
+
+
+def _place(config: EnvConfig, among: Sequence[EnvConfig]) -> int | None:
+    """Where the same environment stands among these, whatever their shares; None where nowhere."""
+    return next((at for at, other in enumerate(among) if other.alone == config.alone), None)
 
 
 def unique_names(names: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from munro.base_model.config import BaseConfig
 from munro.distill.config import DistillConfig
-from munro.envs.config import EnvConfig
+from munro.envs.config import EnvConfig, one_or_several
 from munro.rewards.combine.tree import behind_gates, owner
 from munro.rewards.config import Config
 from munro.rewards.judge.config import JudgeConfig
@@ -36,6 +36,19 @@ class EvalConfig(Config):
     """Held-out tasks."""
     runs: int = Field(4, ge=1)
     """Attempts at each task; 4 as the report has it for benchmarks."""
+    keep: int = Field(50, ge=0)
+    """Tasks of an evaluation during a climb whose attempts are stored, in `evaluated/` of the run's
+    folder, for people to read; 0 for none."""
+    keep_mb: int = Field(500, ge=1)
+    """Megabytes of `evaluated/`; the oldest evaluations go where there are more."""
+    env: tuple[EnvConfig, ...] = ()
+    """Environments to evaluate on during a climb ([[eval.env]]), in the place of those that it is
+    trained on: name one of those here too to go on seeing it. Only their held-out tasks count."""
+
+    @field_validator("env", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return one_or_several(value)
 
 
 class RestartConfig(DistillConfig):
@@ -91,11 +104,15 @@ class RunConfig(ClimbConfig):
     tracking: tuple[str, ...] = ()
     """Trackers beside metrics.jsonl: "tensorboard", "wandb", or one of yours, "./mine.py:Mine"."""
 
+    @property
+    def has_several(self) -> bool:
+        """See `ClimbConfig.has_several`."""
+        return len(self.env) > 1
+
     @field_validator("env", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
-        several = value if isinstance(value, list | tuple) else [value]
-        return [{"path": one} if isinstance(one, str) else one for one in several]
+        return one_or_several(value)
 
     @model_validator(mode="after")
     def _keys_agree(self) -> Self:

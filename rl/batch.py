@@ -120,7 +120,7 @@ def build_batch(groups: Sequence[Group], advantage: Advantage = group_relative) 
             num_silent += 1
             continue
         sequences = [
-            _sequence(attempt.trajectory, advantage, group.task.id)
+            sequence_of(attempt.trajectory, advantage, group.task.id)
             for attempt, advantage in zip(group.attempts, advantages, strict=True)
             if attempt.trajectory.sampled.any()
         ]
@@ -136,7 +136,12 @@ def build_batch(groups: Sequence[Group], advantage: Advantage = group_relative) 
     )
 
 
-def _sequence(trajectory: Trajectory, advantage: float, task_id: str) -> TrainingSequence:
+def sequence_of(trajectory: Trajectory, advantage: float, task_id: str) -> TrainingSequence:
+    """A trajectory as it is trained on.
+
+    Raises:
+        ValueError: as `build_batch`.
+    """
     sampled = trajectory.sampled
     try:
         refuse_broken(len(sampled), trajectory.forks)

@@ -43,7 +43,8 @@ def climb(
         with clock("train"):
             batch = build_batch(fresh, advantage)
             report = learner.step(batch, clip=state.clip)
-        metrics = group_metrics(fresh, state) | dict(report.metrics) | dict(groups.metrics())
+        trained = group_metrics(fresh, state, several=config.has_several)
+        metrics = trained | dict(report.metrics) | dict(groups.metrics())
         run.record(state, fresh)
 
         state = state.after(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from munro.base_model.adapters.config import LoraConfig
 from munro.base_model.config import ScheduleConfig
 from munro.rewards.config import Config, RewardsConfig
 from munro.rollout.config import RolloutConfig
 
+WHOLE = "eval/pass_rate"
+"""The held-out pass rate of all environments."""
 OF_TOTAL = ("task", "language", "length", "repetition", "truncation")
 """Parts that every attempt has, as `munro.rewards.combine.compose` measures them."""
 
@@ -225,9 +227,27 @@ class CheckpointConfig(Config):
     """Optimizer steps between checkpoints."""
     keep: int = Field(3, ge=1)
     """Newest checkpoints kept; older ones are removed."""
-    best: bool = True
-    """Save also after the best held-out evaluation so far, by the lower end of its interval, keep
-    that checkpoint whatever comes after it, and let `checkpoints/best` point to it."""
+    best: str = "eval/pass_rate"
+    """Held-out figure by the lower end of whose interval the best checkpoint is known:
+    "eval/pass_rate", or of one environment "eval/NAME/pass_rate". That checkpoint is saved though
+    none is due, kept whatever comes after it, and `checkpoints/best` points to it. Empty for
+    none."""
+
+    @field_validator("best", mode="before")
+    @classmethod
+    def _yes_and_no(cls, value: Any) -> Any:
+        # what it was before it named a figure
+        return {True: WHOLE, False: ""}.get(value, value) if isinstance(value, bool) else value
+
+    @field_validator("best")
+    @classmethod
+    def _has_an_interval(cls, figure: str) -> str:
+        if figure and not (figure.startswith("eval/") and figure.endswith("/pass_rate")):
+            raise ValueError(
+                f"checkpoint.best = {figure!r} has no interval whose lower end could be compared: "
+                f'give "{WHOLE}", "eval/NAME/pass_rate" of an environment, or "" for none.'
+            )
+        return figure
 
 
 class DeadlinesConfig(Config):
@@ -260,6 +280,11 @@ class ClimbConfig(Config):
     collapse: CollapseConfig = CollapseConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     deadlines: DeadlinesConfig = DeadlinesConfig()
+
+    @property
+    def has_several(self) -> bool:
+        """Whether tasks come from several environments, so that each has figures of its own."""
+        return False
 
     @model_validator(mode="after")
     def _checkpoints_stand_between_waves(self) -> Self:

@@ -1,5 +1,8 @@
 """What a step's groups say about the climb, as numbers under one naming scheme.
 
+    pass_rate/trained         of all groups
+    pass_rate/trained/NAME    of those of one environment, where there are several
+
 Text that a model wrote names no metric: a tool counts by its name where the task offers it.
 """
 
@@ -13,6 +16,7 @@ from statistics import fmean, pstdev
 from munro.envs.types import Ending
 from munro.rewards.combine.compose import RewardBreakdown
 from munro.rewards.combine.watch import FAILED, SEEN
+from munro.rl.control.tally import of_each
 from munro.rl.state import ClimbState
 from munro.rollout.types import Attempt, Group
 
@@ -22,13 +26,27 @@ OTHER = "none of them"
 """What calls of tools that the task does not offer count as."""
 
 
-def group_metrics(groups: Sequence[Group], state: ClimbState) -> dict[str, float]:
+def group_metrics(
+    groups: Sequence[Group], state: ClimbState, *, several: bool = False
+) -> dict[str, float]:
     """Figures of the trained groups: rewards by part, lengths, truncation, staleness.
 
     Args:
         groups: at least one group.
         state: before the step; staleness counts from its policy version.
+        several: tasks come from several environments: each one's figures are there too.
     """
+    found = _figures(groups, state)
+    found |= {"length/stage": state.stage, "policy/k": state.clip.widening}
+    if not several:
+        return found
+    names = sorted({group.task.env for group in groups})
+    return found | of_each(
+        {name: _figures([g for g in groups if g.task.env == name], state) for name in names}
+    )
+
+
+def _figures(groups: Sequence[Group], state: ClimbState) -> dict[str, float]:
     attempts = [attempt for group in groups for attempt in group.attempts]
     lengths = [attempt.trajectory.num_sampled for attempt in attempts]
     ages = [state.policy_version - group.oldest_version for group in groups]
@@ -43,8 +61,6 @@ def group_metrics(groups: Sequence[Group], state: ClimbState) -> dict[str, float
         "groups/trained": len(groups),
         "staleness/mean": fmean(ages),
         "staleness/max": max(ages),
-        "length/stage": state.stage,
-        "policy/k": state.clip.widening,
     }
     if any(group.num_resumed for group in groups):
         found["rollout/resumed"] = sum(g.num_resumed for g in groups) / len(attempts)

@@ -40,6 +40,7 @@ from munro.rl.policy.loading import layout_for, load_policy
 from munro.rl.policy.model import Policy
 from munro.rl.policy.optimizers import make_optimizer
 from munro.rl.policy.reference import reference_of
+from munro.rl.policy.sequences import TrainingSequence
 from munro.rl.policy.sizes import TOKENS_ON_A_CPU
 from munro.rl.ports import LearnerDiverged, WeightTransfer
 from munro.rl.rate import rate_of
@@ -154,6 +155,18 @@ class Learner:
         self._policy.eval()
         with left_out(self._policy.model) if base else nullcontext():
             return self._passes.scores(token_ids)
+
+    def token_logp(self, sequences: Sequence[TrainingSequence]) -> list[NDArray[np.float32] | None]:
+        """Log-probability of every sampled token as a step would compute it now, for people.
+
+        Each sequence goes alone, so the last bits may differ from those of a step.
+
+        Returns:
+            Of each sequence (S,) over its sampled tokens in their order; None where it is a tree
+            whose branches this model takes as rows of their own.
+        """
+        self._policy.eval()
+        return self._passes.token_logp(sequences)
 
     def publish(self, transfer: WeightTransfer, version: int) -> WeightSource | None:
         """Put the weights, or those of the adapter alone, where inference servers can read them.

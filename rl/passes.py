@@ -109,6 +109,24 @@ class Passes:
             result[index][1:] = part
         return result
 
+    def token_logp(self, sequences: Sequence[TrainingSequence]) -> list[NDArray[np.float32] | None]:
+        """See `Learner.token_logp`; the policy must be in evaluation mode."""
+        found: list[NDArray[np.float32] | None] = []
+        with torch.no_grad(), self._working(), self._autocast():
+            for sequence in sequences:
+                if not sequence.sampled.any() or (sequence.forks and not self.layout.shares):
+                    found.append(None)
+                    continue
+                bundle = Bundle(num_shared=0, sequences=(sequence,))
+                budget = self.config.token_budget
+                (plan,) = planned([bundle], budget, layout=self.layout, width=self._row_width())
+                micro = self._made(plan)
+                logp, _ = self.policy(
+                    micro, temperature=self.temperature, replay=self._replays(micro)
+                )
+                found.append(logp.float().cpu().numpy())
+        return found
+
     def _row_width(self) -> int:
         """Tokens of a row at which its attention costs about what the rest of a layer does.
 

@@ -34,6 +34,12 @@ class RolloutConfig(Config):
     """Bounds of the first gate; outside, the task is given up after `num_early` attempts."""
     pass_rate: tuple[float, float] = (0.1, 0.8)
     """Bounds of the second gate; outside, the finished group is given up."""
+    keep_dropped: int = Field(8, ge=0)
+    """Tasks given up in a step whose replies are stored all the same, in `dropped/` of the run's
+    folder, for people to read; nothing is learned from them, nor distilled unless
+    `select.dropped` asks for it. 0 for none."""
+    keep_dropped_mb: int = Field(500, ge=1)
+    """Megabytes of `dropped/`; the oldest steps go where there are more."""
     temperature: float = Field(1.0, gt=0)
     """Sampling temperature; the learner divides by the same."""
     top_p: float = Field(0.97, gt=0, le=1)
@@ -65,8 +71,10 @@ class RolloutConfig(Config):
     for the slowest tool in every turn; their draws still depend on the seed alone."""
     retries: int = Field(3, ge=0)
     """New tries of an attempt whose machinery failed, before its task is given up."""
-    groups_in_flight: int = Field(8, ge=1)
-    """Tasks that one problem worker has open at once (off-policy)."""
+    groups_in_flight: int | Literal["auto"] = 8
+    """Tasks that one problem worker has open at once (off-policy). auto has all of them together
+    keep the engines full, by their room for keys and values and the length of replies, and no more
+    than the learner can take before they are stale."""
     generate_deadline_s: float = Field(600.0, gt=0)
     """Longest wait for one completion before its server counts as failed."""
     start_deadline_s: float = Field(60.0, gt=0)
@@ -96,6 +104,28 @@ class RolloutConfig(Config):
         if isinstance(given, Mapping) and "grade_deadline_s" in given:
             stands_for = dict.fromkeys(DEADLINES, given["grade_deadline_s"])
             return stands_for | dict(given)
+        return given
+
+    @field_validator("groups_in_flight", mode="before")
+    @classmethod
+    def _a_number_or_auto(cls, given: Any) -> Any:
+        is_number = isinstance(given, int) and not isinstance(given, bool) and given >= 1
+        if not is_number and given != "auto":
+            raise ValueError(
+                f"rollout.groups_in_flight = {given!r}: give a number of tasks, 1 or more, or "
+                '"auto".'
+            )
+        return given
+
+    @field_validator("temperature", mode="before")
+    @classmethod
+    def _attempts_differ(cls, given: Any) -> Any:
+        if isinstance(given, int | float) and given == 0:
+            raise ValueError(
+                "rollout.temperature = 0: all attempts at a task would be the same one, from which "
+                "a group learns nothing and an evaluation of several runs no more than of one. "
+                "Give one above 0."
+            )
         return given
 
     @field_validator("engine")

@@ -171,3 +171,7 @@ class SleepingEngine(Engine, Protocol):
     async def wake(self) -> None:
         """Take the memory back, with the weights that it fell asleep with at level 1."""
         ...
+
+    async def room(self) -> int | None:
+        """Tokens whose keys and values it can hold at once; None where nothing bounds them."""
+        ...

@@ -140,6 +140,11 @@ class InferenceServer:
                 await engine.wake()
             self._is_asleep = False
 
+    async def room(self) -> int | None:
+        """See `SleepingEngine.room`; None of an engine of one's own that does not say."""
+        asked = getattr(await self._ready(), "room", None)
+        return None if asked is None else await asked()
+
     async def version(self) -> int:
         """See `Engine.version`; an engine that does not answer is replaced by the next call."""
         engine = await self._ready()

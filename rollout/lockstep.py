@@ -2,7 +2,8 @@
 
 What an engine computes for a request depends, in the last bits, on what else is in the batch. So
 on-policy mode lets nobody's timing decide that. Requests are held back until every live party is
-waiting for one (quiescence). Then they are sorted by key and sent as one call a server.
+waiting for one (quiescence). Then they are sorted by key and sent as one call a server, an
+episode's later turns to the server that has its beginning.
 
     live parties:   attempts that play an episode, and problems between their phases
     ready:          waiting for a completion
@@ -76,8 +77,9 @@ class Lockstep:
     """One wave, batch by batch. The same wave on the same weights gives the same bits.
 
     Args:
-        servers: the i-th request of a batch, in the order of keys, goes to server i modulo their
-            number. The same number of servers gives the same split.
+        servers: the first turns of a batch, in the order of keys, are dealt out to them in turn,
+            later ones go where their episode began. The same number of servers gives the same
+            split.
         version: of the weights that the wave is sampled from; a server that comes back with older
             ones is not back yet.
         deadline_s: longest wait for one server's share of a batch.
@@ -105,6 +107,8 @@ class Lockstep:
         self._probe_s = probe_s
         self._num_live = 0
         self._ready: dict[_Ready, None] = {}
+        self._homes: dict[tuple[int, ...], int] = {}
+        """Place of the server that has an episode's beginning, by what its keys have in common."""
         self._batches: set[asyncio.Task[None]] = set()
 
     async def run(self, work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
@@ -180,8 +184,7 @@ class Lockstep:
         requests = sorted(
             (request for ready in batch for request in ready.requests), key=lambda r: r.key
         )
-        num = len(self._servers)
-        shares = [requests[server::num] for server in range(num)]
+        shares = self._dealt(requests)
         done = await asyncio.gather(
             *(self._share(server, share) for server, share in enumerate(shares) if share),
             return_exceptions=True,
@@ -202,6 +205,26 @@ class Lockstep:
             else:
                 assert failure is not None, "a share without completions and without a failure"
                 ready.done.set_exception(failure)
+
+    def _dealt(self, requests: Sequence[Request]) -> list[list[Request]]:
+        """Each server's share of a batch, in the order of keys.
+
+        A later turn goes to the server that has its episode's beginning in the cache; the others
+        fill up the smallest shares, the first one of equals. Nothing but the wave decides it.
+        """
+        shares: list[list[Request]] = [[] for _ in self._servers]
+        new = []
+        for request in requests:
+            home = self._homes.get(request.key[:-1]) if len(request.key) > 1 else None
+            if home is None:
+                new.append(request)
+            else:
+                shares[home].append(request)
+        for request in new:
+            server = min(range(len(shares)), key=lambda place: len(shares[place]))
+            self._homes[request.key[:-1]] = server
+            shares[server].append(request)
+        return [sorted(share, key=lambda request: request.key) for share in shares]
 
     async def _share(self, server: int, share: Sequence[Request]) -> list[Completion]:
         """One server's completions, from the same server again when it failed and came back."""

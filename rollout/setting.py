@@ -24,6 +24,8 @@ class Setting:
     rewards: RewardsConfig
     envs: tuple[EnvConfig, ...]
     """With absolute paths (`munro.envs.loader.resolve_config`)."""
+    held_out: tuple[EnvConfig, ...] = ()
+    """What is evaluated in their place, likewise; empty for their own held-out tasks."""
     seed: int
     max_context: int
     """Longest token stream; must not be 0."""

@@ -190,6 +190,10 @@ class TransformersEngine:
         """See `munro.rollout.engine.Engine.version`."""
         return await self._run(lambda: self._version)
 
+    async def room(self) -> int | None:
+        """See `munro.rollout.engine.SleepingEngine.room`: it takes whatever memory it needs."""
+        return None
+
     async def close(self) -> None:
         """Let go of model and thread."""
         if not self._is_closed:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from statistics import fmean
 
-from munro.envs.types import Task, Trajectory
+from munro.envs.types import KeptTokens, Task, Trajectory
 from munro.rewards.combine.compose import RewardBreakdown
 from munro.rewards.types import Grade
 
@@ -19,6 +19,13 @@ class Attempt:
     trajectory: Trajectory
     grade: Grade
     reward: RewardBreakdown
+
+    @property
+    def to_read(self) -> Attempt:
+        """The same without nucleus and routed experts: most of its bytes, and for a learner."""
+        told = self.trajectory
+        nothing = KeptTokens.nothing(len(told.token_ids))
+        return replace(self, trajectory=replace(told, kept=nothing, routed_experts=None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +51,11 @@ class Group:
     def pass_rate(self) -> float:
         """Share of attempts that passed (report, section 3.1.2); in [0, 1]."""
         return fmean(attempt.grade.solved for attempt in self.attempts)
+
+    @property
+    def to_read(self) -> Group:
+        """The same with attempts that are for people; see `Attempt.to_read`."""
+        return replace(self, attempts=tuple(attempt.to_read for attempt in self.attempts))
 
     @property
     def oldest_version(self) -> int:
@@ -88,3 +100,18 @@ class Abandoned:
     num_unscored: int = 0
     num_sampled: int = 0
     """Policy tokens spent on it."""
+    attempts: tuple[Attempt, ...] = ()
+    """Some of those that got a grade, for people to read; none where `rollout.keep_dropped` is 0.
+    Without nucleus and routed experts, which only a learner needs."""
+
+    @property
+    def as_group(self) -> Group:
+        """What is there of it, for the store. Its pass rate is that of `attempts` alone."""
+        return Group(
+            index=self.index,
+            task=self.task,
+            attempts=self.attempts,
+            early_pass_rate=self.pass_rate or 0.0,
+            num_unscored=self.num_unscored,
+            detail=self.detail,
+        )

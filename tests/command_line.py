@@ -33,6 +33,7 @@ TREES: Mapping[str, type[BaseModel]] = {
     "rollout": RunConfig,
     "distill": DistillConfig,
     "consolidate": DistillConfig,
+    "regrade": RunConfig,
     "preference train": PreferenceConfig,
     "pretrain": PretrainRecipe,
     "data build": DataConfig,

@@ -32,6 +32,7 @@ def distill(
 ) -> None:
     """Fine-tune a fresh base on the traces of the climb in RUN.
 
+    RUN may be one of its checkpoints, as RUN/checkpoints/best: the traces up to its step are meant.
     Options with a dot override keys, such as --select.window "[0.5, 1.0]",
     --filters.repetition 0.2 or --training.epochs 2. The same command goes on where it was killed.
     """

@@ -29,9 +29,11 @@ from munro.machine.cli.models import push
 from munro.machine.cli.pipeline import run_whole
 from munro.machine.cli.pretrain import goodput, pretrain
 from munro.machine.cli.questions.group import questions
+from munro.machine.cli.regrading.command import regrade
 from munro.machine.cli.restart import rebase
 from munro.machine.cli.serve import serve
 from munro.machine.cli.swe import swe
+from munro.machine.cli.watch.command import watch
 from munro.machine.cli.world import world
 from munro.machine.loading import load, overrides_of, page
 from munro.machine.sentences import in_one_line, is_sentence
@@ -90,11 +92,12 @@ def rollout(context: click.Context, file: str, steps: int) -> None:
 @munro.command()
 @click.argument("run")
 @click.option("--step", required=True, type=int, help="Optimizer step to take again.")
-def replay(run: str, step: int) -> None:
+@click.option("--tokens", is_flag=True, help="Keep ratio and clip of every token for munro watch.")
+def replay(run: str, step: int, tokens: bool) -> None:
     """The learner alone, on a stored step: the same numbers as then."""
     from munro.machine.climb.debug import run_replay
 
-    sys.exit(run_replay(run, step))
+    sys.exit(run_replay(run, step, tokens=tokens))
 
 
 @munro.group(cls=Listing)
@@ -184,12 +187,14 @@ munro.add_command(pretrain)
 munro.add_command(push)
 munro.add_command(questions)
 munro.add_command(rebase)
+munro.add_command(regrade)
 munro.add_command(run_whole)
 munro.add_command(serve)
 munro.add_command(sides)
 munro.add_command(swe)
 munro.add_command(thoughts)
 munro.add_command(tokenizer)
+munro.add_command(watch)
 munro.add_command(world)
 
 

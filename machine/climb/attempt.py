@@ -14,8 +14,10 @@ from munro.machine.climb.start import Start, resume
 from munro.machine.config import RunConfig
 from munro.machine.run.console import Console
 from munro.machine.run.folder import RunFolder
+from munro.machine.run.tracking import Trackers
 from munro.rl.climb import climb
 from munro.rl.control.controller import Ledger, NoSignal, OnPolicy
+from munro.rl.control.in_flight import InFlight, room_of
 from munro.rl.control.journal import Journal
 from munro.rl.control.streaming import OffPolicy
 from munro.rl.ports import GroupSource, LearnerDiverged
@@ -37,6 +39,7 @@ class Attempt:
     model: Path
     """The checkpoint that the climb began from."""
     restarts: Restarts
+    trackers: Trackers
 
     def until_done(self, start: Start) -> ClimbState:
         """Climb to the end, distilling and starting over from that wherever it is due."""
@@ -75,8 +78,10 @@ class Attempt:
         if start.again:
             journal.resumed(start.state.step)
             self.console.note(f"going on with {self.run.path} after step {start.state.step}")
-        self.console.phase("starting servers, workers and learner")
         try:
+            # before anything is started: one that will not open is to be told at once
+            self.trackers.open(start.state.step + 1)
+            self.console.phase("starting servers, workers and learner")
             config, model = self.restarts.climbs_with(), start.model or self.model
             with start_fleet(config, model, self.run.path) as fleet:
                 for warning in fleet.warnings:
@@ -88,6 +93,7 @@ class Attempt:
                     raise
         finally:
             journal.close()
+            self.trackers.close()
 
     def _loop(self, start: Start, journal: Journal, fleet: Fleet) -> ClimbState:
         config, state = self.config, start.state
@@ -117,18 +123,37 @@ class Attempt:
             self.restarts,
             str(start.model or self.model),
             state,
+            self.trackers,
+            ledger.dropped,
         )
         groups: GroupSource
         if config.sync.max_staleness == 0:
             groups = OnPolicy(config, ledger, fleet.solvers)
         else:
-            groups = OffPolicy(config, ledger, fleet.solvers, state, keeper.should_stop)
+            groups = OffPolicy(
+                config,
+                ledger,
+                fleet.solvers,
+                state,
+                keeper.should_stop,
+                self._in_flight(fleet, state),
+            )
         try:
             return climb(config, state, groups, fleet.trainer, publisher, keeper)
         except (NoSignal, LearnerDiverged) as failure:
+            if isinstance(failure, NoSignal):
+                keeper.nothing_passed()
             if kept := keeper.failed(str(failure)):
                 return kept
             raise
         finally:
             groups.close()
-            keeper.close()
+
+    def _in_flight(self, fleet: Fleet, state: ClimbState) -> InFlight:
+        """How much may be under way; told where it is the engines' room that says so."""
+        config = self.config
+        if config.rollout.groups_in_flight != "auto":
+            return InFlight(config)
+        found = InFlight(config, room_of(config, fleet.servers.rooms(config.deadlines.sync_s)))
+        self.console.note(found.told(config.length.stages[state.stage]))
+        return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,19 +16,22 @@ from munro.machine.climb.process import summary_of
 from munro.machine.climb.start import Start, raw, restarted, saved_start
 from munro.machine.config import RunConfig
 from munro.machine.loading import check
+from munro.machine.run import token_figures
+from munro.machine.run.beside import Beside
 from munro.machine.run.console import Console
 from munro.machine.run.files import RunError
 from munro.machine.run.folder import RunFolder, Status
 from munro.machine.run.metrics import is_timing
 from munro.machine.run.restarts import read_restarts
-from munro.rl.batch import build_batch
-from munro.rl.control.controller import Ledger, OnPolicy
+from munro.rl.batch import build_batch, sequence_of
+from munro.rl.control.controller import Ledger, NoSignal, OnPolicy
 from munro.rl.control.journal import Journal
 from munro.rl.group_metrics import group_metrics
 from munro.rl.learner import Learner
-from munro.rl.plugs import advantage_of
+from munro.rl.plugs import Advantage, advantage_of
 from munro.rl.state import ClimbState
 from munro.rollout.store.store import RolloutStore
+from munro.rollout.types import Group
 
 COMPARED = ("learner/", "policy/", "clip/", "ratio/", "reward/", "response/")
 
@@ -49,7 +52,7 @@ def run_rollout(config: RunConfig, steps: int) -> int:
         provenance = {"model": str(model), **models.provenance}
         run.begin(raw(config), seed=config.seed, provenance=provenance)
         journal = Journal(run.path / "journal.jsonl")
-        store = RolloutStore(run.rollouts)
+        store, beside = RolloutStore(run.rollouts), Beside(run, config)
         state = ClimbState.first(config.clip)
         console.phase("starting servers and workers")
         with start_fleet(loads, model, run.path, learner=False) as fleet:
@@ -58,9 +61,15 @@ def run_rollout(config: RunConfig, steps: int) -> int:
             source = OnPolicy(config, ledger, fleet.solvers)
             for step in range(1, steps + 1):
                 console.phase("sampling")
-                groups = source.take(config.batch.num_groups, state)
+                try:
+                    groups = source.take(config.batch.num_groups, state)
+                except NoSignal:
+                    beside.nothing_passed(step, ledger.dropped(), console.note)
+                    raise
+                beside.dropped(step, ledger.dropped())
                 store.write(step, groups, [advantage(group) for group in groups])
-                metrics = group_metrics(groups, state) | source.metrics()
+                metrics = group_metrics(groups, state, several=config.has_several)
+                metrics |= source.metrics()
                 run.metrics.append(step, metrics)
                 console.step(step, metrics)
                 source.settle(groups, step)
@@ -70,14 +79,20 @@ def run_rollout(config: RunConfig, steps: int) -> int:
     return 0
 
 
-def run_replay(path: str, step: int) -> int:
-    """Take a stored step again with the learner alone, and compare; exit status 1 if it differs."""
+def run_replay(path: str, step: int, *, tokens: bool = False) -> int:
+    """Take a stored step again with the learner alone, and compare; exit status 1 if it differs.
+
+    Args:
+        path: of the run.
+        step: optimizer step.
+        tokens: keep what the learner says of every token, for `munro watch`.
+    """
     run = RunFolder.existing(path)
     config = check(run.read_config() or {}, source=str(run.config_file))
     then = {row["step"]: row for row in run.metrics.read()}.get(step)
     if then is None:
         raise RunError(f"{run.path} has no step {step} in its metrics.")
-    now = _again(run, config, step)
+    now = _again(run, config, step, tokens=tokens)
     names = [n for n in now if n.startswith(COMPARED) and n in then and not is_timing(n)]
     different = [name for name in names if now[name] != then[name]]
     for name in names:
@@ -87,7 +102,7 @@ def run_replay(path: str, step: int) -> int:
     return 1 if different else 0
 
 
-def _again(run: RunFolder, config: RunConfig, step: int) -> Mapping[str, float]:
+def _again(run: RunFolder, config: RunConfig, step: int, *, tokens: bool) -> Mapping[str, float]:
     """Metrics of `step`, from the nearest checkpoint before it over the stored steps between."""
     start = _before(run, config, step)
     assert start.checkpoint is not None
@@ -107,6 +122,8 @@ def _again(run: RunFolder, config: RunConfig, step: int) -> Mapping[str, float]:
     while state.step < step:
         groups = store.read(state.step + 1)
         batch = build_batch(groups, advantage)
+        if tokens and state.step + 1 == step:
+            _keep_tokens(run, learner, state, groups, advantage)
         report = learner.step(batch, clip=state.clip)
         metrics = group_metrics(groups, state) | dict(report.metrics)
         state = state.after(
@@ -120,6 +137,27 @@ def _again(run: RunFolder, config: RunConfig, step: int) -> Mapping[str, float]:
         if state.step % config.sync.every_steps == 0:
             state = state.with_new_policy()
     return metrics
+
+
+def _keep_tokens(
+    run: RunFolder,
+    learner: Learner,
+    state: ClimbState,
+    groups: Sequence[Group],
+    advantage: Advantage,
+) -> None:
+    """Write down what the learner says of every token that it is about to be trained on."""
+    places, sequences = [], []
+    for group in groups:
+        for number, (attempt, worth) in enumerate(
+            zip(group.attempts, advantage(group), strict=True)
+        ):
+            places.append((group.index, number))
+            sequences.append(sequence_of(attempt.trajectory, worth, group.task.id))
+    told = zip(places, learner.token_logp(sequences), strict=True)
+    rows = [(*place, logp) for place, logp in told if logp is not None]
+    file = token_figures.write(run.path, state.step + 1, rows, state.clip)
+    click.echo(f"{len(rows)} of {len(places)} attempts, token by token: {file}")
 
 
 def _before(run: RunFolder, config: RunConfig, step: int) -> Start:

@@ -14,6 +14,7 @@ from munro.envs.problem_set import ProblemSet
 from munro.envs.types import Task
 from munro.kernels import dispatch
 from munro.machine.climb.adapters import described
+from munro.machine.climb.evaluate import require_evaluations
 from munro.machine.climb.memory import (
     GB,
     require_room,
@@ -34,6 +35,7 @@ from munro.machine.run import tracking
 from munro.machine.run.folder import RunFolder
 from munro.machine.run.restarts import read_restarts
 from munro.rl.config import LearnerConfig
+from munro.rl.control.in_flight import InFlight, room_of
 from munro.rl.plugs import check_plugs
 from munro.rl.policy.optimizers import check_optimizer
 
@@ -69,6 +71,7 @@ def plan(config: RunConfig, *, probe_s: float = 0.0) -> str:
         f"model     {_model(config)}",
         f"tasks     {', '.join(problems.names)}: {problems.total or 'endless'} to train on",
         f"          first: {task.env}/{task.id}",
+        _evaluating(config, problems),
         _sampling(config),
         _learning(config),
         *described(config),
@@ -125,6 +128,16 @@ def _sampling(config: RunConfig) -> str:
     )
 
 
+def _evaluating(config: RunConfig, problems: ProblemSet) -> str:
+    how = config.eval
+    if not how.every_steps:
+        return "evaluates never"
+    return (
+        f"evaluates every {how.every_steps} steps, {how.num_tasks} held-out tasks of "
+        f"{', '.join(problems.held_out_names)}, {how.runs} attempts each"
+    )
+
+
 def _learning(config: RunConfig) -> str:
     how = "on-policy, repeatable" if config.sync.max_staleness == 0 else "off-policy"
     return (
@@ -169,7 +182,8 @@ def _processes(config: RunConfig) -> str:
 
 
 def _asked(config: RunConfig) -> tuple[ProblemSet, Task]:
-    problems = ProblemSet(config.env, config.seed)
+    problems = ProblemSet(config.env, config.seed, config.eval.env)
+    require_evaluations(config, problems)
     return problems, problems.task(0)
 
 
@@ -203,7 +217,17 @@ def _memory(config: RunConfig, task: Task, environment: int) -> list[str]:
             f"room      a server holds the keys and values of {room.tokens:,} tokens: "
             f"{room.sequences} sequences of {room.longest:,} at once"
         )
+        reckoned = _in_flight(config, room.tokens)
+        lines += [f"          {reckoned}"] if reckoned else []
     return lines
+
+
+def _in_flight(config: RunConfig, tokens: int) -> str:
+    """What `rollout.groups_in_flight = "auto"` will come to, with so much room in each server."""
+    if not config.sync.max_staleness or config.rollout.groups_in_flight != "auto":
+        return ""
+    room = room_of(config, [tokens] * config.rollout.servers)
+    return InFlight(config, room).told(config.length.stages[0])
 
 
 def _folder(config: RunConfig) -> Path | None:

@@ -9,23 +9,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from munro.machine.climb.evaluate import HeldOut, held_out_metrics
+from munro.machine.climb.evaluate import HeldOut, held_out, held_out_metrics, is_told_by_name
 from munro.machine.climb.interrupt import Interrupt
 from munro.machine.climb.origin import as_recorded
 from munro.machine.climb.publisher import Publisher
 from munro.machine.climb.restarting import Restarts
-from munro.machine.climb.start import raw, recorded
+from munro.machine.climb.start import recorded
 from munro.machine.config import RunConfig
-from munro.machine.run import tracking
+from munro.machine.run.beside import Beside
 from munro.machine.run.best import best_checkpoint, is_better, link_best
 from munro.machine.run.console import Console
 from munro.machine.run.files import RunError
 from munro.machine.run.folder import RunFolder
+from munro.machine.run.tracking import Trackers
 from munro.machine.run.watches import Watches
 from munro.rl.plugs import advantage_of
 from munro.rl.state import ClimbState
 from munro.rollout.store.store import RolloutStore
-from munro.rollout.types import Group
+from munro.rollout.types import Abandoned, Group
 
 SEEN_WITHIN_S = 30.0
 """A shared file system may take a while to show what another node wrote."""
@@ -55,15 +56,15 @@ class Keeper:
         restarts: Restarts,
         model: str,
         state: ClimbState,
+        trackers: Trackers,
+        dropped: Callable[[], Sequence[Abandoned]] = tuple,
     ) -> None:
         self._run, self._config, self._console = run, config, console
         self._restarts, self._state, self._due = restarts, state, restarts.due(state)
         self._interrupt, self._learner, self._held_out = interrupt, learner, held_out
         self._grading, self._publisher, self._model = grading, publisher, model
-        self._store = RolloutStore(run.rollouts)
-        self._trackers = tracking.open_trackers(
-            config.tracking, run.path, config=raw(config), first_step=state.step + 1
-        )
+        self._store, self._beside = RolloutStore(run.rollouts), Beside(run, config)
+        self._dropped, self._trackers = dropped, trackers
         self._advantage = advantage_of(config.learner)
         self._watches = Watches(config.env, run.metrics.read())
         self._saved: int | None = None
@@ -77,6 +78,11 @@ class Keeper:
         """Store a step's groups and take the next proof's tokens from them."""
         self._store.write(state.step + 1, groups, [self._advantage(group) for group in groups])
         self._publisher.remember(groups)
+        self._beside.dropped(state.step + 1, self._dropped())
+
+    def nothing_passed(self) -> None:
+        """Show some replies of what the gates dropped, and store them: there will be no step."""
+        self._beside.nothing_passed(self._state.step + 1, self._dropped(), self._console.note)
 
     def evaluate(self, state: ClimbState) -> Mapping[str, float]:
         """Held-out figures where they are due: at the ends, on schedule, around a distillation."""
@@ -86,7 +92,9 @@ class Keeper:
         if not every or (state.step % every and not last and not around):
             return {}
         self._console.phase("evaluating")
-        return held_out_metrics(self._held_out, self._config, state.stage)
+        groups = held_out(self._held_out, self._config, state.stage)
+        self._beside.evaluated(state.step, groups)
+        return held_out_metrics(groups, by_name=is_told_by_name(self._config))
 
     def log(self, state: ClimbState, metrics: Mapping[str, float]) -> None:
         """One line of metrics, to file, trackers and console; what was graded goes with it.
@@ -96,10 +104,10 @@ class Keeper:
         trends, alarms = self._watches.after(state.step, metrics)
         metrics = {**metrics, **self._grading(), **trends}
         self._run.metrics.append(state.step, {**metrics, **self._events(state, alarms)})
-        for tracker in self._trackers:
-            tracker.log(state.step, metrics)
+        self._trackers.log(state.step, metrics)
         self._console.step(state.step, metrics)
-        if self._config.checkpoint.best and is_better(self._run, state.step, metrics):
+        figure = self._config.checkpoint.best
+        if figure and is_better(self._run, figure, state.step, metrics):
             self.save(state)
 
     def _events(self, state: ClimbState, alarms: Sequence[str]) -> dict[str, list[str]]:
@@ -150,16 +158,11 @@ class Keeper:
         _require_seen(folder)
         self._run.note_saved(state.step)
         best = None
-        if self._config.checkpoint.best:
-            best = best_checkpoint(self._run)
-            link_best(self._run)
+        if figure := self._config.checkpoint.best:
+            best = best_checkpoint(self._run, figure)
+            link_best(self._run, figure)
         self._run.prune_checkpoints(self._config.checkpoint.keep, spare=best)
         self._saved = state.step
-
-    def close(self) -> None:
-        """Close the trackers."""
-        for tracker in self._trackers:
-            tracker.close()
 
 
 def _require_seen(folder: Path) -> None:

@@ -185,12 +185,12 @@ def _server(config: RunConfig, model: Model, gpu_bytes: int) -> dict[str, float]
 
 def _at_once(config: RunConfig) -> int:
     """Sequences that the workers have open at most."""
-    groups = (
-        config.batch.num_groups
-        if config.sync.max_staleness == 0
-        else (config.rollout.groups_in_flight * config.rollout.workers)
-    )
-    return groups * config.rollout.group_size
+    rollout, groups = config.rollout, config.batch.num_groups
+    if config.sync.max_staleness:
+        if rollout.groups_in_flight == "auto":
+            return rollout.max_batch
+        groups = rollout.groups_in_flight * rollout.workers
+    return groups * rollout.group_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,8 @@ each name was, so that a run which goes on never meets newer weights.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from munro.rewards.plugins import BadPlugin
 WATCH = "watch."
 """Before the options of a grader's second judge."""
 POLICY, ONTO = "model.path", "distill.onto"
+ENV, EVAL_ENV = "env", "eval.env"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,15 +72,21 @@ def settle(
     before = recorded or {}
     return Models(
         found={
-            key: locate(
-                name,
-                revision=config.model.revision if key == POLICY else "",
-                recorded=before.get(key, ""),
+            key: _located(
+                key, name, before, revision=config.model.revision if key == POLICY else ""
             )
             for key, name in named(config)
             if key.startswith(only)
         }
     )
+
+
+def _located(key: str, name: str, before: Mapping[str, str], *, revision: str) -> Located:
+    found = locate(name, revision=revision, recorded=before.get(key, ""))
+    if key == POLICY and found.is_linked and "model" in before:
+        # a run keeps to what it began from, wherever the link points by now
+        return replace(found, folder=Path(before["model"]))
+    return found
 
 
 def foreseen(name: str, *, revision: str = "") -> str:
@@ -107,7 +114,9 @@ def here(name: str, *, revision: str = "") -> Path | None:
 
 def in_place(config: RunConfig, models: Models) -> RunConfig:
     """The config with folders where it names models of the hub, for who loads them."""
-    folders = {key: str(one.folder) for key, one in models.found.items() if one.repo}
+    folders = {
+        key: str(one.folder) for key, one in models.found.items() if one.repo or one.is_linked
+    }
     if not folders:
         return config
     model, distill = config.model, config.distill
@@ -119,8 +128,11 @@ def in_place(config: RunConfig, models: Models) -> RunConfig:
         name: judge.model_copy(update={"model": folders.get(_judge(name), judge.model)})
         for name, judge in config.judge.items()
     }
-    envs = tuple(_env_in_place(env, index, folders) for index, env in enumerate(config.env))
-    changed = {"model": model, "distill": distill, "judge": judges, "env": envs}
+    envs = _envs_in_place(config.env, ENV, folders)
+    evals = config.eval.model_copy(
+        update={"env": _envs_in_place(config.eval.env, EVAL_ENV, folders)}
+    )
+    changed = {"model": model, "distill": distill, "judge": judges, "env": envs, "eval": evals}
     return config.model_copy(update=changed)
 
 
@@ -133,13 +145,15 @@ def named(config: RunConfig) -> Iterator[tuple[str, str]]:
     for name, judge in config.judge.items():
         if not judge.base_url:
             yield _judge(name), judge.model
-    for index, env in enumerate(config.env):
-        for name, grader in env.graders.items():
-            for argument, _, value in named_by(grader.kind, grader.args):
-                yield _grader(index, name, argument), value
-            if grader.watch is not None:
-                for argument, _, value in named_by(grader.watch.kind, grader.watch.args):
-                    yield _grader(index, name, f"{WATCH}{argument}"), value
+    for envs, table in ((config.env, ENV), (config.eval.env, EVAL_ENV)):
+        for index, env in enumerate(envs):
+            for name, grader in env.graders.items():
+                place = _grader(table, index, name)
+                for argument, _, value in named_by(grader.kind, grader.args):
+                    yield f"{place}{argument}", value
+                if grader.watch is not None:
+                    for argument, _, value in named_by(grader.watch.kind, grader.watch.args):
+                        yield f"{place}{WATCH}{argument}", value
 
 
 def named_by(kind: str, args: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], str]]:
@@ -171,12 +185,20 @@ def options_in_place(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return _replaced(kind, options, found)
 
 
-def _env_in_place(env: EnvConfig, index: int, folders: Mapping[str, str]) -> EnvConfig:
-    graders = {
-        name: _grader_in_place(grader, _grader(index, name, ""), folders)
-        for name, grader in env.graders.items()
-    }
-    return env.model_copy(update={"graders": graders})
+def _envs_in_place(
+    envs: Sequence[EnvConfig], table: str, folders: Mapping[str, str]
+) -> tuple[EnvConfig, ...]:
+    return tuple(
+        env.model_copy(
+            update={
+                "graders": {
+                    name: _grader_in_place(grader, _grader(table, index, name), folders)
+                    for name, grader in env.graders.items()
+                }
+            }
+        )
+        for index, env in enumerate(envs)
+    )
 
 
 def _grader_in_place(grader: GraderConfig, prefix: str, folders: Mapping[str, str]) -> GraderConfig:
@@ -208,5 +230,6 @@ def _judge(name: str) -> str:
     return f"judge.{name}.model"
 
 
-def _grader(index: int, name: str, option: str) -> str:
-    return f"env.{index}.graders.{name}.{option}"
+def _grader(table: str, index: int, name: str) -> str:
+    """Prefix of the keys of a grader's options."""
+    return f"{table}.{index}.graders.{name}."

@@ -54,7 +54,9 @@ class Origin:
 def as_recorded(config: RunConfig) -> str:
     """A climb's config for its checkpoints' provenance: readable from any folder."""
     envs = tuple(resolve_config(env) for env in config.env)
-    return json.dumps(raw(config.model_copy(update={"env": envs})))
+    evals = tuple(resolve_config(env) for env in config.eval.env)
+    evaluation = config.eval.model_copy(update={"env": evals})
+    return json.dumps(raw(config.model_copy(update={"env": envs, "eval": evaluation})))
 
 
 def origin_of(folder: Path) -> Origin | None:
@@ -90,8 +92,9 @@ def evaluated(
     Args:
         origin: of the checkpoint.
         folder: the checkpoint's.
-        env: another environment, or which of the climb's; empty for all of them. Tables stand for
-            themselves, whatever the climb told environments of their name.
+        env: another environment, or which of the climb's, those that it was only evaluated on
+            among them; empty for all that it was trained on. Tables stand for themselves, whatever
+            the climb told environments of their name.
         sizes: of the evaluation.
         overrides: keys that were given.
         judges: by name, beside the climb's.
@@ -104,7 +107,8 @@ def evaluated(
         raise BadConfig(f"{folder} does not say what it was climbed on: name an --env.")
     tree = _taken(origin) if origin else {}
     if isinstance(env, str) and env:
-        chosen = _chosen(tree.get("env", []), env)
+        evals = origin.config.get("eval", {}).get("env", []) if origin else []
+        chosen = _chosen([*tree.get("env", []), *evals], env)
         tree["env"] = chosen if chosen else {"path": env}
     elif env:
         tree["env"] = [dict(one) for one in env]
@@ -234,7 +238,7 @@ def _taken(origin: Origin) -> dict[str, Any]:
 def _chosen(envs: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
     """Which of a climb's environments goes by that name; empty where none does."""
     for env in envs:
-        if name == env["path"] or _resolved(name) == env["path"]:
+        if name in (env["path"], env.get("name")) or _resolved(name) == env["path"]:
             return dict(env)
     return {}
 

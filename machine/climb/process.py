@@ -11,6 +11,7 @@ from munro.machine.climb.start import (
     begin,
     has_nothing_left,
     is_finished,
+    raw,
     recorded,
     refuse_changes,
 )
@@ -83,6 +84,7 @@ def _to_the_end(
     from munro.kernels import dispatch
     from munro.machine.climb.attempt import Attempt
     from munro.machine.climb.base import model_folder
+    from munro.machine.climb.evaluate import require_evaluations
     from munro.machine.climb.memory import require_room
     from munro.machine.climb.restarting import Restarts
     from munro.machine.climb.sizes import loaded
@@ -98,7 +100,9 @@ def _to_the_end(
         for line in models.told:
             console.note(line)
         loads = in_place(config, models)
-        task = ProblemSet(loads.env, config.seed).task(0)
+        problems = ProblemSet(loads.env, config.seed, loads.eval.env)
+        task = problems.task(0)
+        require_evaluations(config, problems)
         model = model_folder(loads, console)
         require_room(loads, model, loaded(model, task), rough=True)
         provenance = {"model": str(model), **models.provenance}
@@ -110,6 +114,9 @@ def _to_the_end(
             interrupt=interrupt,
             model=model,
             restarts=Restarts(run, loads, console, interrupt, model),
+            trackers=tracking.Trackers(
+                config.tracking, run.path, config=raw(config), warn=console.note
+            ),
         )
         try:
             state = attempt.until_done(start)

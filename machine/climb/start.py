@@ -229,10 +229,13 @@ def restarted(run: RunFolder, restart: Restart) -> Start:
 
 
 def _go_back(run: RunFolder, step: int) -> None:
+    from munro.machine.run.token_figures import drop_after as drop_tokens_after
     from munro.rollout.store.store import RolloutStore
 
     run.resume(step)
-    RolloutStore(run.rollouts).drop_after(step)
+    for folder in (run.rollouts, run.dropped, run.evaluated):
+        RolloutStore(folder).drop_after(step)
+    drop_tokens_after(run.path, step)
 
 
 def saved_start(folder: Path) -> Start:

@@ -98,7 +98,10 @@ def planned(
         ),
         config=settled,
         tasks=named,
-        names={name: problems.environment(name).name for name in problems.names},
+        names={
+            name: one.name or problems.environment(name).name
+            for name, one in zip(problems.names, settled.env, strict=True)
+        },
         num_trained=problems.num_trained_on(tasks),
         said=tuple(said),
     )

@@ -1,30 +1,8 @@
-"use strict";
-// Draws the figures of the page from the block of JSON in it. Every text goes in as a text node.
+// Figures of one run, or of several over each other. A run is { name, steps, columns, events, segments },
+// and among several { tone } as well: its colour. Every text goes in as a text node.
 
-const page = JSON.parse(document.getElementById("data").textContent);
-const SVG = "http://www.w3.org/2000/svg";
 const NARROW = 480;
-
-function element(parent, name, attributes = {}, text = null) {
-  const isSvg = parent.namespaceURI === SVG || name === "svg";
-  const node = isSvg ? document.createElementNS(SVG, name) : document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  if (text !== null) node.textContent = text;
-  parent.appendChild(node);
-  return node;
-}
-
-function pretty(value) {
-  if (value === null || value === undefined) return "–";
-  const size = Math.abs(value);
-  if (size !== 0 && (size < 0.001 || size >= 1e6)) return value.toExponential(1).replace("e+", "e").replace(".0e", "e");
-  if (size >= 1000) return Math.round(value).toLocaleString("en");
-  return String(Number(value.toPrecision(size < 1 ? 3 : 4)));
-}
-
-function share(part) {
-  return part < 0.005 ? "<1%" : `${Math.round(100 * part)}%`;
-}
+const MOST_NAMES = 8;
 
 // About `count` round numbers that span [low, high].
 function ticks(low, high, count) {
@@ -64,8 +42,12 @@ function smooth(values) {
   });
 }
 
-function column(key) {
-  return page.columns[key] || page.steps.map(() => null);
+function column(run, key) {
+  return run.columns[key] || [];
+}
+
+function at(values, place) {
+  return values[place] ?? null;
 }
 
 function quantile(sorted, share) {
@@ -73,23 +55,22 @@ function quantile(sorted, share) {
 }
 
 // [low, high] of a panel's y axis.
-function extent(panel) {
+function extent(panel, runs) {
   if (panel.range) return panel.range;
-  let values;
   if (panel.stack) {
-    const bins = stacked(panel).bins;
-    return [0, Math.max(...bins.map((bin) => bin.top), 1e-9) * 1.04];
+    const top = stacked(panel, runs[0]).bins.reduce((most, bin) => Math.max(most, bin.top), 1e-9);
+    return [0, top * 1.04];
   }
-  values = panel.series.flatMap((series) => column(series.key)).filter((value) => value !== null);
+  let values = runs.flatMap((run) => panel.series.flatMap((series) => column(run, series.key))).filter((value) => value !== null);
   if (panel.line) values.push(panel.line.value);
+  if (panel.log) values = values.filter((value) => value > 0);
+  if (!values.length) return panel.log ? [0.1, 1] : [0, 1];
+  const sorted = Float64Array.from(values).sort();
   if (panel.log) {
-    values = values.filter((value) => value > 0);
-    if (!values.length) return [0.1, 1];
-    const low = Math.log10(Math.min(...values)), high = Math.log10(Math.max(...values));
+    const low = Math.log10(sorted[0]), high = Math.log10(sorted[sorted.length - 1]);
     const room = Math.max(0.1, (high - low) * 0.06);
     return [10 ** (low - room), 10 ** (high + room)];
   }
-  const sorted = [...values].sort((x, y) => x - y);
   // a lone spike must not flatten the rest; what is cut off still shows its value when pointed at
   const cap = quantile(sorted, 0.99) * 1.6;
   const high = Math.min(sorted[sorted.length - 1], panel.line ? Math.max(cap, panel.line.value) : cap) || 1;
@@ -98,19 +79,31 @@ function extent(panel) {
 }
 
 // Sums of a stacked panel over runs of steps, for more steps than there are pixels.
-function stacked(panel) {
-  const per = Math.max(1, Math.ceil(page.steps.length / 80));
+function stacked(panel, run) {
+  const per = Math.max(1, Math.ceil(run.steps.length / 80));
   const bins = [];
-  for (let from = 0; from < page.steps.length; from += per) {
-    const to = Math.min(page.steps.length, from + per);
+  for (let from = 0; from < run.steps.length; from += per) {
+    const to = Math.min(run.steps.length, from + per);
     const parts = panel.series.map((series) => {
-      const values = column(series.key).slice(from, to).map((value) => value || 0);
-      return values.reduce((x, y) => x + y, 0) / values.length;
+      let sum = 0;
+      for (let i = from; i < to; i++) sum += at(column(run, series.key), i) || 0;
+      return sum / (to - from);
     });
     bins.push({ from, to, parts, top: parts.reduce((x, y) => x + y, 0) });
   }
   const sums = panel.series.map((_, i) => bins.reduce((sum, bin) => sum + bin.parts[i] * (bin.to - bin.from), 0));
   return { bins, sums };
+}
+
+// Place of the last step that is not after `step`; the first one where all are.
+function placeOf(steps, step) {
+  let low = 0, high = steps.length - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (steps[middle] <= step) low = middle;
+    else high = middle - 1;
+  }
+  return low;
 }
 
 // Where each label goes so that none covers another: pushed down, then back up from the floor.
@@ -126,9 +119,10 @@ function spread(wanted, gap, low, high) {
 }
 
 class Figure {
-  constructor(spec, box) {
+  constructor(spec, box, runs) {
     this.spec = spec;
     this.box = box;
+    this.runs = runs;
     this.at = null;
     this.tip = element(box, "div", { class: "tip", hidden: "" });
     box.addEventListener("pointermove", (event) => this.point(event.clientX));
@@ -139,15 +133,25 @@ class Figure {
     this.draw();
   }
 
+  // Those that have a step; several of them are told apart by colour, so their series are by dashes.
+  get drawn() {
+    return this.runs.filter((run) => run.steps.length);
+  }
+
   draw() {
-    const width = this.box.clientWidth;
+    this.stale = false;
+    const width = this.box.clientWidth, runs = this.drawn;
     if (this.svg) this.svg.remove();
+    if (!runs.length || !width) return;
     this.narrow = width < NARROW;
-    const longest = Math.max(...this.spec.panels.flatMap((p) => [...p.series, ...(p.line ? [p.line] : [])]).map((s) => s.name.length));
+    this.several = runs.length > 1;
+    const names = this.spec.panels.flatMap((p) => [...(this.several ? [] : p.series), ...(p.line ? [p.line] : [])]).map((s) => s.name.length);
+    if (this.several && runs.length <= MOST_NAMES) names.push(...runs.map((run) => run.name.length));
     this.left = 44;
-    this.right = width - (this.narrow ? 8 : Math.min(130, longest * 6.6 + 14));
-    const first = page.steps[0], last = page.steps[page.steps.length - 1];
-    this.x = (step) => this.left + ((step - first) / (last - first || 1)) * (this.right - this.left);
+    this.right = width - (this.narrow ? 8 : Math.min(130, Math.max(0, ...names) * 6.6 + 14));
+    this.first = Math.min(...runs.map((run) => run.steps[0]));
+    this.last = Math.max(...runs.map((run) => run.steps[run.steps.length - 1]));
+    this.x = (step) => this.left + ((step - this.first) / (this.last - this.first || 1)) * (this.right - this.left);
     let top = 20;
     this.panels = this.spec.panels.map((panel) => {
       const placed = { panel, top, bottom: top + panel.height };
@@ -156,15 +160,16 @@ class Figure {
     });
     const height = top + 2;
     this.svg = element(this.box, "svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": this.spec.title });
-    for (const placed of this.panels) this.drawPanel(placed);
-    this.drawSteps(first, last, height);
-    this.drawEvents();
+    for (const placed of this.panels) this.drawPanel(placed, runs);
+    this.drawSteps(height);
+    for (const run of runs) this.drawEvents(run);
     this.cross = element(this.svg, "line", { class: "cross", y1: 20, y2: height - 38, visibility: "hidden" });
+    if (this.at !== null) this.show(this.at);
   }
 
-  drawPanel(placed) {
+  drawPanel(placed, runs) {
     const { panel, top, bottom } = placed;
-    const [low, high] = extent(panel);
+    const [low, high] = extent(panel, runs);
     const scale = panel.log ? Math.log10 : (value) => value;
     const share = (value) => (scale(value) - scale(low)) / (scale(high) - scale(low) || 1);
     placed.y = (value) => bottom - Math.min(1, Math.max(0, share(value))) * (bottom - top);
@@ -175,38 +180,56 @@ class Figure {
       element(this.svg, "line", { class: "grid", x1: this.left, x2: this.right, y1: y, y2: y });
       element(this.svg, "text", { x: this.left - 7, y: y + 4, "text-anchor": "end" }, pretty(mark));
     }
-    const title = element(this.svg, "text", { class: "panel", x: this.left, y: top - 8 }, panel.label);
+    // sums of several runs cannot stand in one place: the first one's do
+    const label = panel.stack && this.several ? `${panel.label}: ${visible(runs[0].name)}` : panel.label;
+    const title = element(this.svg, "text", { class: "panel", x: this.left, y: top - 8 }, label);
     const ends = [];
     if (panel.line) {
       const y = placed.y(panel.line.value);
       element(this.svg, "line", { class: "target", x1: this.left, x2: this.right, y1: y, y2: y });
       ends.push({ y, name: panel.line.name, tone: "f" });
     }
-    if (panel.stack) this.drawStack(placed, ends);
-    else for (const series of panel.series) this.drawSeries(placed, series, ends);
+    if (panel.stack) this.drawStack(placed, runs[0], ends);
+    else for (const run of runs) panel.series.forEach((series, place) => this.drawSeries(placed, run, series, place, ends));
     this.nameSeries(placed, title, ends);
+    if (this.several && !panel.stack && panel.series.length > 1) {
+      const dashes = panel.series.map((series, place) => `${["──", "╌╌", "┈┈"][place % 3]} ${series.name}`).join("  ");
+      element(title, "tspan", { class: "dashes", dx: 9 }, dashes);
+    }
   }
 
-  drawSeries({ panel, y }, series, ends) {
-    if (series.segments && page.segments.length) {
-      this.drawSegments({ panel, y }, series, ends);
+  drawSeries({ panel, y }, run, series, place, ends) {
+    const shaped = { panel, y, run };
+    if (series.segments && run.segments.length && !this.several) {
+      this.drawSegments(shaped, series, ends);
       return;
     }
-    const values = column(series.key);
+    const values = column(run, series.key);
+    if (!values.length) return;
+    const tone = this.several ? `run ${["", "dash", "dots"][place % 3]}` : series.tone;
     const shown = series.dots || series.exact ? values : smooth(values);
-    const path = (numbers) => this.line({ panel, y }, series, numbers);
-    if (shown !== values) element(this.svg, "path", { class: `raw ${series.tone}`, d: path(values) });
-    element(this.svg, "path", { class: `curve ${series.tone}`, d: path(shown) });
-    if (series.dots) {
+    const draw = (kind, numbers) => this.coloured("path", { class: `${kind} ${tone}`, d: this.line(shaped, series, numbers) }, run);
+    // the single steps of several runs would hide each other
+    if (shown !== values && !this.several) draw("raw", values);
+    draw("curve", shown);
+    if (series.dots && (!this.several || values.length < 400)) {
       values.forEach((value, i) => {
-        if (value !== null) element(this.svg, "circle", { class: `dot ${series.tone}`, cx: this.x(page.steps[i]), cy: y(value), r: 3.4 });
+        if (value !== null) this.coloured("circle", { class: `dot ${tone}`, cx: this.x(run.steps[i]), cy: y(value), r: 3.4 }, run);
       });
     }
-    const last = [...shown].reverse().find((value) => value !== null && !(panel.log && value <= 0));
-    if (last !== undefined) ends.push({ y: y(last), name: series.name, tone: series.tone });
+    const last = shown.findLast((value) => value !== null && !(panel.log && value <= 0));
+    if (last === undefined) return;
+    if (!this.several) ends.push({ y: y(last), name: series.name, tone: series.tone });
+    else if (place === 0 && this.drawn.length <= MOST_NAMES) ends.push({ y: y(last), name: visible(run.name), tone: "run", run });
   }
 
-  line({ panel, y }, series, numbers) {
+  coloured(name, attributes, run, text = null) {
+    const node = element(this.svg, name, attributes, text);
+    if (this.several && run) node.style.setProperty("--tone", run.tone);
+    return node;
+  }
+
+  line({ panel, y, run }, series, numbers) {
     let line = "", before = null;
     numbers.forEach((value, i) => {
       if (value === null || (panel.log && value <= 0)) {
@@ -214,42 +237,44 @@ class Figure {
         if (!series.dots) before = null;
         return;
       }
-      const x = this.x(page.steps[i]).toFixed(1), at = y(value).toFixed(1);
-      if (before === null) line += `M${x} ${at}`;
-      else line += series.exact ? `H${x}V${at}` : `L${x} ${at}`;
+      const x = this.x(run.steps[i]).toFixed(1), height = y(value).toFixed(1);
+      if (before === null) line += `M${x} ${height}`;
+      else line += series.exact ? `H${x}V${height}` : `L${x} ${height}`;
       before = i;
     });
     return line;
   }
 
   // A curve in one piece from each distillation to the next, coloured by base, with a star on each.
-  drawSegments({ panel, y }, series, ends) {
-    const values = column(series.key), labels = new Map(), stars = [];
-    page.segments.forEach((segment, k) => {
-      const until = k + 1 < page.segments.length ? page.segments[k + 1].after : Infinity;
-      const own = values.map((value, i) => (page.steps[i] > segment.after && page.steps[i] <= until ? value : null));
+  drawSegments(shaped, series, ends) {
+    const { y, run } = shaped;
+    const values = column(run, series.key), labels = new Map(), stars = [];
+    run.segments.forEach((segment, k) => {
+      const until = k + 1 < run.segments.length ? run.segments[k + 1].after : Infinity;
+      const own = values.map((value, i) => (run.steps[i] > segment.after && run.steps[i] <= until ? value : null));
       const shown = smooth(own);
-      if (shown !== own) element(this.svg, "path", { class: `raw ${segment.tone}`, d: this.line({ panel, y }, series, own) });
-      element(this.svg, "path", { class: `curve ${segment.tone}`, d: this.line({ panel, y }, series, shown) });
+      if (shown !== own) element(this.svg, "path", { class: `raw ${segment.tone}`, d: this.line(shaped, series, own) });
+      element(this.svg, "path", { class: `curve ${segment.tone}`, d: this.line(shaped, series, shown) });
       const last = shown.findLastIndex((value) => value !== null);
       if (last < 0) return;
       labels.set(segment.base, { y: y(shown[last]), name: segment.base || series.name, tone: segment.tone });
-      if (until !== Infinity) stars.push([page.steps[last], shown[last]]);
+      if (until !== Infinity) stars.push([run.steps[last], shown[last]]);
     });
     for (const [step, value] of stars) element(this.svg, "text", { class: "star", x: this.x(step), y: y(value) + 6, "text-anchor": "middle" }, "★");
     ends.push(...labels.values());
   }
 
-  drawStack(placed, ends) {
-    const { bins, sums } = stacked(placed.panel);
+  drawStack(placed, run, ends) {
+    const { bins, sums } = stacked(placed.panel, run);
     const total = sums.reduce((x, y) => x + y, 0) || 1;
-    const slot = (this.right - this.left) / page.steps.length;
+    const from = this.x(run.steps[0]), until = this.x(run.steps[run.steps.length - 1]);
+    const slot = (until - from || this.right - this.left) / run.steps.length;
     for (const bin of bins) {
       let base = 0;
       bin.parts.forEach((part, i) => {
         if (part <= 0) return;
         const upper = placed.y(base + part), lower = placed.y(base);
-        const x = this.left + bin.from * slot, wide = (bin.to - bin.from) * slot;
+        const x = from + bin.from * slot, wide = (bin.to - bin.from) * slot;
         element(this.svg, "rect", { class: `bar ${placed.panel.series[i].tone}`, x, y: upper, width: Math.max(0.5, wide - (wide > 4 ? 1 : 0)), height: Math.max(0, lower - upper) });
         base += part;
       });
@@ -264,71 +289,74 @@ class Figure {
   }
 
   nameSeries({ panel, top, bottom }, title, ends) {
-    if (panel.series.length === 1 && !panel.line) return;
+    if (panel.series.length === 1 && !panel.line && !this.several) return;
     if (this.narrow) {
       // three labels fit beside a panel's name on a phone; more go on being told by the pointer
       for (const end of ends.slice(0, 4)) element(title, "tspan", { class: `label ${end.tone}`, dx: 9 }, end.name);
       return;
     }
     const placed = spread(ends.map((end) => end.y), 14, top, bottom);
-    ends.forEach((end, i) => element(this.svg, "text", { class: `label ${end.tone}`, x: this.right + 9, y: placed[i] + 4 }, end.name));
+    ends.forEach((end, i) => this.coloured("text", { class: `label ${end.tone}`, x: this.right + 9, y: placed[i] + 4 }, end.run, end.name));
   }
 
-  drawSteps(first, last, height) {
+  drawSteps(height) {
     const floor = height - 38;
-    for (const step of ticks(first, last, this.narrow ? 4 : 8)) {
+    for (const step of ticks(this.first, this.last, this.narrow ? 4 : 8)) {
       if (step % 1) continue;
       element(this.svg, "text", { x: this.x(step), y: floor + 17, "text-anchor": "middle" }, step.toLocaleString("en"));
     }
     element(this.svg, "text", { x: this.right, y: floor + 32, "text-anchor": "end" }, "optimizer step");
   }
 
-  drawEvents() {
-    const first = page.steps[0], last = page.steps[page.steps.length - 1];
-    for (const event of page.events) {
-      if (event.step < first || event.step > last) continue;
+  drawEvents(run) {
+    for (const event of run.events) {
+      if (event.step < this.first || event.step > this.last) continue;
       const x = this.x(event.step);
       for (const { top, bottom } of this.panels) element(this.svg, "line", { class: "event", x1: x, x2: x, y1: top, y2: bottom });
-      if (!event.onCurve) element(this.svg, "text", { x, y: this.panels[0].top + 9, "text-anchor": "middle" }, event.mark);
+      if (!event.onCurve || this.several) this.coloured("text", { class: this.several ? "label run" : "", x, y: this.panels[0].top + 9, "text-anchor": "middle" }, run, event.mark);
     }
   }
 
   key(event) {
     const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!move) return;
+    const runs = this.drawn;
+    if (!move || !runs.length) return;
     event.preventDefault();
-    const from = this.at === null ? (move > 0 ? -1 : page.steps.length) : this.at;
-    this.show(Math.min(page.steps.length - 1, Math.max(0, from + move)));
+    const steps = runs[0].steps;
+    const from = this.at === null ? (move > 0 ? -1 : steps.length) : placeOf(steps, this.at);
+    this.show(steps[Math.min(steps.length - 1, Math.max(0, from + move))]);
   }
 
   point(clientX) {
+    if (!this.drawn.length || !this.svg) return;
     const x = clientX - this.box.getBoundingClientRect().left;
-    let nearest = 0;
-    page.steps.forEach((step, i) => {
-      if (Math.abs(this.x(step) - x) < Math.abs(this.x(page.steps[nearest]) - x)) nearest = i;
-    });
+    const wanted = this.first + ((x - this.left) / (this.right - this.left)) * (this.last - this.first);
+    let nearest = null;
+    for (const { steps } of this.drawn) {
+      const place = placeOf(steps, wanted);
+      for (const step of [steps[place], steps[place + 1]]) {
+        if (step !== undefined && (nearest === null || Math.abs(step - wanted) < Math.abs(nearest - wanted))) nearest = step;
+      }
+    }
     this.show(nearest);
   }
 
-  show(at) {
-    this.at = at;
-    const step = page.steps[at], x = this.x(step);
+  show(step) {
+    this.at = step;
+    const x = this.x(step);
     for (const side of ["x1", "x2"]) this.cross.setAttribute(side, x);
     this.cross.setAttribute("visibility", "visible");
     this.tip.replaceChildren();
     element(this.tip, "b", {}, `step ${step.toLocaleString("en")}`);
     for (const { panel } of this.panels) {
-      for (const series of panel.series) {
-        const value = column(series.key)[at];
-        if (value === null || (panel.stack && value === 0)) continue;
-        const row = element(this.tip, "div", { class: series.tone });
-        element(row, "span", {}, panel.series.length === 1 ? panel.short || panel.label : series.name);
-        element(row, "span", {}, pretty(value));
-      }
+      for (const run of panel.stack ? this.drawn.slice(0, 1) : this.drawn.slice(0, MOST_NAMES)) this.tell(panel, run, step);
     }
-    const previous = at > 0 ? page.steps[at - 1] : -1;
-    for (const event of page.events) {
-      if (event.step <= step && event.step > previous) element(this.tip, "em", {}, `${event.mark} ${event.text}`);
+    for (const run of this.drawn) {
+      const place = placeOf(run.steps, step), previous = place > 0 ? run.steps[place - 1] : -1;
+      for (const event of run.events) {
+        const whose = this.several ? `${visible(run.name)}: ` : "";
+        if (event.step <= run.steps[place] && event.step > previous) element(this.tip, "em", {}, `${event.mark} ${whose}${visible(event.text)}`);
+      }
     }
     this.tip.hidden = false;
     const wide = this.tip.offsetWidth, room = this.box.clientWidth;
@@ -336,27 +364,62 @@ class Figure {
     this.tip.style.left = `${Math.max(0, Math.min(room - wide, beside))}px`;
   }
 
+  tell(panel, run, step) {
+    const place = placeOf(run.steps, step);
+    if (run.steps[place] > step) return;
+    for (const series of panel.series) {
+      const value = at(column(run, series.key), place);
+      if (value === null || (panel.stack && value === 0)) continue;
+      const row = element(this.tip, "div", { class: this.several ? "run" : series.tone });
+      if (this.several) row.style.setProperty("--tone", run.tone);
+      const what = panel.series.length === 1 ? panel.short || panel.label : series.name;
+      element(row, "span", {}, this.several ? `${visible(run.name)}: ${what}` : what);
+      element(row, "span", {}, pretty(value));
+    }
+  }
+
   leave() {
     this.at = null;
     this.tip.hidden = true;
-    this.cross.setAttribute("visibility", "hidden");
+    if (this.cross) this.cross.setAttribute("visibility", "hidden");
   }
 }
 
-function drawFigures() {
-  const place = document.getElementById("figures");
-  const figures = page.figures.map((spec) => {
+// All figures in `place`; returns what redraws them. Those out of sight wait until they are seen.
+function drawFigures(place, specs, runs) {
+  const figures = specs.map((spec) => {
     const section = element(place, "section", spec.wide ? { class: "wide", id: spec.id } : { id: spec.id });
     element(section, "h2", {}, spec.title);
     element(section, "p", { class: "note" }, spec.note);
-    return new Figure(spec, element(section, "div", { class: "chart", tabindex: 0 }));
+    return new Figure(spec, element(section, "div", { class: "chart", tabindex: 0 }), runs);
   });
+  const seen = new Map(figures.map((figure) => [figure.box, false]));
+  const watcher = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      seen.set(entry.target, entry.isIntersecting);
+      const figure = figures.find((each) => each.box === entry.target);
+      if (entry.isIntersecting && figure.stale) figure.draw();
+    }
+  }, { rootMargin: "200px" });
+  for (const figure of figures) watcher.observe(figure.box);
   let width = place.clientWidth;
-  addEventListener("resize", () => {
+  const resized = () => {
     if (place.clientWidth === width) return;
     width = place.clientWidth;
     for (const figure of figures) figure.draw();
-  });
+  };
+  addEventListener("resize", resized);
+  return {
+    redraw() {
+      for (const figure of figures) {
+        if (seen.get(figure.box)) figure.draw();
+        else figure.stale = true;
+      }
+    },
+    end() {
+      watcher.disconnect();
+      removeEventListener("resize", resized);
+      place.replaceChildren();
+    },
+  };
 }
-
-if (page.steps.length) drawFigures();

@@ -1,21 +1,6 @@
-// The browser of rollouts. What a model wrote is hostile: it reaches the page as text nodes alone.
+// The browser of the rollouts that travel in a report.
 
 const SHOWN_AT_ONCE = 40;
-
-function signed(value) {
-  if (value === null) return "–";
-  return (value > 0 ? "+" : value < 0 ? "−" : "") + Math.abs(value).toFixed(2);
-}
-
-function fixed(value) {
-  return value === null ? "–" : value.toFixed(2);
-}
-
-// Characters that would turn text around or hide it are shown by their number.
-function visible(text) {
-  const steering = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
-  return text.replace(steering, (letter) => `‹U+${letter.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}›`);
-}
 
 class Browser {
   constructor(place, rollouts) {
@@ -106,5 +91,3 @@ class Browser {
     element(detail, "pre", { dir: "auto" }, visible(row.reply));
   }
 }
-
-if (page.rollouts.rows.length) new Browser(document.getElementById("rollouts"), page.rollouts);

@@ -54,7 +54,7 @@ def _of_climb(recipe: Mapping[str, Any], *, takes_model: bool) -> list[str]:
     found = []
     try:
         check_trackers(config.tracking)
-        ProblemSet(config.env, config.seed).task(0)
+        ProblemSet(config.env, config.seed, config.eval.env).task(0)
     except (BadEnvironment, TrackingUnavailable) as error:
         found.append(str(error))
     path = "" if takes_model else config.model.path

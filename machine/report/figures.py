@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from munro.machine.run.by_environment import environments, is_of_one
 from munro.rl.clip import IDLE, is_idle
 
 Columns = Mapping[str, Sequence[float | None]]
@@ -28,8 +29,11 @@ def specify(columns: Columns, *, targets: Mapping[str, float]) -> list[Spec]:
         columns: metric name to one value a step.
         targets: reference lines by name: "entropy", "k", "proof", "outer", "grad_norm".
     """
+    envs, every = environments(columns), columns
+    columns = {name: of for name, of in every.items() if not is_of_one(name, every, envs)}
     figures = [
         _climb(targets),
+        _environments(envs),
         _entropy(columns, targets),
         _rewards(),
         _parts(columns),
@@ -45,7 +49,33 @@ def specify(columns: Columns, *, targets: Mapping[str, float]) -> list[Spec]:
         _sync(targets),
         _machinery(),
     ]
-    return [figure for figure in (_fillable(each, columns) for each in figures) if figure]
+    return [figure for figure in (_fillable(each, every) for each in figures) if figure]
+
+
+def _environments(envs: Sequence[str]) -> Spec:
+    def each(*parts: str, **more: Any) -> list[Spec]:
+        first, last = parts
+        return [
+            _series(env, f"{first}{env}{last}", TONES[at % len(TONES)], **more)
+            for at, env in enumerate(envs)
+        ]
+
+    return _figure(
+        "environments",
+        "By environment",
+        "Each environment by itself; together they make up the figures above.",
+        _panel("Pass rate in training", *each("pass_rate/sampled/", ""), height=150, range=[0, 1]),
+        _panel(
+            "Pass rate held out",
+            *each("eval/", "/pass_rate", dots=True),
+            height=150,
+            range=[0, 1],
+        ),
+        _panel("Reward, total", *each("reward/total/", ""), height=110),
+        _panel("Response length, tokens", *each("response/length/", ""), height=110),
+        _panel("Groups trained on, per step", *each("groups/trained/", ""), height=90, stack=True),
+        wide=True,
+    )
 
 
 def _climb(targets: Mapping[str, float]) -> Spec:

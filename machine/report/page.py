@@ -17,6 +17,7 @@ from importlib import resources
 from typing import Any
 
 ASSETS = resources.files("munro.machine") / "page"
+SCRIPTS = ("text.js", "figures.js", "rollouts.js", "report.js")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ class Page:
 
 def render(page: Page) -> str:
     """The page, whole."""
-    script = "".join(_asset(name) for name in ("figures.js", "rollouts.js"))
+    script = "".join(_asset(name) for name in SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     return f"""<!doctype html>

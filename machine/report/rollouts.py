@@ -106,8 +106,8 @@ def _row(raw: Row) -> Row:
     for name in NUMBERS:
         value = row[name]
         row[name] = round(value, 4) if value is not None and math.isfinite(value) else None
-    row["calls"] = _calls(json.loads(row["calls"] or "[]"))
-    row["reply"] = _conversation(json.loads(row.pop("messages"))) or row["reply"]
+    row["calls"] = calls_in_words(json.loads(row["calls"] or "[]"))
+    row["reply"] = conversation(json.loads(row.pop("messages"))) or row["reply"]
     for name in ("task_id", "prompt", "reply", "reason"):
         row[name] = shortened(row[name])
     parts = json.loads(row["parts"])
@@ -115,7 +115,7 @@ def _row(raw: Row) -> Row:
     return row
 
 
-def _calls(records: Sequence[Row]) -> str:
+def calls_in_words(records: Sequence[Row]) -> str:
     """How often each tool was called, how often in vain, and what it took."""
     told = []
     for name, count in Counter(record["name"] for record in records).most_common(MOST_TOOLS):
@@ -127,7 +127,7 @@ def _calls(records: Sequence[Row]) -> str:
     return ", ".join(told)
 
 
-def _conversation(messages: Sequence[Row]) -> str:
+def conversation(messages: Sequence[Row]) -> str:
     """Several turns as one text, each under the name of who spoke; nothing for a single reply."""
     if len(messages) < 2:
         return ""

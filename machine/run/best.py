@@ -15,23 +15,27 @@ from munro.machine.run.files import explained
 from munro.machine.run.folder import RunFolder
 
 LINK = "best"
-LOW = "eval/pass_rate_low"
 
 
-def best_checkpoint(run: RunFolder) -> int | None:
-    """Step of the best evaluation that has a checkpoint; of equals the newest. None without one."""
-    low = _kept(run)
+def best_checkpoint(run: RunFolder, figure: str) -> int | None:
+    """Step of the best evaluation that has a checkpoint; of equals the newest. None without one.
+
+    Args:
+        run: whose.
+        figure: by the lower end of whose interval, as `checkpoint.best` names it.
+    """
+    low = _kept(run, figure)
     return max(low, key=lambda step: (low[step], step), default=None)
 
 
-def is_better(run: RunFolder, step: int, metrics: Mapping[str, float]) -> bool:
+def is_better(run: RunFolder, figure: str, step: int, metrics: Mapping[str, float]) -> bool:
     """Whether these figures of a step are better than those of every checkpoint of another."""
-    low = metrics.get(LOW)
-    others = [value for kept, value in _kept(run).items() if kept != step]
+    low = metrics.get(f"{figure}_low")
+    others = [value for kept, value in _kept(run, figure).items() if kept != step]
     return low is not None and step > 0 and low > max(others, default=-1.0)
 
 
-def link_best(run: RunFolder) -> Path | None:
+def link_best(run: RunFolder, figure: str) -> Path | None:
     """Let `checkpoints/best` point to the best checkpoint; None where there is none.
 
     On a file system without links there is none either.
@@ -39,7 +43,7 @@ def link_best(run: RunFolder) -> Path | None:
     Raises:
         RunError: the disk refuses.
     """
-    step = best_checkpoint(run)
+    step = best_checkpoint(run, figure)
     link = run.checkpoints / LINK
     if step is None:
         return None
@@ -58,11 +62,12 @@ def link_best(run: RunFolder) -> Path | None:
     return link
 
 
-def _kept(run: RunFolder) -> dict[int, float]:
+def _kept(run: RunFolder, figure: str) -> dict[int, float]:
     """Lower ends of the intervals, by step, of the evaluations that have a checkpoint."""
+    low = f"{figure}_low"
     there = {step for step, _ in run.list_checkpoints()}
     return {
-        int(line["step"]): float(line[LOW])
+        int(line["step"]): float(line[low])
         for line in run.metrics.read()
-        if line["step"] in there and line.get(LOW) is not None
+        if line["step"] in there and line.get(low) is not None
     }

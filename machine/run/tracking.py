@@ -1,8 +1,9 @@
 """Metrics for the dashboards that people already have open.
 
-`metrics.jsonl` is the record of a run; what a tracker writes is a copy of it. A tracker is a class
-in one file, of ours (`machine/trackers/`), of an installed package (entry points of the group
-`munro.trackers`), or of the user's:
+`metrics.jsonl` is the record of a run; what a tracker writes is a copy of it. A tracker goes by any
+name that accelerate knows ("mlflow", "comet_ml"), or it is a class in one file, of ours
+(`machine/trackers/`), of an installed package (entry points of the group `munro.trackers`), or of
+the user's:
 
     tracking = ["tensorboard", "./mine.py:MyTracker"]
 
@@ -16,25 +17,33 @@ in one file, of ours (`machine/trackers/`), of an installed package (entry point
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import distribution
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
+from munro.machine.run import accelerated
 from munro.machine.sentences import is_sentence
-from munro.rewards.plugins import BadPlugin, Registry, blame
+from munro.rewards.plugins import BadPlugin, PluginNotFound, Registry, blame, nearest
 
 
 class TrackingUnavailable(Exception):
-    """A tracker cannot be had, or gave up; the message has the way out."""
+    """A tracker cannot be had; the message has the way out."""
 
     is_sentence = True
 
 
 class Tracker(Protocol):
-    """Where metrics are copied to."""
+    """Where metrics are copied to.
+
+    What makes one is called with the run's folder, whose name dashboards show, and by name with
+    `config`, the resolved tree to be shown beside the curves, and `first_step`, that will be logged
+    first: more than 1 where a run goes on, which may have logged later ones before it was stopped.
+    """
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Copy the numbers of one step."""
@@ -42,21 +51,6 @@ class Tracker(Protocol):
 
     def close(self) -> None:
         """Write out what is held back."""
-        ...
-
-
-class TrackerClass(Protocol):
-    """What makes one."""
-
-    def __call__(self, run: Path, *, config: Mapping[str, Any], first_step: int) -> Tracker:
-        """Open the tracker of a run.
-
-        Args:
-            run: its folder; the folder's name is what dashboards show.
-            config: the resolved tree, to be shown beside the curves.
-            first_step: step that will be logged first; more than 1 where a run is resumed, which
-                may have logged later ones before it was stopped.
-        """
         ...
 
 
@@ -82,67 +76,148 @@ def check(names: Sequence[str]) -> None:
         _found(name)
 
 
-def open_trackers(
-    names: Sequence[str], folder: Path, *, config: Mapping[str, Any], first_step: int = 1
-) -> list[Tracker]:
-    """Open the trackers of the run in `folder`.
+class Trackers:
+    """All trackers of a run, opened anew wherever it goes on from an earlier step.
 
-    Args:
-        names: as in the config.
-        folder: of the run.
-        config: the resolved tree.
-        first_step: step that will be logged first.
-
-    Raises:
-        TrackingUnavailable: as `check`, or one would not open.
+    One that will not open stops a run that has not begun; what happens to one later never does:
+    it is told once, and `metrics.jsonl` has what it missed.
     """
-    found = [(name, _found(name)) for name in names]
-    trackers: list[Tracker] = []
-    for name, kind in found:
-        with _blamed(name, "would not open"):
-            tracker = kind(folder, config=config, first_step=first_step)
-        trackers.append(_Named(name, tracker))
-    return trackers
 
+    def __init__(
+        self,
+        names: Sequence[str],
+        folder: Path,
+        *,
+        config: Mapping[str, Any],
+        warn: Callable[[str], None],
+    ) -> None:
+        """
+        Args:
+            names: as in the config.
+            folder: of the run.
+            config: the resolved tree.
+            warn: told in a sentence of a tracker that failed.
+        """
+        self._names, self._folder, self._config, self._warn = names, folder, config, warn
+        self._open: list[_Named] = []
+        self._was_open = False
 
-@dataclass(frozen=True, slots=True)
-class _Named:
-    """A tracker whose failure says which one it was."""
+    def open(self, first_step: int) -> None:
+        """Open them, those that are open too, before step `first_step` is logged.
 
-    name: str
-    tracker: Tracker
+        Raises:
+            TrackingUnavailable: as `check`, or one would not open the first time.
+        """
+        self.close()
+        for name in self._names:
+            try:
+                kind = _found(name)
+                with _blamed(name, "would not open"):
+                    tracker = kind(self._folder, config=self._config, first_step=first_step)
+            except Exception as error:
+                if not self._was_open:
+                    self.close()
+                    raise
+                self._warn(f"warning: {error} It goes without.")
+                continue
+            self._open.append(_Named(name, tracker, self._warn))
+        self._was_open = True
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Hand on the numbers."""
+        """Copy the numbers of one step to each."""
         numbers = {
             name: value
             for name, value in metrics.items()
             if isinstance(value, int | float) and name != "step"
         }
-        with _blamed(self.name, f"failed at step {step}"):
+        for tracker in self._open:
+            tracker.log(step, numbers)
+
+    def close(self) -> None:
+        """Have each write out what it holds back."""
+        for tracker in self._open:
+            tracker.close()
+        self._open = []
+
+
+@dataclass(slots=True)
+class _Named:
+    """A tracker that may fail: it is told once which one it was, and left alone for a while."""
+
+    name: str
+    tracker: Tracker
+    warn: Callable[[str], None]
+    failures: int = 0
+    """In a row."""
+    not_before: float = -math.inf
+    """Step until which it is left alone."""
+    is_told: bool = False
+
+    def log(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Hand on the numbers.
+
+        One that fails slowly, as a server that is gone does, would hold up every step: it is asked
+        again after 1, 2, 4 ... steps.
+        """
+        if step < self.not_before:
+            return
+        try:
             self.tracker.log(step, numbers)
+        except Exception as error:  # noqa: BLE001 - somebody else's, and it must not end a climb
+            self.failures += 1
+            self.not_before = step + 2 ** (self.failures - 1)
+            self._tell(f"failed at step {step}: {_why(error)}")
+        else:
+            self.failures = 0
 
     def close(self) -> None:
         """As the tracker's."""
-        with _blamed(self.name, "would not close"):
+        try:
             self.tracker.close()
+        except Exception as error:  # noqa: BLE001 - as in `log`
+            self._tell(f"would not close: {_why(error)}")
+
+    def _tell(self, what: str) -> None:
+        if not self.is_told:
+            self.warn(
+                f"warning: the tracker {self.name} {what}. The run goes on, and metrics.jsonl has "
+                "everything."
+            )
+        self.is_told = True
 
 
-def _found(name: str) -> TrackerClass:
+def _found(name: str) -> Callable[..., Tracker]:
     try:
-        kind: TrackerClass = TRACKERS.find(name)
+        kind: Any = TRACKERS.find(name)
+    except PluginNotFound as error:
+        kind = _of_accelerate(name, error)
     except BadPlugin as error:
         raise TrackingUnavailable(f"tracking: {error}") from error
     needs = getattr(kind, "needs", "")
     if needs and find_spec(needs) is None:
-        # each of ours has an extra of its own name
-        ours = getattr(kind, "__module__", "").startswith(f"{TRACKERS.home}.")
-        package = f"'munro[{needs}]'" if ours else needs
+        extras = distribution("munro").metadata.get_all("Provides-Extra") or ()
+        package = f"'munro[{needs}]'" if needs in extras else getattr(kind, "package", needs)
         raise TrackingUnavailable(
             f'tracking = ["{name}"] needs the package {needs}, which is not installed: '
             f"pip install {package}, or leave it out of tracking."
         )
-    return kind
+    found: Callable[..., Tracker] = kind
+    return found
+
+
+def _of_accelerate(name: str, error: PluginNotFound) -> Callable[..., Tracker]:
+    """What opens one that accelerate knows and we say nothing of."""
+    if ":" in name or name.endswith(".py"):
+        raise TrackingUnavailable(f"tracking: {error}") from error
+    names, plain = accelerated.known(), name.replace("-", "_")
+    if plain in names:
+        return accelerated.named(plain)
+    hint = nearest(name, {*TRACKERS.names(), *names})
+    raise TrackingUnavailable(f"tracking: There is no tracker {name!r}. {hint}") from error
+
+
+def _why(error: Exception) -> str:
+    return str(error).rstrip(".") if is_sentence(error) else blame(error)
 
 
 @contextmanager

@@ -9,34 +9,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from munro.machine.run.files import explained
+from munro.machine.run.accelerated import PROJECT, Accelerated, once_known, remember
 
 
-class WeightsAndBiases:
+class WeightsAndBiases(Accelerated):
     """Its id is kept in the run's folder."""
 
     needs: ClassVar = "wandb"
 
     def __init__(self, run: Path, *, config: Mapping[str, Any], **_: Any) -> None:
-        import wandb
-
-        id_file = run / "wandb.id"
-        run_id = id_file.read_text(encoding="utf-8") if id_file.exists() else None
-        self._run: Any = wandb.init(
-            project="munro",
-            name=run.resolve().name,
-            dir=str(run),
-            id=run_id,
-            resume="allow",
-            config=dict(config),
-        )
-        with explained(id_file):
-            id_file.write_text(str(self._run.id), encoding="utf-8")
-
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """One point of every curve."""
-        self._run.log(dict(metrics), step=step)
-
-    def close(self) -> None:
-        """Wait until W&B has it all."""
-        self._run.finish()
+        file = run / "wandb.id"
+        options = {
+            "run_name": PROJECT,
+            "name": run.resolve().name,
+            "dir": str(run),
+            "id": once_known(file),
+            "resume": "allow",
+            "config": dict(config),
+        }
+        super().__init__("wandb", run, options=options, as_they_are=True)
+        remember(file, self.tracker.run.id)

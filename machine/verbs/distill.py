@@ -13,6 +13,7 @@ from munro.distill.config import CONSOLIDATION, DistillConfig
 from munro.machine.loading import BadConfig, check_as, override, read_toml
 from munro.machine.pipeline.plan import merged
 from munro.machine.run.files import RunError
+from munro.machine.run.folder import STEP_NAME
 
 if TYPE_CHECKING:
     from munro.base_model.training.pretrain import StepMetrics
@@ -41,10 +42,12 @@ def run_distill(
     """
     from munro.distill.sources import Source
 
-    folder = _run_folder(run)
+    folder, up_to = _run_and_step(run)
     raw = _table(file) if file else _own_table(folder)
     config = _config(raw, overrides, source=file or str(folder / "config.toml"))
     first, last = steps
+    if last is None:
+        last = up_to
     source = Source(run=folder, name=folder.resolve().name, first_step=first, last_step=last)
     return _make([source], onto, out, config, dry_run=dry_run)
 
@@ -128,6 +131,15 @@ def _make(
     distil(sources, base, target, config, on_progress=_show, on_account=_show_account)
     click.echo(f"{out} was made before, from the same" if is_there else f"wrote {out}")
     return 0
+
+
+def _run_and_step(run: str) -> tuple[Path, int | None]:
+    """A run; of one of its checkpoints, the run and the step up to which it had climbed."""
+    folder = Path(run).expanduser().resolve()
+    step = STEP_NAME.fullmatch(folder.name)
+    if step and folder.parent.name == "checkpoints":
+        return _run_folder(str(folder.parent.parent)), int(step[1])
+    return _run_folder(run), None
 
 
 def _run_folder(run: str) -> Path:

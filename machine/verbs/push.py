@@ -68,6 +68,7 @@ def found(source: str) -> tuple[Checkpoint, RunFolder | None]:
         CheckpointError: a weight is missing, broken or not finite.
     """
     folder = Path(source).expanduser().absolute()
+    folder = folder.resolve() if folder.is_symlink() else folder  # as checkpoints/best
     if (folder / "run.json").is_file():
         run = RunFolder.existing(folder)
         newest = run.newest_checkpoint()

@@ -8,18 +8,19 @@ got too old. Both account for every task in the journal.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 from munro.rewards.errors import EpisodeError
 from munro.rl.config import ClimbConfig
 from munro.rl.control.journal import Journal
+from munro.rl.control.tally import Tallies
 from munro.rl.curriculum import response_cap
 from munro.rl.ports import Solvers
 from munro.rl.state import ClimbState, Cursor
-from munro.rollout.types import Abandoned, Group, Reason
+from munro.rollout.types import Abandoned, Group
 
 
 class NoSignal(Exception):
@@ -30,30 +31,6 @@ class NoSignal(Exception):
 
 class TooManyUnscored(EpisodeError):
     """More attempts went ungraded than the config allows."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """What came back since the last look, for metrics."""
-
-    groups: int = 0
-    stale: int = 0
-    attempts: int = 0
-    unscored: int = 0
-    early_attempts: int = 0
-    passed: float = 0.0
-    sampled_tokens: int = 0
-
-    def metrics(self, abandoned: Counter[Reason]) -> dict[str, float]:
-        """Rates and counts under the naming scheme."""
-        found: dict[str, float] = {f"groups/abandoned/{r}": n for r, n in sorted(abandoned.items())}
-        found["groups/accepted"] = self.groups
-        found["groups/stale"] = self.stale
-        found["rollout/tokens"] = self.sampled_tokens
-        found["rollout/unscored"] = self.unscored / max(self.attempts + self.unscored, 1)
-        if self.attempts:
-            found["pass_rate/sampled"] = self.passed / self.attempts
-        return found
 
 
 class Ledger:
@@ -75,9 +52,11 @@ class Ledger:
         self._task_id = task_id
         self._again = list(cursor.pending)
         self._out: set[int] = set(cursor.pending)
-        self._tally, self._abandoned = Tally(), Counter[Reason]()
+        self._tallies = Tallies()
         self._recent: list[tuple[int, int]] = []
         self._last_failure = ""
+        # as a deque, which one thread may empty while another fills it
+        self._dropped: deque[Abandoned] = deque(maxlen=config.rollout.keep_dropped)
         self.num_abandoned = 0
         """Tasks that came back without a group, so far."""
 
@@ -120,30 +99,20 @@ class Ledger:
         accepted = isinstance(outcome, Group)
         rate = 0.9 * self.cursor.acceptance + 0.1 * accepted
         self.cursor = replace(self.cursor, acceptance=rate)
+        self._tallies.of(outcome.task.env).add(outcome)
         if isinstance(outcome, Group):
             self._journal.write("group", [outcome.index])
-            self._count(outcome.pass_rate, len(outcome.attempts), outcome.num_unscored)
-            self._tally.groups += 1
-            self._tally.sampled_tokens += sum(
-                attempt.trajectory.num_sampled for attempt in outcome.attempts
-            )
+            scored = len(outcome.attempts)
         else:
             self.num_abandoned += 1
             self._out.discard(outcome.index)
-            self._journal.write("abandoned", [outcome.index], reason=outcome.reason, step=self.step)
-            self._abandoned[outcome.reason] += 1
+            self._dropped.append(outcome)
+            self._journal.abandoned(outcome, self.step)
             scored = outcome.num_attempts if outcome.pass_rate is not None else 0
-            self._count(outcome.pass_rate or 0.0, scored, outcome.num_unscored)
-            self._tally.sampled_tokens += outcome.num_sampled
+        self._recent = [*self._recent, (scored, outcome.num_unscored)][-20:]
         self._remember(outcome)
         self._check_unscored()
         return accepted
-
-    def _count(self, pass_rate: float, attempts: int, unscored: int) -> None:
-        self._tally.attempts += attempts
-        self._tally.passed += pass_rate * attempts
-        self._tally.unscored += unscored
-        self._recent = [*self._recent, (attempts, unscored)][-20:]
 
     def _remember(self, outcome: Group | Abandoned) -> None:
         if outcome.num_unscored:
@@ -165,7 +134,8 @@ class Ledger:
     def too_old(self, groups: Sequence[Group]) -> None:
         """Note groups that aged out; their tasks will be handed out again."""
         self._journal.write("stale", [group.index for group in groups])
-        self._tally.stale += len(groups)
+        for group in groups:
+            self._tallies.of(group.task.env).stale += 1
         self._again += [group.index for group in groups]
 
     def settle(self, groups: Sequence[Group], step: int) -> Cursor:
@@ -180,13 +150,22 @@ class Ledger:
 
     def metrics(self) -> dict[str, float]:
         """Figures since the last call."""
-        found = self._tally.metrics(self._abandoned)
-        self._tally, self._abandoned = Tally(), Counter()
+        found = self._tallies.metrics(several=self._config.has_several)
+        self._tallies = Tallies()
+        return found
+
+    def dropped(self) -> list[Abandoned]:
+        """The last tasks given up since the last call, as many as `rollout.keep_dropped`."""
+        found = []
+        while self._dropped:
+            found.append(self._dropped.popleft())
         return found
 
     def no_signal(self, tried: int, step: int) -> NoSignal:
         """What to raise when `tried` tasks were handed out for a step and none passed the gates."""
-        reasons = ", ".join(f"{n} {reason}" for reason, n in self._abandoned.most_common())
+        reasons = ", ".join(
+            f"{n} {reason}" for reason, n in self._tallies.whole.abandoned.most_common()
+        )
         return NoSignal(
             f"no task passed the gates in {tried} tries at step {step}: {reasons}. Choose easier "
             "or harder tasks, or widen rollout.early_pass_rate and rollout.pass_rate."

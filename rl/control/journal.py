@@ -2,7 +2,7 @@
 
     out        handed to a problem worker
     group      came back as a group, waiting to be trained on
-    abandoned  given up, with its reason
+    abandoned  given up, with its reason, its name and how many attempts passed
     stale      its group got too old; it will be handed out again
     trained    part of optimizer step `step`
     resumed    the run went back to the checkpoint of `step`: what was trained later is void
@@ -21,6 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from munro.rollout.types import Abandoned
+
+MOST_LETTERS = 300
+"""Of a task's name, and of what failed."""
+
 
 class Journal:
     """Appends to `path`; a half-written last line (a crash) is closed off first."""
@@ -36,6 +41,20 @@ class Journal:
         for index in indices:
             self._file.write(json.dumps({"event": event, "index": index, **more}) + "\n")
         self._file.flush()
+
+    def abandoned(self, outcome: Abandoned, step: int) -> None:
+        """Record that a task was given up after `step`, with what a person wants to know of it."""
+        self.write(
+            "abandoned",
+            [outcome.index],
+            reason=outcome.reason,
+            step=step,
+            env=outcome.task.env,
+            task=outcome.task.id[:MOST_LETTERS],
+            pass_rate=outcome.pass_rate,
+            attempts=outcome.num_attempts,
+            detail=outcome.detail[:MOST_LETTERS],
+        )
 
     def resumed(self, step: int) -> None:
         """Record that the run went back to the checkpoint of `step`."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from munro.rl.config import ClimbConfig
 from munro.rl.control.controller import Ledger
+from munro.rl.control.in_flight import InFlight
 from munro.rl.ports import Solvers
 from munro.rl.state import ClimbState, Cursor
 from munro.rollout.types import Group
@@ -29,9 +30,11 @@ class OffPolicy:
         solvers: Solvers,
         state: ClimbState,
         should_stop: Callable[[], bool],
+        in_flight: InFlight | None = None,
     ) -> None:
         self._config, self._ledger, self._solvers = config, ledger, solvers
         self._should_stop = should_stop
+        self._in_flight = in_flight or InFlight(config)
         self._state = state
         self._buffer: list[Group] = []
         self._num_taken = 0
@@ -44,10 +47,13 @@ class OffPolicy:
     @property
     def _room(self) -> int:
         """Tasks that may be handed out now: a slow learner slows sampling, not ages its groups."""
-        rollout, batch = self._config.rollout, self._config.batch
-        most = rollout.workers * rollout.groups_in_flight
+        batch, most = self._config.batch, self._most
         sampling = self._ledger.num_out - len(self._buffer) - self._num_taken
         return max(min(most - sampling, most + batch.num_groups - sampling - len(self._buffer)), 0)
+
+    @property
+    def _most(self) -> int:
+        return self._in_flight.most(self._config.length.stages[self._state.stage])
 
     def _pump(self) -> None:
         try:
@@ -59,6 +65,7 @@ class OffPolicy:
                 outcomes = self._solvers.collect(timeout_s=0.2)
                 with self._changed:
                     for outcome in outcomes:
+                        self._in_flight.seen(outcome)
                         if self._ledger.take_in(outcome) and isinstance(outcome, Group):
                             self._buffer.append(outcome)
                     self._changed.notify_all()
@@ -128,7 +135,10 @@ class OffPolicy:
     def metrics(self) -> dict[str, float]:
         """Figures since the last call."""
         with self._changed:
-            return self._ledger.metrics() | {"groups/buffered": len(self._buffer)}
+            found = self._ledger.metrics() | {"groups/buffered": len(self._buffer)}
+            return found | (
+                {"groups/in_flight_most": self._most} if self._in_flight.is_auto else {}
+            )
 
     def close(self) -> None:
         """Stop handing out; the thread ends within its poll."""

@@ -203,6 +203,14 @@ class Servers:
             everywhere("wake", self.actors, calling("wake"), deadline_s)
             self.asleep = False
 
+    def rooms(self, deadline_s: float) -> list[int | None]:
+        """Tokens of keys and values that each has room for; see `SleepingEngine.room`.
+
+        Raises:
+            Stalled: one does not answer in time.
+        """
+        return list(everywhere("room", self.actors, calling("room"), deadline_s).values())
+
     def score_each(
         self, streams: Sequence[Sequence[int]], deadline_s: float, *, base: bool = False
     ) -> dict[str, list[NDArray[np.float32]]]:

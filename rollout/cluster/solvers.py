@@ -28,7 +28,7 @@ from munro.rollout.engine import Engine
 from munro.rollout.problem import ProblemWorker
 from munro.rollout.router import Patience, Router
 from munro.rollout.setting import Setting
-from munro.rollout.types import Abandoned, Attempt, Group
+from munro.rollout.types import Abandoned, Group
 
 
 class _WorkerActor:
@@ -53,7 +53,7 @@ class _WorkerActor:
         configure(setting.rewards, setting.judges)
         if setting.graders:
             service.use(RemoteService(setting.graders, setting.rewards.service))
-        return ProblemSet(setting.envs, setting.seed)
+        return ProblemSet(setting.envs, setting.seed, setting.held_out)
 
     @cached_property
     def _worker(self) -> ProblemWorker:
@@ -90,7 +90,7 @@ class _WorkerActor:
 
     async def evaluate(
         self, num_tasks: int, num_attempts: int, cap: int, version: int, aside: Sequence[str]
-    ) -> list[list[Attempt]]:
+    ) -> list[Group]:
         self._router.expect(version)
         tasks = self._problems.held_out(num_tasks)
         # indices below 0 keep the seeds apart from those of the training stream
@@ -194,7 +194,7 @@ class Solvers:
 
     def evaluate(
         self, num_tasks: int, num_attempts: int, max_response_tokens: int, deadline_s: float
-    ) -> list[list[Attempt]]:
+    ) -> list[Group]:
         """`num_attempts` graded attempts at each of at most `num_tasks` held-out tasks.
 
         Raises:

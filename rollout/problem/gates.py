@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from munro.rewards.combine.compose import RewardBreakdown
 from munro.rollout.config import RolloutConfig
-from munro.rollout.problem.attempts import Account, Problem
-from munro.rollout.types import Abandoned, Reason
+from munro.rollout.problem.attempts import Account, Played, Problem
+from munro.rollout.types import Abandoned, Attempt, Group, Reason
 
 
 def early(config: RolloutConfig, pass_rate: float) -> Reason | None:
@@ -23,8 +24,16 @@ def final(config: RolloutConfig, pass_rate: float) -> Reason | None:
     return Reason.TOO_HARD if pass_rate < low else Reason.TOO_EASY
 
 
+MOST_ATTEMPTS = 16
+"""Of a dropped group that people are shown."""
+
+
 def abandoned(
-    problem: Problem, account: Account, reason: Reason, pass_rate: float | None = None
+    problem: Problem,
+    account: Account,
+    reason: Reason,
+    config: RolloutConfig,
+    group: Group | None = None,
 ) -> Abandoned:
     """The task as given up, with what was spent on it.
 
@@ -32,15 +41,25 @@ def abandoned(
         problem: the task.
         account: of all its attempts.
         reason: why.
-        pass_rate: where another one counts than that of the account.
+        config: whether attempts are kept.
+        group: what was given up, where it was finished; its pass rate counts then.
     """
+    attempts = [_graded(one) for one in account.played] if group is None else group.attempts
+    shown = attempts[:MOST_ATTEMPTS] if config.keep_dropped else ()
     return Abandoned(
         index=problem.index,
         task=problem.task,
         reason=reason,
         detail=account.last_failure,
-        pass_rate=account.pass_rate if pass_rate is None else pass_rate,
+        pass_rate=account.pass_rate if group is None else group.pass_rate,
         num_attempts=len(account.played),
         num_unscored=account.num_unscored,
         num_sampled=sum(one.trajectory.num_sampled for one in account.played),
+        attempts=tuple(one.to_read for one in shown),
     )
+
+
+def _graded(played: Played) -> Attempt:
+    """An attempt that is paid nothing: its reward is what the grader said, and no other part."""
+    paid = RewardBreakdown(task=played.grade.reward, total=played.grade.reward)
+    return Attempt(trajectory=played.trajectory, grade=played.grade, reward=paid)

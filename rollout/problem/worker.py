@@ -22,7 +22,7 @@ from munro.rollout.problem.asking import Environments
 from munro.rollout.problem.attempts import Account, Player, Problem, showing
 from munro.rollout.problem.scoring import group_of
 from munro.rollout.render import renderer
-from munro.rollout.types import Abandoned, Attempt, Group, Reason
+from munro.rollout.types import Abandoned, Group, Reason
 
 T = TypeVar("T")
 
@@ -124,7 +124,7 @@ class ProblemWorker:
         *,
         version: int,
         servers: Sequence[Engine] = (),
-    ) -> list[list[Attempt]]:
+    ) -> list[Group]:
         """`num_attempts` graded attempts at each task, without gates; in lockstep as `solve_all`.
 
         Raises:
@@ -135,12 +135,12 @@ class ProblemWorker:
         groups = await self.attempts(
             [(*item, range(num_attempts)) for item in items], version=version, servers=servers
         )
-        told: list[list[Attempt]] = []
+        told: list[Group] = []
         for group in groups:
             if isinstance(group, Abandoned):
                 task = group.task
                 raise EpisodeError(f"{task.env}/{task.id}: {group.reason}: {group.detail}")
-            told.append(list(group.attempts))
+            told.append(group)
         return told
 
     async def attempts(
@@ -219,7 +219,7 @@ class ProblemWorker:
             return too_long
         await self._player.make(numbers, problem, account, together)
         if account.gave_up:
-            return gates.abandoned(problem, account, Reason.UNSCORED)
+            return self._given_up(problem, account, Reason.UNSCORED)
         return await self._group(problem, account, account.pass_rate or 0.0)
 
     def _lockstep(self, version: int, servers: Sequence[Engine]) -> Lockstep:
@@ -235,10 +235,10 @@ class ProblemWorker:
 
         await self._player.make(range(config.num_early), problem, account, together)
         if account.gave_up:
-            return gates.abandoned(problem, account, Reason.UNSCORED)
+            return self._given_up(problem, account, Reason.UNSCORED)
         early_pass_rate = account.pass_rate or 0.0
         if (reason := gates.early(config, early_pass_rate)) is not None:
-            return gates.abandoned(problem, account, reason)
+            return self._given_up(problem, account, reason)
 
         if config.reuse_early:
             rest = range(config.num_early, config.group_size)
@@ -246,7 +246,7 @@ class ProblemWorker:
             rest = range(config.num_early, config.num_early + config.group_size)
         await self._player.make(rest, problem, account, together)
         if account.gave_up:
-            return gates.abandoned(problem, account, Reason.UNSCORED)
+            return self._given_up(problem, account, Reason.UNSCORED)
         spent = account
         if not config.reuse_early:
             account = replace(account, played=account.played[config.num_early :])
@@ -255,8 +255,13 @@ class ProblemWorker:
         if isinstance(group, Abandoned):
             return group
         if (reason := gates.final(config, group.pass_rate)) is not None:
-            return gates.abandoned(problem, spent, reason, group.pass_rate)
+            return self._given_up(problem, spent, reason, group)
         return group
+
+    def _given_up(
+        self, problem: Problem, account: Account, reason: Reason, group: Group | None = None
+    ) -> Abandoned:
+        return gates.abandoned(problem, account, reason, self._config, group)
 
     def _too_long(self, problem: Problem) -> Abandoned | None:
         task = problem.task
@@ -282,5 +287,5 @@ class ProblemWorker:
         except EpisodeError as failure:
             account.num_unscored += len(played)
             account.last_failure = f"{type(failure).__name__}: {failure}"
-            return gates.abandoned(problem, account, Reason.UNSCORED)
+            return self._given_up(problem, account, Reason.UNSCORED)
         return group_of(problem, account, grades, early_pass_rate, self._rewards)

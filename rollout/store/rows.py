@@ -65,6 +65,7 @@ SCHEMA = pa.schema(
         ("experts_shape", pa.list_(pa.int32())),
         ("forks", pa.list_(pa.int32())),
         ("calls", pa.string()),
+        ("given_up", TEXT),
         *((name, pa.list_(kind)) for name, kind in ARRAYS.items()),
     ]
 )
@@ -72,10 +73,13 @@ SCHEMA = pa.schema(
 verdict that pass rates count, `passed` the grader's own, null where it has none; `prompt` is the
 opening conversation as text; `task`, `messages`, `grade_parts`, `seconds` and `calls` are JSON.
 `forks` holds the pairs of `Trajectory.forks` end to end, null for one growing stream; `calls` the
-records of `Trajectory.calls`, null where nothing was called."""
+records of `Trajectory.calls`, null where nothing was called; `given_up` why a group was dropped,
+null where it was not, and `advantage` is null where nothing was learned."""
 
 
-def table(step: int, group: Group, advantages: Sequence[float]) -> pa.Table:
+def table(
+    step: int, group: Group, advantages: Sequence[float | None], given_up: str | None = None
+) -> pa.Table:
     """One group of `step` as rows, an attempt each, with the advantage of each attempt."""
     budget = group.task.budget
     said = None if budget is None else budget.model_dump(exclude_none=True)
@@ -91,6 +95,7 @@ def table(step: int, group: Group, advantages: Sequence[float]) -> pa.Table:
         "early_pass_rate": group.early_pass_rate,
         "num_unscored": group.num_unscored,
         "seconds": _json(group.seconds),
+        "given_up": given_up,
     }
     rows = [
         shared

@@ -56,7 +56,11 @@ class RolloutStore:
         self._packed: dict[tuple[str, int, int], tuple[int, ...]] = {}
 
     def write(
-        self, step: int, groups: Sequence[Group], advantages: Sequence[Sequence[float]]
+        self,
+        step: int,
+        groups: Sequence[Group],
+        advantages: Sequence[Sequence[float | None]],
+        given_up: Sequence[str] | None = None,
     ) -> Path:
         """Store one step's groups, replacing what that step held, and pack old steps when due.
 
@@ -65,21 +69,23 @@ class RolloutStore:
         Args:
             step: optimizer step that the groups go into.
             groups: all of them.
-            advantages: one per attempt of each group.
+            advantages: one per attempt of each group; None where nothing is learned from it.
+            given_up: why each group was, in a store of such.
 
         Raises:
             StoreError: the disk is full or not writable.
         """
         path = self.folder / f"step-{step:06d}.parquet"
-        pairs = list(zip(groups, advantages, strict=True))
+        reasons: Sequence[str | None] = given_up or [None] * len(groups)
+        parts = list(zip(groups, advantages, reasons, strict=True))
 
         def tables() -> Iterator[pa.Table]:
             # a row group per group: whoever reads needs memory for one of them at a time
-            return (store_rows.table(step, group, of_group) for group, of_group in pairs)
+            return (store_rows.table(step, *part) for part in parts)
 
         with _told(path):
             self.folder.mkdir(parents=True, exist_ok=True)
-            store_files.write(path, [step], tables, most_groups=len(pairs))
+            store_files.write(path, [step], tables, most_groups=len(parts))
         if len(self._loose()) >= 2 * STEPS_PACKED:
             self.pack(keep=STEPS_PACKED)
         return path
@@ -190,6 +196,26 @@ class RolloutStore:
                     on_cut(_cut(part, here))
                 yield from part.batches(columns, where, here)
             rest = [step for step in rest if step not in set(here)]
+
+    def shrink(self, most_bytes: int) -> list[Path]:
+        """Remove the files of the oldest steps while there are more bytes; the newest one stays.
+
+        Returns:
+            The files that were removed.
+
+        Raises:
+            StoreError: the folder is not writable.
+        """
+        ages = {file: max(self._steps_of(file)) for file in self._packed_files()}
+        ages |= {file: step for step, file in self._loose().items()}
+        files = sorted(ages, key=ages.__getitem__)
+        sizes = {file: file.stat().st_size for file in files}
+        gone: list[Path] = []
+        while len(files) > 1 and sum(sizes[file] for file in files) > most_bytes:
+            with _told(files[0]):
+                files[0].unlink()
+            gone.append(files.pop(0))
+        return gone
 
     def drop_after(self, step: int) -> list[int]:
         """Remove what was stored for later steps, before a resumed run takes them again.

@@ -220,6 +220,13 @@ class VllmEngine:
             return await self._adapters.version()
         return int(await self._alive(self._llm.get_weight_version()))
 
+    async def room(self) -> int | None:
+        """See `munro.rollout.engine.SleepingEngine.room`."""
+        cache = self._llm.vllm_config.cache_config
+        # of layers that keep them in several ways vLLM itself says what that comes to
+        told = getattr(cache, "kv_cache_size_tokens", None)
+        return int(told or (cache.num_gpu_blocks or 0) * cache.block_size) or None
+
     async def close(self) -> None:
         """End the engine process and wait for it."""
         if not self._is_closed:

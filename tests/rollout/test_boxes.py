@@ -126,7 +126,7 @@ async def test_a_lockstep_with_few_boxes_ends_and_repeats_whatever_its_timing(tm
         made, engines = worker(environment, tmp_path / str(seed), engines=2)
         told = await made.evaluate([(n, TASK, 100) for n in range(3)], 5, version=0)
         assert environment.most_open == 4
-        streams = [[one.trajectory.token_ids.tolist() for one in task] for task in told]
+        streams = [[one.trajectory.token_ids.tolist() for one in task.attempts] for task in told]
         return streams, [engine.calls for engine in engines]
 
     async with asyncio.timeout(60):

@@ -127,7 +127,8 @@ def test_waves_and_evaluations_repeat_bit_by_bit_over_two_servers(fleet):
     assert told(first) == told(solvers.solve_all(wave, DEADLINE_S))
     held_out = [solvers.evaluate(3, 2, CAP, DEADLINE_S) for _ in range(2)]
     streams = [
-        [a.trajectory.token_ids.tolist() for task in tasks for a in task] for tasks in held_out
+        [a.trajectory.token_ids.tolist() for task in tasks for a in task.attempts]
+        for tasks in held_out
     ]
     assert len(streams[0]) == 6
     assert streams[0] == streams[1]

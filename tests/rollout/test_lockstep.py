@@ -89,6 +89,27 @@ async def test_a_batch_is_in_the_order_of_keys_and_dealt_out_in_turn():
     assert [done[0].token_ids.tolist() for done in told] == [[*key, 2] for key in keys]
 
 
+async def test_later_turns_go_where_their_episode_began_and_new_ones_fill_up():
+    servers = [ScriptedEngine(echo), ScriptedEngine(echo)]
+    together = lockstep(*servers)
+
+    async def episode(number):
+        # of 0 to 5 those with an even number go on for three turns, the others are replaced
+        for turn in range(3 if number % 2 == 0 else 1):
+            await together.generate([request(number, 0, 0, turn)])
+        if number % 2:
+            await together.generate([request(10 + number, 0, 0, 0)])
+
+    await together.run([episode(number) for number in range(6)])
+    where = {key: at for at, server in enumerate(servers) for call in server.calls for key in call}
+    for number in (0, 2, 4):
+        assert len({where[number, 0, 0, turn] for turn in range(3)}) == 1
+    # the even ones stayed on the first server, so the second has those that came later
+    assert [where[number, 0, 0, 0] for number in (0, 2, 4, 11, 13, 15)] == [0, 0, 0, 1, 1, 1]
+    assert [len(call) for call in servers[0].calls] == [3, 3, 3]
+    assert [len(call) for call in servers[1].calls] == [3, 3]
+
+
 async def test_one_party_may_ask_for_several_completions_at_once():
     together = lockstep(ScriptedEngine(echo), ScriptedEngine(echo))
     asked = [request(2), request(0), request(1)]

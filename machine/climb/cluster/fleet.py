@@ -40,7 +40,7 @@ from munro.rollout import waits
 from munro.rollout.cluster import Servers, Solvers
 from munro.rollout.engine import Sharing, WeightSource
 from munro.rollout.setting import Setting
-from munro.rollout.types import Abandoned, Attempt, Group
+from munro.rollout.types import Abandoned, Group
 from munro.rollout.weights import SharedMemoryWeights, place, sweep
 
 SHARED_HALF = 0.5
@@ -159,7 +159,7 @@ class Workers:
         elsewhere = [self._graders.metrics()] if self._graders is not None else []
         return merged([self._solvers.metrics(), *elsewhere])
 
-    def evaluate(self, config: EvalConfig, max_response_tokens: int) -> list[list[Attempt]]:
+    def evaluate(self, config: EvalConfig, max_response_tokens: int) -> list[Group]:
         """Held-out attempts."""
         if self._turns:
             self._turns.servers()
@@ -344,6 +344,7 @@ def _setting(config: RunConfig, model: Path, folder: Path) -> Setting:
         rewards=anywhere(config.rewards),
         judges=config.judge,
         envs=tuple(resolve_config(env) for env in config.env),
+        held_out=tuple(resolve_config(env) for env in config.eval.env),
         seed=config.seed,
         max_context=wanted or most,
         weights=str(_weights_folder(config, run)),

@@ -6,6 +6,7 @@ import pytest
 
 from munro.evaluation.results import Results
 from munro.rl.control.journal import audit
+from munro.rollout.store.store import RolloutStore
 from tests.machine.climbing import kill_hard, munro, rows, start, wait_for_step, write_recipe
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
@@ -31,6 +32,9 @@ def test_a_climb_leaves_metrics_rollouts_checkpoints_and_a_report(straight):
     assert steps == [0, 1, 2, 3, 4]
     assert {"eval/pass_rate", "sync/proof"} <= rows(straight)[0].keys()
     assert len(list((straight / "rollouts").glob("*.parquet"))) == 4
+    evaluated = list(RolloutStore(straight / "evaluated").scan(["step", "attempt", "advantage"]))
+    assert {row["step"] for row in evaluated} >= {0, 4}
+    assert {row["advantage"] for row in evaluated} == {None}
     best, *steps = sorted((straight / "checkpoints").iterdir())
     assert [path.name for path in steps] == ["step-000002", "step-000004"]
     assert best.name == "best"

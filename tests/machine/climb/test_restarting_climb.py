@@ -9,6 +9,7 @@ import pytest
 
 from munro.base_model.model.tokenizer import train_tokenizer
 from munro.rl.control.journal import audit
+from munro.rollout.store.store import RolloutStore
 from tests.machine.climbing import kill_hard, munro, rows, start, write_recipe
 from tests.rollout.tiny_llama import CONTEXT, VOCAB, tiny_llama
 
@@ -168,6 +169,10 @@ def test_a_climb_without_any_signal_left_distils_once_and_then_says_what_is_wron
     )  # fmt: skip
     assert done.returncode == 2, done.stdout + done.stderr
     assert "no task passed the gates" in done.stderr
+    # some of the replies are told, and all that were kept lie beside what was trained on
+    assert done.stdout.count("    reply  ") >= 3
+    assert done.stdout.count("    grade  0, failed") >= 3
+    assert RolloutStore(folder / "runs" / "never" / "dropped").steps()
     (made,) = restarts(folder / "runs" / "never")
     assert made["cause"].startswith("collapse: no task passed the gates")
 

@@ -6,6 +6,7 @@ import pytest
 
 from munro.machine.run.best import best_checkpoint, is_better, link_best
 from munro.machine.run.folder import RunFolder
+from munro.rl.config import WHOLE
 
 
 @pytest.fixture
@@ -22,41 +23,41 @@ def evaluated(run, step, *, mean, low, saved=True):
 
 
 def test_the_lower_end_decides_and_not_the_luckiest_mean(run):
-    assert best_checkpoint(run) is None
-    assert link_best(run) is None
+    assert best_checkpoint(run, WHOLE) is None
+    assert link_best(run, WHOLE) is None
     evaluated(run, 10, mean=0.8, low=0.6)
     evaluated(run, 20, mean=0.75, low=0.7)
     evaluated(run, 30, mean=0.9, low=0.65)
-    assert best_checkpoint(run) == 20
-    assert link_best(run).resolve().name == "step-000020"
+    assert best_checkpoint(run, WHOLE) == 20
+    assert link_best(run, WHOLE).resolve().name == "step-000020"
     # of equals the newest; an evaluation without a checkpoint is none to point to
     evaluated(run, 40, mean=0.7, low=0.7)
     evaluated(run, 50, mean=0.99, low=0.98, saved=False)
-    assert link_best(run).resolve().name == "step-000040"
+    assert link_best(run, WHOLE).resolve().name == "step-000040"
 
 
 def test_it_is_never_pruned_and_the_one_that_it_replaces_is(run):
     for step, low in ((10, 0.3), (20, 0.7), (30, 0.4), (40, 0.5)):
         evaluated(run, step, mean=0.8, low=low)
-    assert run.prune_checkpoints(keep=1, spare=best_checkpoint(run)) == [10, 30]
+    assert run.prune_checkpoints(keep=1, spare=best_checkpoint(run, WHOLE)) == [10, 30]
     assert [step for step, _ in run.list_checkpoints()] == [20, 40]
     evaluated(run, 50, mean=0.9, low=0.8)
-    run.prune_checkpoints(keep=1, spare=best_checkpoint(run))
+    run.prune_checkpoints(keep=1, spare=best_checkpoint(run, WHOLE))
     assert [step for step, _ in run.list_checkpoints()] == [50]
 
 
 def test_what_is_better_than_every_checkpoint_is_saved(run):
     figures = {"eval/pass_rate_low": 0.4}
-    assert is_better(run, 5, figures)
-    assert not is_better(run, 0, figures)
-    assert not is_better(run, 5, {"eval/pass_rate": 0.4})
+    assert is_better(run, WHOLE, 5, figures)
+    assert not is_better(run, WHOLE, 0, figures)
+    assert not is_better(run, WHOLE, 5, {"eval/pass_rate": 0.4})
     evaluated(run, 3, mean=0.6, low=0.4)
-    assert not is_better(run, 5, figures)
-    assert is_better(run, 5, {"eval/pass_rate_low": 0.41})
+    assert not is_better(run, WHOLE, 5, figures)
+    assert is_better(run, WHOLE, 5, {"eval/pass_rate_low": 0.41})
 
 
 def test_a_run_resumed_before_its_best_step_forgets_it(run):
     evaluated(run, 10, mean=0.5, low=0.4)
     evaluated(run, 20, mean=0.9, low=0.8)
     run.metrics.truncate_after(10)
-    assert best_checkpoint(run) == 10
+    assert best_checkpoint(run, WHOLE) == 10

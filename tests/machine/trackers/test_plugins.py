@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from munro.machine.loading import load
-from munro.machine.run.tracking import TRACKERS, TrackingUnavailable, check, open_trackers
+from munro.machine.run.tracking import TRACKERS, Trackers, TrackingUnavailable, check
 from tests.machine.climbing import command, munro
 
 MINE = '''
@@ -57,9 +57,10 @@ def path_with(site: Path) -> str:
 def test_a_file_by_path_gets_the_numbers_and_nothing_else(mine: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    (tracker,) = open_trackers([str(mine)], run, config={"seed": 7})
-    tracker.log(3, {"step": 3, "reward/total": 0.5, "event": ["x"], "policy/k": None})
-    tracker.close()
+    trackers = Trackers([str(mine)], run, config={"seed": 7}, warn=print)
+    trackers.open(1)
+    trackers.log(3, {"step": 3, "reward/total": 0.5, "event": ["x"], "policy/k": None})
+    trackers.close()
     lines = [json.loads(line) for line in (run / "mine.jsonl").read_text().splitlines()]
     assert lines == [{"opened": "run", "seed": 7}, {"step": 3, "reward/total": 0.5}]
 
@@ -73,8 +74,8 @@ def test_an_installed_one_has_a_name(installed: Path) -> None:
         text=True,
         check=True,
     )
-    assert done.stdout == "['lines', 'tensorboard', 'wandb']\n"
-    assert TRACKERS.names() == ["tensorboard", "wandb"]
+    assert done.stdout == "['lines', 'mlflow', 'tensorboard', 'trackio', 'wandb']\n"
+    assert TRACKERS.names() == ["mlflow", "tensorboard", "trackio", "wandb"]
 
 
 def test_a_name_that_is_none_is_answered_before_anything_starts(tmp_path: Path) -> None:
@@ -87,38 +88,90 @@ def test_a_name_that_is_none_is_answered_before_anything_starts(tmp_path: Path) 
     assert load(str(recipe)).tracking == ("wanbd",)
     done = munro("climb", str(recipe), "--dry-run")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "munro: tracking: There is no tracker 'wanbd'. Did you mean 'wandb'?\n"
+    said = "munro: tracking: There is no tracker 'wanbd'. Did you mean 'wandb' or 'swanlab'?\n"
+    assert done.stderr == said
 
 
-BROKEN = {
-    "__init__": "would not open",
-    "log": "failed at step 1",
-    "close": "would not close",
-}
+FAILING = '''
+class Failing:
+    """Fails where its file says so, and writes down when it was asked."""
+
+    def __init__(self, run, **_):
+        self.run = run
+        self.asked("open")
+
+    def log(self, step, metrics):
+        self.asked(f"log {step}")
+
+    def close(self):
+        self.asked("close")
+
+    def asked(self, what):
+        with open(self.run / "asked", "a") as file:
+            file.write(what + "\\n")
+        if what.split()[0] in (self.run / "fails").read_text():
+            1 / 0
+'''
 
 
-@pytest.fixture(params=BROKEN)
-def broken(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
-    file = tmp_path / "broken.py"
-    methods = (
-        f"    def {name}(self, *_, **__):\n        {'1 / 0' if name == request.param else 'pass'}\n"
-        for name in BROKEN
-    )
-    file.write_text("class Broken:\n" + "".join(methods))
-    return file, BROKEN[request.param]
+@pytest.fixture
+def failing(tmp_path: Path) -> Path:
+    file = tmp_path / "failing.py"
+    file.write_text(FAILING)
+    (tmp_path / "fails").write_text("")
+    return file
 
 
-def test_what_a_tracker_raises_is_one_sentence_that_names_it(
-    broken: tuple[Path, str], tmp_path: Path
+def test_one_that_will_not_open_is_one_sentence_that_names_it(
+    failing: Path, tmp_path: Path
 ) -> None:
-    file, what = broken
-    with pytest.raises(TrackingUnavailable) as caught:  # noqa: PT012 - one of the three raises
-        (tracker,) = open_trackers([str(file)], tmp_path, config={})
-        tracker.log(1, {})
-        tracker.close()
-    assert f"the tracker {file} {what}: ZeroDivisionError: division by zero (broken.py:" in str(
-        caught.value
-    )
+    (tmp_path / "fails").write_text("open")
+    with pytest.raises(TrackingUnavailable) as caught:
+        Trackers([str(failing)], tmp_path, config={}, warn=print).open(1)
+    told = f"the tracker {failing} would not open: ZeroDivisionError: division by zero (failing.py:"
+    assert told in str(caught.value)
+
+
+def test_one_that_fails_in_the_middle_is_told_once_and_asked_less_and_less(
+    failing: Path, mine: Path, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    trackers = Trackers([str(failing), str(mine)], tmp_path, config={"seed": 7}, warn=told.append)
+    trackers.open(1)
+    (tmp_path / "fails").write_text("log close")
+    for step in range(1, 21):
+        trackers.log(step, {"reward/total": 0.5})
+    assert (tmp_path / "asked").read_text().split("\n")[1:-1] == [
+        "log 1", "log 2", "log 4", "log 8", "log 16"
+    ]  # fmt: skip
+    # it has come back: it is given all again
+    (tmp_path / "fails").write_text("close")
+    for step in range(21, 40):
+        trackers.log(step, {"reward/total": 0.5})
+    asked = (tmp_path / "asked").read_text().split()
+    assert [int(one) for one in asked[-2:] if one != "log"] == [39]
+    trackers.close()
+    assert len(told) == 1
+    assert "failing.py failed at step 1: ZeroDivisionError" in told[0]
+    assert "The run goes on, and metrics.jsonl has everything." in told[0]
+    # the other one has missed nothing
+    assert len((tmp_path / "mine.jsonl").read_text().splitlines()) == 1 + 39
+
+
+def test_one_that_will_not_open_again_does_not_stop_a_run_that_goes_on(
+    failing: Path, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    trackers = Trackers([str(failing)], tmp_path, config={}, warn=told.append)
+    trackers.open(1)
+    trackers.log(1, {})
+    (tmp_path / "fails").write_text("open")
+    trackers.open(1)
+    trackers.log(1, {})
+    trackers.close()
+    assert (tmp_path / "asked").read_text().split("\n")[:-1] == ["open", "log 1", "close", "open"]
+    assert [line.startswith("warning: the tracker ") for line in told] == [True]
+    assert told[0].endswith("It goes without.")
 
 
 def test_a_trackers_own_sentence_is_left_as_it_is(tmp_path: Path) -> None:
@@ -129,7 +182,7 @@ def test_a_trackers_own_sentence_is_left_as_it_is(tmp_path: Path) -> None:
         "    log = close = print\n"
     )
     with pytest.raises(Exception, match=r"^the bucket is full$"):
-        open_trackers([f"{file}:Own"], tmp_path, config={})
+        Trackers([f"{file}:Own"], tmp_path, config={}, warn=print).open(1)
 
 
 def test_a_package_that_it_needs_is_asked_for(tmp_path: Path) -> None:

@@ -253,8 +253,8 @@ async def test_an_agent_that_asks_after_its_episode_changes_nothing():
 
 async def test_waves_and_evaluations_play_agents_freely():
     made = worker(policy(), Agent(lucky()))
-    (attempts,) = await made.evaluate([(-1, TASK, 200)], 4, version=3)
-    assert [one.grade.passed for one in attempts] == [False, True] * 2
+    (group,) = await made.evaluate([(-1, TASK, 200)], 4, version=3)
+    assert [one.grade.passed for one in group.attempts] == [False, True] * 2
     strict = worker(policy(), Agent(lucky()), lockstep="always")
     with pytest.raises(BadEnvironment, match='"always" cannot hold'):
         await strict.solve_all([(3, TASK, 200)], version=3)

@@ -159,7 +159,7 @@ async def test_nobody_waits_for_slow_tools_in_lockstep(how, lockstep, reply_s, w
     items = [(n, make_task(env=env), 50) for n, env in enumerate(("slow", "quick", "slow"))]
     if how == "evaluate":
         told = await worker.evaluate(items, 2, version=0)
-        assert [len(task) for task in told] == [2, 2, 2]
+        assert [len(group.attempts) for group in told] == [2, 2, 2]
     else:
         told = await worker.solve_all(items, version=0)
         assert [outcome.task.env for outcome in told] == ["slow", "quick", "slow"]

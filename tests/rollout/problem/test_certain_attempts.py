@@ -14,9 +14,11 @@ async def test_an_attempt_is_the_same_alone_and_among_all():
     first, second = await worker(engine, Sum()).attempts(items, version=0)
     assert engine.calls == [[(-2, 0, 0, 0), (-2, 2, 0, 0), (-1, 3, 0, 0)]]
     assert isinstance(first, Group)
-    assert [one.trajectory.reply for one in first.attempts] == [every[0][3].trajectory.reply]
+    assert [one.trajectory.reply for one in first.attempts] == [
+        every[0].attempts[3].trajectory.reply
+    ]
     assert [one.trajectory.reply for one in second.attempts] == [
-        every[1][number].trajectory.reply for number in (0, 2)
+        every[1].attempts[number].trajectory.reply for number in (0, 2)
     ]
 
 

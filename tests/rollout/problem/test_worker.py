@@ -414,7 +414,7 @@ async def test_a_group_that_cannot_be_judged_is_unscored():
 async def test_an_evaluation_has_no_gates():
     engine = policy(lambda attempt: True)
     told = await worker(engine, Sum()).evaluate([(-1, TASK, 50), (-2, TASK, 50)], 3, version=0)
-    assert [[attempt.grade.passed for attempt in task] for task in told] == [[True] * 3] * 2
+    assert [[one.grade.passed for one in group.attempts] for group in told] == [[True] * 3] * 2
     assert engine.calls == [[(-2, n, 0, 0) for n in range(3)] + [(-1, n, 0, 0) for n in range(3)]]
 
 

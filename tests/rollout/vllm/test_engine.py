@@ -208,6 +208,13 @@ async def begun(engine: VllmEngine, asked: list[Request]) -> asyncio.Task[list[C
     return call
 
 
+async def test_it_says_for_how_many_tokens_it_has_room(tied: Pair):
+    config = tied.model.config
+    head = config.hidden_size // config.num_attention_heads
+    size = 2 * 4 * config.num_hidden_layers * config.num_key_value_heads * head
+    assert await tied.engine.room() == pytest.approx(SMALL.cpu_kv_cache_gb * 2**30 / size, rel=0.01)
+
+
 async def test_a_cancelled_call_frees_its_places(tied: Pair):
     call = await begun(tied.engine, requests(16, max_tokens=240))
     call.cancel()

@@ -26,7 +26,7 @@ class Learner:
 def climbed(tmp_path):
     """Logs lower ends of evaluations step by step, saves every fourth one; what is left at last."""
 
-    def of(lows, **checkpoint):
+    def of(lows, own=(), **checkpoint):
         config = RunConfig.model_validate(CONFIG | {"checkpoint": {"keep": 1} | checkpoint})
         run = RunFolder(tmp_path / "run")
         run.begin({}, seed=0, provenance={})
@@ -43,10 +43,14 @@ def climbed(tmp_path):
             SimpleNamespace(due=lambda state: None, climbs_with=lambda: config),
             "base",
             state := ClimbState(clip=Clip()),
+            SimpleNamespace(log=lambda *_: None),
         )
         for step, low in enumerate(lows):
             state = replace(state, step=step)
-            keeper.log(state, {"eval/pass_rate": low + 0.1, "eval/pass_rate_low": low})
+            figures = {"eval/pass_rate": low + 0.1, "eval/pass_rate_low": low}
+            if own:
+                figures["eval/math/pass_rate_low"] = own[step]
+            keeper.log(state, figures)
             if step % 4 == 0:
                 keeper.save(state)
         keeper.save(state)
@@ -65,8 +69,19 @@ def test_the_best_is_saved_though_none_was_due_and_outlives_the_newest(climbed):
 
 
 def test_where_nobody_asks_for_it_the_newest_alone_are_kept(climbed):
-    assert climbed(LOWS, best=False) == (["step-000005"], "")
+    assert climbed(LOWS, best="") == (["step-000005"], "")
 
 
 def test_a_better_one_takes_its_place(climbed):
     assert climbed([*LOWS, 0.8, 0.75]) == (["best", "step-000006", "step-000007"], "step-000006")
+
+
+def test_after_a_collapse_the_best_is_the_one_before_it(climbed):
+    collapsed = [0.2, 0.5, 0.6, 0.75, 0.7, 0.1, *[0.0] * 30]
+    names, best = climbed(collapsed)
+    assert (names, best) == (["best", "step-000003", "step-000035"], "step-000003")
+
+
+def test_one_environment_s_figure_may_decide(climbed):
+    own = [0.0, 0.9, 0.1, 0.2, 0.3, 0.4]
+    assert climbed(LOWS, own, best="eval/math/pass_rate")[1] == "step-000001"

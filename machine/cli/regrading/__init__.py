@@ -1,0 +1,1 @@
+"""`munro regrade` on the command line."""
