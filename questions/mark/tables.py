@@ -28,6 +28,8 @@ ANSWER = re.compile(r"\b(?:answers?|ans|solutions?|sol|key|results?)\b", re.I)
 NAMED = re.compile(r"^(?:nos?\.?|numbers?|exercises?|questions?|answers?|ans\.?|key):?\s+", re.I)
 RULE = re.compile(r"^[\s|:+=-]+$")
 WORD = re.compile(r"\S+")
+OPEN_AT_END = frozenset("=+-*/^<>,(")
+OPEN_AT_START = frozenset("=+*/^<>,)")
 LEAST_ROWS = 4
 """Of a table that no line of heads announces."""
 LEAST_IN_GRID = 3
@@ -261,6 +263,7 @@ def _split(words: Sequence[_Word], labels: Sequence[int]) -> list[tuple[int, int
             for place in range(way[-1] + 2, len(words) - 1)
             if words[place].text == str(label)
         ][:MOST_WAYS]
+    ways = [way for way in ways if _is_whole(words, way)]
     if len(ways) != 1 or len(words) < 2:
         return []
     ends = [*ways[0][1:], len(words)]
@@ -268,3 +271,13 @@ def _split(words: Sequence[_Word], labels: Sequence[int]) -> list[tuple[int, int
         (label, words[place + 1].begin, words[end - 1].end)
         for label, place, end in zip(labels, ways[0], ends, strict=True)
     ]
+
+
+def _is_whole(words: Sequence[_Word], way: Sequence[int]) -> bool:
+    """Whether no answer ends or begins in the middle of a formula ("x =")."""
+    ends = [*way[1:], len(words)]
+    parts = [words[place + 1 : end] for place, end in zip(way, ends, strict=True)]
+    return all(
+        part and part[-1].text not in OPEN_AT_END and part[0].text not in OPEN_AT_START
+        for part in parts
+    )
