@@ -68,7 +68,7 @@ def main() -> None:
     options.add_argument("--folder", type=Path, default=Path("runs/questions_climbs"))
     options.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    options.add_argument("--steps", type=int, default=40)
+    options.add_argument("--steps", type=int, default=24)
     options.add_argument("--most-s", type=float, default=0.0, help="begin no climb after these")
     given = options.parse_args()
     logging.disable(logging.WARNING)
@@ -185,25 +185,28 @@ def climb_and_keep(arm: str, seed: int, files: dict[str, Path], steps: int, fold
 def tell(folder: Path) -> None:
     """Noise and size of each arm, the held-out pass rate over the steps, and the difference."""
     done = {arm: Results(folder / arm) for arm in ARMS if Results(folder / arm).rows()}
+    looks = looked_at(done)
     seeds = {arm: sorted({row.run for row in of.rows()}) for arm, of in done.items()}
     said: dict[str, Any] = {"benchmark": "questions_climbs", "seeds": seeds}
     for arm, of in done.items():
         rights = [one for seed in seeds[arm] for one in are_right(folder / f"book{seed}", arm)]
         lines = [json.loads((folder / arm / f"seed{seed}.json").read_text()) for seed in seeds[arm]]
-        tokens = sum(line["rollout/tokens"] for some in lines for line in some) / len(lines)
+        last_step = int(looks[-1].removeprefix("step"))
+        tokens = [one["rollout/tokens"] for some in lines for one in some[:last_step]]
+        a_climb = sum(tokens) / len(lines)
         noise = 1 - sum(rights) / len(rights)
-        print(f"\n{arm}: {len(rights)} pairs, {noise:.3f} wrong; {tokens:,.0f} tokens a climb")
-        for entry in of.entries():
+        print(f"\n{arm}: {len(rights)} pairs, {noise:.3f} wrong; {a_climb:,.0f} tokens a climb")
+        for entry in looks:
             each = [
                 pass_rate([row for row in of.rows(entry) if row.run == seed]).mean
                 for seed in seeds[arm]
             ]
             by_seed = " ".join(f"{one:.3f}" for one in each)
             print(f"  {entry}  held out {pass_rate(of.rows(entry))}  by seed {by_seed}")
-        last = pass_rate(of.rows(of.entries()[-1]))
-        said[arm] = {"pairs": len(rights), "noise": noise, "tokens": tokens, **asdict(last)}
+        last = asdict(pass_rate(of.rows(looks[-1])))
+        said[arm] = {"pairs": len(rights), "noise": noise, "tokens": a_climb, **last}
     if len(done) == len(ARMS) and seeds["raw"] == seeds["built"]:
-        said["differences"] = differences(done)
+        said["differences"] = differences(done, looks)
     print(json.dumps(said))
 
 
@@ -217,11 +220,21 @@ def are_right(folder: Path, arm: str) -> list[bool]:
     return list(right.values())
 
 
-def differences(done: dict[str, Results]) -> dict[str, Any]:
+def looked_at(done: dict[str, Results]) -> list[str]:
+    """Steps at which every climb was looked at: one may have gone on for longer."""
+    each = [
+        {row.entry for row in of.rows() if row.run == seed}
+        for of in done.values()
+        for seed in {row.run for row in of.rows()}
+    ]
+    return sorted(set.intersection(*each)) if each else []
+
+
+def differences(done: dict[str, Results], looks: Sequence[str]) -> dict[str, Any]:
     """Built minus raw on the same held-out sums, at each look."""
     found = {}
     print()
-    for entry in done["raw"].entries():
+    for entry in looks:
         tables = [table_of(done[arm].rows(entry), PASS_RATE) for arm in ARMS]
         found[entry] = paired(*(table.values for table in tables))
         print(f"{entry}  built less raw {found[entry]}")

@@ -11,6 +11,7 @@ A row that can be read in two ways is read in neither.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -193,12 +194,22 @@ def _paired(lines: Sequence[Line], at: int, text: str, pairs: int, *, least: int
     if len(rows) < least:
         return None
     step = rows[1].words[0].number - rows[0].words[0].number
-    for unit in (1, 2):
-        for across, down in ((unit, pairs * unit), (len(rows) * unit, unit)):
-            table = _read(rows, pairs, across, until) if step == down else None
-            if table is not None:
-                return table
+    for across in _distances(rows, step) if pairs > 1 else [0]:
+        table = _read(rows, pairs, across, step, until)
+        if table is not None:
+            return table
     return Table(until=until, unread=[row.line for row in rows])
+
+
+def _distances(rows: Sequence[_Row], step: int) -> list[int]:
+    """How far the second number of a row may be from its first, the likeliest first."""
+    seen: Counter[int] = Counter()
+    for row in rows:
+        first = row.words[0].number
+        seen.update({word.number - first for word in row.words[2:] if word.number > first})
+    # along its rows a table goes on where the last row ended, down its columns it does not
+    found = [one for one, count in seen.most_common(4) if 2 * count > len(rows)]
+    return [one for one in found if one >= len(rows) * step or one in (1, 2)]
 
 
 def _rows(
@@ -231,10 +242,10 @@ def _rows(
     return rows, until
 
 
-def _read(rows: Sequence[_Row], pairs: int, across: int, until: int) -> Table | None:
+def _read(rows: Sequence[_Row], pairs: int, across: int, step: int, until: int) -> Table | None:
     """Answers by number; None where most rows have other numbers."""
     table = Table(until=until)
-    is_end = True  # the last column may end before the others do
+    is_end, short = True, 0  # the last column may end before the others do
     for row in reversed(rows):
         labels = [row.words[0].number + across * column for column in range(pairs)]
         found = _split(row.words, labels)
@@ -242,7 +253,9 @@ def _read(rows: Sequence[_Row], pairs: int, across: int, until: int) -> Table | 
             is_end = False
         elif is_end and pairs > 1 and not any(str(labels[-1]) in one.text for one in row.words):
             found = _split(row.words, labels[:-1])
-        if not found or (row.more and pairs > 1):
+            short += 1
+        following = str(row.words[0].number + step)
+        if not found or (row.more and pairs > 1) or _holds(row.words, found[-1][1], following):
             table.unread.append(row.line)
             continue
         for label, begin, end in found:
@@ -250,7 +263,7 @@ def _read(rows: Sequence[_Row], pairs: int, across: int, until: int) -> Table | 
             pieces = ((begin, end, row.line.page), *more)
             table.answers.append(Answer(number=label, line=row.line, pieces=pieces))
     table.answers.sort(key=lambda one: one.number)
-    return table if 2 * len(table.unread) < len(rows) else None
+    return table if 2 * (len(table.unread) + short) < len(rows) else None
 
 
 def _split(words: Sequence[_Word], labels: Sequence[int]) -> list[tuple[int, int, int]]:
@@ -271,6 +284,15 @@ def _split(words: Sequence[_Word], labels: Sequence[int]) -> list[tuple[int, int
         (label, words[place + 1].begin, words[end - 1].end)
         for label, place, end in zip(labels, ways[0], ends, strict=True)
     ]
+
+
+def _holds(words: Sequence[_Word], begin: int, number: str) -> bool:
+    """Whether the next row may stand in an answer, behind it on one line."""
+    last = [word for word in words if word.begin >= begin]
+    return any(
+        word.text == number and before.text not in OPEN_AT_END and after.text not in OPEN_AT_START
+        for before, word, after in zip(last, last[1:], last[2:], strict=False)
+    )
 
 
 def _is_whole(words: Sequence[_Word], way: Sequence[int]) -> bool:

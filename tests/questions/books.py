@@ -179,6 +179,7 @@ def write_pdf(made: Book, file: Path, *, count: int = 1) -> Path:
         rows = [row for row in line.split(TOGETHER) if row]
         left = -len(lines) % PER_PAGE
         lines += [""] * (left if 0 < left < len(rows) else 0) + rows
+    lines += [""] * (-len(lines) % per)  # columns are filled one after the other
     pages = [lines[at : at + per] for at in range(0, len(lines), per)]
     return pdfs.write(
         file,
