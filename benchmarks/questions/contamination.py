@@ -7,7 +7,8 @@ Half of the evaluation set is made of sentences, half is of five generators of r
 100,000 disjoint questions are made of other draws and of five other generators. Planted: copies
 with other case and white space, a fifth of the words changed, other numbers, questions under eight
 words. The crowd (1,000,000 against 50,000) goes through the stage in one process on one core, in
-pieces that are remembered in `--folder`, so that `--pieces 2` does two more of them and stops.
+pieces that are remembered in `--folder`, so that `--pieces 2` does two more of them and stops; in
+one go, memory is that of a stage that holds all of them.
 Seconds are of CPU, which hold beside other work; the index's are counted once. Ends with one line
 of JSON.
 """
@@ -30,6 +31,7 @@ sys.path.insert(0, str(ROOT))
 
 from munro.questions.clean.contamination import EvaluationIndex, without_evaluation  # noqa: E402
 from munro.questions.config import ContaminationConfig  # noqa: E402
+from munro.questions.stages import Outcome  # noqa: E402
 from tests.questions.figures.crowd import (  # noqa: E402
     GYM_LEFT,
     GYM_RIGHT,
@@ -125,12 +127,15 @@ def crowd(count: int, against: int, folder: Path, pieces: int) -> dict[str, Any]
     began = time.process_time()
     without_evaluation(iter(()), [evaluated], PLAIN)
     alone = time.process_time() - began
+    held: list[Outcome] = []
     for piece in range(-(-count // PIECE)):
         kept = folder / f"{against}-{piece:03}.json"
         if kept.exists() or pieces <= 0:
             continue
         pieces -= 1
-        kept.write_text(json.dumps(_piece(piece, min(PIECE, count - piece * PIECE), evaluated)))
+        found, outcome = _piece(piece, min(PIECE, count - piece * PIECE), evaluated)
+        held.append(outcome)  # as one stage would hold all of them
+        kept.write_text(json.dumps(found | {"held": len(held) * PIECE}))
     done = [json.loads(one.read_text()) for one in sorted(folder.glob(f"{against}-*.json"))]
     size = sum(one["count"] for one in done)
     seconds = alone + sum(one["cpu_s"] - alone for one in done)
@@ -143,7 +148,7 @@ def crowd(count: int, against: int, folder: Path, pieces: int) -> dict[str, Any]
     return {"crowd": size, "against": against, "cpu_s": seconds, "index_s": alone, "rss_mb": most}
 
 
-def _piece(piece: int, count: int, evaluated: Path) -> dict[str, Any]:
+def _piece(piece: int, count: int, evaluated: Path) -> tuple[dict[str, Any], Outcome]:
     asked = [made(piece * PIECE + at, CROWD) for at in range(count)]
 
     def questions() -> Iterator[Any]:
@@ -160,7 +165,7 @@ def _piece(piece: int, count: int, evaluated: Path) -> dict[str, Any]:
         "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
     print(f"piece {piece}: {found}", flush=True)
-    return found
+    return found, outcome
 
 
 if __name__ == "__main__":

@@ -24,15 +24,17 @@ FEW = 10
 """Words under which a text is short."""
 NEARLY = (0.7, 1.4)
 """Length of a text that may be the same as another, of the other's."""
-BUDGET = 4096
+BUDGET = 8192
 """Postings that are read for a question; the rarest n-grams come first."""
-SHARE = 0.25
+SHARE = 0.3
 """Of a question's n-grams that were read, those that a text must have. A changed word takes three
 n-grams along: with a fifth of the words changed two fifths are left at the least."""
 MOST = 64
 """Texts for a question, those with most n-grams in common."""
-AT_ONCE, IN_CHUNK = 128, 8192
-"""Questions whose postings are counted together, and texts that are read together."""
+AT_ONCE, IN_CHUNK = 512, 8192
+"""Questions and texts that are read together."""
+CELLS = 1 << 19
+"""Pairs of question and text that are counted together: what a processor's cache holds."""
 
 
 class NgramIndex:
@@ -98,21 +100,31 @@ class _Postings:
         at_G, question_G, count_G = at_G[order], question_G[order], count_G[order]
         kept = _within_budget(question_G, count_G)
         at_G, question_G, count_G = at_G[kept], question_G[kept], count_G[kept]
+        group = max(1, CELLS // size)
+        for first in range(0, len(is_ours_Q), group):
+            low, high = np.searchsorted(question_G, (first, first + group))
+            if low < high:
+                held = at_G[low:high], question_G[low:high] - first, count_G[low:high]
+                for question, texts in self._best(*held, group, size):
+                    yield first + question, texts
+
+    def _best(
+        self, at_G: Numbers, question_G: Numbers, count_G: Numbers, num_questions: int, size: int
+    ) -> Iterator[tuple[int, list[int]]]:
         offset_G = self.begins_K[at_G] - (np.cumsum(count_G) - count_G)
         text_P = self.texts_P[np.repeat(offset_G, count_G) + np.arange(count_G.sum())]
-        pair_P = np.repeat(question_G, count_G) * size + text_P
-        num_questions = len(is_ours_Q)
+        pair_P = np.repeat(question_G * size, count_G) + text_P
         read_Q = np.bincount(question_G, minlength=num_questions)
         needed_Q = np.maximum(1, np.ceil(SHARE * read_Q)).astype(np.int64)
-        least = int(needed_Q[read_Q > 0].min())
-        pairs, shared = _counted(pair_P, num_questions * size, least)
+        pairs, shared = _counted(pair_P, int(needed_Q[read_Q > 0].min()))
         question, text = np.divmod(pairs, size)
         enough = shared >= needed_Q[question]
         question, text, shared = question[enough], text[enough], shared[enough]
         order = np.lexsort((text, -shared, question))
         question, text = question[order], text[order]
         begins = np.flatnonzero(np.diff(question, prepend=-1))
-        for begin, end in zip(begins, [*begins[1:], len(question)], strict=True):
+        ends = np.append(begins, len(question))[1:]
+        for begin, end in zip(begins, ends, strict=True):
             yield int(question[begin]), text[begin : min(end, begin + MOST)].tolist()
 
 
@@ -135,11 +147,8 @@ def _within_budget(question_G: Numbers, count_G: Numbers) -> NDArray[np.bool_]:
     return (total_G - before_G <= BUDGET) | is_first_G
 
 
-def _counted(pair_P: Numbers, most: int, least: int) -> tuple[Numbers, Numbers]:
+def _counted(pair_P: Numbers, least: int) -> tuple[Numbers, Numbers]:
     """Pairs that are there so often, and how often."""
-    if len(pair_P) * 32 < most:
-        pairs, counts = np.unique(pair_P, return_counts=True)
-        return pairs[counts >= least], counts[counts >= least]
     counts = np.bincount(pair_P)
     pairs = np.flatnonzero(counts >= least)
     return pairs, counts[pairs]

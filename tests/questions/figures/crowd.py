@@ -45,10 +45,10 @@ def of_gym(names: tuple[str, ...], count: int, seed: int) -> Iterator[str]:
 
 
 def reworded(text: str, rng: random.Random, share: float = 0.2) -> str:
-    """That share of its words are others; figures stay."""
+    """That share of its words are others; numbers stay."""
     words = text.split(" ")
     places = [at for at, word in enumerate(words) if word.isalpha()]
-    for at in rng.sample(places, round(share * len(words))):
+    for at in rng.sample(places, round(share * len(places))):
         words[at] = rng.choice(WORDS)
     return " ".join(words)
 
