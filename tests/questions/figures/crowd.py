@@ -68,7 +68,7 @@ def renumbered(text: str, rng: random.Random) -> str:
 def reordered(text: str, rng: random.Random) -> str:
     """One sentence stands elsewhere; what is asked stays at the end."""
     *told, asked = re.split(r"(?<=[.])\s+", text)
-    moved = told.pop(rng.randrange(len(told)))
-    places = [at for at in range(len(told) + 1) if [*told[:at], moved, *told[at:], asked] != text]
-    at = rng.choice(places)
-    return " ".join([*told[:at], moved, *told[at:], asked])
+    at = rng.randrange(len(told))
+    others = [*told[:at], *told[at + 1 :]]
+    place = rng.choice([one for one in range(len(told)) if one != at])
+    return " ".join([*others[:place], told[at], *others[place:], asked])
