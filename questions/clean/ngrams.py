@@ -4,7 +4,7 @@ texts ──► hashes of their n-grams ──► postings: n-gram to the texts 
                                           │
 question ──► its n-grams, rarest first ───┴──► texts that hold a good share of them
 
-Shape suffixes: G = n-grams, K = different ones, P = postings, Q = questions.
+Shape suffixes: G = n-grams, K = different ones, P = postings, Q = questions, T = texts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SHARE = 0.3
 """Of a question's n-grams that were read, those that a text must have. A changed word takes three
 n-grams along: with a fifth of the words changed two fifths are left at the least."""
 MOST = 64
-"""Texts for a question, those with most n-grams in common."""
+"""Texts for a question: those with most n-grams in common, of these such as are as long."""
 AT_ONCE, IN_CHUNK = 512, 8192
 """Questions and texts that are read together."""
 CELLS = 1 << 19
@@ -43,6 +43,7 @@ class NgramIndex:
     def __init__(self, texts: Sequence[str]) -> None:
         self._size = len(texts)
         words = [words_of(texts[at : at + IN_CHUNK]) for at in range(0, self._size, IN_CHUNK)]
+        self._lengths = np.concatenate([one.counts for one in words] or [np.zeros(0, np.int64)])
         self._postings = {length: _Postings.of(words, length) for length in (SHORT, LONG)}
 
     def near(self, texts: Sequence[str]) -> list[list[int]]:
@@ -54,7 +55,7 @@ class NgramIndex:
             words = words_of(texts[begin : begin + AT_ONCE])
             for length, postings in self._postings.items():
                 is_ours = (words.counts < FEW) == (length == SHORT)
-                for at, places in postings.near(_unique(words, length), is_ours, self._size):
+                for at, places in postings.near(_unique(words, length), is_ours, words.counts, self._lengths):
                     found[begin + at] = places
         return found
 
@@ -85,7 +86,11 @@ class _Postings:
         return cls(keys_K, np.append(begins_K, len(hash_P)), text_P[order])
 
     def near(
-        self, ngrams: tuple[Hashes, Numbers], is_ours_Q: NDArray[np.bool_], size: int
+        self,
+        ngrams: tuple[Hashes, Numbers],
+        is_ours_Q: NDArray[np.bool_],
+        words_Q: Numbers,
+        words_T: Numbers,
     ) -> Iterator[tuple[int, list[int]]]:
         """(question, texts) for each question that any text is near."""
         hash_G, question_G = ngrams
@@ -100,27 +105,33 @@ class _Postings:
         at_G, question_G, count_G = at_G[order], question_G[order], count_G[order]
         kept = _within_budget(question_G, count_G)
         at_G, question_G, count_G = at_G[kept], question_G[kept], count_G[kept]
-        group = max(1, CELLS // size)
+        group = max(1, CELLS // len(words_T))
         for first in range(0, len(is_ours_Q), group):
             low, high = np.searchsorted(question_G, (first, first + group))
             if low < high:
                 held = at_G[low:high], question_G[low:high] - first, count_G[low:high]
-                for question, texts in self._best(*held, group, size):
+                for question, texts in self._best(*held, words_Q[first : first + group], words_T):
                     yield first + question, texts
 
     def _best(
-        self, at_G: Numbers, question_G: Numbers, count_G: Numbers, num_questions: int, size: int
+        self,
+        at_G: Numbers,
+        question_G: Numbers,
+        count_G: Numbers,
+        words_Q: Numbers,
+        words_T: Numbers,
     ) -> Iterator[tuple[int, list[int]]]:
         offset_G = self.begins_K[at_G] - (np.cumsum(count_G) - count_G)
         text_P = self.texts_P[np.repeat(offset_G, count_G) + np.arange(count_G.sum())]
-        pair_P = np.repeat(question_G * size, count_G) + text_P
-        read_Q = np.bincount(question_G, minlength=num_questions)
+        pair_P = np.repeat(question_G * len(words_T), count_G) + text_P
+        read_Q = np.bincount(question_G, minlength=len(words_Q))
         needed_Q = np.maximum(1, np.ceil(SHARE * read_Q)).astype(np.int64)
         pairs, shared = _counted(pair_P, int(needed_Q[read_Q > 0].min()))
-        question, text = np.divmod(pairs, size)
+        question, text = np.divmod(pairs, len(words_T))
         enough = shared >= needed_Q[question]
         question, text, shared = question[enough], text[enough], shared[enough]
-        order = np.lexsort((text, -shared, question))
+        apart = np.abs(words_Q[question] - words_T[text])
+        order = np.lexsort((text, apart, -shared, question))
         question, text = question[order], text[order]
         begins = np.flatnonzero(np.diff(question, prepend=-1))
         ends = np.append(begins, len(question))[1:]
@@ -144,7 +155,8 @@ def _within_budget(question_G: Numbers, count_G: Numbers) -> NDArray[np.bool_]:
     total_G = np.cumsum(count_G)
     is_first_G = np.diff(question_G, prepend=-1) != 0
     before_G = np.maximum.accumulate(np.where(is_first_G, total_G - count_G, 0))
-    return (total_G - before_G <= BUDGET) | is_first_G
+    fits_G: NDArray[np.bool_] = (total_G - before_G <= BUDGET) | is_first_G
+    return fits_G
 
 
 def _counted(pair_P: Numbers, least: int) -> tuple[Numbers, Numbers]:
