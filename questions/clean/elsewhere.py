@@ -1,4 +1,4 @@
-"""Words by which a question speaks of something that it does not hold: a figure, another exercise."""
+"""Words by which a question speaks of what it does not hold: a figure, another exercise."""
 
 from __future__ import annotations
 

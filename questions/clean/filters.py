@@ -17,7 +17,8 @@ Filter = Callable[[str, str, CurateConfig], str]
 """(question, answer, config) to what shows it, empty where there is nothing."""
 
 EMAIL = re.compile(
-    r"[\w.+-]{1,64}(?:@|\s?[\[({]\s?at\s?[\])}]\s?)[\w-]{1,63}(?:\.[\w-]{1,63}){0,3}\.[A-Za-z]{2,10}\b", re.I
+    r"[\w.+-]{1,64}(?:@|\s?[\[({]\s?at\s?[\])}]\s?)[\w-]{1,63}(?:\.[\w-]{1,63}){0,3}\.[A-Za-z]{2,10}\b",
+    re.I,
 )
 PHONE = re.compile(
     r"(?<![\w.])\+\d{1,3}(?:[\s.-]?\d{1,5}){2,6}(?!\w)|"
@@ -41,8 +42,8 @@ SENTINELS = re.compile(
     r"omitted|missing|answers?\s+(?:will\s+|may\s+)?var(?:y|ies)|varies|to\s+be\s+determined|tbd|todo|"
     r"not\s+(?:given|available|applicable|provided)|left\s+to\s+the\s+reader|\?+|-+|"
     r"(?:no|an?|the)?\s*(?:final\s+)?(?:answer|solution)s?\s+(?:is\s+)?(?:not\s+)?"
-    r"(?:given|provided|available|omitted)|no\s+(?:final\s+)?answer|open[- ]ended|essay|graph|sketch|"
-    r"diagram)?\W*$"
+    r"(?:given|provided|available|omitted)|no\s+(?:final\s+)?answer|open[- ]ended|essay|graph|"
+    r"sketch|diagram)?\W*$"
     r"|^\W*(?:see|refer\s+to|cf\.|check)\s+\w",
     re.I,
 )

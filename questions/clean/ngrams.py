@@ -55,17 +55,21 @@ class NgramIndex:
             words = words_of(texts[begin : begin + AT_ONCE])
             for length, postings in self._postings.items():
                 is_ours = (words.counts < FEW) == (length == SHORT)
-                for at, places in postings.near(_unique(words, length), is_ours, words.counts, self._lengths):
+                for at, places in postings.near(
+                    _unique(words, length), is_ours, words.counts, self._lengths
+                ):
                     found[begin + at] = places
         return found
 
 
 @dataclass(frozen=True, slots=True)
 class _Postings:
-    keys_K: Hashes
-    begins_K: Numbers
-    """Where the postings of each begin; one more at the end."""
-    texts_P: NDArray[np.int32]
+    keys: Hashes
+    """(K,) sorted."""
+    begins: Numbers
+    """(K + 1,) where the postings of each begin, and where the last ones end."""
+    texts: NDArray[np.int32]
+    """(P,)"""
 
     @classmethod
     def of(cls, chunks: Sequence[Segments], length: int) -> _Postings:
@@ -75,7 +79,11 @@ class _Postings:
         for words in chunks:
             ngrams_G, text_G = _unique(words, length)
             # a short text may be alike to one that is a little longer, and the other way round
-            fits = words.counts <= NEARLY[1] * FEW if length == SHORT else words.counts >= NEARLY[0] * FEW
+            fits = (
+                words.counts <= NEARLY[1] * FEW
+                if length == SHORT
+                else words.counts >= NEARLY[0] * FEW
+            )
             hashes.append(ngrams_G[fits[text_G]])
             places.append((text_G[fits[text_G]] + first).astype(np.int32))
             first += len(words.counts)
@@ -94,13 +102,13 @@ class _Postings:
     ) -> Iterator[tuple[int, list[int]]]:
         """(question, texts) for each question that any text is near."""
         hash_G, question_G = ngrams
-        at_G = np.searchsorted(self.keys_K, hash_G)
-        at_G[at_G == len(self.keys_K)] = 0
-        is_held_G = is_ours_Q[question_G] & (self.keys_K[at_G] == hash_G if len(self.keys_K) else False)
+        at_G = np.searchsorted(self.keys, hash_G)
+        at_G[at_G == len(self.keys)] = 0
+        is_held_G = is_ours_Q[question_G] & (self.keys[at_G] == hash_G if len(self.keys) else False)
         at_G, question_G = at_G[is_held_G], question_G[is_held_G]
         if not len(at_G):
             return
-        count_G = self.begins_K[at_G + 1] - self.begins_K[at_G]
+        count_G = self.begins[at_G + 1] - self.begins[at_G]
         order = np.lexsort((count_G, question_G))
         at_G, question_G, count_G = at_G[order], question_G[order], count_G[order]
         kept = _within_budget(question_G, count_G)
@@ -121,8 +129,8 @@ class _Postings:
         words_Q: Numbers,
         words_T: Numbers,
     ) -> Iterator[tuple[int, list[int]]]:
-        offset_G = self.begins_K[at_G] - (np.cumsum(count_G) - count_G)
-        text_P = self.texts_P[np.repeat(offset_G, count_G) + np.arange(count_G.sum())]
+        offset_G = self.begins[at_G] - (np.cumsum(count_G) - count_G)
+        text_P = self.texts[np.repeat(offset_G, count_G) + np.arange(count_G.sum())]
         pair_P = np.repeat(question_G * len(words_T), count_G) + text_P
         read_Q = np.bincount(question_G, minlength=len(words_Q))
         needed_Q = np.maximum(1, np.ceil(SHARE * read_Q)).astype(np.int64)

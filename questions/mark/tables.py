@@ -1,4 +1,4 @@
-"""Keys that are set as tables: a number and its answer a row, several pairs a row, letters in a grid.
+"""Keys that are tables: a number and its answer a row, several pairs a row, letters in a grid.
 
 No. Answer No. Answer        1 2 3 4 5        | 1 | 632 | 2 | x = 5 |
 1   632    11  x = 5         A C B D A
