@@ -24,7 +24,7 @@ from munro.questions import tables
 from munro.questions.errors import QuestionsError
 from munro.questions.types import Dropped
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the code would write something else for the same recipe and documents."""
 STAGES, PARTS = "stages", "parts"
 MARK = ".munro-questions"
