@@ -221,8 +221,15 @@ def by_last_message(
     return RowTasks(make, rows, ours)
 
 
-def open_rows(path: str, subset: str, split: str, columns: list[str] | None = None) -> Rows:
-    """The rows that `path` names; of a Parquet file only `columns`, where they are given."""
+def open_rows(
+    path: str,
+    subset: str,
+    split: str,
+    columns: list[str] | None = None,
+    if_there: Sequence[str] = (),
+) -> Rows:
+    """The rows that `path` names; of a Parquet file only `columns`, where they are given, and those
+    of `if_there` that it has."""
     file = Path(path).expanduser()
     if file.suffix in (".jsonl", ".csv", ".parquet") and not file.is_file():
         raise ValueError(f"There is no file {file}.")
@@ -231,13 +238,13 @@ def open_rows(path: str, subset: str, split: str, columns: list[str] | None = No
     if file.suffix == ".csv":
         return CommaSeparated(file)
     if file.suffix == ".parquet":
-        return _open_parquet(file, columns)
+        return _open_parquet(file, columns, if_there)
     if file.is_file():
         raise ValueError(f"{file} is neither .jsonl, .csv nor .parquet.")
     return _open_hub(path, subset, split)
 
 
-def _open_parquet(file: Path, columns: list[str] | None) -> Rows:
+def _open_parquet(file: Path, columns: list[str] | None, if_there: Sequence[str]) -> Rows:
     import pyarrow
     import pyarrow.parquet
 
@@ -250,7 +257,7 @@ def _open_parquet(file: Path, columns: list[str] | None) -> Rows:
                 if one not in there:
                     hint = nearest(column, there)
                     raise ValueError(f"{file.name} has no column {column!r}. {hint}")
-            wanted = list(dict.fromkeys(wanted))
+            wanted = list(dict.fromkeys([*wanted, *(one for one in if_there if one in there)]))
         table = pyarrow.parquet.read_table(file, columns=wanted)
     except pyarrow.ArrowInvalid as error:
         raise ValueError(f"{file} is no Parquet file: {error}") from error
