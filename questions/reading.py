@@ -17,7 +17,7 @@ from munro.questions.clean.convert import Rewritten
 from munro.questions.config import PairConfig, Topic
 from munro.questions.errors import QuestionsError
 from munro.questions.mark import rules
-from munro.questions.mark.outline import RUNNING
+from munro.questions.mark.outline import OF_PAGES
 from munro.questions.pair import pairing
 from munro.questions.stages import Outcome
 from munro.questions.types import Dropped, Line, Page, Question, Span, text_of
@@ -143,7 +143,7 @@ class Reading:
         if self._access is None or self._config is None or found_any:
             return outcome
         text = text_of([page.text for page in pages])
-        kept = [line for line in lines if line.kind != RUNNING]
+        kept = [line for line in lines if line.kind not in OF_PAGES]
         chunks = [kept[at : at + LINES] for at in range(0, len(kept), LINES - SHARED)]
         taken: set[int] = set()
         for number, (chunk, verdict) in enumerate(

@@ -52,7 +52,8 @@ class Line:
     end: int
     page: int
     kind: str
-    """text, heading, or running: the heads and feet of pages, and their numbers."""
+    """text, heading, running (the heads and feet of pages, and their numbers) or figure (its
+    caption, and the words in it)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

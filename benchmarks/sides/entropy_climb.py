@@ -1,5 +1,5 @@
-"""One small climb in one process, for `entropy.py`, `objectives.py` and `safety/calibration.py`:
-no Ray between the parts.
+"""One small climb in one process, for `entropy.py`, `objectives.py`,
+`safety/calibration.py` and `questions/climbs.py`: no Ray between the parts.
 
     base model ──► TransformersEngine ──► ProblemWorker ──► OnPolicy ──► climb ──► Learner
                             ^                                                         |
@@ -269,10 +269,13 @@ class Record:
     """Implements `munro.rl.ports.Run`: keeps every step's metrics, and nothing else."""
 
     def __init__(
-        self, note: Callable[[Line], None], remember: Callable[[Sequence[Group]], None]
+        self,
+        note: Callable[[Line], None],
+        remember: Callable[[Sequence[Group]], None],
+        look: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.lines: list[Line] = []
-        self._note, self._remember = note, remember
+        self._note, self._remember, self._look = note, remember, look
 
     def should_stop(self) -> bool:
         """Nobody asks."""
@@ -282,8 +285,9 @@ class Record:
         """Let the next weight update be proven on some of these tokens."""
         self._remember(groups)
 
-    def evaluate(self, state: ClimbState) -> Mapping[str, float]:  # noqa: ARG002
-        """Nothing is held out."""
+    def evaluate(self, state: ClimbState) -> Mapping[str, float]:
+        """Whoever wants to look may, before the first step and after each; figures are theirs."""
+        self._look(state.step)
         return {}
 
     def log(self, state: ClimbState, metrics: Mapping[str, float]) -> None:
@@ -314,9 +318,16 @@ def run(
 
 
 def climbed(
-    parts: Parts, config: ClimbConfig, folder: Path, note: Callable[[Line], None]
+    parts: Parts,
+    config: ClimbConfig,
+    folder: Path,
+    note: Callable[[Line], None],
+    look: Callable[[int], None] = lambda _: None,
 ) -> list[Line]:
-    """Climb with these parts, whose engine then has the last weights; every step's metrics."""
+    """Climb with these parts, whose engine then has the last weights; every step's metrics.
+
+    `look` is told the step, before the first one and after each, while the engine has its weights.
+    """
     with ExitStack() as stack:
         journal = Journal(folder / "journal.jsonl")
         stack.callback(journal.close)
@@ -327,6 +338,6 @@ def climbed(
         publisher = Publisher(
             parts, parts, config.sync, DEADLINE_S, parts.vocabulary, lambda _: None, print
         )
-        record = Record(note, publisher.remember)
+        record = Record(note, publisher.remember, look)
         climb(config, state, OnPolicy(config, ledger, parts), parts.learner, publisher, record)
         return record.lines

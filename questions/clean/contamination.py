@@ -17,21 +17,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from munro.base_model.data.clean.minhash import similarity
 from munro.questions.clean.curate import dropped
-from munro.questions.clean.likeness import (
-    bands_of,
-    even,
-    masked,
-    numbers,
-    overlap,
-    signed,
-    sketched,
-    words,
-)
+from munro.questions.clean.likeness import even, masked, numbers, overlap, shared, words
+from munro.questions.clean.ngrams import NgramIndex
 from munro.questions.config import ContaminationConfig
 from munro.questions.errors import QuestionsError
 from munro.questions.places import located
@@ -40,13 +28,9 @@ from munro.questions.stages import Outcome
 from munro.questions.types import Question
 
 STAGE = "contamination"
-NGRAM = 4
 VARIANTS = 256
 """Of an entry whose numbers are compared one by one."""
 AT_ONCE = 2048
-ALIKE = 0.4
-"""Similarity of characters under which words are not compared: with a fifth of them changed it is
-0.5 and more."""
 TEMPLATE_WORDS, SAME_NUMBERS = 0.9, 0.5
 
 
@@ -95,7 +79,6 @@ def evaluation_texts(file: Path, fields: Sequence[str]) -> Iterator[tuple[str, s
 class _Entry:
     """Evaluation questions that differ in numbers only."""
 
-    words: Counter[str]
     place: str
     variants: dict[tuple[str, ...], str] = field(default_factory=dict)
     """Place by numbers."""
@@ -115,16 +98,12 @@ class EvaluationIndex:
             self._exact.setdefault(text, place)
             if len(text.split()) >= config.min_words:
                 hidden = masked(text)
-                entry = entries.setdefault(hidden, _Entry(Counter(words(hidden)), place))
+                entry = entries.setdefault(hidden, _Entry(place))
                 if len(entry.variants) < VARIANTS:
                     entry.variants.setdefault(numbers(text), place)
         self._by_text = {hidden: at for at, hidden in enumerate(entries)}
-        self._entries = list(entries.values())
-        signature = signed(list(entries), NGRAM)
-        keys = bands_of(signature) if entries else np.zeros((0, 0), np.uint64)
-        self._sketches = sketched(signature)
-        self._order = np.argsort(keys, axis=1, kind="stable") if entries else keys.astype(np.int64)
-        self._keys = np.take_along_axis(keys, self._order, axis=1) if entries else keys
+        self._texts, self._entries = list(entries), list(entries.values())
+        self._near = NgramIndex(self._texts)
 
     def __len__(self) -> int:
         return len(self._exact)
@@ -146,46 +125,30 @@ class EvaluationIndex:
         return results
 
     def _candidates(self, hidden: Sequence[str]) -> list[list[int]]:
-        """Entries that may be alike, for each text."""
-        near: list[set[int]] = [set() for _ in hidden]
-        if hidden and self._entries:
-            signature = signed(hidden, NGRAM)
-            keys, sketches = bands_of(signature), sketched(signature)
-            for band in range(len(keys)):
-                self._in_band(band, keys[band], near)
-            near = [self._alike(some, sketches[at]) for at, some in enumerate(near)]
-        for some, text in zip(near, hidden, strict=True):
-            if text in self._by_text:
-                some.add(self._by_text[text])
-        return [sorted(some) for some in near]
-
-    def _alike(self, some: set[int], sketch: NDArray[np.uint16]) -> set[int]:
-        """Those of the entries whose characters are alike as well."""
-        if not some:
-            return some
-        places = np.array(sorted(some))
-        found: list[int] = places[similarity(self._sketches[places], sketch) >= ALIKE].tolist()
-        return set(found)
-
-    def _in_band(self, band: int, keys: NDArray[np.uint64], near: list[set[int]]) -> None:
-        ours = self._keys[band]
-        begin = np.searchsorted(ours, keys, side="left")
-        end = np.searchsorted(ours, keys, side="right")
-        for at in np.flatnonzero(end > begin):
-            near[at].update(self._order[band, begin[at] : end[at]].tolist())
+        """Entries that may be alike, for each text; the one with its very words first."""
+        near = self._near.near(hidden)
+        for at, text in enumerate(hidden):
+            own = self._by_text.get(text)
+            if own is not None:
+                near[at] = [own, *(one for one in near[at] if one != own)]
+        return near
 
     def _judged(self, text: str, hidden: str, near: Sequence[int]) -> tuple[str, str]:
-        ours, figures = Counter(words(hidden)), numbers(text)
         template = ("", "")
+        if not near:
+            return template
+        ours, figures = Counter(words(hidden)), numbers(text)
         for at in near:
             entry = self._entries[at]
-            shared = overlap(ours, entry.words)
-            if shared < self._config.overlap:
+            alike = overlap(ours, Counter(words(self._texts[at])))
+            if alike < self._config.overlap:
                 continue
+            if figures in entry.variants:
+                return "near", entry.variants[figures]
             for variant, place in entry.variants.items():
-                if overlap(Counter(figures), Counter(variant)) >= SAME_NUMBERS:
+                if shared(figures, variant) >= SAME_NUMBERS:
                     return "near", place
-            if shared >= TEMPLATE_WORDS and not template[0]:
+            if alike >= TEMPLATE_WORDS and not template[0]:
                 template = ("template", entry.place)
         return template
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from munro.questions.answers.classes import consensus
+from munro.questions.clean.asked import OPTION
 from munro.questions.clean.curate import dropped, is_checkable
-from munro.questions.clean.filters import FILTERS, LETTER, OPTION, type_of
+from munro.questions.clean.filters import FILTERS, LETTER, type_of
 from munro.questions.clean.likeness import even
 from munro.questions.config import QuestionsConfig
 from munro.questions.stages import Outcome

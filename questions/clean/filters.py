@@ -8,49 +8,56 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from munro.questions.clean.asked import OPTION, PROOF, several
+from munro.questions.clean.elsewhere import elsewhere
 from munro.questions.config import CurateConfig
+from munro.rewards.math.answers import clean
 
 Filter = Callable[[str, str, CurateConfig], str]
 """(question, answer, config) to what shows it, empty where there is nothing."""
 
-EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){0,3}\.[A-Za-z]{2,10}\b")
+EMAIL = re.compile(
+    r"[\w.+-]{1,64}(?:@|\s?[\[({]\s?at\s?[\])}]\s?)[\w-]{1,63}(?:\.[\w-]{1,63}){0,3}\.[A-Za-z]{2,10}\b",
+    re.I,
+)
 PHONE = re.compile(
-    r"(?<![\w.])\+\d{1,3}(?:[\s.-]?\d{2,4}){2,4}(?!\w)|"
+    r"(?<![\w.])\+\d{1,3}(?:[\s.-]?\d{1,5}){2,6}(?!\w)|"
     r"(?<![\w.])(?:\+\d{1,3}[\s.-]?)?(?:\(\d{2,4}\)[\s.-]?|\d{3,4}[\s.-])\d{3,4}[\s.-]\d{3,4}(?!\w|\.\d)"
 )
-CALL = re.compile(r"\b(?:phone|call|tel|telephone|fax|mobile|ring)\b", re.I)
-ELSEWHERE = re.compile(
-    r"\b(?:fig(?:ure|s)?\.?|diagram|graph|table|chart|map|photo(?:graph)?|plate)\s*\(?\d+(?:[.-]\d+)*[a-z]?\b"
-    r"|\b(?:exercise|problem|question|example|theorem|lemma|corollary|proposition|definition|"
-    r"equation|eqs?\.|eqn\.?|section|chapter|page|appendix|part)\s*\(?(?:\d+(?:\.\d+)*[a-z]?|\([a-z]\))"
-    r"|\b(?:shown|pictured|drawn|given|described|defined|stated|listed|mentioned|discussed)\s+"
-    r"(?:in\s+the\s+\w+\s+)?(?:above|below|earlier|at\s+the\s+(?:right|left)|on\s+the\s+(?:right|left))\b"
-    r"|\b(?:the|this|that|see|use)\s+(?:accompanying|adjacent|following|above|previous|preceding|last)"
-    r"\s+(?:fig(?:ure)?|diagram|graph|table|exercise|problem|question|part|result|example)\b"
-    r"|\bin\s+the\s+(?:fig(?:ure)?|diagram|sketch|picture|drawing)\b"
-    r"|\b(?:see|use|refer\s+to)\s+(?:the\s+)?(?:fig(?:ure)?|diagram|table|graph|text|book)\b"
-    r"|\b(?:your|the)\s+(?:textbook|class\s+notes|previous\s+answer)\b",
+TRUNK = re.compile(r"(?<![\w.,:/-])0[1-9]\d{1,3}[\s/-]\d{3,}(?:[\s-]\d{2,}){0,2}(?![\w:])")
+"""No number of mathematics begins with a 0."""
+CALL = re.compile(
+    r"\b(?:phone|call|tel|telephone|fax|mobile|ring|contact|whatsapp|hotline|helpline|cell|sms|text|reach)\b",
     re.I,
 )
+CALLED = re.compile(
+    CALL.pattern + r"\W{0,3}(?:(?:is|at|us|me|on|number|nos?|under|my|the)\b\W{0,3}){0,3}"
+    r"(?P<number>\+?\(?\d[\d\s./()-]{5,24}\d)",
+    re.I,
+)
+DIGITS_OF_CALL, LEAST_PHONE = 7, 9
+"""Digits at least: where a word says that a number is one to call, and where none does."""
 SENTINELS = re.compile(
-    r"^\W*(?:proof|not\s*found|n/?a|none|null|nil|unknown|omitted|see\s+(?:text|solution|above|below|"
-    r"proof|book|figure)|answers?\s+(?:will\s+)?var(?:y|ies)|varies|no\s+answer|not\s+(?:given|available)|"
-    r"left\s+to\s+the\s+reader|tbd|todo|\?+|-+|open[- ]ended|essay)?\W*$",
+    r"^\W*(?:proof(?:\s+(?:omitted|above|below))?|not\s*found|n\W?/?\s*a|nan|none|null|nil|unknown|"
+    r"omitted|missing|answers?\s+(?:will\s+|may\s+)?var(?:y|ies)|varies|to\s+be\s+determined|tbd|todo|"
+    r"not\s+(?:given|available|applicable|provided)|left\s+to\s+the\s+reader|\?+|-+|"
+    r"(?:no|an?|the)?\s*(?:final\s+)?(?:answer|solution)s?\s+(?:is\s+)?(?:not\s+)?"
+    r"(?:given|provided|available|omitted)|no\s+(?:final\s+)?answer|open[- ]ended|essay|graph|"
+    r"sketch|diagram)?\W*$"
+    r"|^\W*(?:see|refer\s+to|cf\.|check)\s+\w",
     re.I,
 )
-PROOF = re.compile(
-    r"\b(?:prove|disprove)\b|\bshow\s+(?:that|the|why|how)\b|\bverify\s+that\b|\bdeduce\s+that\b",
+TOLD = re.compile(
+    r"\b(?:answers?|ans|a|solution|sol|results?|key|response|correct)\b[*_\s]*(?:is|are|was|will\s+be|"
+    r"equals?|=|:|\.)[*_\s]*(?:that\s+)?"
+    r"|\byou\s+(?:should|will|ought\s+to|must)\s+(?:get|find|obtain|have)\b[:\s]*",
     re.I,
 )
-ASKS = re.compile(
-    r"\b(?:what|which|how|why|when|where|who|find|compute|calculate|determine|evaluate|solve|simplify|"
-    r"estimate|give|state|name|list|write|expand|factor(?:ise|ize)?|differentiate|integrate|convert)\b",
-    re.I,
-)
-NUMBERED = re.compile(r"(?:(?<=\s)|^)\(?([a-h]|i{1,3}|iv)[.)]\s+(?=\S)")
-TOLD = re.compile(r"\b(?:the\s+)?(?:answer|solution|result)\s+(?:is|=|:)\s*", re.I)
+IN_BRACKETS = re.compile(r"[\[({]([^\[\](){}]{1,400})[\])}]\W*$")
+"""Behind everything else."""
+SENTENCE_END = re.compile(r"(?<=[.?!])\s+")
 LETTER = re.compile(r"^\(?[A-Ea-e]\)?[.)]?$")
-OPTION = re.compile(r"(?:^|\s)\(?([A-E])[.)]\s+(?=\S)")
+NAMED_LETTER = re.compile(r"^(?:(?:option|choice|answer)\W{1,2})?\(?[A-Ea-e]\)?[.)]?$", re.I)
 WORDS = re.compile(r"[^\W_]+")
 
 
@@ -68,7 +75,7 @@ def is_long(question: str, answer: str, config: CurateConfig) -> str:
 
 def has_no_answer(question: str, answer: str, config: CurateConfig) -> str:  # noqa: ARG001
     """A word that stands where an answer should."""
-    return repr(answer) if SENTINELS.match(answer) else ""
+    return repr(answer) if SENTINELS.match(clean(answer)) else ""
 
 
 def is_personal(question: str, answer: str, config: CurateConfig) -> str:  # noqa: ARG001
@@ -76,18 +83,22 @@ def is_personal(question: str, answer: str, config: CurateConfig) -> str:  # noq
     both = f"{question}\n{answer}"
     if found := EMAIL.search(both):
         return found[0]
-    found = PHONE.search(both)
-    if found and (found[0].startswith(("+", "(")) or "-" in found[0] or CALL.search(both)):
-        return found[0]
-    return ""
+    for found in CALLED.finditer(both):
+        if sum(map(str.isdigit, found["number"])) >= DIGITS_OF_CALL:
+            return found["number"]
+    for found in PHONE.finditer(both):
+        is_long = sum(map(str.isdigit, found[0])) >= LEAST_PHONE
+        if (found[0].startswith("+") and is_long) or found[0][0] == "(":
+            return found[0]
+        if found[0][0] != "+" and ("-" in found[0] or CALL.search(both)):
+            return found[0]
+    trunk = TRUNK.search(both)
+    return trunk[0] if trunk and sum(map(str.isdigit, trunk[0])) >= LEAST_PHONE else ""
 
 
 def refers_elsewhere(question: str, answer: str, config: CurateConfig) -> str:  # noqa: ARG001
     """A figure, a table, another exercise: something that the question does not hold."""
-    found = ELSEWHERE.search(question)
-    if found is None:
-        found = re.search(r"\b(?:exercise|problem|fig(?:ure)?\.?)\s*\d+", answer, re.I)
-    return found[0] if found else ""
+    return elsewhere(question, answer)
 
 
 def tells_the_answer(question: str, answer: str, config: CurateConfig) -> str:  # noqa: ARG001
@@ -96,8 +107,14 @@ def tells_the_answer(question: str, answer: str, config: CurateConfig) -> str:  
     if not bare:
         return ""
     for found in TOLD.finditer(question):
-        if _bare(question[found.end() : found.end() + len(answer) + 3]).startswith(bare):
+        told = question[found.end() : found.end() + 2 * len(answer) + 8]
+        if _begins_with(told, answer):
             return question[found.start() : found.end() + len(answer)]
+    *before, last = SENTENCE_END.split(question.rstrip())
+    bracket = IN_BRACKETS.search(question)
+    for behind in (bracket[1] if bracket else "", last if before else ""):
+        if _bare(behind) == bare:
+            return behind
     words = WORDS.findall(answer)
     if len(bare) >= 12 and len(words) >= 3 and bare in _bare(question):
         return answer
@@ -106,24 +123,12 @@ def tells_the_answer(question: str, answer: str, config: CurateConfig) -> str:  
 
 def asks_twice(question: str, answer: str, config: CurateConfig) -> str:  # noqa: ARG001
     """Several questions in one, of which an answer can be right in part."""
-    parts = NUMBERED.findall(question)
-    if "a" in parts and "b" in parts and len(OPTION.findall(question)) < 3:
-        return "parts a) and b)"
-    marks = [one for one in re.split(r"(?<=\?)\s+", question) if one.endswith("?")]
-    asking = [one for one in marks if ASKS.search(one)]
-    if len(asking) >= 2:
-        return asking[1]
-    commands = re.findall(
-        r"(?:^|[.;?]\s+|\band\s+(?:then\s+)?)(?:find|compute|calculate|determine|evaluate|solve|state)\b",
-        question,
-        re.I,
-    )
-    return f"{len(commands)} things to do" if len(commands) + len(asking) >= 2 and commands else ""
+    return several(question)
 
 
 def is_letter_alone(question: str, answer: str, config: CurateConfig) -> str:  # noqa: ARG001
     """A letter, and no options that it could be one of."""
-    return answer if LETTER.match(answer.strip()) and len(OPTION.findall(question)) < 2 else ""
+    return answer if NAMED_LETTER.match(clean(answer)) and len(OPTION.findall(question)) < 2 else ""
 
 
 FILTERS: dict[str, Filter] = {
@@ -152,6 +157,20 @@ def type_of(question: str, answer: str, *, is_checkable: bool) -> str:
     if PROOF.search(question):
         return "proof"
     return "open" if is_checkable else "words"
+
+
+def _begins_with(text: str, answer: str) -> bool:
+    """Whether a text begins with an answer, as a whole, whatever the signs and spaces in them."""
+    wanted = _bare(answer)
+    held = ""
+    for at, letter in enumerate(text):
+        if letter.isalnum():
+            held += letter.casefold()
+            if held == wanted:
+                return not text[at + 1 : at + 2].isalnum()
+            if not wanted.startswith(held):
+                return False
+    return False
 
 
 def _bare(text: str) -> str:

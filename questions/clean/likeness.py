@@ -35,14 +35,26 @@ def numbers(text: str) -> tuple[str, ...]:
 
 
 def words(text: str) -> list[str]:
-    """Words, and signs by themselves, without numbers."""
-    return [word for word in WORD.findall(text) if not word[0].isdigit() and word.isalnum()]
+    """Words, and numbers among them."""
+    return [word for word in WORD.findall(text) if word.isalnum()]
 
 
 def overlap(one: Counter[str], other: Counter[str]) -> float:
     """Share of the words in common, of the longer one; 1 where neither has any."""
     longer = max(one.total(), other.total())
     return (one & other).total() / longer if longer else 1.0
+
+
+def shared(one: Sequence[str], other: Sequence[str]) -> float:
+    """Share of the sorted texts in common, of the longer list; 1 where neither has any."""
+    at = both = 0
+    for text in one:
+        while at < len(other) and other[at] < text:
+            at += 1
+        if at < len(other) and other[at] == text:
+            both, at = both + 1, at + 1
+    longer = max(len(one), len(other))
+    return both / longer if longer else 1.0
 
 
 def signed(texts: Sequence[str], ngram: int) -> Signatures:

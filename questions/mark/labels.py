@@ -21,6 +21,14 @@ KEY_REACH = 60
 INLINE = re.compile(r"(?<!\S)\(?(?P<number>\d{1,4})[.)]\s+(?=\S)")
 SHORT = 32
 """Characters of an answer that has others beside it on its line."""
+DANGLING = re.compile(
+    r"(?:\b(?:the|an?|of|in|on|to|from|with|by|for|at|and|or|than|as|is|are|was|were|be|see|use|using|"
+    r"like|that|which|when|if|exercises?|problems?|questions?|examples?|fig(?:ure)?s?\.?|tables?|"
+    r"sections?|chapters?|parts?|theorems?|lemmas?|pages?|equations?|eqs?\.|nos?\.)|,)"
+    r"(?:\s+\d+(?:\.\d+)*\s*(?:,|and|or|to|-|\u2013))*\s*$",
+    re.I,
+)
+"""How a line ends whose sentence goes on with a number."""
 PART = re.compile(r"(?:(?<=\s)|^)(?:\((?P<in>[a-h])\)|(?P<bare>[a-h])[.)])\s+(?=\S)")
 
 

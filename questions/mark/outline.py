@@ -12,11 +12,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby
 
+from munro.questions.mark.captions import captions
 from munro.questions.stages import Outcome
 from munro.questions.types import Line, Page, pairwise, text_of
 
 STAGE = "outline"
-TEXT, RUNNING, HEADING = "text", "running", "heading"
+TEXT, RUNNING, FIGURE, HEADING = "text", "running", "figure", "heading"
+OF_PAGES = (RUNNING, FIGURE)
+"""Lines that stand where the page had room, and are no part of the text around them."""
 EDGE = 2
 """Lines at the top and at the bottom of a page among which heads and feet are looked for."""
 MOST_HEAD = 100
@@ -36,8 +39,9 @@ def outlined(pages: Sequence[Page]) -> Outcome:
     lines = _lines(pages)
     text = text_of([page.text for page in pages])
     running = _running(lines, text)
-    kept = [replace(line, kind=RUNNING) if line.begin in running else line for line in lines]
-    return Outcome(kept=kept)
+    rest = [line for line in lines if line.kind == TEXT and line.begin not in running]
+    kinds = dict.fromkeys(captions(rest, text), FIGURE) | dict.fromkeys(running, RUNNING)
+    return Outcome(kept=[replace(one, kind=kinds.get(one.begin, one.kind)) for one in lines])
 
 
 def _lines(pages: Sequence[Page]) -> list[Line]:

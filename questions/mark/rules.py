@@ -20,7 +20,8 @@ def marked(pages: Sequence[Page], lines: Sequence[Line]) -> Outcome:
     text = text_of([page.text for page in pages])
     lost = {page.number for page in pages if not page.text.strip()}
     outcome = Outcome()
-    for item in Walk(lines, text).items:
+    walk = Walk(lines, text)
+    for item in walk.items:
         if not item.lines:
             continue
         for role, some in ((item.role, item.lines), ("beside", item.beside)):
@@ -32,6 +33,7 @@ def marked(pages: Sequence[Page], lines: Sequence[Line]) -> Outcome:
                 outcome.dropped.append(_cut(pages[0], span, min(inside), text))
             else:
                 outcome.kept.append(span)
+    outcome.dropped += [_unread(pages[0], line, text) for line in walk.unread]
     return outcome
 
 
@@ -60,6 +62,18 @@ def pieces_over(lines: Sequence[tuple[int, int, int]], text: str) -> tuple[int, 
             pieces += [begin, end]
         page = on
     return tuple(pieces)
+
+
+def _unread(page: Page, line: Line, text: str) -> Dropped:
+    return Dropped(
+        stage=STAGE,
+        reason="a row that can be read in several ways",
+        evidence=text[line.begin : line.end],
+        source=page.source,
+        file=page.file,
+        page=line.page,
+        id=f"{line.document}/{line.begin}",
+    )
 
 
 def _cut(page: Page, span: Span, lost: int, text: str) -> Dropped:

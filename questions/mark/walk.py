@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from munro.questions.mark.headings import Heading, heading_of, is_section
 from munro.questions.mark.labels import (
     ASKED,
+    DANGLING,
     KEY_REACH,
     REACH,
     Label,
@@ -22,7 +23,8 @@ from munro.questions.mark.labels import (
     on_one_line,
     restarts,
 )
-from munro.questions.mark.outline import RUNNING, TEXT
+from munro.questions.mark.outline import OF_PAGES, TEXT
+from munro.questions.mark.tables import Table, table_at
 from munro.questions.types import Line
 
 PROSE, EXERCISES, ANSWERS = "prose", "exercises", "answers"
@@ -33,6 +35,7 @@ ASKING = re.compile(
     r"explain|expand|factor|sketch|draw|write|state|list|estimate|convert|verify)\b",
     re.I,
 )
+TAIL = 60
 NAMED_ANSWER = re.compile(r"^a(?:nswer)?\s*:\s*", re.I)
 
 
@@ -64,6 +67,8 @@ class _Part:
     """Of the heading that began it; 0 where the format does not say."""
     run: int = -1
     last: tuple[int, ...] | None = None
+    is_named: bool = False
+    """Whether its numbers stand behind a word: "Exercise 3"."""
     outer: list[tuple[tuple[int, ...], int]] = field(default_factory=list)
     """Lists that another list interrupted: their last number, and the place of that item."""
 
@@ -73,7 +78,9 @@ class Walk:
 
     def __init__(self, lines: Sequence[Line], text: str) -> None:
         self.items: list[Item] = []
-        self._lines = [line for line in lines if line.kind != RUNNING]
+        self.unread: list[Line] = []
+        """Rows of tables that can be read in more ways than one."""
+        self._lines = [line for line in lines if line.kind not in OF_PAGES]
         self._text = text
         self._part = _Part()
         self._book, self._chapter, self._section = 1, "", ""
@@ -81,8 +88,10 @@ class Walk:
         self._exercises_seen: set[str] = set()
         self._runs = self._named = 0
         self._item: Item | None = None
+        self._until = 0
         for at, line in enumerate(self._lines):
-            self._take(at, line)
+            if at >= self._until:
+                self._take(at, line)
 
     def _words(self, line: Line) -> str:
         return self._text[line.begin : line.end]
@@ -91,9 +100,16 @@ class Walk:
         words = self._words(line)
         is_named = line.kind != TEXT
         label = label_of(words)
+        if label is not None and self._is_spoken_of(at, label):
+            label = None
         if label is not None and label.is_word and self._is_next(label):
             self._begin(line, label)
             return
+        if self._part.kind == ANSWERS and self._part.last is None and label is None:
+            table = table_at(self._lines, at, self._text)
+            if table is not None:
+                self._put_table(table)
+                return
         heading = heading_of(words, is_named=is_named)
         if heading is not None:
             self._turn(at, line, heading, int(line.kind[-1]) if is_named else 0)
@@ -151,6 +167,30 @@ class Walk:
             return label is not None and not is_section(words)
         return False
 
+    def _put_table(self, table: Table) -> None:
+        """Answers of a key that is a table."""
+        self._until = table.until
+        self.unread += table.unread
+        if not table.answers:
+            return
+        self._new_run()
+        for answer in table.answers:
+            self._add(str(answer.number), answer.line)
+            for begin, end, page in answer.pieces:
+                self._put(begin, end, page)
+        self._part.last, self._item = (table.answers[-1].number,), None
+
+    def _is_spoken_of(self, at: int, label: Label) -> bool:
+        """Whether a sentence that began above goes on with this number ("beside|Exercise 12.")."""
+        part = self._part
+        if label.is_word and part.last is not None and not part.is_named:
+            return True  # in a list of bare numbers
+        if self._item is None or not self._item.lines:
+            return False
+        before = self._lines[at - 1]
+        tail = self._text[max(before.begin, before.end - TAIL) : before.end]
+        return DANGLING.search(tail) is not None
+
     def _enter(self, kind: str, level: int) -> None:
         self._part = _Part(kind=kind, level=level)
         self._item = None
@@ -181,6 +221,7 @@ class Walk:
         reach = KEY_REACH if part.kind == ANSWERS else REACH
         if part.last is None:
             self._new_run()
+            part.is_named = label.is_word
         elif not follows(label, part.last, reach) or self._ends_inner_list(label, reach):
             self._leave_inner_list(label, reach)
         part.last = label.number

@@ -11,6 +11,8 @@ from pathlib import Path
 from tests.questions import pdfs
 
 PER_PAGE = 44
+TOGETHER = "\v"
+"""Between lines that no page parts."""
 UNITS = (("metres", "m"), ("seconds", "s"), ("grams", "g"), ("joules", "J"))
 PROSE = (
     "The quantity that we study in this chapter is conserved in every closed system.",
@@ -37,10 +39,14 @@ class Book:
     truths: list[Truth] = field(default_factory=list)
     orphans: int = 0
     """Exercises that no answer is given to."""
+    width: int = 62
+    """Characters of a line."""
+    asked: list[str] = field(default_factory=list)
+    """Every exercise as it stands, with all its parts."""
 
     def add(self, *lines: str) -> None:
         for line in lines:
-            self.lines += textwrap.wrap(line, 62) or [""]
+            self.lines += textwrap.wrap(line, self.width) or [""]
 
 
 def _sum(rng: random.Random) -> tuple[str, str]:
@@ -99,9 +105,9 @@ def exercises(rng: random.Random, count: int) -> list[tuple[str, str]]:
     return list(found.items())
 
 
-def book(layout: str, seed: int, *, chapters: int = 3, count: int = 24) -> Book:
+def book(layout: str, seed: int, *, chapters: int = 3, count: int = 24, width: int = 62) -> Book:
     """A book of a layout: chapter, end, beside, odd, parts, shifted, continued, packed."""
-    rng, made = random.Random(f"{layout} {seed}"), Book()
+    rng, made = random.Random(f"{layout} {seed}"), Book(width=width)
     keys: list[list[str]] = []
     number = 1
     for chapter in range(1, chapters + 1):
@@ -135,7 +141,9 @@ def _set(
         question, answer = items[at]
         if layout == "parts" and at % 4 == 0 and at + 1 < len(items):
             other, second = items[at + 1]
-            made.add(f"{number}. Work these out. a) {question} b) {other}")
+            whole = f"Work these out. a) {question} b) {other}"
+            made.add(f"{number}. {whole}")
+            made.asked.append(whole)
             key.append(f"{number}. a) {answer} b) {second}")
             stem = "Work these out."
             made.truths += [
@@ -145,6 +153,7 @@ def _set(
             at += 2
             continue
         made.add(f"{number}. {question}")
+        made.asked.append(question)
         if layout == "beside":
             made.add(f"Answer: {answer}")
         if layout == "odd" and number % 2 == 0:
@@ -165,7 +174,12 @@ def _packed(key: Sequence[str]) -> list[str]:
 def write_pdf(made: Book, file: Path, *, count: int = 1) -> Path:
     """As a PDF in one or two columns, with running heads; exercises are cut where a page ends."""
     per = PER_PAGE * count
-    lines = [line for line in made.lines if line]
+    lines: list[str] = []
+    for line in made.lines:
+        rows = [row for row in line.split(TOGETHER) if row]
+        left = -len(lines) % PER_PAGE
+        lines += [""] * (left if 0 < left < len(rows) else 0) + rows
+    lines += [""] * (-len(lines) % per)  # columns are filled one after the other
     pages = [lines[at : at + per] for at in range(0, len(lines), per)]
     return pdfs.write(
         file,

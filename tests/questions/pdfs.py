@@ -61,13 +61,20 @@ def _content(page: Sequence[Drawn]) -> bytes:
 
 
 def columns(lines: Sequence[str], head: str, number: int, *, count: int) -> list[Drawn]:
-    """A page: a running head, the lines in one or two columns, the number at the foot."""
+    """A page: a running head, the lines in one or two columns, the number at the foot.
+
+    Tabs in a line part the cells of a table, a narrow and a wide one by turns.
+    """
     per = -(-len(lines) // count)
     width = (WIDTH - 100) / count
     drawn: list[Drawn] = [(50, 40, head)] if head else []
     for column in range(count):
         for row, line in enumerate(lines[column * per : (column + 1) * per]):
-            drawn.append((50 + column * width, 70 + 13 * row, line))
+            cells = line.split("\t")
+            pair = (width - 12) / -(-len(cells) // 2)
+            for at, cell in enumerate(cells):
+                left = 50 + column * width + (at // 2 + 0.2 * (at % 2)) * pair
+                drawn.append((left, 70 + 13 * row, cell))
     return [*drawn, (WIDTH / 2, 810, str(number))]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from munro.questions.types import Question
+from munro.questions.types import Pair, Question
 
 NOUNS = (
     *("lamp", "cart", "vessel", "spring", "magnet", "mirror", "crystal", "piston", "beam", "coil"),
@@ -26,6 +26,14 @@ def question_of(name: str, question: str, answer: str = "1") -> Question:
     return Question(
         id=name, document="d", source="s", file="f", page=1, label="1", question=question,
         answer=answer, question_pieces=(0, 1), answer_pieces=(2, 3), by="r", type="open",
+    )  # fmt: skip
+
+
+def pair_of(name: str, question: str, answer: str) -> Pair:
+    """A pair that is nothing but its texts."""
+    return Pair(
+        id=name, document="d", source="s", file="f", page=1, label="1", question=question,
+        answer=answer, question_pieces=(0, 1), answer_pieces=(2, 3), by="r",
     )  # fmt: skip
 
 

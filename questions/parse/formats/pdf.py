@@ -10,6 +10,8 @@ from munro.questions.parse.format import MOST_PICTURE, Format, RawPage, Unreadab
 
 FEW = 20
 """Characters under which a page with an image on it is an image."""
+SPARSE = 1000
+"""Characters up to which PDFium may take a page's few lines for columns, and join them."""
 LOCKED = (4, 5)
 """PDFium's codes for a password and for a security scheme that it does not know."""
 
@@ -103,13 +105,30 @@ def _page(document: Any, number: int, most: int) -> RawPage:
         if count > most:
             found["problem"] = f"too much text: {count:,} characters"
         else:
-            found["text"] = words.get_text_range() if count else ""
+            text = words.get_text_range() if count else ""
+            found["text"] = _parted(words, text) if count <= SPARSE else text
             found["unmapped"] = _unmapped(words, count)
         if not found["problem"] and len(found["text"].strip()) < FEW and _has_image(page):
             found["problem"] = "needs_ocr: only an image"
     except pypdfium2.PdfiumError as error:
         found["problem"] = f"damaged: {error}"
     return found
+
+
+def _parted(words: Any, text: str) -> str:
+    """The text with its lines parted: where a space that no file holds leads down and back."""
+    import pypdfium2.raw as pdfium
+
+    letters = list(text)
+    if len(letters) != words.count_chars():  # places in the text are not those of the page
+        return text
+    for at in range(1, len(letters) - 1):
+        if letters[at] == " " and pdfium.FPDFText_IsGenerated(words, at) == 1:
+            left, bottom, _, top = words.get_charbox(at - 1)
+            next_left, _, _, next_top = words.get_charbox(at + 1)
+            if next_left < left and next_top < bottom + (top - bottom) / 2:
+                letters[at] = "\n"
+    return "".join(letters)
 
 
 def _unmapped(words: Any, count: int) -> int:
