@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from munro.machine.cli.arguments import OVERRIDABLE, first
+from munro.machine.cli.arriving.bring import bring
 from munro.machine.cli.begin import doctor, init
 from munro.machine.cli.data import data, tokenizer
 from munro.machine.cli.distill import consolidate, distill
@@ -164,6 +165,7 @@ def report(run: str) -> None:
     click.echo(f"wrote {write_report(Path(run))}")
 
 
+munro.add_command(bring)
 munro.add_command(consolidate)
 munro.add_command(data)
 munro.add_command(distill)
