@@ -13,6 +13,7 @@ import click
 
 from munro.machine.cli.arguments import OVERRIDABLE, first
 from munro.machine.cli.arriving.bring import bring
+from munro.machine.cli.arriving.submit import submit
 from munro.machine.cli.begin import doctor, init
 from munro.machine.cli.data import data, tokenizer
 from munro.machine.cli.distill import consolidate, distill
@@ -186,6 +187,7 @@ munro.add_command(questions)
 munro.add_command(rebase)
 munro.add_command(run_whole)
 munro.add_command(serve)
+munro.add_command(submit)
 munro.add_command(swe)
 munro.add_command(tokenizer)
 munro.add_command(world)
