@@ -87,7 +87,9 @@ class Draft:
     def lack(self, setting: Setting, why: str = "") -> None:
         """Theirs has no counterpart."""
         why = why or counterpart(setting.key) or "nothing here is called so, or does what it does"
-        self.missing.append(f"{setting.shown} -> no counterpart: {why}")
+        # where we have such a key, and nothing tells which value of ours is theirs
+        how = "by hand" if why.startswith("set ") else "no counterpart"
+        self.missing.append(f"{setting.shown} -> {how}: {why}")
 
     def decide(self, ours: str, value: Any, why: str) -> None:
         """Ours is set to something that theirs does not say."""

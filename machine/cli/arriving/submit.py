@@ -23,6 +23,7 @@ from munro.machine.cli.arguments import OVERRIDABLE, first
 @click.pass_context
 def submit(
     context: click.Context,
+    /,
     recipe: str,
     slurm: bool,
     ray_job: bool,

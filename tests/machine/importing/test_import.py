@@ -112,6 +112,7 @@ def test_a_script_that_reuses_what_it_samples(here: Path) -> None:
     assert raw["env"]["graders"]["accuracy_reward"]["kind"] == "math"
     assert "num_train_epochs = 2 -> no counterpart" in said
     assert "train_dataset.filter(lambda row: len(row[" in said
+    assert 'vllm_mode = "colocate" -> by hand: set ray.colocate for one server' in said
     assert "num_iterations = 2 -> no counterpart: a batch is trained on once" in said
 
 

@@ -23,6 +23,7 @@ def main():
             scale_rewards=False,
             beta=0.001,
             use_vllm=True,
+            vllm_mode="colocate",
             vllm_gpu_memory_utilization=0.4,
             gradient_checkpointing=True,
             num_iterations=2,
