@@ -205,6 +205,6 @@ def _rate(draft: Draft) -> None:
     least = draft.settings.get("trainer.scheduler.min_lr")
     if least is not None:
         share = number(least.value) / draft.raw["learner"]["learning_rate"]
-        draft.take(least, "learner.schedule.final", min(1.0, share))
+        draft.take(least, "learner.schedule.final", min(1.0, float(f"{share:.6g}")))
     if (steps := draft.settings.get("trainer.scheduler.decay_steps")) is not None:
         draft.lack(steps, "the rate falls until learner.schedule.num_steps")
