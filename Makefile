@@ -36,7 +36,7 @@ export PYTHON DEVICE TORCH_INDEX EXTRAS
 export PYTHONPATH = $(CURDIR)/src
 
 .DEFAULT_GOAL := help
-.PHONY: help setup climb machine test test-all test-cpus test-gpu check lint fmt bench site clean
+.PHONY: help setup climb machine test test-climbs test-all test-cpus test-gpu check lint fmt bench site clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s%s\n", $$1, $$2}' Makefile
@@ -50,7 +50,10 @@ machine: $(READY)  ## the whole machine, by default configs/machine_tools_tiny.t
 	@$(BIN)/munro machine $(MACHINE) $(ARGS)
 
 test: $(READY)  ## the tests that fit a laptop; two files at a time, for most of them wait
-	@$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu" $(ARGS)
+	@$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m "not slow and not climb and not gpu" $(ARGS)
+
+test-climbs: $(READY)  ## whole climbs that are too much for a laptop's patience
+	@$(BIN)/python -m pytest -q -m "climb and not slow and not gpu" $(ARGS)
 
 test-all: $(READY)  ## the heavy tests too
 	@$(BIN)/python -m pytest -q -m "not gpu" $(ARGS)

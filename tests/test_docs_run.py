@@ -146,7 +146,7 @@ def test_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
 
 SAMPLED = [page for page in PAGES if any(one.language == "python" for one in blocks(page))]
 CLIMBING = Path("docs/climbing.md")
-"""Its samples climb, as tests/machine/test_notebook.py does on every run."""
+"""Its samples climb, as tests/machine/test_notebook.py does before a change lands."""
 
 RUN = """
 import ast, asyncio, inspect, sys

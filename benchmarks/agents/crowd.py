@@ -46,7 +46,8 @@ from munro.rollout.problem import ProblemWorker
 from munro.rollout.store.store import RolloutStore
 from munro.rollout.types import Abandoned, Group
 
-CONTEXT = 65_536
+CONTEXT = 131_072
+"""Room for 200 turns of the longest observations."""
 QUICK = (
     "ls -l part*", "cat part{a}/module{b}.py", "grep -rn value part{a} | head -20",
     "sed -i s/value/worth/ part{a}/module{b}.py", "wc -l part*/*.py",
@@ -334,6 +335,7 @@ def faults(figures: dict[str, Any], most_own: float) -> list[str]:
     """What should be otherwise, a line each."""
     told = {
         "an attempt was scored as wrong": figures["wrong"] > 0,
+        "an attempt had no room for its turns": figures["tokens_longest"] >= CONTEXT,
         "a box was left": figures["processes_left"] > 0,
         "a saved layer was left": figures["layers_left"] > 0,
         "more boxes were open than may be": figures["boxes_peak"] > figures["most_open"],

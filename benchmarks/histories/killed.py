@@ -2,10 +2,10 @@
 
     python benchmarks/histories/killed.py REPO OUT --kills 5 --limit 8 --jobs 2
 
-OUT/once is built in one go. OUT/killed is killed (SIGKILL) at random moments before it could be
-through, told to --resume each time, and in the end left alone. Prints how many candidates were done
-at each kill; what differs; candidates lost, or settled twice; processes that outlived their build.
-Exit status 1 where there is any of these.
+OUT/once is built in one go. OUT/killed is killed (SIGKILL) at random moments of its journal, told
+to --resume each time, and in the end left alone. Prints how many candidates were done at each kill;
+what differs; candidates lost, or settled twice; processes that outlived their build. Exit status 1
+where there is any of these.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +32,10 @@ from munro.envs.swe_build.journal import DROPPED, KEPT, NAME
 MUNRO = "import sys; from munro.machine.cli.main import munro; munro(sys.argv[1:])"
 GONE_S = 20.0
 """Boxes of a process that was killed have so long to end."""
+PART = 0.75
+"""Of the journal's lines, over which the kills are spread."""
+LOOK_S = 0.05
+MOST_LATER_S = 3.0
 
 
 @dataclass(slots=True)
@@ -63,14 +68,28 @@ def build(repo: Path, out: Path, options: Sequence[str]) -> str:
 
 
 def killed(
-    repo: Path, out: Path, options: Sequence[str], kills: int, seconds: float, seed: int
+    repo: Path,
+    out: Path,
+    options: Sequence[str],
+    kills: int,
+    lines: int,
+    seed: int,
+    later_s: float = MOST_LATER_S,
 ) -> Story:
-    """Build with so many kills, at moments that are spread over `seconds`.
+    """Build with so many kills, each when the journal has grown by some lines.
+
+    By the journal and not by a clock: the second of two builds finds packages and pages at hand
+    that the first had to wait for.
+
+    Args:
+        lines: of the journal of a build that nothing disturbs.
+        later_s: at most from the line that a kill waits for to the kill.
 
     Raises:
         SystemExit: it was through before it had been killed so often.
     """
     story, chance = Story(), random.Random(seed)
+    most = max(1, int(PART * lines / kills))
     while len(story.done) < kills:
         process = subprocess.Popen(
             command(repo, out, options),
@@ -78,15 +97,23 @@ def killed(
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        try:
-            process.wait(timeout=chance.uniform(0.3, 1.2) * seconds / (kills + 1))
-        except subprocess.TimeoutExpired:
-            story.left += _kill(process)
-            story.done.append(len(ends(out)))
-            continue
-        sys.exit(f"the build was through after {len(story.done)} kills: name a larger --limit")
+        until = num_lines(out) + chance.randint(1, most)
+        while process.poll() is None and num_lines(out) < until:
+            time.sleep(LOOK_S)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=chance.uniform(0, later_s))
+        if process.poll() is not None:
+            sys.exit(f"the build was through after {len(story.done)} kills: name a larger --limit")
+        story.left += _kill(process)
+        story.done.append(len(ends(out)))
     build(repo, out, options)
     return story
+
+
+def num_lines(out: Path) -> int:
+    """Of a build's journal."""
+    place = out / NAME
+    return place.read_bytes().count(b"\n") if place.is_file() else 0
 
 
 def _kill(process: subprocess.Popen[bytes]) -> int:
@@ -163,7 +190,7 @@ def main() -> None:
     kept = sum(end.startswith(KEPT) for end in ends(args.out / "once").values())
     print(f"once: {len(ends(args.out / 'once'))} candidates, {kept} kept, {seconds:.0f} s")
     again = args.out / "killed"
-    story = killed(args.repo, again, options, args.kills, seconds, args.seed)
+    story = killed(args.repo, again, options, args.kills, num_lines(args.out / "once"), args.seed)
     print(f"killed {args.kills} times, with {', '.join(map(str, story.done))} candidates done")
     found = list(faults(args.out / "once", again, story))
     for line in found:

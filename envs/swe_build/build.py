@@ -138,9 +138,12 @@ class Builder:
         fixes = {
             one.id: fix_of(one, over(contents_at(self.repository, one.rev), one.planted))
             for one in proposals
-            if not self._stop.is_set()
+            if one.id not in self.journal.shown and not self._stop.is_set()
         }
-        return host_leaks(fixes, self.shown)
+        if fixes and not self._stop.is_set():
+            hits = host_leaks(fixes, self.shown)
+            self.journal.show({name: hits.get(name, ()) for name in fixes})
+        return self.journal.shown
 
     def _fetch(self, proposals: Sequence[Proposal]) -> None:
         """Have the packages of later proposals while tests of earlier ones run."""

@@ -1,7 +1,8 @@
 """What a build has done, one JSON line a stage and candidate, so that it can go on after a kill.
 
 A candidate is done when it was kept or dropped; one that was in hand when the process died is begun
-anew. A last line that was cut off is no line.
+anew. What this machine itself shows of the fixes takes long to read and is a line of its own. A
+last line that was cut off is no line.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import json
 import os
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from munro.envs.swe_build.errors import BadRepository, Dropped
+from munro.envs.swe_build.leaks import Hit
 
 NAME = "journal.jsonl"
 KEPT, DROPPED, PASSED = "kept", "dropped", "passed"
@@ -42,6 +44,8 @@ class Journal:
     """What tasks depend on: a build goes on only with the same."""
     done: dict[str, dict[str, str]] = field(default_factory=dict)
     """The last line of each candidate that was kept or dropped."""
+    shown: dict[str, list[Hit]] = field(default_factory=dict)
+    """What the machine shows of each fix; none of a candidate that was not looked for."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -67,6 +71,10 @@ class Journal:
                 _compare(folder, row["settings"], settings)
             elif row.get("outcome") in (KEPT, DROPPED):
                 journal.done[row["candidate"]] = row
+            elif "shown" in row:
+                journal.shown |= {
+                    name: [Hit(*hit) for hit in hits] for name, hits in row["shown"].items()
+                }
         return journal
 
     def note(self, candidate: str, stage: str, outcome: str, *, cheap: bool = False) -> None:
@@ -82,6 +90,12 @@ class Journal:
         row = {"candidate": candidate, "stage": dropped.stage, "outcome": DROPPED}
         row |= {"reason": dropped.reason, "detail": dropped.detail}
         self._add(row, waits=not cheap)
+
+    def show(self, hits: Mapping[str, Sequence[Hit]]) -> None:
+        """Write what the machine shows of fixes, so that it need not be read again."""
+        self.shown |= {name: list(some) for name, some in hits.items()}
+        found = {name: [(hit.path, hit.why) for hit in some] for name, some in hits.items()}
+        self._write({"shown": found})
 
     def _add(self, row: dict[str, str], *, waits: bool) -> None:
         self._write(row, waits=waits)

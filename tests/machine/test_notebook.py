@@ -90,6 +90,7 @@ def test_what_is_wrong_is_raised(recipe: str) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.climb
 def test_a_climb_in_a_running_event_loop_returns_and_leaves_no_ray(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", NOTEBOOK, str(write_recipe(tmp_path))],

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from munro.envs.swe_build import build
 from munro.envs.swe_build.candidates import contents_at, made, mined
 from munro.envs.swe_build.journal import Journal
 from munro.envs.swe_build.made.bugs import propose_bugs
@@ -116,6 +117,20 @@ def test_a_build_that_is_killed_at_any_time_goes_on_and_loses_nothing(tmp_path, 
     again = Journal.open(out, {"repository": repository.resolve("HEAD")}, resume=True)
     assert again.done == whole.journal.done
     assert written(out) == written(tmp_path / "whole")
+
+
+def test_a_build_that_goes_on_does_not_read_the_machine_again(tmp_path, box, monkeypatch):
+    repository = first_of_equals(tmp_path / "repo").repository
+    tree = contents_at(repository, "HEAD")
+    bugs = made(propose_bugs(repository, tree, "lengths", seed=0), NUMBER).proposals
+    asked = []
+    monkeypatch.setattr(build, "host_leaks", lambda fixes, _: asked.append({*fixes}) or {})
+    first = builder(repository, tmp_path / "out", box, box.store)
+    first._look_at_host(bugs[:1])
+    again = builder(repository, tmp_path / "out", box, box.store)
+    again._look_at_host(bugs[:1])
+    assert again._look_at_host(bugs) == {bug.id: [] for bug in bugs}
+    assert asked == [{bugs[0].id}, {bug.id for bug in bugs[1:]}]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import pytest
 
 from munro.envs.swe_build.errors import BadRepository, Dropped
 from munro.envs.swe_build.journal import KEPT, NAME, PASSED, Journal
+from munro.envs.swe_build.leaks import Hit
 
 SETTINGS = {"repository": "a", "history": "none"}
 
@@ -22,6 +23,16 @@ def test_it_goes_on_where_it_was_whatever_a_kill_cut_off(tmp_path):
     assert again.done.keys() == {"one", "two"}
     again.note("five", "kept", KEPT)
     assert Journal.open(tmp_path, SETTINGS, resume=True).done.keys() == {"one", "two", "five"}
+
+
+def test_what_the_machine_shows_is_read_once_for_a_build(tmp_path):
+    journal = Journal.open(tmp_path, SETTINGS, resume=False)
+    journal.show({"one": [Hit("/usr/a.py", "lines of the fix")], "two": []})
+    again = Journal.open(tmp_path, SETTINGS, resume=True)
+    assert again.shown == {"one": [Hit("/usr/a.py", "lines of the fix")], "two": []}
+    assert again.done == {}
+    again.show({"three": ()})
+    assert Journal.open(tmp_path, SETTINGS, resume=True).shown.keys() == {"one", "two", "three"}
 
 
 def test_another_build_is_not_gone_on_with(tmp_path):

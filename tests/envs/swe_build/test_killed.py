@@ -63,30 +63,33 @@ def test_a_build_goes_on_where_one_was_begun(tmp_path):
     assert ends(tmp_path / "new") == {}
 
 
-SLOW = """
+SCRIPTED = """
 import json, sys, time
-out, seconds = sys.argv[1], float(sys.argv[2])
+out, holds = sys.argv[1], int(sys.argv[2])
+with open(out + "/starts", "a+") as starts:
+    starts.write("x")
+    starts.seek(0)
+    is_held = len(starts.read()) <= holds
 with open(out + "/journal.jsonl", "a+") as file:
     file.seek(0)
     done = {json.loads(line)["candidate"] for line in file}
-    for name in "abcd":
-        if name not in done:
-            time.sleep(seconds)
-            row = {"candidate": name, "stage": "kept", "outcome": "kept"}
-            file.write(json.dumps(row) + "\\n")
-            file.flush()
+    for name in sorted({*"abcd"} - done):
+        file.write(json.dumps({"candidate": name, "stage": "kept", "outcome": "kept"}) + "\\n")
+        file.flush()
+        if is_held:
+            time.sleep(600)
 """
-"""Stands for a build: settles four candidates, those that are not settled yet."""
+"""Stands for a build: settles four candidates, and in its first runs one of them and no more."""
 
 
 def test_kills_are_counted_and_the_rest_is_built_in_the_end(tmp_path, monkeypatch):
-    def slow(repo, out, options):
-        return [sys.executable, "-I", "-S", "-c", SLOW, str(out), *options]
+    def scripted(repo, out, options):
+        return [sys.executable, "-I", "-S", "-c", SCRIPTED, str(out), *options]
 
-    monkeypatch.setattr(killed, "command", slow)
-    story = killed.killed(tmp_path, tmp_path, ["0.15"], kills=2, seconds=0.6, seed=0)
-    assert len(story.done) == 2
+    monkeypatch.setattr(killed, "command", scripted)
+    story = killed.killed(tmp_path, tmp_path, ["2"], kills=2, lines=4, seed=0, later_s=0)
+    assert story.done == [1, 2]
     assert story.left == 0
     assert sorted(ends(tmp_path)) == [*"abcd"]
     with pytest.raises(SystemExit, match="through after 0 kills: name a larger --limit"):
-        killed.killed(tmp_path, tmp_path, ["0"], kills=1, seconds=20, seed=0)
+        killed.killed(tmp_path, tmp_path, ["0"], kills=1, lines=4, seed=0)

@@ -94,6 +94,7 @@ def plugged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "runs" / "plugged"
 
 
+@pytest.mark.climb
 def test_a_loss_by_path_and_an_advantage_and_a_curriculum_by_entry_point(plugged: Path):
     last = rows(plugged)[-1]
     assert last["mine/tokens"] == 1.0
@@ -101,6 +102,7 @@ def test_a_loss_by_path_and_an_advantage_and_a_curriculum_by_entry_point(plugged
     assert rows(plugged)[1]["event"] == ["length cap 8"]
 
 
+@pytest.mark.climb
 def test_a_grader_by_a_relative_path_and_one_by_an_entry_point(plugged: Path):
     steps = [row for row in rows(plugged) if "reward/by_path" in row]
     assert len(steps) == 2
@@ -108,6 +110,7 @@ def test_a_grader_by_a_relative_path_and_one_by_an_entry_point(plugged: Path):
         assert row["reward/by_path"] == row["reward/by_name"]
 
 
+@pytest.mark.climb
 def test_a_second_judge_by_path_is_in_the_metrics_and_not_in_the_reward(plugged: Path):
     for row in rows(plugged)[1:]:
         assert row["watch/by_path/attempts"] == 8  # two groups of four
@@ -116,6 +119,7 @@ def test_a_second_judge_by_path_is_in_the_metrics_and_not_in_the_reward(plugged:
         assert "reward/by_path/watch" not in row
 
 
+@pytest.mark.climb
 def test_a_tracker_by_path_and_one_by_entry_point(plugged: Path):
     expected = [row["step"] for row in rows(plugged)]
     assert expected[-1] == 2

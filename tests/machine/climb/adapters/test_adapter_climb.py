@@ -43,6 +43,7 @@ def straight(folder: Path) -> Path:
     return climbed(folder, "straight")
 
 
+@pytest.mark.climb
 def test_every_update_is_proven_and_says_how_far_the_adapter_is_from_its_base(straight: Path):
     found = [row for row in rows(straight) if "sync/adapter" in row]
     assert [row["step"] for row in found] == [0, 1, 2, 3, 4]
@@ -51,6 +52,7 @@ def test_every_update_is_proven_and_says_how_far_the_adapter_is_from_its_base(st
     assert found[-1]["sync/adapter"] > 1e-3
 
 
+@pytest.mark.climb
 def test_its_checkpoints_are_adapters_of_its_base(straight: Path, folder: Path):
     saved = Checkpoint(straight / "checkpoints" / "step-000004").require()
     assert saved.is_adapter
@@ -69,6 +71,7 @@ def test_killed_with_9_and_run_again_the_metrics_are_the_same_bit_by_bit(straigh
     assert rows(folder / "runs" / "killed") == rows(straight)
 
 
+@pytest.mark.climb
 def test_a_stored_step_replays_to_the_same_numbers(straight: Path):
     for step in ("2", "4"):
         done = munro("replay", str(straight), "--step", step)
