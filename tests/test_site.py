@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -62,6 +63,13 @@ def test_what_is_listed_is_there(hooks: ModuleType) -> None:
     docs = {page.name for page in PAGES if page.parent == Path("docs")}
     assert set(listed) - docs == set(hooks.GENERATED)
     assert set(hooks.GENERATED) >= MADE
+
+
+def test_make_site_installs_what_the_extra_names() -> None:
+    (extra,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]["docs"]
+    assert f'SITE = "{extra}"' in (ROOT / "Makefile").read_text()
 
 
 def test_notes_of_fences_are_titles_or_nothing(hooks: ModuleType) -> None:

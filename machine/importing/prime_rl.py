@@ -57,6 +57,8 @@ TOGETHER = frozenset(
     }
 )
 """Keys that say something together with others."""
+LENGTHS = ("seq_len", "orchestrator.seq_len", "inference.vllm.max_model_len",
+           "trainer.model.seq_len", "trainer.seq_len")  # fmt: skip
 SAMPLING = ("orchestrator.train.sampling", "orchestrator.sampling")
 
 
@@ -180,10 +182,15 @@ def _sizes(draft: Draft) -> None:
         draft.decide("num_steps", 200, "for the file bounds no steps: set those that you want")
     else:
         draft.take(steps, "num_steps", whole(steps.value))
-    longest = _first(draft, "seq_len", "orchestrator.seq_len", "inference.vllm.max_model_len",
-                     "trainer.model.seq_len")  # fmt: skip
+    longest = _first(draft, *LENGTHS)
     if longest is not None:
         draft.take(longest, "rollout.max_context", whole(longest.value))
+    for other in LENGTHS:
+        if other in draft.settings and draft.settings[other] is not longest:
+            draft.lack(draft.settings[other], "one length, rollout.max_context, holds for all")
+    for key in ("orchestrator.eval.source", "orchestrator.eval.env"):
+        if key in draft.settings:
+            draft.lack(draft.settings[key], "held out are tasks of the same environments")
     said = [draft.settings[f"orchestrator.{key}"] for key in ("batch_size", "group_size")]
     size = whole(said[1].value)
     if size < 2:

@@ -139,14 +139,19 @@ def read_trl(file: Path) -> Draft:
     draft.decide("sync.max_staleness", 0, "for TRL's trainer samples and learns in turns")
     common.whole_waves(draft)
     _adapter(draft, script, trainer)
-    for name in ("callbacks", "tools", "rollout_func", "environment_factory"):
-        node = argument(trainer, name, 99)
-        if node is not None and script.value(node) is not None:
-            draft.lack(Setting(f"GRPOTrainer.{name}", script.unread(node)), WHY[name])
+    for word in trainer.keywords:
+        if word.arg is None:
+            draft.lack(Setting("GRPOTrainer.**", script.unread(word.value)), "write it out")
+        elif word.arg not in TAKEN and script.value(word.value) is not None:
+            draft.lack(Setting(f"GRPOTrainer.{word.arg}", script.unread(word.value)),
+                       WHY.get(word.arg, ""))  # fmt: skip
     return draft
 
 
+TAKEN = ("model", "reward_funcs", "args", "train_dataset", "eval_dataset", "peft_config")
 WHY = {
+    "processing_class": "the tokenizer is the one that lies beside the model",
+    "quantization_config": "learner.lora.base_bits holds the base in 4 bits",
     "callbacks": "nothing of a script runs inside of a climb",
     "tools": "write an environment with tools (munro.envs.ToolUse)",
     "rollout_func": "an environment says how an attempt is played",

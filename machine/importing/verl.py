@@ -56,19 +56,18 @@ TOGETHER = frozenset(
     {
         *(f"{ACTOR}.{key}" for key in ("ppo_mini_batch_size", "clip_ratio", "clip_ratio_low",
           "clip_ratio_high", "clip_ratio_c", "loss_agg_mode", "policy_loss.loss_mode",
-          "use_kl_loss", "kl_loss_coef", "kl_loss_type")),
+          "use_kl_loss", "kl_loss_coef")),
         *(f"{OPTIM}.{key}" for key in ("lr_warmup_steps", "lr_warmup_steps_ratio")),
         *(f"{MODEL}.{key}" for key in ("path", "lora_rank", "lora_alpha", "target_modules")),
-        *(f"{ROLLOUT}.{key}" for key in ("n", "multi_turn.enable", "multi_turn.max_assistant_turns",
-          "prompt_length", "response_length")),
+        *(f"{ROLLOUT}.{key}" for key in ("n", "multi_turn.enable",
+          "multi_turn.max_assistant_turns")),
         *(f"data.{key}" for key in ("train_batch_size", "max_prompt_length", "max_response_length",
           "train_files", "val_files", "prompt_key")),
         *("algorithm.adv_estimator", "algorithm.norm_adv_by_std_in_grpo"),
-        *("algorithm.filter_groups.enable", "algorithm.filter_groups.metric"),
+        "algorithm.filter_groups.enable",
         *("trainer.total_training_steps", "trainer.total_epochs"),
         *(f"{one}custom_reward_function.{key}" for one in ("", "reward.")
           for key in ("path", "name")),
-        *("reward.reward_kwargs", "reward_model.enable", "reward.reward_model.enable"),
     }
 )  # fmt: skip
 """Keys that say something together with others."""
@@ -115,6 +114,16 @@ RULES: dict[str, Rule] = {
     f"{ROLLOUT}.max_num_seqs": same("rollout.max_batch", whole),
     f"{ROLLOUT}.max_model_len": same("rollout.max_context", whole),
     f"{ROLLOUT}.val_kwargs.n": same("eval.runs", whole),
+    f"{ACTOR}.kl_loss_type": none(
+        "the estimate is k3", unless=(None, "low_var_kl", "k3", "k3+", "low_var_kl+")
+    ),
+    "algorithm.filter_groups.metric": none("what counts is whether attempts passed"),
+    **{
+        f"{before}reward_model.enable": none(
+            "a model that grades is a grader of kind preference or judge", unless=(None, False)
+        )
+        for before in ("", "reward.")
+    },
     "data.apply_chat_template_kwargs": same("rollout.template_args", dict),
     "data.seed": same("seed", whole),
     "data.shuffle": none("tasks are always shuffled", unless=(None, True)),
@@ -277,6 +286,9 @@ def _batch(draft: Draft) -> None:
     turns = draft.settings.get(f"{ROLLOUT}.multi_turn.max_assistant_turns")
     if draft.value(f"{ROLLOUT}.multi_turn.enable") and turns is not None and turns.value:
         draft.take(turns, "rollout.max_turns", whole(turns.value))
+    elif draft.value(f"{ROLLOUT}.multi_turn.enable"):
+        multi = draft.settings[f"{ROLLOUT}.multi_turn.enable"]
+        draft.lack(multi, "write an environment with tools (munro.envs.ToolUse)")
 
 
 def _objective(draft: Draft) -> None:

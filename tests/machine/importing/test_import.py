@@ -113,6 +113,7 @@ def test_a_script_that_reuses_what_it_samples(here: Path) -> None:
     assert "num_train_epochs = 2 -> no counterpart" in said
     assert "train_dataset.filter(lambda row: len(row[" in said
     assert 'vllm_mode = "colocate" -> by hand: set ray.colocate for one server' in said
+    assert "GRPOTrainer.processing_class = tokenizer -> no counterpart: the tokenizer is" in said
     assert "num_iterations = 2 -> no counterpart: a batch is trained on once" in said
 
 

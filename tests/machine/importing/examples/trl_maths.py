@@ -1,13 +1,14 @@
 """Mathematics, graded by TRL's own function, off the hub's model, inside of main()."""
 
 from datasets import Dataset
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 from trl.rewards import accuracy_reward
 
 
 def main():
     model = AutoModelForCausalLM.from_pretrained("HuggingFaceTB/SmolLM2-135M-Instruct")
+    tokenizer = AutoTokenizer.from_pretrained("HuggingFaceTB/SmolLM2-135M-Instruct")
     rows = Dataset.from_json("rows.jsonl")
     rows = rows.filter(lambda row: len(row["prompt"]) < 1000)
     GRPOTrainer(
@@ -29,6 +30,7 @@ def main():
             num_iterations=2,
         ),
         rows,
+        processing_class=tokenizer,
     ).train()
 
 
