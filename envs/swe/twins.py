@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from random import Random
 
@@ -31,6 +31,8 @@ from munro.envs.swe.run import Ran
 
 MOST_TRIES = 4
 """Changes of one test that are tried, until one fails on gold."""
+MOST_PARTINGS = 3
+"""Of true tests and twins into two files, that are tried on gold."""
 RunFiles = Callable[[Mapping[str, str | bytes], Sequence[str], Sequence[str]], Ran]
 """Run test files, with these contents by path written first, and of their tests those named."""
 
@@ -184,7 +186,72 @@ def choose_twins(
                 must_pass=tuple(sorted(must_pass)),
             )
         )
-    return tuple(files)
+    return tuple(_clean(files, sources, on_gold))
+
+
+def _clean(
+    files: Sequence[TwinFile], sources: Mapping[str, str], on_gold: RunFiles
+) -> list[TwinFile]:
+    """Without the twins that, as they fail, leave something behind that a true test then meets.
+
+    One that sets a bound of its module, and back in its last line, is such a twin.
+    """
+    every = [
+        (number, edit)
+        for number, file in enumerate(files)
+        for edit in sorted({edit for _, edit in file.edits})
+    ]
+
+    def of(some: Sequence[tuple[int, Edit]]) -> list[TwinFile]:
+        return [_with(file, {e for at, e in some if at == n}) for n, file in enumerate(files)]
+
+    def breaks(some: Sequence[tuple[int, Edit]]) -> bool:
+        return _breaks(of(some), sources, on_gold)
+
+    if not every or not breaks(every) or breaks([]):
+        return list(files)
+    guilty = _guilty(every, breaks)
+    rest = [one for one in every if one not in guilty]
+    return of([] if not guilty or breaks(rest) else rest)
+
+
+def _guilty(
+    some: Sequence[tuple[int, Edit]], breaks: Callable[[Sequence[tuple[int, Edit]]], bool]
+) -> list[tuple[int, Edit]]:
+    """Of twins that break something together, those that do so alone, by halves."""
+    if len(some) < 2:
+        return list(some)
+    halves = some[: len(some) // 2], some[len(some) // 2 :]
+    return [one for half in halves if breaks(half) for one in _guilty(half, breaks)]
+
+
+def _breaks(files: Sequence[TwinFile], sources: Mapping[str, str], on_gold: RunFiles) -> bool:
+    """Whether a test that passes alone does not beside twins, parted as a grading parts them."""
+    contents, asked, true = dict[str, str | bytes](), list[str](), set[str]()
+    for number in range(MOST_PARTINGS):
+        for file in files:
+            for is_first in (number % 2 == 0, number % 2 == 1):
+                name = f"part{number}{is_first:d}"
+                edits = {
+                    test: edit
+                    for test, edit in file.edits
+                    if (Random(f"{number} {edit.start}").random() < 0.5) == is_first
+                }
+                source = _edited(sources[file.of].encode(), edits.values())
+                contents[alias(file.of, name)] = source
+                for test in {*file.must_pass, *file.must_fail}:
+                    asked.append(renamed(test, file.of, name))
+                    if bare(test) not in edits and test in file.must_pass:
+                        true.add(asked[-1])
+    return not true <= on_gold(contents, [*contents], sorted(asked)).passed
+
+
+def _with(file: TwinFile, edits: Collection[Edit]) -> TwinFile:
+    """A file with these of its twins alone."""
+    kept = tuple((test, edit) for test, edit in file.edits if edit in edits)
+    left = {test for test, _ in kept}
+    failing = tuple(test for test in file.must_fail if bare(test) in left)
+    return replace(file, edits=kept, must_fail=failing)
 
 
 def _settled(

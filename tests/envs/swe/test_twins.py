@@ -170,3 +170,41 @@ class TestNew(TestOld):
     for seed in range(4):
         halves = chosen.parted(source.encode(), Random(seed))
         assert sorted(len(half.twins) for half in halves) == [0, 2]
+
+
+def test_a_twin_that_leaves_something_behind_is_none(swe: Bench) -> None:
+    gold = "MOST = 100\ndef stack(n):\n    return n + 1 if n < MOST else 0\n"
+    source = """
+import stones
+
+
+def test_bound():
+    stones.MOST = 5
+    assert stones.stack(2) == 3
+    stones.MOST = 100
+
+
+def test_near():
+    assert stones.stack(3) == 4
+
+
+def test_far():
+    assert stones.stack(50) == 51
+"""
+    runs = []
+
+    def on_gold(files, paths, only) -> Ran:
+        runs.append(paths)
+        with swe.session({"stones.py": gold, PATH: source, **files}) as session:
+            return run_tests(session, paths, only=only, test_s=5, wall_s=50)
+
+    ids = [f"{PATH}::test_{name}" for name in ("bound", "far", "near")]
+    (chosen,) = choose_twins({PATH: source}, ids, on_gold=on_gold)
+    assert chosen.must_fail == (f"{PATH}::test_far", f"{PATH}::test_near")
+    assert [name for name, _ in chosen.edits] == [*chosen.must_fail]
+    assert len(chosen.must_pass) == 3
+    halves = chosen.parted(source.encode(), Random(0))
+    files = {f"tests/test_{name}.py": half.source for name, half in zip("ab", halves, strict=True)}
+    for paths in ([*files], [*files][::-1]):
+        passed = {name.partition("::")[2] for name in on_gold(files, paths, ()).passed}
+        assert passed == {"test_bound", "test_far", "test_near"}
