@@ -1,10 +1,11 @@
 """A build: documents through every stage to questions; killed anywhere and gone on with.
 
-documents ──► parse ──► outline ──► mark ──► pair ──┐
-                                                    ▼
-   contamination ◄── duplicates ◄── convert ◄── curate
-         │
-         └──► questions.jsonl, dropped.jsonl, funnel.json, manifest.json
+documents ──► parse ──► ocr ──► outline ──► mark ──► pair ──┐
+                                                            ▼
+           contamination ◄── duplicates ◄── convert ◄── curate
+                 │
+                 └──► paraphrase ──► topics ──► questions.jsonl, dropped.jsonl, funnel.json,
+                                                manifest.json
 
 Whatever a stage leaves out is kept with its reason and with what shows it.
 """
@@ -14,27 +15,29 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from munro.questions import funnel
-from munro.questions.clean import contamination, convert, curate, duplicates
-from munro.questions.config import QuestionsConfig
+from munro.questions import funnel, tables
+from munro.questions.clean import contamination, convert, curate, duplicates, meaning, topics
+from munro.questions.config import QuestionsConfig, TopicsConfig
 from munro.questions.errors import QuestionsError
 from munro.questions.mark import outline, rules
 from munro.questions.pair import pairing
-from munro.questions.parse import parsing
-from munro.questions.reading import Reading
-from munro.questions.stages import Build, OnProgress, Outcome, Unit
+from munro.questions.parse import parsing, scanned
+from munro.questions.parse.scan import ScanReader, reader_of
+from munro.questions.reading import TOPIC, Reading
+from munro.questions.stages import Build, OnProgress, Outcome, Unit, slices
 from munro.questions.types import Line, Page, Pair, Question, Span
 
 STAGES: dict[str, type[Any]] = {
     parsing.STAGE: Page,
+    scanned.STAGE: Page,
     outline.STAGE: Line,
     rules.STAGE: Span,
     pairing.STAGE: Pair,
@@ -42,11 +45,19 @@ STAGES: dict[str, type[Any]] = {
     convert.STAGE: Question,
     duplicates.STAGE: Question,
     contamination.STAGE: Question,
+    meaning.STAGE: Question,
+    topics.STAGE: Question,
 }
 """In their order, with what each keeps."""
 CONVERTED = ("choice", "proof")
 """Types that a reader may make open questions of."""
+AT_ONCE = 256
+"""Questions whose topics are asked for together."""
 QUESTIONS, DROPPED = "questions.jsonl", "dropped.jsonl"
+SCORED = "scored"
+"""Folder in it of what tiers made of the questions."""
+CHECKED, TO_SCORE = ("open", "choice"), "to_score.jsonl"
+"""Types whose answers rules can compare, and where they are where there are others too."""
 FUNNEL, MANIFEST = "funnel.json", "manifest.json"
 
 
@@ -69,32 +80,54 @@ def build(
     if until and until not in STAGES:
         raise QuestionsError(f"there is no stage {until!r}: there are {', '.join(STAGES)}.")
     files = parsing.files_of(config)
-    with _sentences(config), Build(config.out, on_progress=on_progress) as to:
+    scans = reader_of(config.scans)
+    if scans is not None and (lacking := scans.lacking()):
+        raise QuestionsError(lacking)
+    with ExitStack() as held:
+        held.enter_context(_sentences(config))
+        to = held.enter_context(Build(config.out, on_progress=on_progress))
+        tools = _Tools(
+            files=files,
+            parser=held.enter_context(parsing.Parser(config.limits, config.workers)),
+            scans=scans,
+            reading=held.enter_context(Reading(config.models.reader)),
+        )
+        if scans is not None:
+            held.callback(scans.close)
         done = []
-        with Reading(config.models.reader) as reading:
-            for stage, work in _works(config, files, to, reading).items():
-                work()
-                done.append(stage)
-                if stage == until:
-                    break
+        for stage, work in _works(config, to, tools).items():
+            work()
+            done.append(stage)
+            if stage == until:
+                break
         levels = funnel.levels_of(to, {stage: STAGES[stage] for stage in done})
         if len(done) == len(STAGES):
             _leave(config, to, levels, files)
         return levels
 
 
-def _works(
-    config: QuestionsConfig, files: Sequence[parsing.File], to: Build, reading: Reading
-) -> dict[str, Callable[[], None]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tools:
+    """What stages work with; nothing of it is started before it is asked."""
+
+    files: Sequence[parsing.File]
+    parser: parsing.Parser
+    scans: ScanReader | None
+    reading: Reading
+
+
+def _works(config: QuestionsConfig, to: Build, tools: _Tools) -> dict[str, Callable[[], None]]:
     """What each stage does, in their order."""
     tested = contamination.files_of(config.contamination, to.out)
     by_document = partial(_by_document, to)
+    reading = tools.reading
 
     def together(stage: str, state: Any, work: Callable[[], Outcome]) -> None:
         to.run(stage, Question, state, lambda: [Unit(name="all", work=work)])
 
     return {
-        parsing.STAGE: partial(_parse, config, files, to),
+        parsing.STAGE: partial(_parse, config, to, tools),
+        scanned.STAGE: partial(_scans, config, to, tools),
         outline.STAGE: partial(by_document, outline.STAGE, None, outline.outlined),
         rules.STAGE: partial(
             by_document, rules.STAGE, reading.identity, reading.marked, (outline.STAGE,)
@@ -136,18 +169,59 @@ def _works(
                 to.rows(duplicates.STAGE, Question), tested, config.contamination
             ),
         ),
+        meaning.STAGE: lambda: together(
+            meaning.STAGE,
+            _paraphrase_state(config, _states(tested)),
+            partial(_paraphrased, config, to, tested),
+        ),
+        topics.STAGE: partial(_topics, config.topics, to, reading),
     }
 
 
-def _parse(config: QuestionsConfig, files: Sequence[parsing.File], to: Build) -> None:
+def _parse(config: QuestionsConfig, to: Build, tools: _Tools) -> None:
     state = [
         config.limits.model_dump(mode="json"),
-        [[file.source, str(file.path), file.form, file.digest] for file in files],
+        [[file.source, str(file.path), file.form, file.digest] for file in tools.files],
         version("pypdfium2"),
     ]
-    with parsing.Parser(config.limits, config.workers) as parser:
-        units = partial(parser.units, files)
-        to.run(parsing.STAGE, Page, state, units, at_once=parser.at_once)
+    units = partial(tools.parser.units, tools.files)
+    to.run(parsing.STAGE, Page, state, units, at_once=tools.parser.at_once)
+
+
+def _scans(config: QuestionsConfig, to: Build, tools: _Tools) -> None:
+    reader = tools.scans
+    state = None if reader is None else [config.scans.reader, reader.identity]
+    scans = scanned.Scans(tools.parser, tools.files, reader)
+    to.run(scanned.STAGE, Page, state, partial(scans.units, to))
+
+
+def _paraphrase_state(config: QuestionsConfig, tested: list[list[Any]]) -> Any:
+    embedder = config.models.embedder
+    if embedder is None:
+        return None
+    return [embedder.model, config.paraphrase.model_dump(mode="json"), tested]
+
+
+def _paraphrased(config: QuestionsConfig, to: Build, tested: Sequence[Path]) -> Outcome:
+    questions = list(to.rows(contamination.STAGE, Question))
+    if config.models.embedder is None:
+        return Outcome(kept=questions)
+    fields = config.contamination.fields
+    texts = [one for file in tested for one in contamination.evaluation_texts(file, fields)]
+    embed = meaning.at_address(config.models.embedder)
+    return meaning.without_paraphrases(questions, texts, config.paraphrase, embed)
+
+
+def _topics(config: TopicsConfig, to: Build, reading: Reading) -> None:
+    namer = reading.topics if config.by == "reader" else topics.by_rules
+    asked = [reading.identity, TOPIC] if config.by == "reader" else None
+
+    def units() -> list[Unit]:
+        total = tables.num_rows(to.file(meaning.STAGE))
+        rows = to.rows(meaning.STAGE, Question)
+        return slices(rows, total, AT_ONCE, lambda some: topics.told(some, config, namer))
+
+    to.run(topics.STAGE, Question, [config.model_dump(mode="json"), asked], units)
 
 
 def _by_document(
@@ -160,9 +234,9 @@ def _by_document(
     """A stage whose units are documents: `work` gets the pages, and the rows of other stages."""
 
     def units() -> list[Unit]:
-        documents = list(dict.fromkeys(page.document for page in to.rows(parsing.STAGE, Page)))
+        documents = list(dict.fromkeys(page.document for page in to.rows(scanned.STAGE, Page)))
         inputs = [
-            _Grouped(to.rows(other, STAGES[other]), documents) for other in (parsing.STAGE, *also)
+            _Grouped(to.rows(other, STAGES[other]), documents) for other in (scanned.STAGE, *also)
         ]
 
         def done(document: str) -> Outcome:
@@ -221,6 +295,21 @@ def _leave(
     _write(to.out / DROPPED, (asdict(one) for stage in STAGES for one in to.dropped(stage)))
     _write_json(to.out / FUNNEL, [asdict(level) for level in levels])
     _write_json(to.out / MANIFEST, manifest)  # the last: it says that all of them are there
+
+
+def scorable(out: Path) -> Path:
+    """The file of those questions of a build that tiers can be tried on: all of them, unless some
+    have answers that no rule can compare."""
+    rows = [line for line in _lines(out / QUESTIONS) if json.loads(line)["type"] in CHECKED]
+    if len(rows) == sum(1 for _ in _lines(out / QUESTIONS)):
+        return out / QUESTIONS
+    _write(out / TO_SCORE, map(json.loads, rows))
+    return out / TO_SCORE
+
+
+def _lines(file: Path) -> Iterator[str]:
+    with file.open(encoding="utf-8") as lines:
+        yield from lines
 
 
 def _is_left(out: Path, manifest: dict[str, Any]) -> bool:

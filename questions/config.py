@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from munro.base_model.config import Config
+from munro.questions.answers.config import ScoreConfig, ScoringConfig, TierConfig
 from munro.rewards.judge.config import JudgeConfig
 
 
@@ -43,11 +44,81 @@ class LimitsConfig(Config):
     """Share of a page's glyphs without a meaning from which the page needs a reader."""
 
 
+class SeerConfig(Config):
+    """A model that is shown pictures, at an OpenAI-compatible address."""
+
+    model: str = Field(min_length=1)
+    """Its name at `base_url`."""
+    base_url: str = Field(pattern=r"^https?://[^@\s]+$")
+    """As in "http://localhost:8000/v1"."""
+    api_key_env: str = Field("", pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$", max_length=64)
+    """Environment variable that holds the key, never the key itself; empty for no key."""
+    max_tokens: int = Field(8192, ge=16)
+    """Of one page; a page that is cut off there is left out."""
+    extra: dict[str, Any] = Field(default_factory=dict)
+    """More fields of each request's body."""
+    concurrency: int = Field(8, ge=1)
+    """Pages under way at once."""
+    timeout_s: float = Field(300.0, gt=0)
+    """Seconds for one page."""
+    retries: int = Field(4, ge=0)
+    """Times that a request is sent again."""
+    cache: str = "~/.cache/munro/questions"
+    """Folder that remembers what was read; empty remembers nothing."""
+
+
+class ScansConfig(Config):
+    """Who reads pages whose text the file does not hold: pictures, and fonts without a map."""
+
+    reader: str = ""
+    """`tesseract` (the program), `address` (a model that sees), or the name or path of one; empty
+    leaves such pages out, and lists them."""
+    dpi: int = Field(200, ge=72, le=600)
+    """Dots an inch of the picture that it is shown."""
+    language: str = Field("eng", pattern=r"^[A-Za-z0-9_/]+(\+[A-Za-z0-9_/]+)*$")
+    """For tesseract, as it names them: "eng+deu"."""
+    page_s: float = Field(60.0, gt=0)
+    """Seconds that tesseract may take for a page."""
+    address: SeerConfig | None = None
+    """For `address`."""
+
+
+class EmbedderConfig(Config):
+    """A model that makes a vector of a text, at an OpenAI-compatible address (/embeddings)."""
+
+    model: str = Field(min_length=1)
+    """Its name at `base_url`."""
+    base_url: str = Field(pattern=r"^https?://[^@\s]+$")
+    """As in "http://localhost:8000/v1"."""
+    api_key_env: str = Field("", pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$", max_length=64)
+    """Environment variable that holds the key, never the key itself; empty for no key."""
+    batch: int = Field(64, ge=1)
+    """Texts of a request."""
+    timeout_s: float = Field(120.0, gt=0)
+    """Seconds for one request."""
+    retries: int = Field(4, ge=0)
+    """Times that a request is sent again."""
+
+
+class ParaphraseConfig(Config):
+    """When `models.embedder` takes two questions for one. The report gives no figures; what fits
+    is the model's own, so look at what was left out first."""
+
+    duplicates: float = Field(0.95, gt=0, le=1)
+    """[I] Cosine from which a question with an earlier one's numbers and answer is left out."""
+    evaluation: float = Field(0.95, gt=0, le=1)
+    """[I] Cosine from which a question is an evaluation set's."""
+
+
 class ModelsConfig(Config):
     """Models that are asked; without them rules alone decide, and the rest is listed."""
 
     reader: JudgeConfig | None = None
     """Marks spans, and says whether an answer is a question's."""
+    judge: JudgeConfig | None = None
+    """Says blindly which of two answers is right, where tiers put the stored one in doubt."""
+    embedder: EmbedderConfig | None = None
+    """Finds what is asked in other words; left out, nobody looks for that."""
 
 
 class PairConfig(Config):
@@ -104,6 +175,31 @@ class ContaminationConfig(Config):
     """Share of the words in common from which two questions are one."""
 
 
+Topic = Literal[
+    "mathematics",
+    "physics",
+    "chemistry",
+    "biology",
+    "computer science",
+    "electrical engineering",
+    "mechanical engineering",
+    "mechanics of materials",
+    "civil engineering",
+    "economics",
+    "other",
+]
+"""As the report names them."""
+
+
+class TopicsConfig(Config):
+    """What each question is about."""
+
+    by: Literal["rules", "reader"] = "rules"
+    """Words that say so, or `models.reader`, which is shown every question that is left."""
+    keep: tuple[Topic, ...] = ()
+    """Topics that are wanted; empty keeps all."""
+
+
 class QuestionsConfig(Config):
     """A build: what one TOML file says."""
 
@@ -112,12 +208,19 @@ class QuestionsConfig(Config):
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
     """In drop order: of equal questions the first is kept."""
     limits: LimitsConfig = LimitsConfig()
+    scans: ScansConfig = ScansConfig()
     models: ModelsConfig = ModelsConfig()
     pair: PairConfig = PairConfig()
     curate: CurateConfig = CurateConfig()
     convert: ConvertConfig = ConvertConfig()
     duplicates: DuplicatesConfig = DuplicatesConfig()
     contamination: ContaminationConfig = ContaminationConfig()
+    paraphrase: ParaphraseConfig = ParaphraseConfig()
+    topics: TopicsConfig = TopicsConfig()
+    tiers: tuple[TierConfig, ...] = ()
+    """Who tries what is left, weakest first, as `munro questions score` does; empty scores
+    nothing."""
+    scoring: ScoringConfig = ScoringConfig()
     workers: int = Field(0, ge=0)
     """Files that are parsed at once; 0 takes one for each core. Changes nothing that is written."""
 
@@ -137,6 +240,32 @@ class QuestionsConfig(Config):
                 f"rewriting {times} times. Raise the temperature, or set convert.times to 0 or 1."
             )
         return self
+
+    @model_validator(mode="after")
+    def _is_asked_of_somebody(self) -> Self:
+        if self.topics.by == "reader" and self.models.reader is None:
+            raise ValueError(
+                'topics.by = "reader" needs one: add [models.reader], or let rules say it '
+                '(topics.by = "rules").'
+            )
+        if self.models.judge is not None and not self.tiers:
+            raise ValueError(
+                "models.judge judges answers that tiers put in doubt, and there are no tiers: add "
+                "[[tiers]], or leave it out."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_scored(self) -> Self:
+        self.score  # noqa: B018 - its own rules hold here too
+        return self
+
+    @property
+    def score(self) -> ScoreConfig | None:
+        """How what is built is scored; None where nobody tries it."""
+        if not self.tiers:
+            return None
+        return ScoreConfig(tiers=self.tiers, judge=self.models.judge, scoring=self.scoring)
 
     @property
     def converts(self) -> bool:

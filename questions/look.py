@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from html import escape
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,15 +17,15 @@ from typing import Any, TypeVar
 from munro.questions import tables
 from munro.questions.errors import QuestionsError
 from munro.questions.stages import MARK, STAGES
-from munro.questions.types import Dropped, Page, Question, pairwise
+from munro.questions.types import PAGE_END, Dropped, Page, Question, pairwise, text_of
 
 PAGE = "look.html"
 PAIRS = 40
 """Shown of the questions, spread evenly over all."""
 PER_REASON = 6
 """Shown of what a stage left out for a reason."""
-AROUND = 320
-"""Characters of the source before and after a question."""
+AROUND = 240
+"""Characters of the source before and after a question, and then to the end of a line."""
 MOST_TEXT = 2_000
 STYLE = """
 :root { color-scheme: light }
@@ -59,9 +59,15 @@ def write_page(out: Path) -> Path:
         raise QuestionsError(f"{out} was not made by munro questions build: name its `out`.")
     questions = _rows(out / "questions.jsonl", Question)
     dropped = _rows(out / "dropped.jsonl", Dropped)
-    levels = _json(out / "funnel.json")
-    sources = _sources(out, [one.document for one in _spread(questions, PAIRS)])
-    page = _page(out, questions, dropped, levels, sources)
+    build = _Build(
+        out=out,
+        questions=questions,
+        dropped=[*dropped, *_wrong(out)],
+        levels=_json(out / "funnel.json"),
+        sources=_sources(out, [one.document for one in _spread(questions, PAIRS)]),
+        scores=_scores(out),
+    )
+    page = _page(build)
     draft = out / f".{PAGE}.draft"
     try:
         draft.write_text(page, encoding="utf-8")
@@ -71,29 +77,50 @@ def write_page(out: Path) -> Path:
     return out / PAGE
 
 
-def _page(
-    out: Path,
-    questions: Sequence[Question],
-    dropped: Sequence[Dropped],
-    levels: Sequence[Any],
-    sources: dict[str, str],
-) -> str:
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A document that is shown."""
+
+    text: str
+    read_by: Mapping[int, str]
+    """By page: the reader of scans that its text is from, empty for the file itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Build:
+    """All that the page is made of."""
+
+    out: Path
+    questions: Sequence[Question]
+    dropped: Sequence[Dropped]
+    levels: Sequence[dict[str, Any]]
+    sources: Mapping[str, _Source]
+    scores: Mapping[str, str]
+    """By question: what tiers made of it."""
+
+
+def _page(build: _Build) -> str:
+    questions, dropped, levels = build.questions, build.dropped, build.levels
     shown = _spread(questions, PAIRS)
-    pairs = "".join(_pair(one, sources.get(one.document, "")) for one in shown)
+    name = escape(build.out.resolve().name)
+    pairs = "".join(
+        _pair(one, build.sources.get(one.document), build.scores.get(one.id, "")) for one in shown
+    )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{escape(out.name)}: questions</title><style>{STYLE}</style></head>
-<body><h1>{escape(out.name)}: {len(questions):,} questions</h1>
-<p class="dim">{len(dropped):,} things were left out on the way; each is in dropped.jsonl.</p>
+<title>{name}: questions</title><style>{STYLE}</style></head>
+<body><h1>{name}: {len(questions):,} questions</h1>
+<p class="dim">{len(dropped):,} things were <a href="#left-out">left out</a> on the way; each is in
+dropped.jsonl.</p>
 <table><tr><th>stage</th><th>kept</th><th></th><th></th><th>left out</th></tr>
 {"".join(_level(level, levels) for level in levels)}</table>
 <h2>Questions beside their source</h2>
 <p class="dim">{len(shown):,} of {len(questions):,}, spread over all. <mark class="q">Yellow</mark>
 is where the question stands, <mark class="a">green</mark> its answer.</p>
 {pairs or "<p>There are none.</p>"}
-<h2>What was left out, and why</h2>
+<h2 id="left-out">What was left out, and why</h2>
 {_drops(dropped) or "<p>Nothing.</p>"}
 </body></html>
 """
@@ -109,8 +136,7 @@ def _level(level: dict[str, Any], levels: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _pair(one: Question, text: str) -> str:
-    template = f"; differs from {one.template} in numbers or answer" if one.template else ""
+def _pair(one: Question, source: _Source | None, score: str) -> str:
     rewritten = (
         f'<p class="dim">before it was rewritten:</p>'
         f'<pre dir="auto">{_cut(one.converted_from)}</pre>'
@@ -118,34 +144,50 @@ def _pair(one: Question, text: str) -> str:
         else ""
     )
     place = f"{Path(one.file).name}, page {one.page}, number {one.label}"
+    if source is not None and (reader := source.read_by.get(one.page)):
+        place += f" (a picture, read by {reader})"
+    said = [
+        " on ".join(filter(None, (one.type, one.topic))),
+        f"vouched for by: {one.by}",
+        f"differs from {one.template} in numbers or answer" if one.template else "",
+        score,
+    ]
     return (
-        f'<div class="pair"><div><p class="dim">{escape(place)}</p>'
+        f'<div class="pair" id="{escape(one.id)}"><div><p class="dim">{escape(place)}</p>'
         f'<pre dir="auto">{_cut(one.question)}</pre>'
         f'<pre dir="auto">{_cut(one.answer)}</pre>{rewritten}'
-        f'<p class="dim">{escape(one.type)}; vouched for by: {escape(one.by)}{escape(template)}</p>'
-        f"</div><div>{_source(one, text)}</div></div>"
+        f'<p class="dim">{escape("; ".join(filter(None, said)))}</p>'
+        f"</div><div>{_beside(one, source)}</div></div>"
     )
 
 
-def _source(one: Question, text: str) -> str:
+def _beside(one: Question, source: _Source | None) -> str:
     """The page around question and answer, with both marked where they stand."""
-    if not text:
+    if source is None:
         return '<p class="dim">its pages are not in this folder any more</p>'
-    blocks = []
+    text = source.text
     both = {"q": one.question_pieces, "a": one.answer_pieces}
     places = {name: pairwise(pieces) for name, pieces in both.items() if pieces}
-    begin, end = places["q"][0][0], places["q"][-1][1]
-    blocks.append((max(0, begin - AROUND), min(len(text), end + AROUND)))
-    if ("a" in places and places["a"][-1][1] > blocks[0][1]) or places["a"][0][0] < blocks[0][0]:
-        blocks.append(
-            (
-                max(0, places["a"][0][0] - AROUND // 2),
-                min(len(text), places["a"][-1][1] + AROUND // 2),
-            )
-        )
+    blocks: list[tuple[int, int]] = []
+    for some in places.values():
+        low = _line_begin(text, some[0][0] - AROUND)
+        high = _line_end(text, some[-1][1] + AROUND)
+        if not blocks or not blocks[0][0] <= some[0][0] <= some[-1][1] <= blocks[0][1]:
+            blocks.append((low, high))
     return "".join(
-        f'<pre dir="auto">{_marked(text, low, high, places)}</pre>' for low, high in blocks
+        f'<p class="dim">page {text.count(PAGE_END, 0, low) + 1}</p>'
+        f'<pre dir="auto">{_marked(text, low, high, places)}</pre>'
+        for low, high in blocks
     )
+
+
+def _line_begin(text: str, at: int) -> int:
+    return max(text.rfind("\n", 0, max(at, 0)), text.rfind(PAGE_END, 0, max(at, 0))) + 1
+
+
+def _line_end(text: str, at: int) -> int:
+    found = text.find("\n", min(at, len(text)))
+    return min(len(text) if found < 0 else found, at + AROUND, len(text))
 
 
 def _marked(text: str, low: int, high: int, places: dict[str, list[tuple[int, int]]]) -> str:
@@ -184,16 +226,54 @@ def _drop(one: Dropped) -> str:
     )
 
 
-def _sources(out: Path, documents: Iterable[str]) -> dict[str, str]:
-    """The whole text of the documents that are shown."""
+def _sources(out: Path, documents: Iterable[str]) -> dict[str, _Source]:
+    """The documents that are shown, whole."""
     wanted = set(documents)
-    pages: dict[str, list[str]] = defaultdict(list)
-    file = out / STAGES / "parse.parquet"
+    pages: dict[str, list[Page]] = defaultdict(list)
+    file = out / STAGES / "ocr.parquet"
     if wanted and tables.key_of(file):
         for page in tables.read(file, Page):
             if page.document in wanted:
-                pages[page.document].append(page.text)
-    return {document: "\f".join(some) for document, some in pages.items()}
+                pages[page.document].append(page)
+    return {
+        document: _Source(
+            text_of([page.text for page in some]), {page.number: page.read_by for page in some}
+        )
+        for document, some in pages.items()
+    }
+
+
+def _scores(out: Path) -> dict[str, str]:
+    """What tiers made of each question, where they were tried."""
+    told = {}
+    for row in _scored(out, "questions.jsonl"):
+        rates = ", ".join(f"{name} {rate:.2f}" for name, rate in row["pass_rates"].items())
+        doubt = (
+            f"; in doubt ({row['doubt']}): tiers say {row['consensus']}" if "doubt" in row else ""
+        )
+        told[str(row.get("id"))] = f"{row['bracket']}: {rates or 'no pass rates'}{doubt}"
+    return told
+
+
+def _wrong(out: Path) -> list[Dropped]:
+    """Questions whose answer the blind judge takes for wrong."""
+    return [
+        Dropped(
+            stage="score",
+            reason=str(line["reason"]),
+            evidence=f"{line['votes']} attempts of the strongest tier say {line['consensus']}",
+            **{
+                name: line["row"].get(name, "")
+                for name in ("source", "file", "page", "id", "question", "answer")
+            },
+        )
+        for line in _scored(out, "dropped.jsonl")
+    ]
+
+
+def _scored(out: Path, name: str) -> list[dict[str, Any]]:
+    file = out / "scored" / name
+    return [json.loads(line) for line in _text(file).split("\n") if line] if file.exists() else []
 
 
 def _spread(some: Sequence[Record], number: int) -> list[Record]:

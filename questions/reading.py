@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from munro.questions.clean.convert import Rewritten
-from munro.questions.config import PairConfig
+from munro.questions.config import PairConfig, Topic
 from munro.questions.errors import QuestionsError
 from munro.questions.mark import rules
 from munro.questions.mark.outline import RUNNING
@@ -24,7 +24,7 @@ from munro.questions.types import Dropped, Line, Page, Question, Span, text_of
 from munro.rewards.judge.access import Access
 from munro.rewards.judge.config import JudgeConfig
 from munro.rewards.judge.prompts import Prompt
-from munro.rewards.judge.verdicts import Verdict
+from munro.rewards.judge.verdicts import V, Verdict
 
 LINES, SHARED = 100, 20
 """Lines of a chunk, and of those that it shares with the one before: no exercise is cut twice."""
@@ -49,6 +49,12 @@ a proof ask for the value, the expression or the condition that is proved. Chang
 same facts, the same numbers, the same symbols. The new answer must stand word for word in what you
 are shown (the text of the right option, without its letter; a part of the question or of the
 proof), and must not stand in the new question. Where that cannot be done, leave both empty."""
+
+
+TOPIC = """\
+You are shown a QUESTION from a book and its ANSWER. Say which of these it is about, by what one
+must know to answer it and not by what its story is about: {topics}. Take "other" where none fits.
+"""
 
 
 class Marked(BaseModel):
@@ -85,6 +91,13 @@ class RewrittenVerdict(Verdict):
     )
     question: str = Field(max_length=8000)
     answer: str = Field(max_length=1000)
+
+
+class TopicVerdict(Verdict):
+    """What a question is about."""
+
+    shape = '{"notes": "what one must know, shortly", "topic": "one of the names"}'
+    topic: Topic
 
 
 class Reading:
@@ -164,13 +177,23 @@ class Reading:
             for verdicts in access.wait(all_of_them())
         ]
 
+    def topics(self, questions: Sequence[Question]) -> list[Topic]:
+        """What each question is about."""
+        task = TOPIC.format(topics=", ".join(get_args(Topic)))
+        verdicts = self._each([self._beside(task, one, TopicVerdict) for one in questions])
+        return [verdict.topic for verdict in verdicts]
+
     def _rewrite(self, one: Question) -> Prompt[RewrittenVerdict]:
+        return self._beside(REWRITE, one, RewrittenVerdict)
+
+    def _beside(self, task: str, one: Question, verdict: type[V]) -> Prompt[V]:
+        """A question with its answer."""
         assert self._access is not None
         parts = {
             "QUESTION": self._access.shown(one.question),
             "ANSWER": self._access.shown(one.answer),
         }
-        return Prompt(task=REWRITE, parts=parts, verdict=RewrittenVerdict)
+        return Prompt(task=task, parts=parts, verdict=verdict)
 
     def _chosen(self, shown: Sequence[tuple[str, Sequence[str]]]) -> list[int | None]:
         """The first answer of each question that the model takes for its own."""

@@ -16,15 +16,16 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import chain
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from munro.questions import tables
 from munro.questions.errors import QuestionsError
 from munro.questions.types import Dropped
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the code would write something else for the same recipe and documents."""
 STAGES, PARTS = "stages", "parts"
 MARK = ".munro-questions"
@@ -54,6 +55,36 @@ class Unit:
 def digest_of(*state: Any) -> str:
     """A short name for a state."""
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class InTurn(Generic[Record]):
+    """Rows by their places, asked for in order, each read when it is asked for."""
+
+    def __init__(self, rows: Iterator[Record]) -> None:
+        self._rows, self._at = rows, 0
+
+    def take(self, first: int, count: int) -> list[Record]:
+        """So many from there on; those before are passed over."""
+        for _ in range(first - self._at):
+            next(self._rows)
+        some = list(islice(self._rows, count))
+        self._at = first + len(some)
+        return some
+
+
+def slices(
+    rows: Iterator[Record], total: int, size: int, work: Callable[[list[Record]], Outcome]
+) -> list[Unit]:
+    """A unit for so many rows each, in order; rows of units that are done are not held."""
+    turn = InTurn(rows)
+
+    def done(first: int) -> Outcome:
+        return work(turn.take(first, size))
+
+    return [
+        Unit(name=f"{number:06}", work=partial(done, first))
+        for number, first in enumerate(range(0, total, size))
+    ]
 
 
 class Build:

@@ -33,6 +33,10 @@ class Page:
     """Lines end in a newline; no NUL, no lone surrogate, no form feed."""
     headings: tuple[int, ...] = ()
     """Where the format itself says so: begin, end and level of each heading, one after another."""
+    needs: str = ""
+    """Why it needs a reader of scans: the file does not hold its text."""
+    read_by: str = ""
+    """The reader of scans that the text is from; empty where it is the file's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +127,8 @@ class Question:
     """open, choice, proof, or words: an answer that only a judge can compare."""
     converted_from: str = ""
     """The question before it was rewritten; empty where it stands as in the document."""
+    topic: str = ""
+    """What it is about, of `munro.questions.config.Topic`."""
     template: str = ""
     """Of an earlier question that differs in numbers only, its id."""
 

@@ -76,7 +76,13 @@ def found_in(row: Any, question: str, answer: str, place: str) -> Found:
 
 
 def open_found(
-    path: str, subset: str, split: str, *, columns: tuple[str, str], others: Sequence[str]
+    path: str,
+    subset: str,
+    split: str,
+    *,
+    columns: tuple[str, str],
+    others: Sequence[str],
+    if_there: Sequence[str] = (),
 ) -> tuple[Rows, Found]:
     """Rows of a data set, and where question and answer stand in them.
 
@@ -84,6 +90,7 @@ def open_found(
         path: as `open_rows` takes it, with `subset` and `split`.
         columns: of question and answer, as a person named them; empty to find them.
         others: columns that are read beside them.
+        if_there: columns that are read too, where there are any.
 
     Raises:
         ValueError: no such data set, or no such column.
@@ -98,7 +105,7 @@ def open_found(
         if not is_table:
             return rows, found
     named = [column for column in (found.question, found.answer, *others) if column]
-    return open_rows(path, subset, split, named), found
+    return open_rows(path, subset, split, named, if_there), found
 
 
 def is_answered(value: Any) -> bool:

@@ -222,7 +222,13 @@ def by_last_message(
 
 
 def open_rows(
-    path: str, subset: str, split: str, columns: list[str] | None = None, *, first: bool = False
+    path: str,
+    subset: str,
+    split: str,
+    columns: list[str] | None = None,
+    if_there: Sequence[str] = (),
+    *,
+    first: bool = False,
 ) -> Rows:
     """The rows that `path` names.
 
@@ -231,6 +237,7 @@ def open_rows(
         subset: of a data set on the hub, as `split`.
         split: to read.
         columns: of a Parquet file, which are read; all unless given.
+        if_there: others, which are read where the file has them.
         first: read no more of a Parquet file than its first row.
 
     Raises:
@@ -244,13 +251,15 @@ def open_rows(
     if file.suffix == ".csv":
         return CommaSeparated(file)
     if file.suffix == ".parquet":
-        return _open_parquet(file, columns, first=first)
+        return _open_parquet(file, columns, if_there, first=first)
     if file.is_file():
         raise ValueError(f"{file} is neither .jsonl, .csv nor .parquet.")
     return _open_hub(path, subset, split)
 
 
-def _open_parquet(file: Path, columns: list[str] | None, *, first: bool) -> Rows:
+def _open_parquet(
+    file: Path, columns: list[str] | None, if_there: Sequence[str], *, first: bool
+) -> Rows:
     import pyarrow
     import pyarrow.parquet
 
@@ -262,7 +271,7 @@ def _open_parquet(file: Path, columns: list[str] | None, *, first: bool) -> Rows
             for column, one in zip(columns, wanted, strict=True):
                 if one not in there:
                     raise ValueError(f"{file.name} {lacks(column, there)}")
-            wanted = list(dict.fromkeys(wanted))
+            wanted = list(dict.fromkeys([*wanted, *(one for one in if_there if one in there)]))
         table = _first_row(file) if first else pyarrow.parquet.read_table(file, columns=wanted)
     except pyarrow.ArrowInvalid as error:
         raise ValueError(f"{file} is no Parquet file: {error}") from error

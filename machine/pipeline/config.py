@@ -1,5 +1,6 @@
 """The machine as one TOML file: phases by name, what each takes and what it is told.
 
+    [phases.books]      kind = "questions"      file = "questions.toml"
     [phases.base]       kind = "pretrain"       file = "pretrain.toml"
     [phases.stem]       kind = "climb"          model = "base"      file = "stem.toml"
     [phases.merged]     kind = "consolidate"    onto = "base"       weights = { stem = 0.56, ... }
@@ -7,7 +8,8 @@
     [phases.scores]     kind = "evaluate"       models = ["base", "stem", "merged", "final"]
 
 A phase named where a checkpoint or a run is wanted stands for what it makes, and is made before;
-anything else is a folder. Order in the file does not matter.
+anything else is a folder. Order in the file does not matter. In the arguments of a climb's
+environments "{books}" stands for the folder of the questions that the phase `books` builds.
 """
 
 from __future__ import annotations
@@ -33,6 +35,16 @@ class BasePhase(Config):
     """Tokenizer, model and training."""
     beginnings: BeginningsConfig = BeginningsConfig()
     """What it reads."""
+
+
+class QuestionsPhase(Config):
+    """Questions out of documents, as `munro questions build` makes them."""
+
+    kind: Literal["questions"]
+    file: str
+    """Its TOML, beside this one."""
+    set: dict[str, Any] = Field(default_factory=dict)
+    """Keys that replace the file's, as tables."""
 
 
 class PretrainPhase(Config):
@@ -86,7 +98,7 @@ class EvaluatePhase(Config):
 
 PhaseName = Annotated[str, Field(pattern=NAME)]
 AnyPhase = Annotated[
-    BasePhase | PretrainPhase | ClimbPhase | ConsolidatePhase | EvaluatePhase,
+    BasePhase | QuestionsPhase | PretrainPhase | ClimbPhase | ConsolidatePhase | EvaluatePhase,
     Field(discriminator="kind"),
 ]
 

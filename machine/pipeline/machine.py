@@ -1,6 +1,6 @@
 """The whole machine from one file: phases made in order, side by side where there is room.
 
-    base ──► specialists, side by side ──► consolidation ──► final climb ──► evaluation
+    questions, base ──► specialists, side by side ──► consolidation ──► final climb ──► evaluation
 
 Every phase is a process of its own that ends with this one. What is done is not done again: the
 same command goes on, whichever process was killed.
@@ -32,6 +32,7 @@ from munro.machine.pipeline.plan import (
     load_machine,
 )
 from munro.machine.pipeline.process import PhaseProcess
+from munro.machine.pipeline.questions import FOLDER
 from munro.machine.pipeline.ready import lacking
 from munro.machine.pipeline.resources import Room, room_for
 from munro.machine.run.console import duration
@@ -63,7 +64,11 @@ def plan(path: str) -> str:
 
 
 def _makes(phase: Phase) -> str:
-    return {"climb": "checkpoints", "evaluate": "results.json"}.get(phase.kind, "model")
+    return {
+        "climb": "checkpoints",
+        "evaluate": "results.json",
+        "questions": f"{FOLDER}/questions.jsonl",
+    }.get(phase.kind, "model")
 
 
 def _would(phase: Phase) -> str:
@@ -201,7 +206,7 @@ class _Machine:
             before = recorded(self.config.path).get(name, "")
             return locate(name, recorded=before).folder.resolve()
         phase = self.phases[name]
-        return (phase.folder if role == "runs" else checkpoint_of(phase)).resolve()
+        return (phase.folder if role in ("runs", "questions") else checkpoint_of(phase)).resolve()
 
     def _collect(self, room: Room) -> None:
         for name, process in list(self.running.items()):

@@ -136,6 +136,17 @@ def _consolidate(orders: Orders) -> Made:
     return {"model": "model"}
 
 
+def _questions(orders: Orders) -> Made:
+    from munro.machine.loading import check_as
+    from munro.machine.pipeline.questions import built_in
+    from munro.machine.questions.verbs import build_and_score
+    from munro.questions.config import QuestionsConfig
+
+    recipe = dict(orders.orders["recipe"]) | {"out": str(built_in(orders.folder))}
+    config = check_as(QuestionsConfig, recipe, source=str(orders.folder / ORDERS))
+    return {"questions": build_and_score(config)}
+
+
 def _evaluate(orders: Orders) -> Made:
     from munro.machine.pipeline.scores import score
 
@@ -156,6 +167,7 @@ def _pretrain(orders: Orders) -> Made:
 
 KINDS: Mapping[str, Callable[[Orders], Made]] = {
     "base": _base,
+    "questions": _questions,
     "pretrain": _pretrain,
     "climb": _climb,
     "consolidate": _consolidate,

@@ -28,11 +28,14 @@ from munro.machine.pipeline.config import (
     EvaluatePhase,
     MachineConfig,
     PretrainPhase,
+    QuestionsPhase,
 )
 from munro.machine.pipeline.models import could_be_of_hub, recorded
+from munro.machine.pipeline.questions import built_in, named_in, placed
 from munro.machine.recipes import recipe_file
 from munro.machine.run.files import RunError
 from munro.machine.run.folder import difference
+from munro.questions.config import QuestionsConfig
 
 MANIFEST = "manifest.json"
 ORDERS = "phase.json"
@@ -139,6 +142,8 @@ class _Resolved:
     def __init__(self, config: MachineConfig, name: str, phase: AnyPhase, where: Path) -> None:
         self._config, self._name, self._phase, self._where = config, name, phase, where
         self.takes = dict(_takes(phase))
+        if read := self._questions():
+            self.takes["questions"] = read
         for role, names in self.takes.items():
             for taken in names:
                 self._check(role, taken)
@@ -187,8 +192,27 @@ class _Resolved:
                     f"phases.{self._name} takes {taken!r}, which is neither a phase "
                     f"({', '.join(self._config.phases)}) nor a folder"
                 )
-        elif isinstance(known, EvaluatePhase):
+        elif isinstance(known, EvaluatePhase) or (
+            isinstance(known, QuestionsPhase) and role != "questions"
+        ):
             raise BadConfig(f"phases.{self._name} takes {taken!r}, which makes no model")
+
+    def _questions(self) -> tuple[str, ...]:
+        """Phases whose questions the environments read that this one is made with."""
+        phase = self._phase
+        climbs = {self._name: phase} if isinstance(phase, ClimbPhase) else {}
+        if isinstance(phase, BasePhase | EvaluatePhase):
+            climbs = {name: self._climb(name) for name in phase.tasks_of}
+        envs = [self._whole(one).get("env") for one in climbs.values()]
+        return tuple(name for name in self._built() if name in named_in(envs))
+
+    def _built(self) -> dict[str, str]:
+        """Folders of the questions that this machine builds, by phase."""
+        return {
+            name: str(built_in(self._config.path / name))
+            for name, phase in self._config.phases.items()
+            if isinstance(phase, QuestionsPhase)
+        }
 
     def _orders(self) -> dict[str, Any]:
         phase = self._phase
@@ -199,6 +223,10 @@ class _Resolved:
                     "beginnings": phase.beginnings.model_dump(mode="json"),
                     "env": {name: self._envs(name) for name in phase.tasks_of},
                 }
+            case QuestionsPhase():
+                whole = merged(read_toml(str(self._where / phase.file)), phase.set)
+                built = check_as(QuestionsConfig, whole, source=f"phases.{self._name}")
+                return {"recipe": built.model_dump(mode="json", exclude={"out", "workers"})}
             case PretrainPhase():
                 whole = merged(read_toml(str(self._where / phase.file)), phase.set)
                 recipe = check_as(PretrainRecipe, whole, source=f"phases.{self._name}")
@@ -222,8 +250,7 @@ class _Resolved:
 
     def _recipe(self, name: str, phase: ClimbPhase) -> dict[str, Any]:
         """A climb's resolved config, without where it is kept and what it starts from."""
-        from_file = read_toml(str(self._where / phase.file)) if phase.file else {}
-        whole = merged(merged(self._config.climb, from_file), phase.set)
+        whole = placed(self._whole(phase), self._built())
         whole |= {"name": name, "folder": "."}
         config = check_as(RunConfig, whole, source=f"phases.{name}")
         dumped = config.model_dump(mode="json")
@@ -232,6 +259,11 @@ class _Resolved:
             dumped["model"]["path"] = ""
             del dumped["base"]
         return dumped
+
+    def _whole(self, phase: ClimbPhase) -> dict[str, Any]:
+        """A climb's keys as they are written, what replaces them laid over."""
+        from_file = read_toml(str(self._where / phase.file)) if phase.file else {}
+        return merged(merged(self._config.climb, from_file), phase.set)
 
     def _climb(self, name: str) -> ClimbPhase:
         found = self._config.phases.get(name)

@@ -13,7 +13,8 @@ from munro.base_model.training.recipe import PretrainRecipe
 from munro.envs.loader import BadEnvironment
 from munro.envs.problem_set import ProblemSet
 from munro.machine.loading import check
-from munro.machine.pipeline.plan import Phase, Standing
+from munro.machine.pipeline.plan import MANIFEST, Phase, Standing
+from munro.machine.pipeline.questions import built_in
 from munro.machine.run.tracking import TrackingUnavailable
 from munro.machine.run.tracking import check as check_trackers
 
@@ -24,9 +25,28 @@ def lacking(phase: Phase) -> list[str]:
         return []
     if phase.kind == "pretrain":
         return missing(PretrainRecipe.model_validate(phase.orders["recipe"]))
+    if phase.kind == "questions":
+        return _of_questions(phase)
     if phase.kind == "climb":
+        if not _are_built(phase):
+            return []  # its tasks are not there before another phase has made them
         return _of_climb(phase.orders["recipe"], takes_model="model" in phase.takes)
     return []
+
+
+def _are_built(phase: Phase) -> bool:
+    made = (phase.folder.with_name(name) / MANIFEST for name in phase.takes.get("questions", ()))
+    return all(manifest.is_file() for manifest in made)
+
+
+def _of_questions(phase: Phase) -> list[str]:
+    from munro.questions.config import QuestionsConfig
+    from munro.questions.planning import planned
+
+    out = str(built_in(phase.folder))
+    return list(
+        planned(QuestionsConfig.model_validate({**phase.orders["recipe"], "out": out})).lacks
+    )
 
 
 def _of_climb(recipe: Mapping[str, Any], *, takes_model: bool) -> list[str]:

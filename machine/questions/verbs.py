@@ -5,40 +5,63 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from munro.machine.loading import load_as
 from munro.questions.config import QuestionsConfig
 
+if TYPE_CHECKING:
+    from munro.questions.answers.config import ScoreConfig
+    from munro.questions.answers.score import Scored
+
 
 def run_build(file: str, overrides: Sequence[tuple[str, str]], *, until: str, dry_run: bool) -> int:
-    """Build, or say what would be built.
+    """Build and score, or say what would be built and what it lacks.
 
     Raises:
         BadConfig: the file or a key is wrong.
-        QuestionsError: a document or an evaluation set is.
-        GraderError: the reader gave no answer.
+        QuestionsError: a document, an evaluation set or a tier is.
+        GraderError: the reader or the judge gave no answer.
     """
     config = load_as(QuestionsConfig, file, overrides)
-    from munro.questions.build import QUESTIONS, STAGES, build
-    from munro.questions.funnel import table
-    from munro.questions.parse.parsing import files_of
-
     if dry_run:
-        forms = Counter((one.source, one.form or "no format") for one in files_of(config))
-        for (source, form), count in forms.items():
-            click.echo(f"{source}: {count:,} {form}")
-        reader = config.models.reader.model if config.models.reader else "rules alone"
-        click.echo(f"stages: {', '.join(STAGES)}; read by {reader}")
-        click.echo(f"would be written to {config.out}")
+        from munro.questions.planning import planned
+
+        plan = planned(config)
+        for line in (*plan.does, *(f"lacks      {lack}" for lack in plan.lacks)):
+            click.echo(line)
         return 0
-    levels = build(config, until=until, on_progress=lambda line: click.echo(line, err=True))
+    build_and_score(config, until=until)
+    return 0
+
+
+def build_and_score(config: QuestionsConfig, *, until: str = "") -> dict[str, int]:
+    """Every stage, and the tiers where there are some; told on the console.
+
+    Returns:
+        How many questions there are, and what became of them.
+    """
+    from munro.questions.build import QUESTIONS, SCORED, STAGES, build, scorable
+    from munro.questions.funnel import table
+
+    levels = build(config, until=until, on_progress=_say)
     click.echo(table(levels))
     out = Path(config.out).expanduser()
-    if len(levels) == len(STAGES):
-        click.echo(f"wrote {out / QUESTIONS}; to look at it: munro questions look {out}")
-    return 0
+    if len(levels) < len(STAGES):
+        return {}
+    click.echo(f"wrote {out / QUESTIONS}; to look at it: munro questions look {out}")
+    dropped = sum(sum(level.dropped.values()) for level in levels)
+    figures = {"questions": levels[-1].kept, "left out": dropped}
+    if config.score is not None:
+        done = score_as(str(scorable(out)), str(out / SCORED), config.score)
+        figures |= dict(sorted(done.brackets.items())) | {"wrong": done.dropped}
+    return figures
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def run_clean(file: str, against: Sequence[str], out: str, question: str, answer: str) -> int:
@@ -66,10 +89,16 @@ def run_score(file: str, tiers: str, out: str) -> int:
         GraderError: the judge gave no verdict.
     """
     from munro.questions.answers.config import ScoreConfig
+
+    score_as(file, out, load_as(ScoreConfig, tiers))
+    return 0
+
+
+def score_as(file: str, out: str, config: ScoreConfig) -> Scored:
+    """Score a file of questions; told on the console. Raises as `run_score`."""
     from munro.questions.answers.score import score
 
-    config = load_as(ScoreConfig, tiers)
-    done = score(Path(file), out, config, on_progress=lambda line: click.echo(line, err=True))
+    done = score(Path(file), out, config, on_progress=_say)
     for warning in done.warnings:
         click.echo(f"warning: {warning}", err=True)
     told = ", ".join(f"{number:,} {bracket}" for bracket, number in sorted(done.brackets.items()))
@@ -79,7 +108,7 @@ def run_score(file: str, tiers: str, out: str) -> int:
         click.echo(f"answers in doubt, by what the judge takes for right: {said}")
     click.echo(f"dropped: {done.dropped:,}")
     click.echo(f"wrote {Path(out) / 'questions.jsonl'}")
-    return 0
+    return done
 
 
 def run_look(out: str) -> int:

@@ -6,6 +6,7 @@ and time, cannot write a byte to any file, and opens no connection and no proces
 
 from __future__ import annotations
 
+import base64
 import resource
 import sys
 import unicodedata
@@ -51,6 +52,14 @@ def pages(
     except Unreadable as refusal:
         return {"refused": refusal.reason, "evidence": refusal.evidence}
     return {"pages": [mended(page, unknown) for page in raw]}
+
+
+def picture(form: str, file: str, number: int, dpi: int) -> dict[str, Any]:
+    """{"picture": PNG or JPEG in base 64}, or {"refused": ...} as `count`."""
+    try:
+        return {"picture": base64.b64encode(_format(form).picture(file, number, dpi)).decode()}
+    except Unreadable as refusal:
+        return {"refused": refusal.reason, "evidence": refusal.evidence}
 
 
 def mended(page: RawPage, unknown: float) -> RawPage:

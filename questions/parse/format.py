@@ -7,6 +7,9 @@ from typing import Any, ClassVar, NotRequired, TypedDict
 
 from munro.rewards.plugins import Registry
 
+MOST_PICTURE = 2_900_000
+"""Bytes of a picture of a page, which a child hands over as text."""
+
 
 class RawPage(TypedDict):
     """A page as a child hands it over."""
@@ -35,6 +38,11 @@ class Format:
     """Of its files, in lower case."""
 
     @classmethod
+    def lacking(cls) -> str:
+        """What it needs and has not, with the way out; empty where it is ready."""
+        return ""
+
+    @classmethod
     def looks_like(cls, head: bytes) -> bool:
         """Whether the first 1024 bytes of a file may be of this format."""
         raise NotImplementedError
@@ -56,6 +64,15 @@ class Format:
             Unreadable: they cannot be read.
         """
         raise NotImplementedError
+
+    @classmethod
+    def picture(cls, file: str, number: int, dpi: int) -> bytes:  # noqa: ARG003 - most have none
+        """Page `number`, from 0, as a PNG or JPEG of at most `MOST_PICTURE` bytes.
+
+        Raises:
+            Unreadable: it cannot be drawn.
+        """
+        raise Unreadable("no picture of it", f"{cls.__name__} files hold text alone")
 
 
 def _is_format(value: Any) -> bool:

@@ -30,6 +30,7 @@ CHILD = "munro.questions.parse.child"
 AT_ONCE = 32
 """Pages that a child is asked for together."""
 HEAD = 1024
+NEEDS_OCR = "needs_ocr"
 DIGITS = 16
 
 
@@ -50,27 +51,35 @@ def files_of(config: QuestionsConfig) -> list[File]:
     Raises:
         QuestionsError: a path leads to nothing, or no source has a document.
     """
-    forms = _forms()
     found = [
         File(source=source.name, path=path, form=form, digest=_digest(path, config.limits))
         for source in config.sources
-        for path in _paths(source)
-        if (form := _form(path, source, forms)) or source.format == "auto"
+        for path, form in listed(source)
     ]
     if not any(file.form for file in found):
         names = ", ".join(source.name for source in config.sources)
-        suffixes = [suffix for form in forms.values() for suffix in form.suffixes]
+        suffixes = [suffix for form in _forms().values() for suffix in form.suffixes]
         raise QuestionsError(
             f"no source has a document ({names}): mend `paths`. Read are {', '.join(suffixes)}."
         )
     return found
 
 
+def listed(source: SourceConfig) -> list[tuple[Path, str]]:
+    """A source's files, each with the name of its format, empty where none fits its name.
+
+    Raises:
+        QuestionsError: a path leads to nothing, or the format is none.
+    """
+    forms = _forms()
+    return [(path, _form(path, source, forms)) for path in _paths(source)]
+
+
 class Parser:
     """Children that read documents. Use as a context manager."""
 
     def __init__(self, limits: LimitsConfig, workers: int) -> None:
-        self._limits = limits
+        self.limits = limits
         self.at_once = workers or os.cpu_count() or 1
         self._pool = WorkerPool(
             size=self.at_once,
@@ -107,7 +116,7 @@ class Parser:
             file: to read.
             first: of the files with the same bytes.
         """
-        limits = self._limits
+        limits = self.limits
         if why := self._refusal(file, first):
             return Outcome(dropped=[self._dropped(file, 0, *why)])
         opened = self._asked("count", file, seconds=limits.page_s)
@@ -131,9 +140,13 @@ class Parser:
                 return Outcome(dropped=[self._dropped(file, 0, "too much text", shown)])
         return outcome
 
+    def picture(self, file: File, number: int, dpi: int) -> dict[str, Any]:
+        """{"picture": base 64} of a page, from 0, or {"refused": reason, "evidence": ...}."""
+        return self._asked("picture", file, number, dpi, seconds=self.limits.page_s)
+
     def _read(self, file: File, first: int, after: int, outcome: Outcome) -> None:
         """Pages together; where that fails, one by one, so that only the bad ones are lost."""
-        limits = self._limits
+        limits = self.limits
         settings = (first, after, limits.page_characters, limits.unknown)
         seconds = limits.page_s * (1 if after - first == 1 else 2)
         answer = self._asked("pages", file, *settings, seconds=seconds)
@@ -146,8 +159,8 @@ class Parser:
             outcome.dropped.append(self._dropped(file, first + 1, reason, evidence))
             return
         for number, page in enumerate(answer["pages"], first + 1):
-            if page["problem"]:
-                reason, _, evidence = page["problem"].partition(": ")
+            reason, _, evidence = page["problem"].partition(": ")
+            if reason and reason != NEEDS_OCR:  # of which the stage `ocr` is to make something
                 outcome.dropped.append(self._dropped(file, number, reason, evidence))
             outcome.kept.append(
                 Page(
@@ -157,6 +170,7 @@ class Parser:
                     number=number,
                     text=page["text"],
                     headings=tuple(page["headings"]),
+                    needs=evidence if reason == NEEDS_OCR else "",
                 )
             )
 
@@ -182,13 +196,15 @@ class Parser:
         if not file.form:
             return "no format for its name", file.path.suffix or "no suffix"
         size = file.path.stat().st_size
-        if size > self._limits.document_mb * 1e6:
+        if size > self.limits.document_mb * 1e6:
             return "too large", f"{size / 1e6:,.0f} MB, limits.document_mb"
         with file.path.open("rb") as opened:
             head = opened.read(HEAD)
         if not head:
             return "empty", ""
         form: type[Format] = FORMATS.find(file.form)
+        if why := form.lacking():
+            return "nobody here reads its format", why
         if not form.looks_like(head):
             begins = " ".join(head[:60].decode("ascii", "replace").split())
             return f"is no {file.form}", f"begins {begins!r}"
@@ -220,9 +236,11 @@ def _form(path: Path, source: SourceConfig, forms: dict[str, type[Format]]) -> s
 def _paths(source: SourceConfig) -> list[Path]:
     if source.format != "auto":
         try:
-            FORMATS.find(source.format)
+            form: type[Format] = FORMATS.find(source.format)
         except BadPlugin as error:
             raise QuestionsError(f"sources, {source.name}: {error}") from None
+        if why := form.lacking():
+            raise QuestionsError(f"sources, {source.name}, format {source.format!r}: {why}.")
     found: list[Path] = []
     for path in source.paths:
         expanded = located(path)

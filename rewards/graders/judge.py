@@ -1,6 +1,7 @@
 """A judge as a grader: an item in, one kind of judgement out.
 
     equivalence, honesty   item: answer (the reference), question
+    proof                  item: answer (a right proof), question
     scale                  item: question, guide
     rubric                 item: question, criteria, and any field that the criteria name
     policy                 item: question (the request), rules, target, severity, need;
@@ -24,12 +25,13 @@ from munro.rewards.judge.worth import RubricScore
 from munro.rewards.kinds import Field, Grader, Item, Kind, Options, Part, Scale
 from munro.rewards.types import Grade
 
-Ask = Literal["equivalence", "scale", "rubric", "honesty", "policy"]
+Ask = Literal["equivalence", "proof", "scale", "rubric", "honesty", "policy"]
 
 LEVELS = 4
 LEVEL = Part(range=(0.0, LEVELS - 1.0))
 SCALES = {
     "equivalence": Scale(parts={"yes": Part()}),
+    "proof": Scale(parts={"yes": Part()}),
     "scale": Scale(parts={"score": Part(range=(0.0, 2.0))}),
     "rubric": Scale(parts={"criterion_*": Part()}),
     "honesty": Scale(range=(-1.0, 1.0), parts=dict.fromkeys(HonestyWeights.model_fields, Part())),
@@ -60,11 +62,13 @@ class JudgeGrader(Grader):
     """
 
     kind = Kind(
-        summary="an LLM judge: equivalence, scale, rubric, honesty or policy",
+        summary="an LLM judge: equivalence, proof, scale, rubric, honesty or policy",
         fields={
             "question": Field(what="what was asked", is_required=False),
             "messages": MESSAGES,
-            "answer": Field(what="the reference, for equivalence and honesty", is_required=False),
+            "answer": Field(
+                what="the reference: of equivalence, proof, honesty", is_required=False
+            ),
             "criteria": Field(what="of a rubric", types=(list,), is_required=False),
             "guide": Field(what="the standard of a scale", is_required=False),
             "rules": Field(what="the policy", is_required=False),
@@ -159,7 +163,7 @@ class JudgeGrader(Grader):
         """Refuse an item that lacks what its question needs."""
         given = self._filled(item)
         question_of(given)
-        if self._ask in ("equivalence", "honesty"):
+        if self._ask in ("equivalence", "proof", "honesty"):
             need(given, "answer")
         elif self._ask == "rubric":
             rubric.fill(given["criteria"], given)
@@ -177,6 +181,8 @@ class JudgeGrader(Grader):
         question = question_of(given)
         if self._ask == "equivalence":
             return judge.wait(judge.equivalence(question, need(given, "answer"), response))
+        if self._ask == "proof":
+            return judge.wait(judge.proof(question, need(given, "answer"), response))
         if self._ask == "honesty":
             return judge.wait(judge.honesty(question, need(given, "answer"), response))
         if self._ask == "scale":

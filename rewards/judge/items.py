@@ -38,8 +38,17 @@ def judge_of(keys: Mapping[str, Any]) -> Judge:
     Raises:
         ValueError: a key or its value is wrong.
     """
+    return Judge(config_of(keys))
+
+
+def config_of(keys: Mapping[str, Any]) -> JudgeConfig:
+    """The keys of a `JudgeConfig`, checked.
+
+    Raises:
+        ValueError: a key or its value is wrong.
+    """
     try:
-        return Judge(JudgeConfig.model_validate(dict(keys)))
+        return JudgeConfig.model_validate(dict(keys))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(["judge", *map(str, first["loc"])])

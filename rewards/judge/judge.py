@@ -1,6 +1,7 @@
 """LLM judges: what no rule can check, asked of a model behind an OpenAI-compatible address.
 
     equivalence   does the answer mean the same as a reference?   yes or no, by majority
+    proof         does it prove what is asked?                    yes or no, by majority
     scale         does the text keep to a guide?                  0, 1 or 2, the mean halved
     rubric        how many of these criteria are met?             each asked alone, averaged
     honesty       right, and how sure did it sound?               five buckets with a weight each
@@ -100,6 +101,22 @@ class Judge:
             )
 
         return self.wait(all_of_them())
+
+    async def proof(self, question: Question, reference: str, response: str) -> Grade:
+        """Whether the response proves what the question asks: 1 or 0, by majority.
+
+        Any way that holds will do. `parts["yes"]` is the share of samples that took it.
+
+        Args:
+            question: as asked, or the turns before the response.
+            reference: a right proof, or what is known of one.
+            response: the proof.
+        """
+        to = self._access
+        prompt = ask.proof(
+            to.material(question, "QUESTION"), to.shown(reference), to.shown(response)
+        )
+        return worth.of_proof(await to.asked(prompt, self.config.samples), response)
 
     async def scale(self, question: Question, response: str, *, guide: str = "") -> Grade:
         """How well the response keeps to a guide: 0 a major issue, 1/2 a minor one, 1 none.

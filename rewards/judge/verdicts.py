@@ -31,6 +31,13 @@ class EquivalenceVerdict(Verdict):
     verdict: Literal["yes", "no"]
 
 
+class ProofVerdict(Verdict):
+    """Whether a proof holds."""
+
+    shape = '{"notes": "the steps, and the first that fails if one does", "proves": "yes" or "no"}'
+    proves: Literal["yes", "no"]
+
+
 class ScaleVerdict(Verdict):
     """How well something was done: 2 no issue, 1 a minor one, 0 a major one."""
 

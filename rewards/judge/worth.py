@@ -1,6 +1,7 @@
 """What a judge's verdicts are worth: pure functions from verdicts to a `Grade`.
 
 equivalence   1 or 0, by majority                 honesty   the mean weight of five buckets
+proof         1 or 0, by majority
 scale         the mean of 0, 1 and 2, halved      policy    0, or 1 less a price
 rubric        the share of criteria met, or 1 for all of them
 """
@@ -20,6 +21,7 @@ from munro.rewards.judge.verdicts import (
     EquivalenceVerdict,
     HonestyVerdict,
     PolicyVerdict,
+    ProofVerdict,
     ScaleVerdict,
 )
 from munro.rewards.types import Grade
@@ -35,6 +37,12 @@ USUAL_NEED = 1
 def of_equivalence(verdicts: Sequence[EquivalenceVerdict], response: str) -> Grade:
     """1 and passed where more than half said yes; half is not enough."""
     yes = fmean(each.verdict == "yes" for each in verdicts)
+    return _grade(response, float(yes > 0.5), yes > 0.5, {"yes": yes}, verdicts[0].notes)
+
+
+def of_proof(verdicts: Sequence[ProofVerdict], response: str) -> Grade:
+    """1 and passed where more than half say that it holds; half is not enough."""
+    yes = fmean(each.proves == "yes" for each in verdicts)
     return _grade(response, float(yes > 0.5), yes > 0.5, {"yes": yes}, verdicts[0].notes)
 
 

@@ -101,7 +101,7 @@ def test_what_was_done_is_not_done_again(sources: Path, tmp_path: Path) -> None:
     assert (said, bytes_of(out)) == ([], before)
     build(config(out, sources, curate={"types": ["open", "proof"]}), on_progress=said.append)
     begun = [line.split(":")[0] for line in said if line.endswith("begins")]
-    assert begun == ["curate", "convert", "duplicates", "contamination"]
+    assert begun == ["curate", "convert", "duplicates", "contamination", "paraphrase", "topics"]
 
 
 @pytest.mark.slow

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from munro.questions.build import build
-from munro.questions.config import PairConfig, QuestionsConfig
+from munro.questions.clean.curate import curated
+from munro.questions.config import CurateConfig, PairConfig, QuestionsConfig
 from munro.questions.errors import QuestionsError
 from munro.questions.mark.outline import outlined
 from munro.questions.reading import Reading
@@ -80,6 +81,23 @@ def test_what_a_model_makes_up_is_left_out_and_listed(
     assert [one.reason for one in spans.dropped] == ["marked by the reader, and not there"]
     assert spans.dropped[0].evidence.startswith(why)
     assert len(spans.kept) == len(marked) - 1
+
+
+TWICE = "How many legs has a spider?\nIt says:\nHow many legs has a spider?\n"
+
+
+def test_a_question_that_is_named_as_its_own_answer_is_left_out() -> None:
+    """The same lines are refused at once; another copy of them by what it says."""
+
+    def answer(body: Body) -> Reply:
+        if is_marking(body):
+            return says(marked=[{"question": [1, 1], "answer": [3, 3]}])
+        return says(belongs="yes")
+
+    _, pairs = read(answer, TWICE)
+    outcome = curated(pairs.kept, CurateConfig(types=("words", "open")))
+    assert outcome.kept == []
+    assert [one.reason for one in outcome.dropped] == ["tells its answer"]
 
 
 def test_texts_for_numbers_are_asked_again_and_then_a_failure() -> None:

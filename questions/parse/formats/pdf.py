@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from typing import Any, ClassVar
 
-from munro.questions.parse.format import Format, RawPage, Unreadable
+from munro.questions.parse.format import MOST_PICTURE, Format, RawPage, Unreadable
 
 FEW = 20
 """Characters under which a page with an image on it is an image."""
 LOCKED = (4, 5)
 """PDFium's codes for a password and for a security scheme that it does not know."""
+
+INCH = 72
+"""PDF's units in an inch."""
+MOST_PIXELS = 40_000_000
+SMALLER = 0.8
+"""How much smaller a picture is drawn whose bytes are too many."""
 
 
 class Pdf(Format):
@@ -33,6 +41,39 @@ class Pdf(Format):
         """The text in the order in which the file shows it."""
         with _opened(file) as document:
             return [_page(document, number, most) for number in range(first, after)]
+
+    @classmethod
+    def picture(cls, file: str, number: int, dpi: int) -> bytes:
+        """Drawn in grey, as large as fits."""
+        import pypdfium2
+
+        with _opened(file) as document:
+            try:
+                page = document[number]
+                scale = min(dpi / INCH, (MOST_PIXELS / max(_area(page), 1)) ** 0.5)
+                while len(drawn := _drawn(page, scale)) > MOST_PICTURE:
+                    scale *= SMALLER
+            except pypdfium2.PdfiumError as error:
+                raise Unreadable("damaged", str(error)) from None
+            return drawn
+
+
+def _area(page: Any) -> float:
+    width, height = page.get_size()
+    return float(width * height)
+
+
+def _drawn(page: Any, scale: float) -> bytes:
+    """A PNG of grey values."""
+    bitmap = page.render(scale=scale, grayscale=True)
+    rows = bitmap.to_numpy().reshape(bitmap.height, -1)[:, : bitmap.width]
+    raw = b"".join(b"\x00" + row.tobytes() for row in rows)
+    head = struct.pack(">IIBBBBB", bitmap.width, bitmap.height, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(raw, 6)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
 
 
 def _opened(file: str) -> Any:

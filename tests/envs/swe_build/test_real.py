@@ -31,14 +31,14 @@ NEEDED = (
     " rich tomli-w psutil pyarrow"
 )
 RELEASES = {
-    "cachetools": 1,
-    "jsonpatch": 2,
-    "parse": 1,
+    "cachetools": 3,
+    "parse": 5,
     "pathspec": 1,
     "simpleeval": 4,
+    "unidiff": 3,
     "wcwidth": 1,
 }
-"""Tasks that the releases of each must give: ten, of six packages."""
+"""Tasks that the releases of each must give: more than ten, of six packages."""
 MUTATED = {
     "parse": ("1.22.4", 35),
     "semver": ("3.1.2", 17),

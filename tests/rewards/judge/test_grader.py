@@ -22,6 +22,7 @@ def longest_first(body):
 
 ITEMS = {
     "equivalence": ({"answer": "5 km"}, says(verdict="yes"), 1.0),
+    "proof": ({"answer": "2a + 2b = 2(a + b)"}, says(proves="yes"), 1.0),
     "honesty": ({"answer": "Ada"}, says(factuality="correct", confidence="unconfident"), 0.5),
     "scale": ({"guide": "No emoji."}, says(score=1), 0.5),
     "rubric": ({"criteria": ["Names {city}."], "city": "Lima"}, says(met="yes"), 1.0),
@@ -84,7 +85,9 @@ def test_a_rubric_pays_the_share_met_or_only_all_of_it(score, reward):
             assert grader.grade({**item, "criteria": ["Names Lima."]}).reward == 1.0
 
 
-@pytest.mark.parametrize(("ask", "name"), [("equivalence", "answer"), ("policy", "rules")])
+@pytest.mark.parametrize(
+    ("ask", "name"), [("equivalence", "answer"), ("proof", "answer"), ("policy", "rules")]
+)
 def test_an_item_with_nothing_to_go_by_is_refused(ask, name):
     with (
         ScriptedJudge([]) as server,

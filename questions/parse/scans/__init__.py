@@ -1,0 +1,1 @@
+"""Readers of pages that are pictures: a file each, found by name in `[scans]`."""
