@@ -28,13 +28,15 @@ BENCH ?= verifier
 
 BIN = .venv/bin
 READY = .venv/.ready
+# of the extra "docs", which brings all else of Munro's again where it is asked for by name
+SITE = "mkdocs-material>=9.6,<10"
 
 export PYTHON DEVICE TORCH_INDEX EXTRAS
 # this checkout's munro, whatever checkout an environment was made for
 export PYTHONPATH = $(CURDIR)/src
 
 .DEFAULT_GOAL := help
-.PHONY: help setup climb machine test test-climbs test-all test-cpus test-gpu check lint fmt bench clean
+.PHONY: help setup climb machine test test-climbs test-all test-cpus test-gpu check lint fmt bench site clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s%s\n", $$1, $$2}' Makefile
@@ -76,6 +78,11 @@ fmt: $(READY)  ## fix what can be fixed without you
 
 bench: $(READY)  ## one benchmark: make bench BENCH=verifier
 	@$(BIN)/python benchmarks/$(BENCH).py $(ARGS)
+
+site: $(READY)  ## the documentation as a site, in build/site; a broken link stops it
+	@$(BIN)/python -c "import material" 2>/dev/null || $(BIN)/python -m pip install -q $(SITE)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "build/site/index.html"
 
 clean:  ## remove the environment and the caches; runs/ stays
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -12,7 +12,8 @@
     kind = "lexicographic"
     parts = ["follows", "style"]
 
-A row has a `prompt` (or `messages`), and beside it any columns that graders read: `answer`,
+A row has a `prompt` (or `question`, `problem`, or `messages`, of which a last one by the assistant
+is not shown and is the column `reference`), and beside it any columns that graders read: `answer`,
 `criteria`, `instructions`, `tests`, `severity` and so on. `labels` say what a task is, for figures
 by part. Rows of AdvancedIF are read as they ship.
 """
@@ -25,14 +26,16 @@ from functools import partial
 from typing import Any, ClassVar
 
 from munro.envs.base import SingleTurn
-from munro.envs.data.columns import Row, is_conversation, messages_of, text_of
+from munro.envs.data.columns import Row, is_conversation, lacks, messages_of, text_of
+from munro.envs.data.guess import is_answered, last_text
 from munro.envs.data.published import as_ours
 from munro.envs.data.rows import Rows, by_last_message, open_rows, parted
 from munro.envs.types import Message, Task
-from munro.rewards.plugins import nearest
 from munro.rewards.types import Grade
 
 OWN_COLUMNS = ("prompt", "messages", "id", "gold")
+ASKED = ("prompt", "question", "problem", "instruction", "query")
+"""Names of the column that is asked, where there are no messages; the first that is there."""
 
 
 class Prompts(SingleTurn):
@@ -101,6 +104,8 @@ class Prompts(SingleTurn):
         payload = {key: value for key, value in brought.items() if key not in OWN_COLUMNS}
         if "gold" in brought:
             payload["gold"] = brought["gold"]
+        if is_answered(brought.get("messages")):
+            payload.setdefault("reference", last_text(brought["messages"]))
         asked = brought.get("prompt")
         payload.setdefault("question", asked if isinstance(asked, str) else last)
         labels = payload.pop("labels", {})
@@ -140,12 +145,12 @@ def _messages(row: Row, place: str, template: str) -> tuple[Message, ...]:
     if not isinstance(row, Mapping):
         raise ValueError(f"{place} is not a table with a prompt.")
     given = row.get("messages")
-    if given is None and is_conversation(row.get("prompt")):
-        return messages_of(row["prompt"], "prompt", place)
-    if given is None:
-        if "prompt" not in row:
-            hint = nearest("prompt", map(str, row))
-            raise ValueError(f"{place} has no column 'prompt', and no 'messages'. {hint}")
-        text = text_of(row, "prompt", place).strip()
-        return (Message(role="user", content=template.replace("{prompt}", text)),)
-    return messages_of(given, "messages", place)
+    if given is not None:
+        return messages_of(given[:-1] if is_answered(given) else given, "messages", place)
+    column = next((name for name in ASKED if not _is_empty(row.get(name))), "prompt")
+    if is_conversation(row.get(column)):
+        return messages_of(row[column], column, place)
+    if column not in row:
+        raise ValueError(f"{place} {lacks(column, [str(name) for name in row])}")
+    text = text_of(row, column, place).strip()
+    return (Message(role="user", content=template.replace("{prompt}", text)),)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from munro.envs.base import SingleTurn
 from munro.envs.data.columns import Row, is_conversation, messages_of, text_of, value_of
+from munro.envs.data.guess import TALKS, after_mark, is_answered, open_found, said_last
 from munro.envs.data.rows import Rows, RowTasks, open_rows, parted
 from munro.envs.types import Message, Task
 from munro.rewards import service
@@ -39,8 +40,8 @@ class QuestionsAndAnswers(SingleTurn):
     def __init__(
         self,
         path: str,
-        question: str = "question",
-        answer: str = "answer",
+        question: str = "",
+        answer: str = "",
         id: str = "",
         answer_after: str = "",
         subset: str = "",
@@ -60,10 +61,13 @@ class QuestionsAndAnswers(SingleTurn):
             path: a .jsonl, .csv or .parquet file, or the name of a data set on the hub.
             question: column of the question: a text, or a conversation ({role, content} or
                 {from, value}) that ends in it. A dotted name goes into an object
-                ("reward_model.ground_truth"), in all columns.
-            answer: column of the reference answer.
+                ("reward_model.ground_truth"), in all columns. Unless given, the first row tells:
+                question, prompt, problem, messages, ... (`munro.envs.data.guess`).
+            answer: column of the reference answer; unless given, likewise: answer, ground_truth,
+                reward_model.ground_truth, ..., or what a conversation ends in.
             id: column of a unique id; the number of the row unless given.
-            answer_after: take only what follows this in the answer column ("####" for GSM8K).
+            answer_after: take only what follows this in the answer column. Unless given, what
+                follows "####" at the start of a line, where there is one (GSM8K).
             subset: of a data set on the hub ("main").
             split: of a data set on the hub, to train on.
             test_path: a file of held-out rows.
@@ -85,17 +89,25 @@ class QuestionsAndAnswers(SingleTurn):
             kind: service.grader("judge", ask=ask, judge=judge) for kind, ask in ASKS.items()
         }
         self._judge, self._type, self._proof_prompt = judge, type, proof_prompt
-        self._columns = (question, answer, id)
+        self._id = id
         self._answer_after, self._prompt = answer_after, prompt
         self._where = {
             column: (values,) if isinstance(values, str) else tuple(map(str, values))
             for column, values in (where or {}).items()
         }
-        named = [column for column in (*self._columns, *self._where) if column]
         if_there = [type] if type else []
-        rows = open_rows(path, subset, split, named, if_there)
+        rows, self._found = open_found(
+            path,
+            subset,
+            split,
+            columns=(question, answer),
+            others=(id, *self._where),
+            if_there=if_there,
+        )
         held_out = None
         if test_path or test_split:
+            columns = (self._found.question, self._found.answer, id, *self._where)
+            named = [column for column in columns if column]
             held_out = open_rows(test_path or path, subset, test_split or split, named, if_there)
         self._train, self._test = parted(self._checked, rows, held_out, test_share)
 
@@ -123,13 +135,9 @@ class QuestionsAndAnswers(SingleTurn):
 
     def task(self, row: Row, place: str) -> Task:
         """One row as a task. `place` ("file:line") names it where it is unusable."""
-        question, answer, row_id = self._columns
-        asked = self._asked(value_of(row, question, place), row, place)
-        reference = text_of(row, answer, place)
-        if self._answer_after:
-            _, mark, reference = reference.rpartition(self._answer_after)
-            if not mark or not reference.strip():
-                raise ValueError(f"{place}: nothing follows {self._answer_after!r} in the answer.")
+        value = value_of(row, self._found.question, place)
+        asked = self._asked(value, row, place)
+        reference = self._reference(value, row, place)
         last, kind = asked[-1], self._kind(row, place)
         around = self._proof_prompt if kind == PROOF else self._prompt
         prompt = around.replace("{question}", last.content.strip())
@@ -138,7 +146,7 @@ class QuestionsAndAnswers(SingleTurn):
             said = [{"role": one.role, "content": one.content} for one in asked]
             payload |= {"type": kind} | ({"messages": said} if len(said) > 1 else {})
         return Task(
-            id=text_of(row, row_id, place) if row_id else place.rpartition(":")[2],
+            id=text_of(row, self._id, place) if self._id else place.rpartition(":")[2],
             messages=(*asked[:-1], Message(role=last.role, content=prompt)),
             payload=payload,
         )
@@ -157,10 +165,23 @@ class QuestionsAndAnswers(SingleTurn):
 
     def _asked(self, value: Any, row: Row, place: str) -> tuple[Message, ...]:
         """The question, which may be a whole conversation that ends in it."""
-        column = self._columns[0]
-        if is_conversation(value):
-            return messages_of(value, column, place)
-        return (Message(role="user", content=text_of(row, column, place)),)
+        column = self._found.question
+        if not is_conversation(value):
+            return (Message(role="user", content=text_of(row, column, place)),)
+        is_told = column in TALKS or not self._found.answer
+        return messages_of(value[:-1] if is_told and is_answered(value) else value, column, place)
+
+    def _reference(self, value: Any, row: Row, place: str) -> str:
+        """The answer: of its column, or what the conversation ends in."""
+        if not self._found.answer:
+            return said_last(value if is_answered(value) else [{}], self._found.question, place)
+        reference = text_of(row, self._found.answer, place)
+        if not self._answer_after:
+            return after_mark(reference)
+        _, mark, reference = reference.rpartition(self._answer_after)
+        if not mark or not reference.strip():
+            raise ValueError(f"{place}: nothing follows {self._answer_after!r} in the answer.")
+        return reference
 
     def _checked(self, rows: Rows, is_ours: Callable[[str], bool]) -> RowTasks:
         num_wanted = 0

@@ -32,12 +32,21 @@ def answer(unknown: str, value: Any) -> str | None:
         value: what it was set to; of a table, the first key in it that is known answers.
     """
     for key in _leaves(unknown, value):
-        words = key.split(".")
-        for start in range(len(words)):
-            if (found := _KNOWN.get(".".join(words[start:]))) is not None:
-                trainer, counterpart = found
-                return f"unknown key {key}, a name of {trainer}'s: {counterpart.answer}"
+        if (found := _found(key)) is not None:
+            return f"unknown key {key}, a name of {found[0]}'s: {found[1].answer}"
     return None
+
+
+def counterpart(theirs: str) -> str | None:
+    """What to do here instead of a key of theirs, dotted; None where that is not known."""
+    found = _found(theirs)
+    return None if found is None else found[1].answer
+
+
+def _found(key: str) -> tuple[str, Counterpart] | None:
+    words = key.split(".")
+    ways = (_KNOWN.get(".".join(words[start:])) for start in range(len(words)))
+    return next((found for found in ways if found is not None), None)
 
 
 def _leaves(key: str, value: Any) -> Iterator[str]:
@@ -403,8 +412,12 @@ COUNTERPARTS = (
         },
     ),
     Counterpart(
-        "all weights are trained, there are no adapters",
-        {"TRL": "use_peft lora_r", "verl": "lora_rank", "OpenRLHF": "lora_alpha target_modules"},
+        "set [learner.lora], rank, alpha and modules",
+        {
+            "TRL": "use_peft lora_r peft_config",
+            "verl": "lora_rank",
+            "OpenRLHF": "lora_alpha target_modules",
+        },
     ),
 )
 

@@ -30,6 +30,8 @@ from munro.rewards.judge.responses import Policies
 TREES: Mapping[str, type[BaseModel]] = {
     "climb": RunConfig,
     "config": RunConfig,
+    "import": RunConfig,
+    "submit": RunConfig,
     "rollout": RunConfig,
     "distill": DistillConfig,
     "consolidate": DistillConfig,

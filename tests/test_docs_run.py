@@ -24,7 +24,7 @@ QUICK = {
 }
 """Commands that a test has the time for; of others, those that are asked for a dry run or help."""
 OWN = re.compile(
-    r"(^|/)(runs|evals|machines|checkpoints|data|mine|my_\w+|ckpt|BASE|tasks|histories|src)\b|\w\.jsonl$|^(Qwen|me)/[\w.-]+$"
+    r"(^|/)(runs|evals|machines|checkpoints|data|mine|my_\w+|ckpt|BASE|tasks|histories|src)\b|\w\.jsonl$|^(Qwen|HuggingFaceTB|me)/[\w.-]+$"
 )
 """What a reader has, and a checkout has not; models of the hub among it."""
 LARGE = {
@@ -40,7 +40,7 @@ def inputs(command: Command) -> list[str]:
     words, found = list(command.words[1:]), []
     while words:
         word = words.pop(0)
-        if word in ("--out", "--page", "--name", "--weights"):
+        if word in ("--out", "--page", "--name", "--weights", "--address", "--folder"):
             words = words[1:]
         elif word in ("--model", "--onto", "--config"):
             found.append(words.pop(0))

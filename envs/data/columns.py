@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -40,17 +40,43 @@ def value_of(row: Row, column: str, place: str) -> Any:
     Raises:
         ValueError: there is none, in a sentence with the nearest name.
     """
-    if column in row:
-        return row[column]
+    value = has(row, column)
+    if value is not MISSING:
+        return value
     found: Any = row
     for depth, part in enumerate(column.split(".")):
         value = _inside(found, part)
         if value is MISSING:
             into = ".".join(column.split(".")[:depth])
             names = [f"{into}.{name}" if into else str(name) for name in _names(found)]
-            raise ValueError(f"{place} has no column {column!r}. {nearest(column, names)}")
+            break
         found = value
+    raise ValueError(f"{place} {lacks(column, names)}")
+
+
+def has(row: Row, column: str) -> Any:
+    """What a column holds, as `value_of` finds it; MISSING where there is none."""
+    if column in row:
+        return row[column]
+    found: Any = row
+    for part in column.split("."):
+        found = _inside(found, part)
     return found
+
+
+def lacks(column: str, names: Sequence[str]) -> str:
+    """That there is no such column, which one it may be, and which there are."""
+    hint = nearest(column, names)
+    return f"has no column {column!r}. {hint}" + (
+        f" {it_has(names)}" if hint.startswith("Did") else ""
+    )
+
+
+def it_has(names: Iterable[Any]) -> str:
+    """Which columns there are; the first twelve of them."""
+    there = [str(name) for name in names]
+    more = ", ..." if len(there) > 12 else ""
+    return f"It has: {', '.join(there[:12])}{more}." if there else "It has none."
 
 
 def text_of(row: Row, column: str, place: str) -> str:

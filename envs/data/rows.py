@@ -11,12 +11,12 @@ from array import array
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from munro.envs.data.columns import Row, top
+from munro.envs.data.columns import Row, lacks, top
 from munro.envs.types import Task
-from munro.rewards.plugins import nearest
 
 
 def place_of(text: str) -> int:
@@ -227,9 +227,22 @@ def open_rows(
     split: str,
     columns: list[str] | None = None,
     if_there: Sequence[str] = (),
+    *,
+    first: bool = False,
 ) -> Rows:
-    """The rows that `path` names; of a Parquet file only `columns`, where they are given, and those
-    of `if_there` that it has."""
+    """The rows that `path` names.
+
+    Args:
+        path: a file, or the name of a data set on the hub.
+        subset: of a data set on the hub, as `split`.
+        split: to read.
+        columns: of a Parquet file, which are read; all unless given.
+        if_there: others, which are read where the file has them.
+        first: read no more of a Parquet file than its first row.
+
+    Raises:
+        ValueError: there is no such file, no such column, or it is not what its name says.
+    """
     file = Path(path).expanduser()
     if file.suffix in (".jsonl", ".csv", ".parquet") and not file.is_file():
         raise ValueError(f"There is no file {file}.")
@@ -238,13 +251,15 @@ def open_rows(
     if file.suffix == ".csv":
         return CommaSeparated(file)
     if file.suffix == ".parquet":
-        return _open_parquet(file, columns, if_there)
+        return _open_parquet(file, columns, if_there, first=first)
     if file.is_file():
         raise ValueError(f"{file} is neither .jsonl, .csv nor .parquet.")
     return _open_hub(path, subset, split)
 
 
-def _open_parquet(file: Path, columns: list[str] | None, if_there: Sequence[str]) -> Rows:
+def _open_parquet(
+    file: Path, columns: list[str] | None, if_there: Sequence[str], *, first: bool
+) -> Rows:
     import pyarrow
     import pyarrow.parquet
 
@@ -255,13 +270,21 @@ def _open_parquet(file: Path, columns: list[str] | None, if_there: Sequence[str]
             wanted = [column if column in there else top(column) for column in columns]
             for column, one in zip(columns, wanted, strict=True):
                 if one not in there:
-                    hint = nearest(column, there)
-                    raise ValueError(f"{file.name} has no column {column!r}. {hint}")
+                    raise ValueError(f"{file.name} {lacks(column, there)}")
             wanted = list(dict.fromkeys([*wanted, *(one for one in if_there if one in there)]))
-        table = pyarrow.parquet.read_table(file, columns=wanted)
+        table = _first_row(file) if first else pyarrow.parquet.read_table(file, columns=wanted)
     except pyarrow.ArrowInvalid as error:
         raise ValueError(f"{file} is no Parquet file: {error}") from error
     return Table(file.name, table, table.num_rows)
+
+
+def _first_row(file: Path) -> Any:
+    import pyarrow
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(file) as parquet:
+        batches = list(islice(parquet.iter_batches(batch_size=1), 1))
+        return pyarrow.Table.from_batches(batches, parquet.schema_arrow)
 
 
 def _open_hub(name: str, subset: str, split: str) -> Rows:

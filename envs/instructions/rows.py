@@ -13,11 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from munro.envs.data.columns import Row, is_conversation, messages_of, text_of
+from munro.envs.data.columns import Row, is_conversation, it_has, messages_of, text_of
 from munro.envs.data.rows import Rows, RowTasks, open_rows, place_of
 from munro.envs.types import Message, Task
 from munro.rewards.instructions import checkers
-from munro.rewards.plugins import nearest
 
 COLUMNS = ("instruction_id_list", "instructions")
 
@@ -77,8 +76,7 @@ def _instructions(row: Row, place: str) -> list[Mapping[str, Any]]:
     """The row's instructions as specs, checked."""
     column = next((name for name in COLUMNS if row.get(name) is not None), None)
     if column is None:
-        hint = nearest(COLUMNS[0], map(str, row))
-        raise ValueError(f"{place} has neither {' nor '.join(COLUMNS)}. {hint}")
+        raise ValueError(f"{place} has neither {' nor '.join(COLUMNS)}. {it_has(row)}")
     listed, kwargs = row[column], row.get("kwargs") if column == COLUMNS[0] else None
     for name, value in ((column, listed), ("kwargs", kwargs)):
         if value is not None and not _is_list(value):

@@ -12,6 +12,8 @@ from pathlib import Path
 import click
 
 from munro.machine.cli.arguments import OVERRIDABLE, first
+from munro.machine.cli.arriving.bring import bring
+from munro.machine.cli.arriving.submit import submit
 from munro.machine.cli.begin import doctor, init
 from munro.machine.cli.data import data, tokenizer
 from munro.machine.cli.distill import consolidate, distill
@@ -169,6 +171,7 @@ def report(run: str) -> None:
     click.echo(f"wrote {write_report(Path(run))}")
 
 
+munro.add_command(bring)
 munro.add_command(consolidate)
 munro.add_command(data)
 munro.add_command(distill)
@@ -191,6 +194,7 @@ munro.add_command(regrade)
 munro.add_command(run_whole)
 munro.add_command(serve)
 munro.add_command(sides)
+munro.add_command(submit)
 munro.add_command(swe)
 munro.add_command(thoughts)
 munro.add_command(tokenizer)
