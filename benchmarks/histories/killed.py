@@ -76,7 +76,8 @@ def killed(
     seed: int,
     later_s: float = MOST_LATER_S,
 ) -> Story:
-    """Build with so many kills, each when the journal has grown by some lines.
+    """Build with so many kills, each when the journal has grown by some lines, and about half when
+    one more candidate was settled.
 
     By the journal and not by a clock: the second of two builds finds packages and pages at hand
     that the first had to wait for.
@@ -97,8 +98,11 @@ def killed(
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        until = num_lines(out) + chance.randint(1, most)
-        while process.poll() is None and num_lines(out) < until:
+        lines_then = num_lines(out) + chance.randint(1, most)
+        ended_then = len(ends(out)) + chance.randint(0, 1)
+        while process.poll() is None and (
+            num_lines(out) < lines_then or len(ends(out)) < ended_then
+        ):
             time.sleep(LOOK_S)
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=chance.uniform(0, later_s))
