@@ -24,6 +24,13 @@ def place_of(text: str) -> int:
     return int.from_bytes(blake2b(text.strip().encode(), digest_size=4).digest())
 
 
+def bound_of(texts: Iterable[str], share: float) -> int:
+    """Texts that fall below it are held out: a share, and one at least where two texts differ."""
+    places = {place_of(text) for text in texts}
+    bound = int(share * 2**32)
+    return max(bound, min(places) + 1) if share and len(places) > 1 else bound
+
+
 class Rows(Sequence[Any]):
     """Rows of one source, read one at a time."""
 
@@ -193,7 +200,7 @@ def parted(
         checked: the tasks of rows whose text it is told to take.
         rows: to train on.
         held_out: rows for testing; None to hold out a share of `rows`, by their text alone.
-        test_share: how many of them then.
+        test_share: how many of them then; one at least, where there are two.
 
     Raises:
         ValueError: no share, or a row cannot be used.
@@ -203,10 +210,13 @@ def parted(
     if held_out is not None:
         return checked(rows, lambda _: True), checked(held_out, lambda _: True)
     bound = int(test_share * 2**32)
-    return (
-        checked(rows, lambda text: place_of(text) >= bound),
-        checked(rows, lambda text: place_of(text) < bound),
-    )
+    test = checked(rows, lambda text: place_of(text) < bound)
+    if test_share and not len(test):
+        texts: list[str] = []
+        checked(rows, lambda text: bool(texts.append(text)))
+        bound = bound_of(texts, test_share)
+        test = checked(rows, lambda text: place_of(text) < bound)
+    return checked(rows, lambda text: place_of(text) >= bound), test
 
 
 def by_last_message(

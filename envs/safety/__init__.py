@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 
 from munro.envs.base import SingleTurn
 from munro.envs.data.columns import Row
-from munro.envs.data.rows import Rows, RowTasks, open_rows, place_of
+from munro.envs.data.rows import Rows, RowTasks, bound_of, open_rows, place_of
 from munro.envs.safety import attacks as templates
 from munro.envs.safety.cases import Case, families
 from munro.envs.safety.forms import form_of
@@ -97,8 +97,7 @@ class Safety(SingleTurn):
                 True: self._checked(test, None, True),
             }
         else:
-            bound = int(test_share * FULL)
-            self._sides = {side: self._checked(rows, bound, side) for side in (False, True)}
+            self._sides = {side: self._checked(rows, test_share, side) for side in (False, True)}
 
     def tasks(self, split: str) -> Sequence[Task]:
         """The rows of one side, each made into a task when it is drawn."""
@@ -113,17 +112,18 @@ class Safety(SingleTurn):
         gold = task.payload.get("gold")
         return None if gold is None else str(gold)
 
-    def _checked(self, rows: Rows, bound: int | None, is_test: bool) -> RowTasks:
-        """The rows of one side: all of them where `bound` is None, else families by their place."""
+    def _checked(self, rows: Rows, share: float | None, is_test: bool) -> RowTasks:
+        """The rows of one side: all of them where `share` is None, else families by their place."""
         places = [rows.place(number) for number in range(len(rows))]
         cases = [self._case(row, place) for row, place in zip(rows, places, strict=True)]
         family = families(cases, places)
         for case, place, name in zip(cases, places, family, strict=True):
             self._task(case, place, name, is_test)
+        bound = 0 if share is None else bound_of(family, share)
         ours = [
             number
             for number, name in enumerate(family)
-            if bound is None or (place_of(name) < bound) == is_test
+            if share is None or (place_of(name) < bound) == is_test
         ]
         names = dict(zip(places, family, strict=True))
 

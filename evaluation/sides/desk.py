@@ -27,6 +27,8 @@ MOST_SHOWN = 40
 class Refused(Exception):
     """A click that is not taken: a status of HTTP, and a sentence for whoever sent it."""
 
+    is_sentence = True
+
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
         self.status = status

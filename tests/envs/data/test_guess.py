@@ -123,3 +123,14 @@ def test_prompts_ask_what_people_call_a_question(tmp_path: Path) -> None:
     assert talked.payload["reference"] == ANSWERED[-1]["content"]
     assert asked.payload["answer"] == GSM8K["answer"]  # as it is: a reward function reads it
     assert theirs.payload["reward_model"]["ground_truth"] == "7"
+
+
+@pytest.mark.parametrize("num", [1, 2, 3, 40])
+def test_one_row_at_least_is_held_out_where_there_are_two(tmp_path: Path, num: int) -> None:
+    rows = [{"question": f"What is {n} + 1?", "answer": str(n + 1)} for n in range(num)]
+    env = load("qa", path=written(tmp_path, rows))
+    train, test = ({task.id for task in env.tasks(split)} for split in ("train", "test"))
+    assert len(train) + len(test) == num
+    assert not train & test
+    assert bool(test) == (num > 1)
+    assert not load("qa", path=written(tmp_path, rows), test_share=0).tasks("test")

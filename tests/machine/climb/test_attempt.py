@@ -54,6 +54,7 @@ def climb(monkeypatch: pytest.MonkeyPatch, saved: Iterable[int]) -> tuple[ClimbS
         interrupt=nothing,
         model=nothing,
         restarts=nothing,
+        trackers=nothing,
     )
     return climbs.to_the_next_restart(at(0)), console.notes
 
