@@ -212,11 +212,21 @@ def parted(
     bound = int(test_share * 2**32)
     test = checked(rows, lambda text: place_of(text) < bound)
     if test_share and not len(test):
-        texts: list[str] = []
-        checked(rows, lambda text: bool(texts.append(text)))
-        bound = bound_of(texts, test_share)
+        bound = bound_of(_texts(checked, rows), test_share)
         test = checked(rows, lambda text: place_of(text) < bound)
     return checked(rows, lambda text: place_of(text) >= bound), test
+
+
+def _texts(checked: Callable[[Rows, Callable[[str], bool]], RowTasks], rows: Rows) -> list[str]:
+    """What rows are parted by."""
+    texts: list[str] = []
+
+    def seen(text: str) -> bool:
+        texts.append(text)
+        return False
+
+    checked(rows, seen)
+    return texts
 
 
 def by_last_message(

@@ -53,10 +53,21 @@ class Loaded:
 
 def grown(load: Callable[[], T]) -> tuple[T, int]:
     """What `load` returns, and the bytes of memory that this process took for it."""
-    process = psutil.Process()
-    before = process.memory_info().rss
+    before = _taken()
     result = load()
-    return result, max(0, process.memory_info().rss - before)
+    return result, max(0, *(now - then for now, then in zip(_taken(), before, strict=True)))
+
+
+def _taken() -> tuple[int, int]:
+    """Bytes of this process in memory, and those of them that are its own or swapped out: where
+    memory is short the kernel takes pages of files back at any time."""
+    all_of_it = psutil.Process().memory_info().rss
+    status = Path("/proc/self/status")
+    if not status.exists():  # not Linux
+        return all_of_it, all_of_it
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+    own = sum(int(lines.get(name, "0 kB").split()[0]) for name in ("RssAnon", "VmSwap"))
+    return all_of_it, own << 10
 
 
 def model_config(model: Path) -> Any:
