@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -216,12 +217,26 @@ def page(config: BaseModel, indent: str = "") -> str:
         if isinstance(config, RestartConfig) and name in DISTILL_KEYS and not _distils(config):
             continue  # how matters once it is said when
         meaning = (field.description or "").partition("\n")[0]
+        if _is_idle(meaning, config):
+            continue
         for label, value in _entries(name, getattr(config, name)):
             if isinstance(value, BaseModel):
                 lines += [f"{indent}{label}:", page(value, indent + "  ")]
             else:
                 lines.append(f"{f'{indent}{label} = {_shown(value)}':<44} {meaning}".rstrip())
     return "\n".join(lines)
+
+
+ONLY_WITH = re.compile(r'With `?(\w+)`?(?: = "(\w+)")?:')
+
+
+def _is_idle(meaning: str, config: BaseModel) -> bool:
+    """Whether a key says that it matters only with another one, which is off or says otherwise."""
+    only = ONLY_WITH.match(meaning)
+    if only is None:
+        return False
+    value = getattr(config, only[1], True)
+    return str(value) != only[2] if only[2] else not value
 
 
 def _distils(config: RestartConfig) -> bool:

@@ -106,7 +106,17 @@ def test_the_page_names_every_key_with_its_meaning(recipe):
 def test_the_page_leaves_out_a_base_that_is_not_built_and_is_short(recipe):
     shown = page(load(recipe(), [("model.path", "checkpoint")])).splitlines()
     assert "base:" not in shown
-    assert len(shown) < 200
+    assert len(shown) < 180
+    assert not any("memory_mb = 0 " in line and "isolate" in line for line in shown)
+
+
+def test_the_page_shows_what_matters_only_with_another_key_where_that_is_set(recipe):
+    text = "num_steps = 3\n[[env]]\npath = 'a'\nisolate = true\n"
+    assert "With `isolate`: the interpreter" in page(load(recipe(text)))
+    assert "With `isolate`" not in page(load(recipe()))
+    assert "overlong_tokens" not in page(load(recipe()))
+    overlong = load(recipe(), [("rewards.length_form", "overlong")])
+    assert "overlong_tokens" in page(overlong)
 
 
 def test_the_page_shows_graders_and_a_tree_of_rewards():
