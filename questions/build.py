@@ -56,8 +56,6 @@ AT_ONCE = 256
 QUESTIONS, DROPPED = "questions.jsonl", "dropped.jsonl"
 SCORED = "scored"
 """Folder in it of what tiers made of the questions."""
-CHECKED, TO_SCORE = ("open", "choice"), "to_score.jsonl"
-"""Types whose answers rules can compare, and where they are where there are others too."""
 FUNNEL, MANIFEST = "funnel.json", "manifest.json"
 
 
@@ -295,21 +293,6 @@ def _leave(
     _write(to.out / DROPPED, (asdict(one) for stage in STAGES for one in to.dropped(stage)))
     _write_json(to.out / FUNNEL, [asdict(level) for level in levels])
     _write_json(to.out / MANIFEST, manifest)  # the last: it says that all of them are there
-
-
-def scorable(out: Path) -> Path:
-    """The file of those questions of a build that tiers can be tried on: all of them, unless some
-    have answers that no rule can compare."""
-    rows = [line for line in _lines(out / QUESTIONS) if json.loads(line)["type"] in CHECKED]
-    if len(rows) == sum(1 for _ in _lines(out / QUESTIONS)):
-        return out / QUESTIONS
-    _write(out / TO_SCORE, map(json.loads, rows))
-    return out / TO_SCORE
-
-
-def _lines(file: Path) -> Iterator[str]:
-    with file.open(encoding="utf-8") as lines:
-        yield from lines
 
 
 def _is_left(out: Path, manifest: dict[str, Any]) -> bool:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from munro.questions.answers.config import ScoreConfig
+from munro.questions.answers.score import rows_to_score
 from munro.questions.clean import contamination
 from munro.questions.config import QuestionsConfig, ScansConfig
 from munro.questions.errors import QuestionsError
@@ -50,6 +52,38 @@ def planned(config: QuestionsConfig) -> Plan:
         except ValueError as error:
             lacks.append(f"models.{whose}: {error}")
     return Plan(does=tuple(does), lacks=tuple(dict.fromkeys(lacks)))
+
+
+def scoring_planned(
+    file: Path, out: Path, config: ScoreConfig, *, question: str, answer: str
+) -> Plan:
+    """What `score` would do with this file, and what would stop it.
+
+    Raises:
+        QuestionsError: the file cannot be read, or a row has no question or answer.
+    """
+    rows = rows_to_score(file, question, answer)
+    asked, each = len(rows.asked), config.scoring.attempts
+    left = len(rows.rows) - asked
+    begun = ", begun: it goes on there" if (out / MARK).exists() else ""
+    judge = config.judge.model if config.judge else "nobody"
+    does = (
+        f"out        {out}{begun}",
+        f"questions  {asked:,}" + (f"; {left:,} proofs and words stay unrated" if left else ""),
+        *(
+            f"tier       {tier.name}: {each} attempts at each, {asked * each:,} in all"
+            for tier in config.tiers
+        ),
+        f"doubts     judged by {judge}",
+    )
+    lacks = [
+        lack
+        for tier in config.tiers
+        for lack in _model_lacks(f"tier {tier.name}", tier.model, tier.base_url, tier.api_key_env)
+    ]
+    if (own := config.judge) is not None:
+        lacks += _model_lacks("judge", own.model, own.base_url, own.api_key_env)
+    return Plan(does=does, lacks=tuple(dict.fromkeys(lacks)))
 
 
 def _out(config: QuestionsConfig) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from graphlib import CycleError, TopologicalSorter
@@ -36,6 +37,8 @@ from munro.machine.recipes import recipe_file
 from munro.machine.run.files import RunError
 from munro.machine.run.folder import difference
 from munro.questions.config import QuestionsConfig
+from munro.questions.errors import QuestionsError
+from munro.questions.parse.parsing import listed
 
 MANIFEST = "manifest.json"
 ORDERS = "phase.json"
@@ -226,7 +229,8 @@ class _Resolved:
             case QuestionsPhase():
                 whole = merged(read_toml(str(self._where / phase.file)), phase.set)
                 built = check_as(QuestionsConfig, whole, source=f"phases.{self._name}")
-                return {"recipe": built.model_dump(mode="json", exclude={"out", "workers"})}
+                recipe = built.model_dump(mode="json", exclude={"out", "workers"})
+                return {"recipe": recipe, "documents": _documents(built)}
             case PretrainPhase():
                 whole = merged(read_toml(str(self._where / phase.file)), phase.set)
                 recipe = check_as(PretrainRecipe, whole, source=f"phases.{self._name}")
@@ -337,6 +341,15 @@ def fingerprint(folder: Path) -> str:
             continue
         found.update(f"{file.name}:{digest_of(file)}:".encode())
     return found.hexdigest()[:16]
+
+
+def _documents(config: QuestionsConfig) -> list[list[str]]:
+    """Names and digests of what questions are taken from; those that are not there are told when
+    the phase begins."""
+    with suppress(QuestionsError):
+        files = [path for source in config.sources for path, _ in listed(source)]
+        return [[str(path), digest_of(path)] for path in files]
+    return []
 
 
 # what each kind leaves in its folder

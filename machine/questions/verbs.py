@@ -15,6 +15,7 @@ from munro.questions.config import QuestionsConfig
 if TYPE_CHECKING:
     from munro.questions.answers.config import ScoreConfig, TierConfig
     from munro.questions.answers.score import Scored
+    from munro.questions.planning import Plan
 
 
 def run_build(file: str, overrides: Sequence[tuple[str, str]], *, until: str, dry_run: bool) -> int:
@@ -29,11 +30,14 @@ def run_build(file: str, overrides: Sequence[tuple[str, str]], *, until: str, dr
     if dry_run:
         from munro.questions.planning import planned
 
-        plan = planned(config)
-        for line in (*plan.does, *(f"lacks      {lack}" for lack in plan.lacks)):
-            click.echo(line)
-        return 0
+        return _told(planned(config))
     build_and_score(config, until=until)
+    return 0
+
+
+def _told(plan: Plan) -> int:
+    for line in (*plan.does, *(f"lacks      {lack}" for lack in plan.lacks)):
+        click.echo(line)
     return 0
 
 
@@ -43,7 +47,7 @@ def build_and_score(config: QuestionsConfig, *, until: str = "") -> dict[str, in
     Returns:
         How many questions there are, and what became of them.
     """
-    from munro.questions.build import QUESTIONS, SCORED, STAGES, build, scorable
+    from munro.questions.build import QUESTIONS, SCORED, STAGES, build
     from munro.questions.funnel import table
 
     levels = build(config, until=until, on_progress=_say)
@@ -55,7 +59,7 @@ def build_and_score(config: QuestionsConfig, *, until: str = "") -> dict[str, in
     dropped = sum(sum(level.dropped.values()) for level in levels)
     figures = {"questions": levels[-1].kept, "left out": dropped}
     if config.score is not None:
-        done = score_as(str(scorable(out)), str(out / SCORED), config.score)
+        done = score_as(str(out / QUESTIONS), str(out / SCORED), config.score)
         figures |= dict(sorted(done.brackets.items())) | {"wrong": done.dropped}
     return figures
 
@@ -80,8 +84,8 @@ def run_clean(file: str, against: Sequence[str], out: str, question: str, answer
     return 0
 
 
-def run_score(file: str, tiers: str, out: str, question: str, answer: str) -> int:
-    """Score a file of questions.
+def run_score(file: str, tiers: str, out: str, question: str, answer: str, *, dry_run: bool) -> int:
+    """Score a file of questions, or say what that would take.
 
     Raises:
         BadConfig: the file of tiers or a key of it is wrong.
@@ -91,7 +95,13 @@ def run_score(file: str, tiers: str, out: str, question: str, answer: str) -> in
     """
     from munro.questions.answers.config import ScoreConfig
 
-    score_as(file, out, load_as(ScoreConfig, tiers), question=question, answer=answer)
+    config = load_as(ScoreConfig, tiers)
+    if dry_run:
+        from munro.questions.planning import scoring_planned
+
+        to = Path(out).expanduser()
+        return _told(scoring_planned(Path(file), to, config, question=question, answer=answer))
+    score_as(file, out, config, question=question, answer=answer)
     return 0
 
 

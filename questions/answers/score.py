@@ -38,6 +38,8 @@ ATTEMPTS, VOTES, BLIND = "attempts", "votes", "blind"
 AT_ONCE = 32
 """Questions of a unit: what a kill can cost, but for what the cache remembers."""
 EASY = 0.5
+JUDGED = ("proof", "words")
+"""Values of `type` whose answers no rule compares: tiers are not tried on them."""
 OURS = ("pass_rates", "bracket", "unrated", "doubt", "consensus", "votes")
 """Columns that scoring adds; those of an earlier scoring are replaced."""
 MANNER = ("api_key_env", "concurrency", "timeout_s", "retries", "backoff_s")
@@ -75,12 +77,12 @@ class _One:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Rows:
+class Rows:
     """The questions of a file, by their place in it."""
 
     rows: Mapping[str, dict[str, Any]]
     asked: Sequence[tuple[str, str, str]]
-    """(place, question, stored answer)"""
+    """(place, question, stored answer) of those that tiers are tried on"""
 
 
 def score(
@@ -95,7 +97,7 @@ def score(
     """Leave `questions.jsonl` and `dropped.jsonl` in a folder; the same call resumes.
 
     Args:
-        file: .jsonl or .parquet.
+        file: .jsonl or .parquet; rows whose `type` is in `JUDGED` stay unrated.
         out: folder to write.
         config: who tries, who judges, and when.
         question: column of the question, a text or a conversation that ends in it.
@@ -107,11 +109,11 @@ def score(
         GraderError: the judge gave no verdict.
     """
     with _sentences(out):
-        return _scored(_rows(file, question, answer), out, config, on_progress)
+        return _scored(rows_to_score(file, question, answer), out, config, on_progress)
 
 
 def _scored(
-    questions: _Rows, out: str, config: ScoreConfig, on_progress: OnProgress | None
+    questions: Rows, out: str, config: ScoreConfig, on_progress: OnProgress | None
 ) -> Scored:
     for tier in config.tiers:
         tier_of(tier)  # keys and checkpoints are looked for before anything is paid for
@@ -122,10 +124,9 @@ def _scored(
         to = held.enter_context(Build(out, on_progress=on_progress))
         attempts = _attempts(to, questions, config)
         votes = _votes(to, questions, attempts, config, judge)
-        done = {
-            place: _one(row, attempts[place], votes[place], config)
-            for place, row in questions.rows.items()
-        }
+        done = {place: _unasked(row, config) for place, row in questions.rows.items()}
+        for place, _, _ in questions.asked:
+            done[place] = _one(questions.rows[place], attempts[place], votes[place], config)
         choices = _blind(to, questions, done, config, judge)
         scored = _left(to.out, done, choices)
         stored = {place: answer for place, _, answer in questions.asked}
@@ -146,7 +147,12 @@ def _sentences(out: str) -> Iterator[None]:
         ) from error
 
 
-def _rows(file: Path, question: str, answer: str) -> _Rows:
+def rows_to_score(file: Path, question: str, answer: str) -> Rows:
+    """The rows of a file, and what is asked of tiers.
+
+    Raises:
+        QuestionsError: a row has no question or answer, or there is none.
+    """
     rows, asked = {}, []
     for place, row in rows_of(file):
         told = row if isinstance(row, dict) else {}
@@ -159,10 +165,11 @@ def _rows(file: Path, question: str, answer: str) -> _Rows:
             )
         is_scored = "pass_rates" in row and "bracket" in row
         rows[place] = {k: v for k, v in row.items() if k not in OURS} if is_scored else row
-        asked.append((place, asks, stored))
+        if row.get("type") not in JUDGED:
+            asked.append((place, asks, stored))
     if not rows:
         raise QuestionsError(f"{file} has no rows: there is nothing to score.")
-    return _Rows(rows=rows, asked=asked)
+    return Rows(rows=rows, asked=asked)
 
 
 def _opened(config: ScoreConfig) -> Access | None:
@@ -174,7 +181,7 @@ def _opened(config: ScoreConfig) -> Access | None:
         raise QuestionsError(str(error)) from error
 
 
-def _attempts(to: Build, questions: _Rows, config: ScoreConfig) -> dict[str, dict[str, Attempts]]:
+def _attempts(to: Build, questions: Rows, config: ScoreConfig) -> dict[str, dict[str, Attempts]]:
     """By place, by tier: the weakest first. What failed in an earlier run is tried again."""
     count = config.scoring.attempts
     texts = [(place, question) for place, question, _ in questions.asked]
@@ -207,7 +214,7 @@ def _attempts(to: Build, questions: _Rows, config: ScoreConfig) -> dict[str, dic
 
         failed = any(one.failed for one in before)
         to.run(ATTEMPTS, Attempts, state, units, anew=failed)
-    made: dict[str, dict[str, Attempts]] = {place: {} for place in questions.rows}
+    made: dict[str, dict[str, Attempts]] = {place: {} for place, _, _ in questions.asked}
     for one in to.rows(ATTEMPTS, Attempts):
         made[one.id][one.tier] = one
     return made
@@ -215,7 +222,7 @@ def _attempts(to: Build, questions: _Rows, config: ScoreConfig) -> dict[str, dic
 
 def _votes(
     to: Build,
-    questions: _Rows,
+    questions: Rows,
     attempts: Mapping[str, Mapping[str, Attempts]],
     config: ScoreConfig,
     judge: Access | None,
@@ -236,7 +243,7 @@ def _votes(
             return Outcome(kept=found)
 
         _run(to, VOTES, Tally, state, counted, questions.asked)
-    votes: dict[str, dict[str, Tally]] = {place: {} for place in questions.rows}
+    votes: dict[str, dict[str, Tally]] = {place: {} for place, _, _ in questions.asked}
     for one in to.rows(VOTES, Tally):
         votes[one.id][one.tier] = one
     return votes
@@ -244,7 +251,7 @@ def _votes(
 
 def _blind(
     to: Build,
-    questions: _Rows,
+    questions: Rows,
     done: Mapping[str, _One],
     config: ScoreConfig,
     judge: Access | None,
@@ -307,6 +314,12 @@ def _judge_of(config: ScoreConfig) -> Any:
         return None
     served = "" if judge.base_url else fingerprint(Path(judge.model).expanduser())
     return [judge.model_dump(mode="json", include=set(JUDGES)), served]
+
+
+def _unasked(row: dict[str, Any], config: ScoreConfig) -> _One:
+    """A question whose answer only a judge can compare: it stays as it is."""
+    why = f"no rule compares an answer of type {row.get('type')!r}"
+    return _One(row=row, unrated={tier.name: why for tier in config.tiers})
 
 
 def _one(

@@ -160,7 +160,7 @@ def test_stem_s_shares_are_the_report_s(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_build_with_tiers_scores_what_rules_can_check(tmp_path: Path) -> None:
-    """Proofs go by unscored: to a tier's attempts no rule could say right or wrong."""
+    """Proofs stay unrated: of a tier's attempts no rule could say right or wrong."""
     (tmp_path / "book.txt").write_text(TEXT)
     recipe = tmp_path / "recipe.toml"
 
@@ -181,5 +181,25 @@ def test_a_build_with_tiers_scores_what_rules_can_check(tmp_path: Path) -> None:
     built = (tmp_path / "out" / "questions.jsonl").read_text().split("\n")[:-1]
     assert [json.loads(row)["type"] for row in built] == ["open", "open", "proof"]
     scored = (tmp_path / "out" / "scored" / "questions.jsonl").read_text().split("\n")[:-1]
-    assert [json.loads(row)["bracket"] for row in scored] == ["easy", "hard"]
+    assert [json.loads(row)["bracket"] for row in scored] == ["easy", "hard", "unrated"]
+    assert json.loads(scored[2])["unrated"] == {"one": "no rule compares an answer of type 'proof'"}
     assert f"wrote {tmp_path / 'out' / 'scored' / 'questions.jsonl'}" in told
+
+
+def test_a_dry_run_of_scoring_says_who_is_asked_how_often(tmp_path: Path) -> None:
+    file, tiers, out = tmp_path / "rows.jsonl", tmp_path / "tiers.toml", tmp_path / "out"
+    types = ["algebra", "open", "proof"]  # a column of one's own may be called so too
+    rows = [{"question": "1 + 1?", "answer": "2", "type": kind} for kind in types]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tiers.write_text('[[tiers]]\nname = "one"\nmodel = "/nowhere/at/all"\n')
+    words = ["questions", "score", str(file), "--tiers", str(tiers), "--out", str(out), "--dry-run"]
+    done = CliRunner().invoke(munro, words)
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines() == [
+        f"out        {out}",
+        "questions  2; 1 proofs and words stay unrated",
+        "tier       one: 8 attempts at each, 16 in all",
+        "doubts     judged by nobody",
+        "lacks      tier one: there is no checkpoint /nowhere/at/all, and no base_url.",
+    ]
+    assert not out.exists()

@@ -49,11 +49,14 @@ def questions_clean(
 @click.option("--out", required=True, help="Folder to write; the same command resumes.")
 @click.option("--question", default="question", show_default=True, help="Column of the question.")
 @click.option("--answer", default="answer", show_default=True, help="Column of the answer.")
-def questions_score(file: str, tiers: str, out: str, question: str, answer: str) -> None:
+@click.option("--dry-run", is_flag=True, help="Say who would be asked how often; ask nobody.")
+def questions_score(
+    file: str, tiers: str, out: str, question: str, answer: str, dry_run: bool
+) -> None:
     """Find out how hard the questions of FILE are, and which of their answers are wrong."""
     from munro.machine.questions.verbs import run_score
 
-    sys.exit(run_score(file, tiers, out, question, answer))
+    sys.exit(run_score(file, tiers, out, question, answer, dry_run=dry_run))
 
 
 @questions.command(name="look")

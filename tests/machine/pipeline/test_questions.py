@@ -108,6 +108,16 @@ def test_a_phase_that_was_stopped_goes_on_and_a_climb_reads_what_it_made(
     assert lacking(stem) == []
 
 
+def test_a_changed_document_is_another_input(file: Path, tmp_path: Path) -> None:
+    books = ordered(file)["books"]
+    run_phase(books.folder)
+    book = tmp_path / "book.txt"
+    book.write_text(book.read_text() + "\nMore.\n")
+    _, phases = load_machine(str(file))
+    assert phases[0].standing is Standing.CHANGED
+    assert any("documents" in line for line in phases[0].changes())
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

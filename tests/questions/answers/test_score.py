@@ -143,3 +143,13 @@ def test_the_command_says_what_it_found(tmp_path: Path) -> None:
     assert "kept: 7 easy, 1 hard" in done.output
     assert "by what the judge takes for right: 2 consensus, 1 stored" in done.output
     assert "dropped: 2" in done.output
+
+
+def test_a_proof_is_nobodys_to_try(scored: Scoring) -> None:
+    proof = {"id": 11, "question": "Prove it.", "answer": "Clear.", "type": "proof"}
+    scored.write([*rows()[:2], proof])
+    _, out = scored(strong)
+    kept = lines(out / "questions.jsonl")
+    assert {kept[n]["bracket"] for n in (1, 2)} == {"easy"}
+    why = {"t0": "no rule compares an answer of type 'proof'"}
+    assert kept[11] == proof | {"pass_rates": {}, "bracket": "unrated", "unrated": why}
