@@ -17,39 +17,24 @@ import socket
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
-from socketserver import TCPServer
 from typing import Any, ClassVar
 
+from munro.evaluation.page_server import PageHandler, PageServer, may_ask, url_of
 from munro.evaluation.sides.desk import Desk, Refused
-from munro.evaluation.sides.types import BadSides
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MOST_BODY = 4096
 """Bytes of a click."""
 POLL_S = 0.02
 """Between looks at whether it is to end."""
-IDLE_S = 60.0
-"""After which a silent connection is closed; a browser opens another."""
 PAGE = {
     "/": ("page.html", "text/html; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
 }
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
 
 
-class SidesServer(ThreadingHTTPServer):
+class SidesServer(PageServer):
     """Serves one desk.
 
     Args:
@@ -58,75 +43,35 @@ class SidesServer(ThreadingHTTPServer):
         port: 0 for a free one.
 
     Raises:
-        BadSides: it cannot listen there.
+        CannotListen: it cannot listen there.
 
     Example:
         with SidesServer(desk) as server:
             server.serve_forever()
     """
 
-    daemon_threads = True
-    request_queue_size = 256
-    allow_reuse_address = True
-
     def __init__(self, desk: Desk, *, host: str = "127.0.0.1", port: int = 0) -> None:
-        self.desk, self.host = desk, host
-        try:
-            self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-            super().__init__((host, port), _Handler)
-        except (OSError, OverflowError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise BadSides(
-                f"nothing can listen at {host}:{port}: {why}. Give another --port, or 0."
-            ) from error
-
-    @property
-    def address(self) -> str:
-        """Of the page."""
-        name = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{name}:{self.server_address[1]}/"
-
-    @property
-    def is_open(self) -> bool:
-        """Whether others than this machine reach it."""
-        return self.host not in LOOPBACK
-
-    def names(self) -> set[str]:
-        """What a Host header may say; anything where it listens to others too."""
-        port = self.server_address[1]
-        plain = {f"[{name}]" if ":" in name else name for name in LOOPBACK}
-        return plain | {f"{name}:{port}" for name in plain}
-
-    def server_bind(self) -> None:
-        """Without looking up a name, which may take as long as a name server likes."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.host, self.server_address[1]
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that goes away in the middle is nobody's fault, and no news."""
+        self.desk = desk
+        super().__init__(host, port, _Handler)
 
     def links(self) -> dict[str, str]:
         """By rater."""
-        return {rater: f"{self.address}#{token}" for token, rater in self.desk.asked.tokens.items()}
+        name = socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host
+        page = url_of(name, self.server_port)
+        return {rater: f"{page}#{token}" for token, rater in self.desk.asked.tokens.items()}
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(PageHandler):
     """One connection."""
 
-    protocol_version = "HTTP/1.1"
-    server_version, sys_version = "munro", ""
-    timeout = IDLE_S
     server: SidesServer
     _assets: ClassVar[dict[str, bytes]] = {}
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - as the library calls it
         self._answered(self._get)
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - as the library calls it
         self._answered(self._post)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: who clicked when is in the journal."""
 
     def _answered(self, work: Callable[[], Any]) -> None:
         try:
@@ -135,22 +80,23 @@ class _Handler(BaseHTTPRequestHandler):
         except Refused as refused:
             # what was not read of a request must not be taken for the next one
             self.close_connection = True
-            self._send(refused.status, {"error": str(refused)})
+            self.send_json(refused.status, {"error": str(refused)})
         except OSError as failure:
             if isinstance(failure, ConnectionError | TimeoutError):
                 raise
             self.close_connection = True
             why = f"This was not saved: {failure.strerror or failure}. It is tried again."
-            self._send(HTTPStatus.INSUFFICIENT_STORAGE, {"error": why})
+            self.send_json(HTTPStatus.INSUFFICIENT_STORAGE, {"error": why})
         else:
             if found is not None:
-                self._send(HTTPStatus.OK, found)
+                self.send_json(HTTPStatus.OK, found)
 
     def _is_for_us(self) -> None:
         asked = self.headers.get_all("Host") or []
         if len(asked) != 1:
             raise Refused(400, "A request names one host.")
-        if not self.server.is_open and asked[0].lower() not in self.server.names():
+        # where others reach it too, perhaps through a proxy of another name, only a token helps
+        if not self.server.is_open and not may_ask(asked[0], self.server.host):
             raise Refused(421, "This address is served under another name.")
         origin = self.headers.get("Origin")
         if origin is not None and origin.partition("://")[2].lower() != asked[0].lower():
@@ -160,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]  # some programs add their own to a link
         if path in PAGE:
             name, kind = PAGE[path]
-            self._send_bytes(HTTPStatus.OK, self._asset(name), kind)
+            self.send_bytes(HTTPStatus.OK, self._asset(name), kind)
             return None
         if path == "/now":
             return self.server.desk.now(self._rater())
@@ -186,20 +132,6 @@ class _Handler(BaseHTTPRequestHandler):
     def _rater(self) -> str:
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         return self.server.desk.rater_of(token if scheme == "Bearer" else "")
-
-    def _send(self, status: int, told: Any) -> None:
-        self._send_bytes(status, json.dumps(told).encode(), "application/json")
-
-    def _send_bytes(self, status: int, body: bytes, kind: str) -> None:
-        self.send_response(status)
-        for name, value in HEADERS.items():
-            self.send_header(name, value)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
 
     def _asset(self, name: str) -> bytes:
         if name not in self._assets:

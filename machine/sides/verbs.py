@@ -58,7 +58,8 @@ def run_serve(study: str, host: str, port: int) -> int:
     """Serve a study until Ctrl-C, or a request to end.
 
     Raises:
-        BadSides: there is no study, another process serves it, or nothing can listen there.
+        BadSides: there is no study, or another process serves it.
+        CannotListen: nothing can listen there.
     """
     folder = Path(study)
     asked = Asked.read(folder)

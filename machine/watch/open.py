@@ -8,7 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from munro.machine.run.folder import require_run
-from munro.machine.watch.address import is_loopback
 from munro.machine.watch.answers import Answers
 from munro.machine.watch.server import Server
 from munro.machine.watch.watched import Watched
@@ -42,12 +41,13 @@ def watch(
         on_ready: told the address, and what a person should know of it, a line each.
 
     Raises:
-        RunError: there is no run, or nothing can listen there.
+        RunError: there is no run.
+        CannotListen: nothing can listen there.
     """
     runs = opened(paths)
     server = Server(Answers(runs), host, port)
     notes = []
-    if not is_loopback(host):
+    if server.is_open:
         notes.append(
             f"warning: whoever can reach {host} can read what these runs hold: there is no password"
         )

@@ -12,15 +12,15 @@ import socket
 import pytest
 from click.testing import CliRunner
 
+from munro.evaluation.page_server import POLICY, CannotListen, is_loopback, may_ask, url_of
 from munro.machine.cli.main import munro
 from munro.machine.report.page import ASSETS
 from munro.machine.run.files import RunError
 from munro.machine.run.folder import RunFolder, Status
 from munro.machine.watch import answers as answers_module
-from munro.machine.watch.address import is_loopback, may_ask, url_of
 from munro.machine.watch.answers import BadQuestion
 from munro.machine.watch.open import opened
-from munro.machine.watch.server import FILES, POLICY, Server
+from munro.machine.watch.server import FILES, Server
 from munro.machine.watch.shown import NotThere
 from munro.rollout.store.store import RolloutStore, StoreError
 from tests.builders import make_group
@@ -371,10 +371,10 @@ def test_what_is_no_run_or_cannot_be_listened_at_is_one_clear_line(runs, tmp_pat
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(RunError, match=rf"127.0.0.1:{port}: Address already in use. Name"):
+        with pytest.raises(CannotListen, match=rf"127.0.0.1:{port}: Address already in use. Name"):
             Server(answers_about(*runs), "127.0.0.1", port)
     for host, port in (("no.such.host.invalid", 0), ("127.0.0.1", 99999)):
-        with pytest.raises(RunError, match=rf"nothing can listen at {host}:{port}: "):
+        with pytest.raises(CannotListen, match=rf"nothing can listen at {host}:{port}: "):
             Server(answers_about(*runs), host, port)
 
 
