@@ -229,8 +229,10 @@ class _Resolved:
             case QuestionsPhase():
                 whole = merged(read_toml(str(self._where / phase.file)), phase.set)
                 built = check_as(QuestionsConfig, whole, source=f"phases.{self._name}")
-                recipe = built.model_dump(mode="json", exclude={"out", "workers"})
-                return {"recipe": recipe, "documents": _documents(built)}
+                return {
+                    "recipe": built.model_dump(mode="json", exclude={"out", "workers"}),
+                    "documents": _documents(built),
+                }
             case PretrainPhase():
                 whole = merged(read_toml(str(self._where / phase.file)), phase.set)
                 recipe = check_as(PretrainRecipe, whole, source=f"phases.{self._name}")
