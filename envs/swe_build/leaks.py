@@ -117,8 +117,8 @@ def bare_lines(contents: bytes) -> list[bytes]:
 
 def _windows(lines: Sequence[bytes]) -> Iterator[bytes]:
     for at in range(len(lines) - WINDOW + 1):
-        if all(line.startswith(IMPORTS) for line in lines[at : at + WINDOW]):
-            continue  # which many files have alike
+        if all(line.startswith(IMPORTS) or not _letters(line) for line in lines[at : at + WINDOW]):
+            continue  # imports alone, brackets and quotes: many files have them alike
         window = b"\n".join(lines[at : at + WINDOW])
         if _letters(window) >= LEAST_LETTERS:
             yield window

@@ -201,3 +201,18 @@ def test_source_that_does_not_parse_has_no_code():
     assert bytecode(b"def (") == []
     assert bytecode(b"(" * 5000) == []
     assert bytecode(b"x = '\0'") == []
+
+
+def test_the_head_of_a_file_is_nobodys_fix(tmp_path):
+    """A docstring's end and the imports after it stand in many files; so our own history showed."""
+    head = (
+        b'"""\n\nfrom __future__ import annotations\n\n'
+        b"from collections.abc import Awaitable, Callable, Sequence\n"
+    )
+    gold = {"words.py": b'"""Words, and how to read them.\n' + head + OLD}
+    proposal = Proposal(id="a", kind="merge", rev="", seconds=0, gold=gold, tests={})
+    write(tmp_path / "other.py", b'"""Something else.\n' + head + b"import sys\n\nprint(sys.argv)\n")
+    assert scan([tmp_path], {"a": fix_of(proposal, {"words.py": OLD})}) == {}
+    write(tmp_path / "copy.py", gold["words.py"])
+    (hit,) = scan([tmp_path], {"a": fix_of(proposal, {})})["a"]
+    assert hit.path.endswith("copy.py")
