@@ -24,7 +24,7 @@ from munro.base_model.adapters.attach import left_out
 from munro.base_model.device.compiling import compile_layers
 from munro.base_model.device.fetch import fetched
 from munro.base_model.training.repeatable import repeat
-from munro.base_model.training.sharding import whole, working_dtype, world
+from munro.base_model.training.sharding import working_dtype, world
 from munro.rewards.plugins import BadPlugin
 from munro.rl import saving
 from munro.rl.batch import Batch, StepReport
@@ -82,7 +82,7 @@ class Learner:
     ) -> None:
         self._seed, self._path = seed, str(model_path)
         self._estimator: Literal["plain", "clipped"] = entropy_estimator
-        self._world = world()
+        self._world = world(config.parallel)
         _settle(config, self._world.device)
         policy = load_policy(self._path, config, device=self._world.device, seed=seed)
         self._config = config = _budgeted(config, policy, self._path, self._world.device)
@@ -126,8 +126,7 @@ class Learner:
         self._policy.train()
         self._optimizer.zero_grad(set_to_none=True)
         sums = self._world.summed(self._passes.gradients(batch, clip))
-        limit = self._config.max_grad_norm
-        norm = float(whole(torch.nn.utils.clip_grad_norm_(self._policy.parameters(), limit)))
+        norm = self._world.clip(self._policy.parameters(), self._config.max_grad_norm)
         self._require_finite(sums, norm)
         rate = self._set_rate()
         self._optimizer.step()

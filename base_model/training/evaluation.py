@@ -148,9 +148,9 @@ def _score(
     nll, num_tokens = 0.0, 0
     device = next(model.parameters()).device
     # as many passes on every rank: with sharded weights each is a collective
-    for turn in range(-(-len(batches) // world.size)):
-        mine = turn * world.size + world.rank
-        rows = rows_on_device(batches[min(mine, len(batches) - 1)], device)
+    for turn in range(-(-len(batches) // world.data_size)):
+        mine = turn * world.data_size + world.data_rank
+        rows = rows_on_device(batches[min(mine, len(batches) - 1)], device, world.context)
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             loss = summed_loss(model, rows, apart=True)
         if mine < len(batches):

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from munro.base_model.model.logits import multiplier_of
 from munro.kernels import attention
-from munro.kernels.attention import RowMask, tree_mask
+from munro.kernels.attention import Ranks, RowMask, tree_mask
 from munro.kernels.attention.models import layers_of
 from munro.kernels.gradient import can_add
 from munro.kernels.scale import Scale
@@ -137,7 +137,8 @@ class Policy(nn.Module):
             replay: have the model repeat the recorded choice of experts.
 
         Returns:
-            [T] float32, and the model's `routing` (None where it counts none).
+            [T] float32, all of them on every rank that computes some, with the gradient of its own;
+            and the model's `routing` (None where it counts none).
         """
         hidden_RLD, routing = self._hidden(micro, replay=replay)
         hidden_TD = hidden_RLD.flatten(0, 1).index_select(0, micro.predicted_at)
@@ -145,19 +146,33 @@ class Policy(nn.Module):
         logp_T: Tensor = self.get_output_embeddings()(
             hidden_TD, micro.targets, scale=scale, tile=self.tile
         )
-        return logp_T, routing
+        if micro.stretch is None:
+            return logp_T, routing
+        context = micro.stretch.context
+        if routing is not None:
+            counted = micro.present[:, micro.columns].sum()
+            routing.probability = context.mean(routing.probability, counted)
+        whole_T = context.gathered(logp_T, micro.stretch.sizes)
+        return whole_T.index_select(0, micro.stretch.place), routing
 
     def _hidden(self, micro: DeviceBatch, *, replay: bool) -> tuple[Tensor, Any]:
         """[R, L, D] what the output matrix is applied to, and the model's routing."""
         more: dict[str, Tensor] = {}
         if "position_ids" in self._takes:
-            more["position_ids"] = micro.positions
+            more["position_ids"] = micro.positions[:, micro.columns]
         if self.repeats_routing:
-            more["counted"] = micro.present
+            more["counted"] = micro.present[:, micro.columns]
         if replay and micro.routed_experts is not None:
-            more["routed_experts"] = micro.routed_experts
-        mask = self._mask(micro.until, micro.positions, micro.document_starts, micro.longest)
-        output = self.base(input_ids=micro.token_ids, attention_mask=mask, use_cache=False, **more)
+            more["routed_experts"] = micro.routed_experts[:, micro.columns]
+        mask = self._mask(
+            micro.until,
+            micro.positions,
+            micro.document_starts,
+            micro.longest,
+            ranks=micro.stretch.context if micro.stretch else None,
+        )
+        own = micro.token_ids[:, micro.columns]
+        output = self.base(input_ids=own, attention_mask=mask, use_cache=False, **more)
         return output.last_hidden_state, getattr(output, "routing", None)
 
     def _mask(
@@ -166,11 +181,12 @@ class Policy(nn.Module):
         position_RL: Tensor,
         starts_N: Tensor | None = None,
         longest: int = 0,
+        ranks: Ranks | None = None,
     ) -> RowMask | Tensor | None:
         """What tells the model's attention who sees whom; made once for all layers."""
         if not self.takes_rows:
             return None if until_RL is None else tree_mask(until_RL, self.model.dtype)
-        return attention.row_mask(self.config, until_RL, position_RL, starts_N, longest)
+        return attention.row_mask(self.config, until_RL, position_RL, starts_N, longest, ranks)
 
     @torch.no_grad()
     def _prove_head(self) -> None:
