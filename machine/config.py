@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from munro.base_model.config import BaseConfig
 from munro.distill.config import DistillConfig
 from munro.envs.config import EnvConfig, one_or_several
-from munro.machine.planning.config import PlanConfig
+from munro.machine.assumptions.config import PlanConfig
 from munro.rewards.combine.tree import behind_gates, owner
 from munro.rewards.config import Config
 from munro.rewards.judge.config import JudgeConfig

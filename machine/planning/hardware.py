@@ -12,11 +12,12 @@ import numpy as np
 
 from munro.machine.climb.sizes import gpus_here, machine_bytes
 from munro.machine.errors import BadConfig
-from munro.machine.planning.config import HERE, HardwareConfig, kinds
+from munro.machine.assumptions.config import HERE, HardwareConfig, kinds
 
 GB = 1e9
-SIDE = 512
-"""Of the product that this machine is timed with."""
+SIDE = 256
+"""Of the product that this machine is timed with: too short to be disturbed every time."""
+TRIES = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +107,9 @@ def _gpu_name() -> str:
 def _timed() -> dict[str, float]:
     """What the cores here do, the best of a few tries: other work only ever slows them."""
     left = np.ones((SIDE, SIDE), np.float32)
-    large = np.ones(8 << 20, np.uint8)
-    product = min(_seconds(lambda: left @ left) for _ in range(3))
-    copy = min(_seconds(large.copy) for _ in range(3))
+    large = np.ones(4 << 20, np.uint8)
+    product = min(_seconds(lambda: left @ left) for _ in range(TRIES))
+    copy = min(_seconds(large.copy) for _ in range(TRIES))
     rate = 2 * large.nbytes / copy
     return {
         "memory_gb": machine_bytes() / GB,

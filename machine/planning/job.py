@@ -11,13 +11,14 @@ from munro.base_model.ladder import ModelShape
 from munro.machine.climb.models import here
 from munro.machine.config import RunConfig
 from munro.machine.errors import BadConfig
-from munro.machine.planning.config import PlanConfig
+from munro.machine.assumptions.config import PlanConfig
 from munro.machine.planning.hardware import Hardware, hardware_of
 from munro.machine.planning.sizes import Sizes, of_config, of_folder, of_shape
 
 NORMAL = NormalDist()
-MEAN_OF_CAP = 3 / 16
-"""Of the last cap that a response is long in the mean, where nobody says."""
+MEAN_OF_CAP, LEAST_MEAN = 3 / 16, 32
+"""Of the last cap that a response is long in the mean, where nobody says; and tokens, below which
+caps are there to be reached."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +74,38 @@ class Cut:
         return self.ranks // self.replicate
 
 
-def cut_of(config: RunConfig) -> Cut:
-    """As the config has it: one mesh, over which everything is sharded."""
-    return Cut(ranks=config.learner.ranks)
+def cut_of(config: RunConfig, sizes: Sizes) -> Cut:
+    """As the config has it.
+
+    Raises:
+        BadConfig: the model's heads or experts do not divide so.
+    """
+    how = config.learner.parallel
+    cut = Cut(
+        ranks=config.learner.ranks,
+        replicate=how.replicate,
+        context=how.context,
+        experts=how.experts,
+    )
+    if sizes.heads % cut.context:
+        raise BadConfig(
+            f"learner.parallel.context = {cut.context} does not divide the {sizes.heads} attention "
+            "heads of the model: take a divisor"
+        )
+    mixture = sizes.largest
+    if cut.experts > 1 and (not mixture.experts or mixture.num_experts % cut.experts):
+        raise BadConfig(
+            f"learner.parallel.experts = {cut.experts} does not divide the {mixture.num_experts} "
+            "experts of a layer: take a divisor"
+        )
+    share = cut.shards // cut.experts
+    if cut.experts > 1 and (2 * mixture.expert_inner % share or mixture.at % share):
+        raise BadConfig(
+            f"an expert of {mixture.expert_inner:,} x {mixture.at:,} numbers does not divide among "
+            f"the {share} ranks that share it (learner.ranks / replicate / experts): raise "
+            "learner.parallel.replicate or experts"
+        )
+    return cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,17 +136,19 @@ def job_of(config: RunConfig) -> Job:
     """Everything that a plan is made from.
 
     Raises:
-        BadConfig: the model's sizes cannot be known, or the hardware is none of the table.
+        BadConfig: the model's sizes cannot be known or do not divide among the ranks, or the
+            hardware is none of the table.
     """
     plan = config.plan or PlanConfig()
-    cap = config.length.stages[-1]
+    cap, sizes = config.length.stages[-1], _sizes(config, plan)
+    mean = plan.mean_tokens or max(MEAN_OF_CAP * cap, LEAST_MEAN)
     return Job(
         config=config,
         plan=plan,
-        sizes=_sizes(config, plan),
+        sizes=sizes,
         hardware=hardware_of(plan.hardware),
-        cut=cut_of(config),
-        lengths=Lengths(mean=plan.mean_tokens or MEAN_OF_CAP * cap, spread=plan.spread, cap=cap),
+        cut=cut_of(config, sizes),
+        lengths=Lengths(mean=mean, spread=plan.spread, cap=cap),
     )
 
 

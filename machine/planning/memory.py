@@ -22,7 +22,6 @@ from munro.rl.policy.sizes import (
     tokens_that_fit,
 )
 
-GB = 1e9
 GATHERED = 2
 """Units of FSDP that are whole at once: one that computes, and the next on its way."""
 
@@ -187,22 +186,22 @@ def require_room(job: Job) -> None:
         return
     if sum(learner.values()) > hardware.memory:
         raise BadConfig(
-            f"a learner rank needs about {sum(learner.values()) / GB:,.0f} GB "
-            f"({parts(learner)}), and {hardware.kind} has {hardware.memory / GB:,.0f}. "
+            f"a learner rank needs about {amount(sum(learner.values()))} "
+            f"({parts(learner)}), and {hardware.kind} has {amount(hardware.memory)}. "
             f"{_mend(job, learner)}"
         )
     if room <= 0:
         raise BadConfig(
-            f"each GPU of a server has {server_weights(job) / GB:,.0f} GB of weights, and "
-            f"rollout.gpu_memory = {rollout.gpu_memory} of {hardware.memory / GB:,.0f} GB leaves no "
+            f"each GPU of a server has {amount(server_weights(job))} of weights, and "
+            f"rollout.gpu_memory = {rollout.gpu_memory} of {amount(hardware.memory)} leaves no "
             "room for keys and values. Raise rollout.tensor_parallel, or take a smaller model."
         )
     longest = sequence_bytes(job, job.plan.prompt_tokens + job.lengths.cap)
     if longest > room * rollout.tensor_parallel:
         raise BadConfig(
             f"the keys and values of one sequence of {job.plan.prompt_tokens + job.lengths.cap:,} "
-            f"tokens take {longest / GB:,.1f} GB, and a server has room for "
-            f"{room * rollout.tensor_parallel / GB:,.1f}. Raise rollout.tensor_parallel or "
+            f"tokens take {amount(longest)}, and a server has room for "
+            f"{amount(room * rollout.tensor_parallel)}. Raise rollout.tensor_parallel or "
             "rollout.gpu_memory, or lower length.stages."
         )
 
@@ -213,9 +212,9 @@ def _require_host(job: Job, rank: float) -> None:
     total = ranks * rank + rollout.servers * server
     if total > job.hardware.memory:
         raise BadConfig(
-            f"{ranks} learner rank(s) of about {rank / GB:,.1f} GB ({parts(learner_memory(job))}) "
-            f"and {rollout.servers} server(s) of {server / GB:,.1f} come to {total / GB:,.1f} GB, "
-            f"and this machine has {job.hardware.memory / GB:,.1f}. Take a smaller model, plan for "
+            f"{ranks} learner rank(s) of about {amount(rank)} ({parts(learner_memory(job))}) "
+            f"and {rollout.servers} server(s) of {amount(server)} come to {amount(total)}, "
+            f"and this machine has {amount(job.hardware.memory)}. Take a smaller model, plan for "
             "GPUs with plan.hardware.kind, or lower learner.token_budget and rollout.servers."
         )
 
@@ -248,5 +247,14 @@ def sequence_bytes(job: Job, tokens: float) -> float:
 def parts(found: Mapping[str, float]) -> str:
     """The parts of a memory, largest first, for a person."""
     told = sorted(found.items(), key=lambda part: -part[1])
-    few = [f"{name} {size / GB:,.1f}" for name, size in told if size >= 0.05 * GB]
-    return ", ".join(few) or "little"
+    least = 0.01 * sum(found.values())
+    return ", ".join(f"{name} {amount(size)}" for name, size in told if size >= least)
+
+
+def amount(size: float) -> str:
+    """Bytes for a person."""
+    for unit, word in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "KB")):
+        if size >= unit:
+            digits = 0 if size >= 100 * unit else 1
+            return f"{size / unit:,.{digits}f} {word}"
+    return f"{size:,.0f} bytes"

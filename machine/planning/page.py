@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from munro.machine.planning import cost
 from munro.machine.planning.job import Job
 from munro.machine.planning.memory import (
-    GB,
+    amount,
     cache_bytes,
     learner_memory,
     micro_tokens,
@@ -70,14 +70,14 @@ def _learner(job: Job) -> Iterator[str]:
     memory = learner_memory(job)
     yield line(
         "learner",
-        f"{sum(memory.values()) / GB:,.1f} GB a rank, of {job.hardware.memory / GB:,.0f}: "
+        f"{amount(sum(memory.values()))} a rank, of {amount(job.hardware.memory)}: "
         f"{parts(memory)}",
     )
     yield line(
         "",
         f"{micro_tokens(job):,} tokens in a micro-batch; {cost.flops_per_token(job):.3g} operations "
         f"a token, {cost.learner_tokens_per_s(job):,.0f} tokens/s a rank at "
-        f"{job.plan.utilisation:.0%} of {job.hardware.flops / 1e12:,.3g} TFLOP/s (assumed)",
+        f"{job.plan.utilisation:.0%} of {job.hardware.flops / 1e12:,.4g} TFLOP/s (assumed)",
     )
     yield line(
         "",
@@ -89,9 +89,9 @@ def _servers(job: Job) -> Iterator[str]:
     rollout = job.config.rollout
     yield line(
         "servers",
-        f"{server_weights(job) / GB:,.1f} GB of weights a GPU, {cache_bytes(job) / GB:,.1f} for keys "
-        f"and values; {cost.attempt_bytes(job) / GB:,.3g} GB an attempt in the mean, "
-        f"{sequence_bytes(job, job.plan.prompt_tokens + job.lengths.cap) / GB:,.3g} at the cap",
+        f"{amount(server_weights(job))} of weights a GPU, {amount(cache_bytes(job))} for keys "
+        f"and values; {amount(cost.attempt_bytes(job))} an attempt in the mean, "
+        f"{amount(sequence_bytes(job, job.plan.prompt_tokens + job.lengths.cap))} at the cap",
     )
     a, b = cost.token_ms(job)
     said = "as [plan] says" if job.plan.token_ms else "reckoned from its memory's bandwidth"
@@ -123,6 +123,8 @@ def _pace(job: Job) -> Iterator[str]:
         f"an hour, {job.gpus / per_hour:,.3g} GPU-hours each; the learner is busy "
         f"{found.learner_busy:.0%}",
     )
+    if not job.hardware.on_gpu:
+        return
     worst, best = found.goodput
     low, high = job.hardware.failure_s(job.gpus)
     yield line(
@@ -136,13 +138,13 @@ def _besides(job: Job) -> Iterator[str]:
     direct, relayed = cost.transfer(job, relayed=False), cost.transfer(job, relayed=True)
     yield line(
         "weights",
-        f"{direct.egress / GB:,.1f} GB out of each rank and {direct.ingress / GB:,.1f} into each "
+        f"{amount(direct.egress)} out of each rank and {amount(direct.ingress)} into each "
         f"GPU: {duration(direct.bound_s)} at least, {duration(direct.estimate_s)} expected",
     )
     if job.config.rollout.servers > 1:
         yield line(
             "",
-            f"handed on from server to server: {relayed.egress / GB:,.1f} GB out of each rank, "
+            f"handed on from server to server: {amount(relayed.egress)} out of each rank, "
             f"{duration(relayed.bound_s)} at least, {duration(relayed.estimate_s)} expected",
         )
     saved = cost.saving(job)
@@ -150,7 +152,7 @@ def _besides(job: Job) -> Iterator[str]:
     every = job.config.checkpoint.every_steps * cost.step(job).seconds
     yield line(
         "saving",
-        f"{saved.total / 1e12:,.3g} TB: training stands {duration(saved.stall_s)}, written in "
+        f"{amount(saved.total)}: training stands {duration(saved.stall_s)}, written in "
         f"{duration(saved.write_s)}; best every {duration(soon)} to {duration(late)}, and "
         f"checkpoint.every_steps = {job.config.checkpoint.every_steps} is every {duration(every)}",
     )

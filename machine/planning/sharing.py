@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from heapq import heappop, heappush
 
 Attempt = tuple[float, int, float, float, "Group"]
 """Where the clock ends it, a number that decides ties, its length, when it began, its group."""
@@ -46,6 +47,17 @@ class Server:
             if self.runs:
                 self.clock += past / (self.a + self.b * number)
         self.at = now
+
+    def begin(self, length: float, number: int, group: Group) -> None:
+        """One more shares it; the clock must be settled."""
+        group.oldest = min(group.oldest, self.version)
+        heappush(self.heap, (self.clock + length, number, length, self.at, group))
+
+    def end(self) -> Attempt:
+        """The first to end leaves; the clock must be settled at that moment."""
+        first = heappop(self.heap)
+        self.clock = max(self.clock, first[0])
+        return first
 
     def next_end(self) -> float:
         """When the first attempt ends, if nothing changes until then."""

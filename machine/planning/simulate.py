@@ -106,9 +106,7 @@ class Climb:
             length, group = server.waiting.popleft()
             self.number += 1
             free -= 1
-            group.oldest = min(group.oldest, server.version)
-            ends = server.clock + length
-            heappush(server.heap, (ends, self.number, length, self.now, group))
+            server.begin(length, self.number, group)
         server.stamp += 1
         if (at := server.next_end()) < math.inf:
             self._after(at - self.now, self._ended, (server, server.stamp))
@@ -118,8 +116,7 @@ class Climb:
         if stamp != server.stamp:
             return
         server.settle(self.now)
-        ends, _, length, began, group = heappop(server.heap)
-        server.clock = max(server.clock, ends)
+        _, _, length, began, group = server.end()
         self.out.attempt(length, self.now - began)
         if server.drains and not server.heap:
             self._swap(server)
