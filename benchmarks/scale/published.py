@@ -159,8 +159,8 @@ class Steps:
     trained: float = 1.0
     """Forward passes beside training's own three, a share of them: old log-probabilities."""
     rows: tuple[tuple[str, int, int, float], ...]
-    """What, GPUs that sample, GPUs that train, seconds published. Where the two are one number, they
-    are the same GPUs in turn."""
+    """What, GPUs that sample, GPUs that train, seconds published. Where the two are one number,
+    they are the same GPUs in turn."""
     source: str
 
     def sampled_s(self, gpus: int) -> float:
@@ -174,7 +174,9 @@ class Steps:
         server = Server(number, 2 * touched / rate, self.cached * mean / rate)
         for place in range(number):
             at = NormalDist().inv_cdf((place + 0.5) / number)
-            length = min(self.lengths.cap, 2.718281828 ** (self.lengths.mu + self.lengths.spread * at))
+            length = min(
+                self.lengths.cap, 2.718281828 ** (self.lengths.mu + self.lengths.spread * at)
+            )
             server.begin(length, place, Group())
         while server.heap:
             server.settle(server.next_end())
@@ -235,12 +237,15 @@ def steps() -> Iterator[str]:
             error = found / seconds - 1
             errors += [abs(error)] if place else []
             said = f"{error:+.0%}" if place else f"fitted, times {factor:.2f}"
-            yield f"| {table.model} | {what} | {found:.0f} | {seconds:g} | {said} | {table.source} |"
+            given = f"{seconds:g} | {said} | {table.source} |"
+            yield f"| {table.model} | {what} | {found:.0f} | {given}"
     yield f"\nMedian error of the {len(errors)} rows not fitted on: {median(errors):.0%}.\n"
-    yield "| speed-up of side by side over colocated, Qwen2.5-Math-7B | predicted | published | error |"
+    yield "| side by side over colocated, Qwen2.5-Math-7B | predicted | published | error |"
     yield "|---|---|---|---|"
     for place, gpus in enumerate((32, 64, 128)):
-        turn, side = (told[f"Qwen2.5-Math-7B, {how}", place] for how in ("colocated", "side by side"))
+        turn, side = (
+            told[f"Qwen2.5-Math-7B, {how}", place] for how in ("colocated", "side by side")
+        )
         found, seen = turn[0] / side[0], turn[1] / side[1]
         said = f"{found / seen - 1:+.0%}" if place else "fitted"
         yield f"| {gpus} GPUs, by steps | {found:.2f} | {seen:.2f} | {said} |"

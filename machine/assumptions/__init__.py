@@ -1,1 +1,1 @@
-"""What a plan is told that no climb needs to know: `[plan]` of a recipe, and a table of hardware."""
+"""What a plan is told and no climb needs to know: `[plan]` of a recipe, a table of hardware."""

@@ -95,8 +95,8 @@ class PlanConfig(Config):
     def _the_shape_is_one(self) -> Self:
         if self.shape and not self.rung:
             raise ValueError(
-                f"plan.shape = {dict(self.shape)} says what differs from a rung: set plan.rung, the "
-                "number of layers."
+                f"plan.shape = {dict(self.shape)} says what differs from a rung: set plan.rung, "
+                "the number of layers."
             )
         if self.rung:
             ModelShape.rung(self.rung, **self.shape)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from munro.machine.assumptions.config import HERE, HardwareConfig, kinds
 from munro.machine.climb.sizes import gpus_here, machine_bytes
 from munro.machine.errors import BadConfig
-from munro.machine.assumptions.config import HERE, HardwareConfig, kinds
 
 GB = 1e9
 SIDE = 256

@@ -1,4 +1,4 @@
-"""A climb as a plan sees it: its model, its hardware, how its ranks are cut, how long answers are."""
+"""A climb as a plan sees it: model, hardware, how ranks are cut, how long answers are."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from statistics import NormalDist
 
 from munro.base_model.ladder import ModelShape
+from munro.machine.assumptions.config import PlanConfig
 from munro.machine.climb.models import here
 from munro.machine.config import RunConfig
 from munro.machine.errors import BadConfig
-from munro.machine.assumptions.config import PlanConfig
 from munro.machine.planning.hardware import Hardware, hardware_of
 from munro.machine.planning.sizes import Sizes, of_config, of_folder, of_shape
 

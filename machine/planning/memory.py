@@ -42,9 +42,7 @@ class Kept:
     expert_inner: float
 
 
-OURS = Kept(
-    width=36, mixture_width=42, query=16, key=14, inner=8, at=5, at_each=2, expert_inner=4
-)
+OURS = Kept(width=36, mixture_width=42, query=16, key=14, inner=8, at=5, at_each=2, expert_inner=4)
 OURS_ON_A_CPU = Kept(
     width=40, mixture_width=40, query=28, key=4, inner=16, at=8, at_each=4, expert_inner=8
 )

@@ -70,13 +70,12 @@ def _learner(job: Job) -> Iterator[str]:
     memory = learner_memory(job)
     yield line(
         "learner",
-        f"{amount(sum(memory.values()))} a rank, of {amount(job.hardware.memory)}: "
-        f"{parts(memory)}",
+        f"{amount(sum(memory.values()))} a rank, of {amount(job.hardware.memory)}: {parts(memory)}",
     )
     yield line(
         "",
-        f"{micro_tokens(job):,} tokens in a micro-batch; {cost.flops_per_token(job):.3g} operations "
-        f"a token, {cost.learner_tokens_per_s(job):,.0f} tokens/s a rank at "
+        f"{micro_tokens(job):,} tokens in a micro-batch; {cost.flops_per_token(job):.3g} "
+        f"operations a token, {cost.learner_tokens_per_s(job):,.0f} tokens/s a rank at "
         f"{job.plan.utilisation:.0%} of {job.hardware.flops / 1e12:,.4g} TFLOP/s (assumed)",
     )
     yield line(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import log
+from random import Random
 from statistics import fmean
 
 from munro.machine.planning import cost
@@ -67,6 +68,14 @@ class Scenario:
     def mu(self) -> float:
         """Mean of the log length."""
         return log(self.mean) - self.spread**2 / 2
+
+    def length(self, random: Random) -> float:
+        """Of one response."""
+        if self.recorded:
+            return random.choice(self.recorded)
+        if not self.spread:
+            return min(self.mean, self.most_tokens)
+        return min(random.lognormvariate(self.mu, self.spread), self.most_tokens)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -28,8 +28,20 @@ class Group:
 class Server:
     """Attempts that share a server, by one virtual clock."""
 
-    __slots__ = ("a", "area", "at", "b", "clock", "heap", "drains", "runs", "slots", "stamp",
-                 "version", "waiting")  # fmt: skip
+    __slots__ = (
+        "a",
+        "area",
+        "at",
+        "b",
+        "clock",
+        "drains",
+        "heap",
+        "runs",
+        "slots",
+        "stamp",
+        "version",
+        "waiting",
+    )  # fmt: skip
 
     def __init__(self, slots: float, a: float, b: float) -> None:
         self.slots, self.a, self.b = slots, a, b
@@ -65,3 +77,18 @@ class Server:
             return math.inf
         rest = max(self.heap[0][0] - self.clock, 0.0)
         return self.at + rest * (self.a + self.b * len(self.heap))
+
+    def stop(self, now: float) -> None:
+        """Nothing moves until it runs again."""
+        self.settle(now)
+        self.runs = False
+        self.stamp += 1
+
+    def lose(self) -> tuple[list[tuple[float, Group]], float]:
+        """All that it had, by length and group, and the tokens that they had come to."""
+        lost = [(length, group) for _, _, length, _, group in self.heap]
+        begun = sum(length - (ends - self.clock) for ends, _, length, *_ in self.heap)
+        lost += self.waiting
+        self.heap.clear()
+        self.waiting.clear()
+        return lost, begun

@@ -19,9 +19,11 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Any
 
-from munro.machine.planning.sharing import Group, Server
 from munro.machine.planning.scenario import Outcome, Scenario
+from munro.machine.planning.sharing import Group, Server
 from munro.rl.control.controller import split
+
+Event = Callable[[Any], None]
 
 
 class Climb:
@@ -31,7 +33,7 @@ class Climb:
         self.scenario, self.random = scenario, Random(scenario.seed)
         count, a, b = scenario.servers, scenario.token_s, scenario.token_more_s
         self.servers = [Server(scenario.slots, a, b) for _ in range(count)]
-        self.events: list[tuple[float, int, Callable[[Any], None], Any]] = []
+        self.events: list[tuple[float, int, Event, Any]] = []
         self.number, self.now, self.step, self.version = 0, 0.0, 0, 0
         self.sampling, self.buffer, self.wave = 0, list[Group](), deque[list[Group]]()
         self.idle, self.down, self.saved = True, False, (0, 0)
@@ -53,7 +55,7 @@ class Climb:
         area = sum(server.area for server in self.servers)
         return self.out.finished(self.now, area, scenario)
 
-    def _after(self, seconds: float, what: Callable[[Any], None], whom: Any = None) -> None:
+    def _after(self, seconds: float, what: Event, whom: Any = None) -> None:
         self.number += 1
         heappush(self.events, (self.now + seconds, self.number, what, whom))
 
@@ -62,35 +64,33 @@ class Climb:
     def _hand_out(self) -> None:
         how = self.scenario
         if not how.max_staleness:
-            if self.sampling or self.wave or not self.idle:
-                return
-            steps = how.every_steps - self.step % how.every_steps
-            missing = steps * how.num_groups - len(self.buffer)
-            if missing <= 0:
-                self.wave.extend(split(self.buffer, steps))
-                self.buffer = []
-                return self._take()
-            room = math.ceil(missing / max(how.pass_early * how.pass_full, 1 / 8))
-        else:
-            ahead = how.in_flight + how.num_groups - self.sampling - len(self.buffer)
-            room = min(how.in_flight - self.sampling, ahead)
-        for _ in range(room):
+            self._hand_out_wave()
+            return
+        ahead = how.in_flight + how.num_groups - self.sampling - len(self.buffer)
+        self._begin(min(how.in_flight - self.sampling, ahead))
+
+    def _hand_out_wave(self) -> None:
+        how = self.scenario
+        if self.sampling or self.wave or not self.idle:
+            return
+        steps = how.every_steps - self.step % how.every_steps
+        missing = steps * how.num_groups - len(self.buffer)
+        if missing > 0:
+            self._begin(math.ceil(missing / max(how.pass_early * how.pass_full, 1 / 8)))
+            return
+        self.wave.extend(split(self.buffer, steps))
+        self.buffer = []
+        self._take()
+
+    def _begin(self, groups: int) -> None:
+        for _ in range(groups):
             self.sampling += 1
-            self._sample(Group(), how.num_early)
-        return None
+            self._sample(Group(), self.scenario.num_early)
 
     def _sample(self, group: Group, number: int) -> None:
         """Hand attempts to the servers, the emptiest first."""
         group.left = number
-        self._spread([(self._length(), group) for _ in range(number)])
-
-    def _length(self) -> float:
-        how = self.scenario
-        if how.recorded:
-            return self.random.choice(how.recorded)
-        if not how.spread:
-            return how.most_tokens if how.mean > how.most_tokens else how.mean
-        return min(self.random.lognormvariate(how.mu, how.spread), how.most_tokens)
+        self._spread([(self.scenario.length(self.random), group) for _ in range(number)])
 
     def _spread(self, attempts: list[tuple[float, Group]]) -> None:
         order = sorted(self.servers, key=lambda s: (not s.runs, len(s.heap) + len(s.waiting)))
@@ -132,12 +132,13 @@ class Climb:
         if not group.second and self.random.random() < how.pass_early:
             group.second = True
             if how.num_later:
-                return self._sample(group, how.num_later)
+                self._sample(group, how.num_later)
+                return
         self.sampling -= 1
         if group.second and self.random.random() < how.pass_full:
             self.buffer.append(group)
         self._hand_out()
-        return self._take()
+        self._take()
 
     # --- the learner
 
@@ -171,7 +172,8 @@ class Climb:
         self.step += 1
         self.out.step(self.now, took, tokens, ages)
         if self.step % self.scenario.every_steps:
-            return self._rests()
+            self._rests()
+            return
         self.version += 1
         self.syncing = len(self.servers)
         for server in self.servers:
@@ -180,26 +182,20 @@ class Climb:
                 self._synced()  # it is down, and comes back with the newest
             elif self.scenario.swaps_in_flight or not server.heap:
                 self._swap(server)
-        return None
 
     def _swap(self, server: Server) -> None:
-        server.settle(self.now)
-        server.runs, server.drains = False, True
-        server.stamp += 1
+        server.stop(self.now)
         self._after(self.scenario.sync_s, self._swapped, server)
 
     def _swapped(self, server: Server) -> None:
-        if self._opened(server):
-            self._synced()
+        self._opened(server)
+        self._synced()
 
-    def _opened(self, server: Server) -> bool:
-        """Serve again with the newest weights; False where it did already."""
-        if server.runs:
-            return False
+    def _opened(self, server: Server) -> None:
+        """Serve again, with the newest weights."""
         server.settle(self.now)
         server.runs, server.drains, server.version = True, False, self.version
         self._admit(server)
-        return True
 
     def _synced(self) -> None:
         self.syncing -= 1
@@ -209,11 +205,11 @@ class Climb:
     def _rests(self) -> None:
         """Save, where it is time, and be free."""
         if self.down:
-            return None
-        if self.step % self.scenario.save_every:
-            return self._frees(self.learner_stamp)
-        self.saved = self.step, self.version
-        return self._after(self.scenario.stall_s, self._frees, self.learner_stamp)
+            return
+        stall_s = 0.0
+        if not self.step % self.scenario.save_every:
+            self.saved, stall_s = (self.step, self.version), self.scenario.stall_s
+        self._after(stall_s, self._frees, self.learner_stamp)
 
     def _frees(self, stamp: int) -> None:
         if stamp == self.learner_stamp:
@@ -231,17 +227,12 @@ class Climb:
         self._fails(server)
         if not server.runs:
             return
-        server.settle(self.now)
         draining, server.drains = server.drains, False
-        lost = [(length, group) for _, _, length, _, group in server.heap]
-        begun = sum(length - (ends - server.clock) for ends, _, length, *_ in server.heap)
-        self.out.lost_tokens += begun
-        again = [*lost, *server.waiting]
-        server.heap, server.runs = [], False
-        server.waiting.clear()
-        server.stamp += 1
+        server.stop(self.now)
+        lost, tokens = server.lose()
+        self.out.lost_tokens += tokens
         self._after(self.scenario.server_down_s, self._opened, server)
-        self._spread(again)
+        self._spread(lost)
         if draining:
             self._synced()
 

@@ -203,9 +203,7 @@ def of_config(raw: Mapping[str, Any], name: str) -> Sizes:
     )
 
 
-def _attention(
-    raw: Mapping[str, Any], heads: int, kv_heads: int, head_dim: int
-) -> tuple[int, int]:
+def _attention(raw: Mapping[str, Any], heads: int, kv_heads: int, head_dim: int) -> tuple[int, int]:
     """A layer's attention weights, and the numbers that its cache holds of a token."""
     width, rank = raw["hidden_size"], raw.get("kv_lora_rank")
     if not rank:
@@ -245,7 +243,9 @@ def _layer(raw: Mapping[str, Any], index: int, attention: int) -> Layer:
 def _is_mixture(raw: Mapping[str, Any], index: int) -> bool:
     if kinds := raw.get("mlp_layer_types"):
         return bool(kinds[index] == "sparse")
-    if index < (raw.get("first_k_dense_replace") or 0) or index in (raw.get("mlp_only_layers") or ()):
+    if index < (raw.get("first_k_dense_replace") or 0) or index in (
+        raw.get("mlp_only_layers") or ()
+    ):
         return False
     every = raw.get("decoder_sparse_step") or raw.get("moe_layer_freq") or 1
     first = 1 if raw.get("decoder_sparse_step") else 0

@@ -1,4 +1,4 @@
-"""The simulator against what can be written down: processor sharing, Little, a climb of constants."""
+"""The simulator against closed forms: a shared server, Little's law, a climb of constants."""
 
 from __future__ import annotations
 
