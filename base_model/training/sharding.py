@@ -217,6 +217,17 @@ def reduce_next(model: nn.Module, reduces: bool) -> None:
         model.set_requires_gradient_sync(reduces)
 
 
+def give_back(model: nn.Module) -> None:
+    """Have a sharded model's parameters be its shards again.
+
+    FSDP leaves what it gathered last as it is after a pass that no backward pass follows, and
+    whoever asks for parameters then gets others than the optimizer moves.
+    """
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
 def working_dtype(world: World) -> torch.dtype | None:
     """What an unsharded model's weights are copied to for passes on a GPU; FSDP sees to its own."""
     return torch.bfloat16 if world.device.type == "cuda" and world.size == 1 else None

@@ -57,9 +57,17 @@ def assert_same(folder: Path, one: dict[str, Any], many: list[dict[str, Any]]) -
     for ours in many[1:]:
         assert ours["reports"] == many[0]["reports"]
     for ours, theirs in zip(many[0]["reports"], one["reports"], strict=True):
-        assert ours.metrics["learner/loss"] == pytest.approx(theirs.metrics["learner/loss"], rel=1e-4, abs=1e-6)
-        assert ours.metrics["learner/grad_norm"] == pytest.approx(theirs.metrics["learner/grad_norm"], rel=1e-4)
-        print(ours.metrics["learner/loss"], theirs.metrics["learner/loss"], ours.metrics["learner/grad_norm"]/ theirs.metrics["learner/grad_norm"]-1)
+        assert ours.metrics["learner/loss"] == pytest.approx(
+            theirs.metrics["learner/loss"], rel=1e-4, abs=1e-6
+        )
+        assert ours.metrics["learner/grad_norm"] == pytest.approx(
+            theirs.metrics["learner/grad_norm"], rel=1e-4
+        )
+        print(
+            ours.metrics["learner/loss"],
+            theirs.metrics["learner/loss"],
+            ours.metrics["learner/grad_norm"] / theirs.metrics["learner/grad_norm"] - 1,
+        )
         for name in ("policy/entropy", "learner/tokens", "learner/sequences"):
             assert ours.metrics[name] == pytest.approx(theirs.metrics[name], rel=1e-4)
     for rank in many:
@@ -68,7 +76,13 @@ def assert_same(folder: Path, one: dict[str, Any], many: list[dict[str, Any]]) -
     published = torch.load(folder / f"published-{len(many)}.pt")
     expected = torch.load(folder / "published-1.pt")
     assert published.keys() == expected.keys()
-    print({n: (published[n]-t).abs().max().item() for n, t in expected.items() if (published[n]-t).abs().max().item() > 1e-6})
+    print(
+        {
+            n: (published[n] - t).abs().max().item()
+            for n, t in expected.items()
+            if (published[n] - t).abs().max().item() > 1e-6
+        }
+    )
     for name, tensor in expected.items():
         torch.testing.assert_close(published[name], tensor, rtol=0, atol=1e-5, msg=name)
 
