@@ -92,8 +92,12 @@ class Passes:
         return ahead([partial(self._made, plan) for plan in plans], self.world.device)
 
     def _made(self, plan: Callable[[], MicroBatch]) -> DeviceBatch:
-        told = {"vocabulary": self.policy.vocabulary, "context": self.world.context}
-        return on_device(plan(), self.world.device, **told)
+        return on_device(
+            plan(),
+            self.world.device,
+            vocabulary=self.policy.vocabulary,
+            context=self.world.context,
+        )
 
     def scores(self, token_ids: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
         """See `Learner.score`; the policy must be in evaluation mode."""

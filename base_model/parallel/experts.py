@@ -60,7 +60,7 @@ class Parted:
         distributed.all_gather(list(counts_RE.unbind()), own_E, group=self.group)
         rounds = list(_rounds(counts_RE.cpu(), self.group.rank(), round_tokens))
         chosen = _by_round(ids_A[order_A], counts_RE, self.group.rank(), round_tokens)
-        places = chosen.split([one.num_sent for one in rounds])
+        places = torch.split(chosen, [one.num_sent for one in rounds])
         dtype = _dtype(x_NW)
         wide = x_NW.to(torch.promote_types(dtype, torch.float32))
         answers: list[Tensor] = []

@@ -14,6 +14,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def materialise(model: nn.Module, device: torch.device) -> None:
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
             places[id(parameter)].append((module, name))
-    model._apply(
+    model._apply(  # type: ignore[no-untyped-call]
         lambda one: (
             torch.empty_like(one, device=device) if one.device.type == "meta" else one.to(device)
         )
@@ -65,9 +66,7 @@ def fill(model: Any, folder: Path) -> tuple[str, ...]:
     filled: set[int] = set()
     with _Files(folder) as files:
         for target, source in plain.items():
-            _read(
-                ours[target], target, files.shape(source), lambda box, s=source: files.read(s, box)
-            )
+            _read(ours[target], target, files.shape(source), partial(files.read, source))
             filled.add(id(ours[target]))
         for target, (converter, sources) in made.items():
             for source, pattern in sources:
@@ -75,7 +74,7 @@ def fill(model: Any, folder: Path) -> tuple[str, ...]:
                 converter.add_tensor(target, source, pattern, whole.to(ours[target].dtype))
             for name, whole in converter.convert(target, model=model, config=model.config).items():
                 whole = whole[0] if isinstance(whole, list) else whole
-                _read(ours[name], name, whole.shape, lambda box, w=whole: w[box])
+                _read(ours[name], name, whole.shape, whole.__getitem__)
                 filled.add(id(ours[name]))
     if lacking := sorted(name for name, one in ours.items() if id(one) not in filled):
         raise BadWeights(f"{lacking[0]} missing: it would be what happened to be in memory")
@@ -161,7 +160,8 @@ class _Files:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._of = folder, _index(folder)
-        self._name, self._open, self._read = "", None, 0
+        self._name, self._read = "", 0
+        self._open: Any = None
 
     def __enter__(self) -> _Files:
         return self
@@ -183,9 +183,10 @@ class _Files:
         name = self._of[key]
         if name != self._name or self._read > AT_ONCE:
             self._close()
-            self._open = safe_open(self._folder / name, framework="pt").__enter__()
+            opened: Any = safe_open(self._folder / name, framework="pt")
+            self._open = opened.__enter__()
             self._name, self._read = name, 0
-        return self._open.get_slice(key)  # type: ignore[union-attr]
+        return self._open.get_slice(key)
 
     def _close(self) -> None:
         if self._open is not None:

@@ -76,7 +76,7 @@ class Alone:
 
     rank = data_rank = 0
     size = data_size = 1
-    context = None
+    context: Context | None = None
 
     def __init__(self, device: str = "") -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
