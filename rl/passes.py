@@ -20,7 +20,7 @@ from munro.base_model.device.feed import ahead
 from munro.base_model.device.figures import Figures
 from munro.base_model.device.working import gradients_aside, working_copy
 from munro.base_model.model.balance import GlobalLoad, balance_loss, violation_rate
-from munro.base_model.training.sharding import World, reduce_next
+from munro.base_model.training.sharding import World, give_back, reduce_next
 from munro.envs.types import KeptTokens
 from munro.rl.batch import Batch
 from munro.rl.clip import Clip
@@ -92,8 +92,12 @@ class Passes:
         return ahead([partial(self._made, plan) for plan in plans], self.world.device)
 
     def _made(self, plan: Callable[[], MicroBatch]) -> DeviceBatch:
-        told = {"vocabulary": self.policy.vocabulary, "context": self.world.context}
-        return on_device(plan(), self.world.device, **told)
+        return on_device(
+            plan(),
+            self.world.device,
+            vocabulary=self.policy.vocabulary,
+            context=self.world.context,
+        )
 
     def scores(self, token_ids: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
         """See `Learner.score`; the policy must be in evaluation mode."""
@@ -110,6 +114,7 @@ class Passes:
         plans = planned([bundle], self._budget(), layout=layout, width=1)
         with torch.no_grad(), self._working(), self._autocast():
             logps = [self.policy(micro, temperature=1.0)[0] for micro in self._fed(plans)]
+        give_back(self.policy)
         told = torch.cat(logps).float().cpu().numpy()
         ends = np.cumsum([len(token_ids[index]) - 1 for index in long])
         for index, part in zip(long, np.split(told, ends[:-1]), strict=True):
@@ -132,6 +137,7 @@ class Passes:
                     micro, temperature=self.temperature, replay=self._replays(micro)
                 )
                 found.append(logp.float().cpu().numpy())
+        give_back(self.policy)
         return found
 
     def _budget(self) -> int:

@@ -78,7 +78,8 @@ class Context:
         """The ranks' means, weighed by so many of what each is a mean of; learns as `gathered`."""
         both = torch.cat([(own * weight).flatten(), weight.to(own).view(1)])
         summed = _Sum.apply(both, self)  # type: ignore[no-untyped-call]
-        return (summed[:-1] / summed[-1].detach().clamp(min=1)).view_as(own)
+        mean: Tensor = summed[:-1].view_as(own) / summed[-1].detach().clamp(min=1)
+        return mean
 
 
 class _Exchange(torch.autograd.Function):

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -58,21 +59,17 @@ class Parted:
         counts_RE = own_E.new_empty(self.group.size(), len(own_E))
         distributed.all_gather(list(counts_RE.unbind()), own_E, group=self.group)
         rounds = list(_rounds(counts_RE.cpu(), self.group.rank(), round_tokens))
-        # where each of its expert's rounds ends: which rows of `order_A` a round takes
         chosen = _by_round(ids_A[order_A], counts_RE, self.group.rank(), round_tokens)
+        places = torch.split(chosen, [one.num_sent for one in rounds])
         dtype = _dtype(x_NW)
         wide = x_NW.to(torch.promote_types(dtype, torch.float32))
-        answers = []
-        for one, places_S in zip(rounds, chosen.split([r.num_sent for r in rounds]), strict=True):
-            given = (wide, order_A[places_S].div(ids_NK.shape[1], rounding_mode="floor"))
-            how = (*weights, one, dtype)
-            answers.append(
-                checkpoint(
-                    self._answers, *given, *how, use_reentrant=False, preserve_rng_state=False
-                )
-                if round_tokens and torch.is_grad_enabled()
-                else self._answers(*given, *how)
-            )
+        answers: list[Tensor] = []
+        # the last one first: the backward pass then adds up gradients from the first one on
+        for one, places_S in reversed([*zip(rounds, places, strict=True)]):
+            token_S = order_A[places_S].div(ids_NK.shape[1], rounding_mode="floor")
+            given = (wide, token_S, *weights, one, dtype)
+            again = bool(round_tokens) and torch.is_grad_enabled()
+            answers.insert(0, _again(self._answers, *given) if again else self._answers(*given))
         place_A = torch.empty_like(order_A)
         place_A[order_A[chosen]] = torch.arange(len(order_A), device=order_A.device)
         answer_NKW = torch.cat(answers)[place_A.view(ids_NK.shape)]
@@ -96,6 +93,9 @@ class Parted:
         mixed = self.mix(here, gate_up_EIW, down_EWI, ids_S1, ones_S1, 0).to(dtype)
         back: Tensor = _Exchange.apply(mixed, plan.received, plan.sent, self.group)  # type: ignore[no-untyped-call]
         return back
+
+
+_again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
 
 
 @dataclass(frozen=True, slots=True)

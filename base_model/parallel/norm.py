@@ -6,6 +6,7 @@ added up over the ranks among which it is parted, and over no others: not over i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -40,7 +41,7 @@ def _norm(gradients: list[Tensor]) -> float:
         for group in groups:
             distributed.all_reduce(square, group=group)
         total += float(square)
-    return total**0.5
+    return math.sqrt(total)
 
 
 def _parted_among(gradient: Tensor) -> tuple[distributed.ProcessGroup, ...]:

@@ -24,7 +24,7 @@ from munro.base_model.data.shards.held_out import BadEvaluation, HeldOutSet
 from munro.base_model.results import REPORT_WEIGHTS, Category
 from munro.base_model.training.loss import summed_loss
 from munro.base_model.training.rows import rows_on_device
-from munro.base_model.training.sharding import Alone, World
+from munro.base_model.training.sharding import Alone, World, give_back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +115,7 @@ def evaluate(
     try:
         scores = tuple(_score(model, one, micro_rows, ranks, autocast) for one in held_out)
     finally:
+        give_back(model)
         model.train(training)
     return Evaluation(scores)
 

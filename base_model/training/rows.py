@@ -89,8 +89,11 @@ def rows_on_device(
         "columns": columns,
         "in_columns": row_N * len(columns) + np.searchsorted(columns, column_N),
     }
-    told = {"longest": int(np.diff(starts).max()), "num_tokens": rows.num_tokens}
-    return DeviceRows(**moved(arrays, device), **told, own=own, context=context)
+    longest = int(np.diff(starts).max())
+    tensors = moved(arrays, device)
+    return DeviceRows(
+        **tensors, longest=longest, num_tokens=rows.num_tokens, own=own, context=context
+    )
 
 
 def _documents(document_BT: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

@@ -76,7 +76,7 @@ class Alone:
 
     rank = data_rank = 0
     size = data_size = 1
-    context = None
+    context: Context | None = None
 
     def __init__(self, device: str = "") -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -215,6 +215,17 @@ def reduce_next(model: nn.Module, reduces: bool) -> None:
     """
     if isinstance(model, FSDPModule):
         model.set_requires_gradient_sync(reduces)
+
+
+def give_back(model: nn.Module) -> None:
+    """Have a sharded model's parameters be its shards again.
+
+    FSDP leaves what it gathered last as it is after a pass that no backward pass follows, and
+    whoever asks for parameters then gets others than the optimizer moves.
+    """
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def working_dtype(world: World) -> torch.dtype | None:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import inspect
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from munro.base_model.model.logits import multiplier_of
+from munro.base_model.training.sharding import give_back
 from munro.kernels import attention
 from munro.kernels.attention import Ranks, RowMask, tree_mask
 from munro.kernels.attention.models import layers_of
@@ -25,6 +27,7 @@ from munro.rl.policy.logprob import Targets, sampled_logp
 log = logging.getLogger(__name__)
 
 PLAIN = Scale()
+Found = TypeVar("Found")
 
 
 class UnsupportedModel(ValueError):
@@ -72,12 +75,13 @@ class Policy(nn.Module):
             to its last hidden state, then times a constant or soft-capped at most. Its head is
             replaced, its weights are not.
         tile: positions whose logits exist at once.
+        prove: find out now whether the logits are made so; else whoever fills it with weights does.
 
     Raises:
         UnsupportedModel: the logits are made in another way.
     """
 
-    def __init__(self, model: Any, *, tile: int) -> None:
+    def __init__(self, model: Any, *, tile: int, prove: bool = True) -> None:
         super().__init__()
         head = model.get_output_embeddings()
         if head is None:
@@ -96,7 +100,8 @@ class Policy(nn.Module):
         # what accelerate asks of the module it shards
         self.config, self._no_split_modules = model.config, model._no_split_modules
         self.base_model_prefix = "base"
-        self._prove_head()
+        if prove:
+            self.prove_head()
 
     @property
     def base(self) -> Any:
@@ -126,13 +131,24 @@ class Policy(nn.Module):
         """Whether its attention is ours, in every layer, which knows rows of several sequences."""
         return "position_ids" in self._takes and attention.computes(self.config)
 
+    def on_whole_weights(self, work: Callable[[], Found]) -> Found:
+        """What some work on a model comes to that may be sharded; every rank must ask."""
+        found: Found = self(work)
+        give_back(self)
+        return found
+
     def forward(
-        self, micro: DeviceBatch, *, temperature: float, replay: bool = False
-    ) -> tuple[Tensor, Any]:
+        self,
+        micro: DeviceBatch | Callable[[], Any],
+        *,
+        temperature: float = 1.0,
+        replay: bool = False,
+    ) -> Any:
         """Log-probability of every sampled token of the micro-batch, and how experts were used.
 
         Args:
-            micro: what to compute, where the model is.
+            micro: what to compute, where the model is; or what `on_whole_weights` is to do, for a
+                sharded model gathers its weights when it is called.
             temperature: divides the logits.
             replay: have the model repeat the recorded choice of experts.
 
@@ -140,6 +156,8 @@ class Policy(nn.Module):
             [T] float32, all of them on every rank that computes some, with the gradient of its own;
             and the model's `routing` (None where it counts none).
         """
+        if not isinstance(micro, DeviceBatch):
+            return micro()
         hidden_RLD, routing = self._hidden(micro, replay=replay)
         hidden_TD = hidden_RLD.flatten(0, 1).index_select(0, micro.predicted_at)
         scale = Scale(temperature=temperature / self.multiplier, softcap=self.softcap)
@@ -189,8 +207,12 @@ class Policy(nn.Module):
         return attention.row_mask(self.config, until_RL, position_RL, starts_N, longest, ranks)
 
     @torch.no_grad()
-    def _prove_head(self) -> None:
-        """Compare the model's own logits with ours on a few tokens."""
+    def prove_head(self) -> None:
+        """Compare the model's own logits with ours on a few tokens.
+
+        Raises:
+            UnsupportedModel: they are made in another way.
+        """
         self.eval()
         device = self.get_input_embeddings().weight.device
         ids = torch.arange(4, device=device)[None] % self.get_input_embeddings().weight.shape[0]

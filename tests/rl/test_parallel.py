@@ -1,4 +1,4 @@
-"""The learner over two dimensions of ranks and more, against one rank: the same weights."""
+"""The learner over more than one dimension of ranks, against one rank: the same weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from munro.base_model.config import ParallelConfig
 from munro.rl.batch import build_batch
 from munro.rl.clip import Clip
 from munro.rl.config import LearnerConfig
@@ -21,6 +20,18 @@ from tests.rl.ten_steps import run
 from tests.rl.test_routing import with_routes
 
 TEXTS = [[3, 1, 4, 1, 5, 9, 2, 6, 5], [2, 6]]
+FOLDED = {"context": 2, "experts": 2}
+MESHES: dict[int, list[dict[str, int]]] = {
+    2: [{"experts": 2}, {"context": 2}],
+    4: [
+        {"experts": 4},
+        {"experts": 2},  # and FSDP over two
+        {"context": 4},  # more than key heads
+        {"context": 2, "experts": 4},
+        {"replicate": 2, "experts": 2},
+    ],
+}
+slow = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def mixture() -> Any:
@@ -28,14 +39,17 @@ def mixture() -> Any:
     return tiny_model(sizes=sizes, max_position_embeddings=256, moe_round_tokens=16)
 
 
-def task(folder: Path, model: Any, **more: Any) -> dict[str, Any]:
+def task(folder: Path, model: Any, *, routed: bool, forks: int = 0, **more: Any) -> dict[str, Any]:
+    """Ten batches of groups that share their prompts, some of trees."""
     rng = np.random.default_rng(0)
     batches = []
     for step in range(10):
-        groups = [random_group(rng, index=i, num_attempts=2 + 2 * i, longest=9) for i in range(2)]
-        if more.pop("routed", False):
-            groups = [with_routes(group, seed=step) for group in groups]
-        batches.append(build_batch(groups))
+        groups = [
+            random_group(rng, index=i, num_attempts=2 + 2 * i, longest=9, forks=forks * (step % 2))
+            for i in range(2)
+        ]
+        batches.append(build_batch([with_routes(g, seed=step) if routed else g for g in groups]))
+    # a step that small gradients decide would be one of their last bits
     given = {"learning_rate": 1e-3, "eps": 1e-4, "token_budget": 512, "max_grad_norm": 0.5}
     return {
         "model": save_model(folder / "model", model),
@@ -46,36 +60,62 @@ def task(folder: Path, model: Any, **more: Any) -> dict[str, Any]:
     }
 
 
-def ran(folder: Path, task: dict[str, Any], ranks: int = 1, **parallel: int) -> list[Any]:
-    asked = {"ranks": ranks, "parallel": ParallelConfig(**parallel)}
-    config = LearnerConfig(**(task["config"].model_dump() | asked))
-    (folder / "task.pkl").write_bytes(pickle.dumps(task | {"config": config}))
-    return [run(folder)] if ranks == 1 else run_ranks("tests.rl.ten_steps", folder, ranks)
+def compare(folder: Path, task: dict[str, Any], ranks: int, meshes: list[dict[str, int]]) -> None:
+    (folder / "task.pkl").write_bytes(pickle.dumps(task | {"meshes": meshes}))
+    (one,) = run(folder)
+    by_rank = run_ranks("tests.rl.ten_steps", folder, ranks)
+    weights = torch.load(folder / "published-1-0.pt")
+    for number, mesh in enumerate(meshes):
+        ours = [answers[number] for answers in by_rank]
+        assert all(other["reports"] == ours[0]["reports"] for other in ours), mesh
+        steps = zip(
+            [*ours[0]["reports"], ours[0]["again"]], [*one["reports"], one["again"]], strict=True
+        )
+        for here, there in steps:
+            for name in ("learner/loss", "learner/grad_norm", "policy/entropy", "learner/tokens"):
+                within = pytest.approx(there.metrics[name], rel=1e-4, abs=1e-6)
+                assert here.metrics[name] == within, (mesh, name)
+        for rank in ours:
+            for score, expected in zip(rank["scores"], one["scores"], strict=True):
+                assert score == pytest.approx(expected, abs=1e-4)
+        published = torch.load(folder / f"published-{ranks}-{number}.pt")
+        assert published.keys() == weights.keys()
+        for name, tensor in weights.items():
+            torch.testing.assert_close(
+                published[name], tensor, rtol=0, atol=1e-5, msg=f"{mesh}: {name}"
+            )
 
 
-def assert_same(folder: Path, one: dict[str, Any], many: list[dict[str, Any]]) -> None:
-    for ours in many[1:]:
-        assert ours["reports"] == many[0]["reports"]
-    for ours, theirs in zip(many[0]["reports"], one["reports"], strict=True):
-        assert ours.metrics["learner/loss"] == pytest.approx(theirs.metrics["learner/loss"], rel=1e-4, abs=1e-6)
-        assert ours.metrics["learner/grad_norm"] == pytest.approx(theirs.metrics["learner/grad_norm"], rel=1e-4)
-        print(ours.metrics["learner/loss"], theirs.metrics["learner/loss"], ours.metrics["learner/grad_norm"]/ theirs.metrics["learner/grad_norm"]-1)
-        for name in ("policy/entropy", "learner/tokens", "learner/sequences"):
-            assert ours.metrics[name] == pytest.approx(theirs.metrics[name], rel=1e-4)
-    for rank in many:
-        for ours, theirs in zip(rank["scores"], one["scores"], strict=True):
-            assert ours == pytest.approx(theirs, abs=1e-4)
-    published = torch.load(folder / f"published-{len(many)}.pt")
-    expected = torch.load(folder / "published-1.pt")
-    assert published.keys() == expected.keys()
-    print({n: (published[n]-t).abs().max().item() for n, t in expected.items() if (published[n]-t).abs().max().item() > 1e-6})
-    for name, tensor in expected.items():
-        torch.testing.assert_close(published[name], tensor, rtol=0, atol=1e-5, msg=name)
+def test_folded_meshes_come_to_what_one_rank_does(tmp_path):
+    made = task(tmp_path, mixture(), routed=True, forks=3, balance=0.01)
+    compare(tmp_path, made, 2, [FOLDED])
 
 
-@pytest.mark.parametrize("parallel", [{"experts": 2}, {"context": 2}, {"context": 2, "experts": 2}])
-def test_two(tmp_path, parallel):
-    made = task(tmp_path, mixture(), routed=True, balance=0.0)
-    (one,) = ran(tmp_path, made)
-    two = ran(tmp_path, made, 2, **parallel)
-    assert_same(tmp_path, one, two)
+@pytest.mark.parametrize("ranks", [pytest.param(ranks, marks=slow) for ranks in MESHES])
+def test_every_mesh_comes_to_what_one_rank_does(tmp_path, ranks):
+    # ranks that read different rows balance the load of what each computes
+    made = task(tmp_path, mixture(), routed=True, forks=3, balance=0.0)
+    compare(tmp_path, made, ranks, MESHES[ranks])
+
+
+@pytest.mark.slow
+def test_a_model_of_transformers_lies_in_stretches_too(tmp_path):
+    made = task(tmp_path, make_model(tied=False), routed=False, kl_weight=0.1)
+    compare(tmp_path, made, 2, [{"context": 2}])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("parallel", "said"),
+    [
+        ({"experts": 2}, "LlamaForCausalLM has no experts of Munro's own"),
+        ({"context": 4}, "parallel.context = 4 does not divide the 6 attention heads"),
+    ],
+)
+def test_what_cannot_be_spread_is_refused(tmp_path, parallel, said):
+    model = make_model(num_attention_heads=6, hidden_size=48)
+    made = task(tmp_path, model, routed=False)
+    (tmp_path / "task.pkl").write_bytes(pickle.dumps(made | {"meshes": [parallel]}))
+    run(tmp_path)
+    with pytest.raises(AssertionError, match=said):
+        run_ranks("tests.rl.ten_steps", tmp_path, max(parallel.values()))
