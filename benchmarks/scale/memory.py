@@ -38,6 +38,8 @@ from tests.forked import run_ranks
 from tests.rl.builders import VOCAB, save_model
 
 PROMPT, REPLY, ATTEMPTS = 8, 120, 4
+MICRO = 2
+"""Micro-batches of a step on a rank."""
 BASE = {
     "hidden_size": 256, "num_heads": 8, "num_kv_heads": 4, "head_dim": 32, "window": 64,
     "dense_width": 512, "num_experts": 8, "top_k": 2, "latent_size": 128, "expert_width": 192,
@@ -100,11 +102,11 @@ def run(folder: Path) -> float:
     return float(alive.peak)
 
 
-def batch(shares: int) -> Batch:
-    """One micro-batch for each share: attempts that are all as long."""
+def batch(shares: int, each: int) -> Batch:
+    """So many micro-batches for each share: attempts that are all as long."""
     random = torch.Generator().manual_seed(0)
     groups = []
-    for index in range(shares):
+    for index in range(shares * each):
         attempts = []
         for place in range(ATTEMPTS):
             reply = torch.randint(0, VOCAB, (REPLY,), generator=random).tolist()
@@ -146,7 +148,7 @@ def measured(
         config = job.config.learner.model_copy(
             update={"threads": 1, "parallel": ParallelConfig(**parallel)}
         )
-        given = {"model": path, "config": config, "batch": batch(config.data_ranks)}
+        given = {"model": path, "config": config, "batch": batch(config.data_ranks, MICRO)}
         (folder / "task.pkl").write_bytes(pickle.dumps(given))
         ours = run_ranks("benchmarks.scale.memory", folder, ranks)
         parts = learner_memory(job)

@@ -18,10 +18,10 @@ from statistics import fmean
 from typing import Any
 
 from munro.machine.run.metrics import MetricsLog
-from munro.rollout.store import RolloutStore
+from munro.rollout.store.store import RolloutStore
 
 DEPTHS = (4, 8, 16)
-STEPS, WARM_UP = 44, 12
+STEPS, WARM_UP = 36, 8
 NUM_GROUPS, GROUP, EARLY, EVERY = 4, 8, 4, 2
 MUNRO = "import sys; from munro.machine.cli.main import main; sys.exit(main())"
 

@@ -17,8 +17,8 @@ from munro.machine.planning.memory import (
 )
 
 CEILINGS = {"tasks": 1000.0, "bytes": 100e6}
-"""A second, that the driver of this build was seen to bear: tasks through one process, and records
-written by one (docs/scale.md says by what)."""
+"""A second: tasks that the driver is made sure to bear, and records that one process was seen to
+write (0.04 to 0.25 million tokens of 652 bytes, on two busy cores)."""
 
 
 def page(job: Job) -> str:
@@ -158,7 +158,7 @@ def _besides(job: Job) -> Iterator[str]:
     found = cost.driver(job)
     yield line(
         "driver",
-        f"{found.tasks_per_s:,.3g} tasks/s of {CEILINGS['tasks']:,.0f} that it bears; records of "
+        f"{found.tasks_per_s:,.3g} tasks/s, and it bears {CEILINGS['tasks']:,.0f}; records of "
         f"{found.token_bytes:,.0f} bytes a token, {found.bytes_per_s / 1e6:,.3g} MB/s, "
         f"{writers(found.bytes_per_s)} to keep them",
     )

@@ -206,7 +206,7 @@ def scenario_of(job: Job, *, num_steps: int = 60) -> Scenario:
         learner_failures_per_s=per_gpu_s * job.cut.ranks,
         learner_down_s=plan.learner_down_s,
         num_steps=num_steps,
-        warm_up=num_steps // 3,
+        warm_up=num_steps // 2,
         gpus=job.gpus,
         seed=plan.seed,
     )

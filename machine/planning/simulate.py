@@ -31,8 +31,8 @@ class Climb:
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario, self.random = scenario, Random(scenario.seed)
-        count, a, b = scenario.servers, scenario.token_s, scenario.token_more_s
-        self.servers = [Server(scenario.slots, a, b) for _ in range(count)]
+        sharing = scenario.slots, scenario.token_s, scenario.token_more_s
+        self.servers = [Server(*sharing) for _ in range(scenario.servers)]
         self.events: list[tuple[float, int, Event, Any]] = []
         self.number, self.now, self.step, self.version = 0, 0.0, 0, 0
         self.sampling, self.buffer, self.wave = 0, list[Group](), deque[list[Group]]()
@@ -52,14 +52,11 @@ class Climb:
             what(whom)
         for server in self.servers:
             server.settle(self.now)
-        area = sum(server.area for server in self.servers)
-        return self.out.finished(self.now, area, scenario)
+        return self.out.finished(self.now, sum(s.area for s in self.servers), scenario)
 
     def _after(self, seconds: float, what: Event, whom: Any = None) -> None:
         self.number += 1
         heappush(self.events, (self.now + seconds, self.number, what, whom))
-
-    # --- groups
 
     def _hand_out(self) -> None:
         how = self.scenario
@@ -140,8 +137,6 @@ class Climb:
         self._hand_out()
         self._take()
 
-    # --- the learner
-
     def _take(self) -> None:
         how = self.scenario
         if not self.idle:
@@ -216,8 +211,6 @@ class Climb:
             self.idle = True
             self._take()
             self._hand_out()
-
-    # --- failures
 
     def _fails(self, server: Server) -> None:
         if rate := self.scenario.server_failures_per_s:
