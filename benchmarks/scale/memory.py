@@ -1,6 +1,7 @@
 """The plan's memory of a learner rank against bytes of tensors that are alive, on gloo.
 
     python -m benchmarks.scale.memory
+    python -m benchmarks.scale.memory "FSDP 2" "experts 4"      only these
 
 Every tensor that an operator makes on a rank is followed until it is freed, through a step of the
 learner after its first; the peak is what is compared. Real ranks, real FSDP2, small models.
@@ -37,7 +38,7 @@ from tests.builders import make_attempt, make_group, make_trajectory
 from tests.forked import run_ranks
 from tests.rl.builders import VOCAB, save_model
 
-PROMPT, REPLY, ATTEMPTS = 8, 120, 4
+PROMPT, REPLY, ATTEMPTS = 8, 56, 4
 MICRO = 2
 """Micro-batches of a step on a rank."""
 BASE = {
@@ -140,7 +141,7 @@ def measured(
     name, ranks, parallel, how, sizes = case
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        shape = ModelShape.rung(12, **(BASE | sizes))
+        shape = ModelShape.rung(6, **(BASE | sizes))
         torch.manual_seed(0)
         model = MunroForCausalLM(MunroConfig.from_shape(shape, dropout=0.0))
         path = save_model(folder / "model", model)
@@ -163,5 +164,5 @@ def measured(
 
 if __name__ == "__main__":
     for case in CASES:
-        if len(sys.argv) < 2 or sys.argv[1] in case[0]:
+        if len(sys.argv) < 2 or case[0] in sys.argv[1:]:
             print(json.dumps(measured(case)), flush=True)

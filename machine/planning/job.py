@@ -42,11 +42,11 @@ class Lengths:
     def moment(self, power: int) -> float:
         """E[min(X, cap)^power]."""
         if not self.spread:
-            return min(self.mean, self.cap) ** power
+            return float(min(self.mean, self.cap) ** power)
         at = (log(self.cap) - self.mu) / self.spread
         whole = exp(power * self.mu + (power * self.spread) ** 2 / 2)
         below = whole * NORMAL.cdf(at - power * self.spread)
-        return below + self.cap**power * (1 - NORMAL.cdf(at))
+        return float(below + self.cap**power * (1 - NORMAL.cdf(at)))
 
     def longest_of(self, number: int) -> float:
         """The mean of the longest of so many, by the quantile that stands for it (Blom 1958)."""

@@ -16,12 +16,12 @@ import math
 from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
+from itertools import pairwise
 from random import Random
 from typing import Any
 
 from munro.machine.planning.scenario import Outcome, Scenario
 from munro.machine.planning.sharing import Group, Server
-from munro.rl.control.controller import split
 
 Event = Callable[[Any], None]
 
@@ -75,7 +75,8 @@ class Climb:
         if missing > 0:
             self._begin(math.ceil(missing / max(how.pass_early * how.pass_full, 1 / 8)))
             return
-        self.wave.extend(split(self.buffer, steps))
+        cuts = [len(self.buffer) * part // steps for part in range(steps + 1)]
+        self.wave.extend(self.buffer[a:b] for a, b in pairwise(cuts))
         self.buffer = []
         self._take()
 

@@ -253,7 +253,7 @@ def _is_mixture(raw: Mapping[str, Any], index: int) -> bool:
 
 
 def _windows(raw: Mapping[str, Any]) -> tuple[int, ...]:
-    layers, window = raw["num_hidden_layers"], raw.get("sliding_window") or 0
+    layers, window = int(raw["num_hidden_layers"]), int(raw.get("sliding_window") or 0)
     if kinds := raw.get("layer_types"):
         return tuple(window if kind == "sliding_attention" else 0 for kind in kinds)
     everywhere = window if raw.get("use_sliding_window", True) else 0

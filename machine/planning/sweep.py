@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from munro.machine.errors import BadConfig
 from munro.machine.planning.job import Job
-from munro.machine.planning.page import line
+from munro.machine.planning.page import large, line
 from munro.machine.planning.scenario import Outcome, Scenario, scenario_of
 from munro.machine.planning.simulate import Climb
 
@@ -73,7 +73,7 @@ def simulated(job: Job) -> Iterator[str]:
     yield line(
         "simulated",
         f"{len(out.steps)} steps, seed {scenario.seed}: {out.steps_per_hour:,.1f} steps/h, the "
-        f"learner busy {out.learner_busy:.0%}, {out.attempts_under_way:,.0f} attempts under way, "
+        f"learner busy {out.learner_busy:.0%}, {large(out.attempts_under_way)} attempts under way, "
         f"{out.gpu_hours_per_step:,.3g} GPU-hours a step",
     )
     yield line(
