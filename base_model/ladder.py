@@ -10,6 +10,7 @@ feed-forwards are given here; the report prints the width of the fused first pro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -19,6 +20,20 @@ PATTERN = "LLLLLG"
 LOCAL, GLOBAL = "L", "G"
 
 WIDTH_PER_LAYER = 256 / 3
+
+
+def keys_seen(windows: Sequence[int], context: float) -> float:
+    """Keys that a token of a causal document attends to, over all layers, in the mean.
+
+    Args:
+        windows: tokens that each layer sees, its own included; 0 for all.
+        context: tokens of the document.
+    """
+    found = 0.0
+    for window in windows:
+        near = min(window, context) if window else context
+        found += (near * (near + 1) / 2 + (context - near) * near) / context
+    return found
 
 
 class ShapeError(ValueError):
@@ -188,12 +203,9 @@ class ModelShape:
             context: tokens of a document.
         """
         products = self._products(active=True) + self.vocab_size * self.hidden_size
-        window = min(self.window, context)
-        in_window = window * (window + 1) / 2 + (context - window) * window
-        keys_seen = sum(
-            (context + 1) / 2 if is_global else in_window / context for is_global in self.is_global
-        )
-        attention = 4 * self.num_heads * self.head_dim * keys_seen
+        windows = [0 if is_global else self.window for is_global in self.is_global]
+        keys = keys_seen(windows, context)
+        attention = 4 * self.num_heads * self.head_dim * keys
         return 3 * (2 * products + attention)
 
     def _products(self, *, active: bool) -> int:

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from munro.base_model.config import BaseConfig
 from munro.distill.config import DistillConfig
 from munro.envs.config import EnvConfig, one_or_several
+from munro.machine.assumptions.config import PlanConfig
 from munro.rewards.combine.tree import behind_gates, owner
 from munro.rewards.config import Config
 from munro.rewards.judge.config import JudgeConfig
@@ -101,6 +102,8 @@ class RunConfig(ClimbConfig):
     eval: EvalConfig = EvalConfig()
     distill: RestartConfig = RestartConfig()
     ray: RayConfig = RayConfig()
+    plan: PlanConfig | None = None
+    """What `munro plan` assumes of hardware and answers: [plan]. The climb looks at none of it."""
     tracking: tuple[str, ...] = ()
     """Trackers beside metrics.jsonl: "tensorboard", "wandb", or one of yours, "./mine.py:Mine"."""
 

@@ -95,7 +95,7 @@ class LearnerPool:
         num_gpus: float = 0,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._deadlines = deadlines
+        self._deadlines, self._config = deadlines, config
         settings = {"runtime_env": {"env_vars": preload()}, **(options or {})}
         actor = ray.remote(_Rank).options(num_cpus=num_cpus, num_gpus=num_gpus, **settings)
         self._ranks: list[Any] = [actor.remote() for _ in range(config.ranks)]
@@ -116,10 +116,10 @@ class LearnerPool:
 
     def step(self, batch: Batch, *, clip: Clip) -> StepReport:
         """One optimizer step on a global batch; see `Learner.step`."""
-        shares = batch.split(len(self._ranks))
+        shares = batch.split(self._config.data_ranks)
         calls = [
-            rank.call.remote("step", share, clip=clip)
-            for rank, share in zip(self._ranks, shares, strict=True)
+            rank.call.remote("step", shares[self._config.data_rank(number)], clip=clip)
+            for number, rank in enumerate(self._ranks)
         ]
         report: StepReport = self._wait(calls, "an optimizer step", self._deadlines.step_s)[0]
         return report

@@ -32,6 +32,7 @@ TREES: Mapping[str, type[BaseModel]] = {
     "config": RunConfig,
     "import": RunConfig,
     "submit": RunConfig,
+    "plan": RunConfig,
     "rollout": RunConfig,
     "distill": DistillConfig,
     "consolidate": DistillConfig,

@@ -23,6 +23,7 @@ from munro.machine.cli.image import image
 from munro.machine.cli.judge import judge, preference
 from munro.machine.cli.ladder import gain, ladder
 from munro.machine.cli.listing import Listing
+from munro.machine.cli.looking.plan import plan
 from munro.machine.cli.looking.sides import sides
 from munro.machine.cli.looking.thoughts import thoughts
 from munro.machine.cli.merge import merge
@@ -185,6 +186,7 @@ munro.add_command(judge)
 munro.add_command(ladder)
 munro.add_command(merge)
 munro.add_command(mix)
+munro.add_command(plan)
 munro.add_command(preference)
 munro.add_command(pretrain)
 munro.add_command(push)
