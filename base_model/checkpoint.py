@@ -18,7 +18,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -263,6 +264,26 @@ class Checkpoint:
             return {}
         provenance: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return provenance
+
+
+@contextmanager
+def whole_or_not(path: Path) -> Iterator[Path]:
+    """A draft to be filled, which stands at `path` once all went well, flushed to the disk.
+
+    Raises:
+        CheckpointError: the disk refused; what stood there before still does.
+    """
+    draft = _sibling(path, "draft")
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        yield draft
+        _flush(draft)
+        _swap(draft, path)
+    except OSError as error:
+        raise CheckpointError(path, f"could not be written ({error})") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def newest_inside(folder: Path) -> Path | None:

@@ -99,6 +99,9 @@ class LearnerConfig(Config):
     """Weight of the load-balancing loss, for models with experts that count their load."""
     ranks: int = Field(1, ge=1)
     """Learner processes; more than one shards the model with FSDP2 through accelerate."""
+    standby: int = Field(0, ge=0)
+    """Further processes that have imported everything and take a dead rank's place at once; each
+    holds what a rank reserves, a GPU where there are any."""
     reduce_once: bool = True
     """With several ranks, sum gradients over them once a step: until then each rank holds those of
     the whole model, 4 bytes a parameter. Unset, it is done after every micro-batch."""
@@ -261,6 +264,9 @@ class DeadlinesConfig(Config):
     """For one optimizer step."""
     sync_s: float = Field(300.0, gt=0)
     """For a weight update of all servers, with its proof."""
+    orphan_s: float = Field(600.0, gt=0)
+    """With `ray.address`: servers and workers wait so long for the same command to come back once
+    the climb's own process has died, and end themselves then."""
 
 
 class ClimbConfig(Config):

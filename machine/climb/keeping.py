@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import socket
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Protocol
 
 from munro.machine.climb.evaluate import HeldOut, held_out, held_out_metrics, is_told_by_name
@@ -19,17 +16,14 @@ from munro.machine.config import RunConfig
 from munro.machine.run.beside import Beside
 from munro.machine.run.best import best_checkpoint, is_better, link_best
 from munro.machine.run.console import Console
-from munro.machine.run.files import RunError
 from munro.machine.run.folder import RunFolder
+from munro.machine.run.goodput import Span, Spans
 from munro.machine.run.tracking import Trackers
 from munro.machine.run.watches import Watches
 from munro.rl.plugs import advantage_of
 from munro.rl.state import ClimbState
 from munro.rollout.store.store import RolloutStore
 from munro.rollout.types import Abandoned, Group
-
-SEEN_WITHIN_S = 30.0
-"""A shared file system may take a while to show what another node wrote."""
 
 
 class Saves(Protocol):
@@ -57,14 +51,15 @@ class Keeper:
         model: str,
         state: ClimbState,
         trackers: Trackers,
-        dropped: Callable[[], Sequence[Abandoned]] = tuple,
+        dropped: Callable[[], Sequence[Abandoned]],
+        spans: Spans,
     ) -> None:
         self._run, self._config, self._console = run, config, console
         self._restarts, self._state, self._due = restarts, state, restarts.due(state)
         self._interrupt, self._learner, self._held_out = interrupt, learner, held_out
         self._grading, self._publisher, self._model = grading, publisher, model
         self._store, self._beside = RolloutStore(run.rollouts), Beside(run, config)
-        self._dropped, self._trackers = dropped, trackers
+        self._dropped, self._trackers, self._spans = dropped, trackers, spans
         self._advantage = advantage_of(config.learner)
         self._watches = Watches(config.env, run.metrics.read())
         self._saved: int | None = None
@@ -79,6 +74,7 @@ class Keeper:
         self._store.write(state.step + 1, groups, [self._advantage(group) for group in groups])
         self._publisher.remember(groups)
         self._beside.dropped(state.step + 1, self._dropped())
+        self._spans.mark(Span.STORE)
 
     def nothing_passed(self) -> None:
         """Show some replies of what the gates dropped, and store them: there will be no step."""
@@ -94,6 +90,7 @@ class Keeper:
         self._console.phase("evaluating")
         groups = held_out(self._held_out, self._config, state.stage)
         self._beside.evaluated(state.step, groups)
+        self._spans.mark(Span.EVALUATE)
         return held_out_metrics(groups, by_name=is_told_by_name(self._config))
 
     def log(self, state: ClimbState, metrics: Mapping[str, float]) -> None:
@@ -153,9 +150,7 @@ class Keeper:
             "config": as_recorded(self._config),
             "template": self._restarts.climbs_with().rollout.template,
         }
-        folder = self._run.checkpoint(state.step).absolute()
-        self._learner.save(str(folder), provenance)
-        _require_seen(folder)
+        self._learner.save(str(self._run.checkpoint(state.step).absolute()), provenance)
         self._run.note_saved(state.step)
         best = None
         if figure := self._config.checkpoint.best:
@@ -163,20 +158,4 @@ class Keeper:
             link_best(self._run, figure)
         self._run.prune_checkpoints(self._config.checkpoint.keep, spare=best)
         self._saved = state.step
-
-
-def _require_seen(folder: Path) -> None:
-    """The learner may live on another node: what it wrote must be here too, to be resumed from.
-
-    Raises:
-        RunError: it is not.
-    """
-    end = time.monotonic() + SEEN_WITHIN_S
-    while not folder.is_dir():
-        if time.monotonic() > end:
-            raise RunError(
-                f"the learner wrote {folder}, but {socket.gethostname()} does not see it there: "
-                "put the run's folder on a file system that the driver and the learner share "
-                "(folder = ... in the recipe)."
-            )
-        time.sleep(0.1)
+        self._spans.mark(Span.SAVE)

@@ -22,6 +22,7 @@ from munro.rollout.cluster.actors import (
     everywhere,
     mostly,
     pids_of,
+    restart,
     start,
 )
 from munro.rollout.engine import Completion, Request, WeightSource
@@ -33,7 +34,7 @@ class _ServerActor:
     """An `InferenceServer` in a process of its own."""
 
     def __init__(self, name: str, setting: Setting) -> None:
-        waits.publish(setting.run, name)
+        waits.publish(waits.here(setting.run), name)
         self._server = InferenceServer(
             lambda: build_engine(
                 setting.model,
@@ -126,18 +127,16 @@ class Servers:
         num_gpus = 0.0
         if ray.cluster_resources().get("GPU"):
             num_gpus = setting.rollout.tensor_parallel * setting.gpu_share
-        if setting.server_placement is not None:
-            setting = replace(setting, placement=setting.server_placement)
         # workers look servers up by name: a handle among an actor's arguments could not be had
         # again when the actor restarts
-        several = uuid4().hex
+        several = setting.lasting or uuid4().hex
         self.known_as = {
             name: f"{several}/{name}"
             for name in (f"server-{i}" for i in range(setting.rollout.servers))
         }
         self.actors: dict[str, Any] = {
-            name: start(_ServerActor, setting, name, num_gpus, setting, known_as=known)
-            for name, known in self.known_as.items()
+            name: start(_ServerActor, at, name, num_gpus, setting, known_as=known)
+            for (name, known), at in zip(self.known_as.items(), _each(setting), strict=True)
         }
         # engines come up while others do; who waits for them hears of failures
         self._starting = {name: actor.call.remote("version") for name, actor in self.actors.items()}
@@ -151,7 +150,20 @@ class Servers:
         """
         # the first answer counts: asked again, a server that cannot serve would start once more
         first, self._starting = self._starting, {}
-        everywhere("start", self.actors, calling("version"), deadline_s, (RayActorError,), first)
+        told = everywhere(
+            "start", self.actors, calling("version"), deadline_s, (RayActorError,), first
+        )
+        self.version = max(told.values())
+
+    def restart(self, deadline_s: float) -> None:
+        """Start all of them anew; each loads the newest published weights before it serves.
+
+        Raises:
+            Stalled: one does not come up.
+        """
+        restart(self.actors)
+        everywhere("start", self.actors, calling("version"), deadline_s)
+        self.aside = {}
 
     def update_weights(self, source: WeightSource, *, drain: bool, deadline_s: float) -> None:
         """Load the weights everywhere; a server that dies meanwhile is waited for.
@@ -240,3 +252,10 @@ class Servers:
     def close(self, deadline_s: float = 30.0) -> None:
         """End all servers, and their engines' processes."""
         end(self.actors, calling("close"), deadline_s)
+
+
+def _each(setting: Setting) -> list[Setting]:
+    """The setting for each server, with its own place."""
+    if not setting.server_placement:
+        return [setting] * setting.rollout.servers
+    return [replace(setting, placement=place) for place in setting.server_placement]

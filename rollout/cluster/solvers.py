@@ -21,7 +21,15 @@ from munro.rewards.service.meter import merged
 from munro.rewards.service.setup import configure
 from munro.rollout import waits
 from munro.rollout.boxes import pool_of
-from munro.rollout.cluster.actors import at_once, cause_of, end, everywhere, pids_of, start
+from munro.rollout.cluster.actors import (
+    at_once,
+    cause_of,
+    end,
+    everywhere,
+    pids_of,
+    restart,
+    start,
+)
 from munro.rollout.cluster.dealing import Dealer
 from munro.rollout.cluster.servers import ServerHandle, Servers
 from munro.rollout.engine import Engine
@@ -35,8 +43,9 @@ class _WorkerActor:
     """A `ProblemWorker` in a process of its own, with its problem set and its router."""
 
     def __init__(self, name: str, setting: Setting, servers: Mapping[str, str]) -> None:
-        waits.publish(setting.run, name)
+        waits.publish(waits.here(setting.run), name)
         self._setting = setting
+        self._under_way: set[asyncio.Future[Group | Abandoned]] = set()
         self._handles = {
             server: ServerHandle(server, ray.get_actor(known)) for server, known in servers.items()
         }
@@ -77,9 +86,17 @@ class _WorkerActor:
         """Load everything; what a person should know of it, a line each."""
         return self._worker.warnings()
 
+    async def forget(self) -> None:
+        """Give up all that is under way."""
+        for task in list(self._under_way):
+            task.cancel()
+
     async def solve(self, index: int, cap: int, version: int) -> Group | Abandoned:
         self._router.expect(version)
-        return await self._worker.solve(index, self._problems.task(index), cap)
+        work = asyncio.ensure_future(self._worker.solve(index, self._problems.task(index), cap))
+        self._under_way.add(work)
+        work.add_done_callback(self._under_way.discard)
+        return await work
 
     async def solve_all(
         self, items: Sequence[tuple[int, int]], version: int, aside: Sequence[str]
@@ -132,14 +149,19 @@ class Solvers:
     def __init__(self, setting: Setting, servers: Servers) -> None:
         self._servers = servers
         self.actors: dict[str, Any] = {
-            name: start(_WorkerActor, setting, name, 0, setting, servers.known_as)
+            name: start(
+                _WorkerActor, setting, name, 0, setting, servers.known_as,
+                known_as=setting.lasting and f"{setting.lasting}/{name}",
+            )
             for name in (f"worker-{i}" for i in range(setting.rollout.workers))
-        }
+        }  # fmt: skip
         self.warnings: list[str] = []
         """What a person should know, once all are ready, a line each."""
         self._running: dict[Any, tuple[str, int, int]] = {}
         self._dealer = Dealer(self.actors)
         for actor in self.actors.values():
+            # one that is there already may be at what the process before us handed out
+            actor.forget.remote()
             actor.load.remote()
 
     def wait_ready(self, deadline_s: float) -> None:
@@ -151,6 +173,10 @@ class Solvers:
         """
         said = everywhere("start", self.actors, lambda actor: actor.load.remote(), deadline_s)
         self.warnings = list(dict.fromkeys(line for lines in said.values() for line in lines))
+
+    def restart(self) -> None:
+        """Start all of them anew; what they were at is handed out again."""
+        restart(self.actors)
 
     def submit(self, index: int, max_response_tokens: int) -> None:
         """Hand out a task; its outcome will come from `collect`."""
