@@ -1,16 +1,18 @@
 """The vocabulary of a weight transfer: which part of which tensor is where, and what moves.
 
-    Held ──┐
-           ├──► plan ──► Moves ──► execute
-    Wanted ┘
+    Held ───► Layout ─┐
+                      ├──► plan.compile ──► Plan ──► execute
+    Wanted ─► Layout ─┘
 
 Tensors go by their names in the model's checkpoint, whatever learner and server call them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import hashlib
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -78,14 +80,19 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Into:
-    """Where a wanted box lands, for a server that keeps it as part of something else."""
+    """Where a box lies in a parameter that keeps it as part of something else.
+
+    Example:
+        Into(parameter="experts.down_proj", start=(3, 0, 0), order=(1, 2))  # that of expert 3
+    """
 
     parameter: str
-    """The server's own name of it."""
+    """By the name that the process which has it calls it."""
     start: tuple[int, ...]
-    """Where the box's first element goes, in the parameter's dimensions."""
+    """Where the box's first element is, in the parameter's dimensions."""
     order: tuple[int, ...] = ()
-    """Dimensions of the box in the parameter's order; empty for as they are, (1, 0) transposed."""
+    """For each dimension of the box, the parameter's that it runs along: (1, 0) is transposed.
+    Empty for the same ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,60 +115,108 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """What the ranks of one side hold or want, as columns. P parts of N tensors, at most D
+    dimensions."""
+
+    names: tuple[str, ...]
+    """In the order of the model."""
+    dtypes: tuple[str, ...]
+    """(N,)"""
+    dims: NDArray[np.int64]
+    """(N,) dimensions of each tensor"""
+    name: NDArray[np.int64]
+    """(P,) index into `names`"""
+    rank: NDArray[np.int64]
+    """(P,)"""
+    start: NDArray[np.int64]
+    """(P, D); 0 in dimensions that a tensor lacks"""
+    stop: NDArray[np.int64]
+    """(P, D); 1 in dimensions that a tensor lacks"""
+
+    @classmethod
+    def of(cls, parts: Iterable[Held | Wanted]) -> Layout:
+        """From parts one by one.
+
+        Raises:
+            ValueError: one tensor has parts of several precisions or numbers of dimensions.
+        """
+        parts = list(parts)
+        kinds: dict[str, tuple[str, int]] = {}
+        for part in parts:
+            kind = (part.dtype, len(part.box.start))
+            if kinds.setdefault(part.name, kind) != kind:
+                raise ValueError(f"{part.name}: parts of {kinds[part.name]} and of {kind}")
+        at = {name: i for i, name in enumerate(kinds)}
+        deepest = max((dims for _, dims in kinds.values()), default=0)
+        return cls(
+            names=tuple(kinds),
+            dtypes=tuple(dtype for dtype, _ in kinds.values()),
+            dims=np.array([dims for _, dims in kinds.values()], np.int64),
+            name=np.array([at[part.name] for part in parts], np.int64),
+            rank=np.array([part.rank for part in parts], np.int64),
+            start=_column([part.box.start for part in parts], deepest, 0),
+            stop=_column([part.box.stop for part in parts], deepest, 1),
+        )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all of it: two sides that say the same mean the same."""
+        return digest(
+            ["\n".join(self.names), "\n".join(self.dtypes)],
+            [self.dims, self.name, self.rank, self.start, self.stop],
+        )
+
+    def packed(self) -> bytes:
+        """For `unpacked`, in another process: no pickle."""
+        file = io.BytesIO()
+        words = "\n".join([*self.names, *self.dtypes]).encode()
+        columns = {key: getattr(self, key) for key in COLUMNS}
+        np.savez_compressed(file, words=np.frombuffer(words, np.uint8), **columns)
+        return file.getvalue()
+
+    @classmethod
+    def unpacked(cls, packed: bytes) -> Layout:
+        """What `packed` packed."""
+        with np.load(io.BytesIO(packed), allow_pickle=False) as file:
+            words = file["words"].tobytes().decode().split("\n")
+            columns = {key: file[key] for key in COLUMNS}
+        half = len(columns["dims"])
+        return cls(names=tuple(words[:half]), dtypes=tuple(words[half : 2 * half]), **columns)
+
+
+COLUMNS = ("dims", "name", "rank", "start", "stop")
+"""Of a `Layout`: its arrays."""
+
+
+def digest(texts: Sequence[str], arrays: Sequence[NDArray[np.int64]]) -> str:
+    """SHA-256 of texts and integers, the same on every machine."""
+    told = hashlib.sha256()
+    for text in texts:
+        told.update(f"{len(text)}:".encode() + text.encode())
+    for array in arrays:
+        told.update(f"{array.shape}".encode())
+        told.update(np.ascontiguousarray(array, "<i8").tobytes())
+    return told.hexdigest()
+
+
+def _column(rows: Sequence[tuple[int, ...]], deepest: int, fill: int) -> NDArray[np.int64]:
+    column = np.full((len(rows), deepest), fill, np.int64)
+    for i, row in enumerate(rows):
+        column[i, : len(row)] = row
+    return column
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """One box that goes from one rank to one rank: a row of `Moves`."""
+    """One box that goes from one rank to one rank: a row of a plan."""
 
     name: str
     source: int
     """Rank of the learner."""
     target: int
-    """Rank within the server: the lead of all who want this very box."""
+    """Rank within the server: the first of all who want this very box, its lead."""
     box: Box
     dtype: str
     """Of what is sent: the narrower of the two sides'."""
     bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moves:
-    """Many moves, as columns. M moves of tensors with at most D dimensions."""
-
-    names: tuple[str, ...]
-    dtypes: tuple[str, ...]
-    """Of what is sent, one per name."""
-    dims: NDArray[np.int8]
-    """(names,) dimensions of each tensor"""
-    name: NDArray[np.int32]
-    """(M,) index into `names`"""
-    source: NDArray[np.int32]
-    """(M,)"""
-    target: NDArray[np.int32]
-    """(M,)"""
-    start: NDArray[np.int64]
-    """(M, D); 0 in dimensions that a tensor lacks"""
-    stop: NDArray[np.int64]
-    """(M, D); 1 in dimensions that a tensor lacks"""
-    bytes: NDArray[np.int64]
-    """(M,) on the wire"""
-    bucket: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
-    """(M,) which go together; in the order in which they go"""
-
-    def __len__(self) -> int:
-        return len(self.name)
-
-    def __getitem__(self, row: int) -> Move:
-        at = int(self.name[row])
-        dims = int(self.dims[at])
-        return Move(
-            name=self.names[at],
-            source=int(self.source[row]),
-            target=int(self.target[row]),
-            box=Box(
-                tuple(map(int, self.start[row, :dims])), tuple(map(int, self.stop[row, :dims]))
-            ),
-            dtype=self.dtypes[at],
-            bytes=int(self.bytes[row]),
-        )
-
-    def __iter__(self) -> Iterator[Move]:
-        return (self[row] for row in range(len(self)))
