@@ -1,6 +1,6 @@
 """Which part of which checkpoint tensor a vLLM process needs, and where it lands.
 
-    the learner's names and shapes ──► the model's own load_weights, watched ──► Layout ──► Wanted
+    the learner's names and shapes ──► the model's own load_weights, watched ──► Intake ──► Wanted
 
 Tensor parallelism, fused matrices and experts are in what the loaders do, so nothing is written per
 model. A layer whose loader looks at values cannot be watched: its tensors come whole, to every
@@ -10,7 +10,6 @@ process, and its loader runs on them.
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,7 +30,7 @@ from vllm.model_executor.model_loader.reload.layerwise import (
 from vllm.model_executor.model_loader.reload.meta import SKIP_LOAD_TENSORS
 from vllm.model_executor.model_loader.reload.utils import get_layer_tensors
 
-from munro.rollout.transfer.types import Box, Into, Wanted
+from munro.rollout.transfer.types import Box, Wanted
 from munro.rollout.vllm.recording import Landing, Recorder, Strided, written
 
 Place = tuple[str, str]
@@ -59,8 +58,8 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """Of one process of a server."""
+class Intake:
+    """What one process of a server takes in, and where to."""
 
     catalogue: Catalogue
     parts: Mapping[str, Part]
@@ -83,47 +82,66 @@ class Layout:
 
     def wanted(self, rank: int) -> list[Wanted]:
         """What the process must be sent, `rank` being its own within the server."""
-        boxes = [
-            Wanted(
-                rank=rank,
-                name=landing.name,
-                box=landing.box,
-                dtype=self.dtypes[path, parameter],
-                into=Into(f"{path}.{parameter}", landing.at.offset, landing.at.strides),
-            )
-            for path, part in self.parts.items()
-            for parameter, landing in part.landings
-        ]
+        boxes: dict[str, list[Box]] = defaultdict(list)
+        dtypes: dict[str, torch.dtype] = {}
+        for path, part in self.parts.items():
+            for parameter, landing in part.landings:
+                boxes[landing.name].append(landing.box)
+                _widen(dtypes, landing.name, self.dtypes[path, parameter])
         for name in self.whole:
             shape, dtype = self.catalogue[name]
-            boxes.append(Wanted(rank=rank, name=name, box=Box.whole(shape), dtype=dtype))
-        return boxes
+            boxes[name].append(Box.whole(shape))
+            _widen(dtypes, name, dtype)
+        return [
+            Wanted(rank=rank, name=name, box=box, dtype=str(dtypes[name]).removeprefix("torch."))
+            for name, (shape, _) in self.catalogue.items()
+            for box in _apart(boxes[name], shape)
+        ]
 
-    def digest(self) -> str:
-        """Equal for processes that need the same boxes at the same places."""
-        return hashlib.sha256(repr(self.wanted(0)).encode()).hexdigest()
+    @property
+    def num_bytes(self) -> int:
+        """Of everything that the learner publishes."""
+        return sum(_bytes(*one) for one in self.catalogue.values())
 
-    def require_little_whole(self, most: float) -> None:
-        """Refuse a model that profits too little.
 
-        Raises:
-            BadLayout: more than the share `most` of all bytes must come whole.
-        """
-        total, whole = sum(_bytes(*one) for one in self.catalogue.values()), sum(self.whole.values())
-        if whole > most * total:
-            raise BadLayout(
-                f"vLLM's loaders look at the values of {', '.join(list(self.whole)[:3])} and "
-                f"others, so {whole / 1e6:.1f} MB ({whole / total:.0%} of the weights) would go "
-                f"whole to every process, and sync.max_whole = {most:g} allows {most:.0%}: set it "
-                'higher, or sync.transport = "file".'
-            )
+def little_whole(whole: Mapping[str, int], num_bytes: int, most: float) -> None:
+    """Refuse a model that profits too little.
+
+    Args:
+        whole: bytes of the tensors that must come whole.
+        num_bytes: of all tensors.
+        most: share of them that may.
+
+    Raises:
+        BadLayout: they are more.
+    """
+    share = sum(whole.values()) / max(num_bytes, 1)
+    if share > most:
+        raise BadLayout(
+            f"vLLM's loaders look at the values of {', '.join(list(whole)[:3])}"
+            f"{' and others' if len(whole) > 3 else ''}, so {sum(whole.values()) / 1e6:.1f} MB "
+            f"({share:.0%} of the weights) would go whole to every process of a server, and "
+            f'sync.max_whole = {most:g}: set it higher, or sync.transport = "file".'
+        )
+
+
+def _apart(boxes: list[Box], shape: tuple[int, ...]) -> list[Box]:
+    """The same boxes, each once; all of the tensor where some of them overlap."""
+    once = list(dict.fromkeys(boxes))
+    overlap = any((a & b).size for i, a in enumerate(once) for b in once[:i])
+    return [Box.whole(shape)] if overlap else once
+
+
+def _widen(dtypes: dict[str, torch.dtype], name: str, dtype: str) -> None:
+    other: torch.dtype = getattr(torch, dtype)
+    dtypes[name] = torch.promote_types(dtypes.get(name, other), other)
 
 
 def _bytes(shape: Iterable[int], dtype: str) -> int:
     return prod(shape) * int(getattr(torch, dtype).itemsize)
 
 
-def record(model: nn.Module, catalogue: Catalogue) -> Layout:
+def record(model: nn.Module, catalogue: Catalogue) -> Intake:
     """Watch the model load what a learner publishes.
 
     Args:
@@ -158,7 +176,7 @@ def record(model: nn.Module, catalogue: Catalogue) -> Layout:
             landings=tuple((n, x) for n, place in own for x in recorder.landings.get(place, [])),
             fills=tuple((n, *x) for n, place in own for x in recorder.fills.get(place, [])),
         )
-    return Layout(
+    return Intake(
         catalogue=dict(catalogue),
         parts={path: parts[path] for path in layers if parts[path] != Part()},
         dtypes={place: str(t.dtype).removeprefix("torch.") for place, t in places.items()},

@@ -195,9 +195,7 @@ class Recorder(TorchDispatchMode, Generic[P]):
                 found.add(self._sources[storage][0])
         return found
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """One operation of a loader."""
         kwargs = kwargs or {}
         inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
@@ -250,7 +248,11 @@ class Recorder(TorchDispatchMode, Generic[P]):
         """Remember where the values of new storages come from."""
         known = self.names(*inputs)
         for tensor in tree_leaves(out):
-            if not known or not isinstance(tensor, Tensor) or _storage(tensor) in map(_storage, inputs):
+            if (
+                not known
+                or not isinstance(tensor, Tensor)
+                or _storage(tensor) in map(_storage, inputs)
+            ):
                 continue
             self._kept.append(tensor)
             if func in (aten.clone.default, aten._to_copy.default) and _is_exact(inputs[0], tensor):

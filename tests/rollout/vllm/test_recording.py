@@ -51,7 +51,12 @@ def padded(p: Tensor, s: Mapping[str, Tensor]) -> None:
         (padded, {"a": (5, 7)}, (8, 7), 1),
         (lambda p, s: p.copy_(s["a"].t()), {"a": (5, 7)}, (7, 5), 1),
         (lambda p, s: p[2].copy_(s["a"].t().contiguous()[:, 1:4]), {"a": (5, 7)}, (4, 7, 3), 1),
-        (lambda p, s: p.copy_(s["a"].view(3, 2, 5, 7)[:, 1].flatten(0, 1)), {"a": (30, 7)}, (15, 7), 3),
+        (
+            lambda p, s: p.copy_(s["a"].view(3, 2, 5, 7)[:, 1].flatten(0, 1)),
+            {"a": (30, 7)},
+            (15, 7),
+            3,
+        ),
         (lambda p, s: p.copy_(s["a"]), {"a": (1, 7)}, (4, 7), 4),
         (lambda p, s: p.copy_(s["a"].view(())), {"a": (1,)}, (), 1),
         (
@@ -61,7 +66,16 @@ def padded(p: Tensor, s: Mapping[str, Tensor]) -> None:
             6,
         ),
     ],
-    ids=["fused", "padded", "transposed", "expert", "interleaved", "repeated", "scalar", "permuted"],
+    ids=[
+        "fused",
+        "padded",
+        "transposed",
+        "expert",
+        "interleaved",
+        "repeated",
+        "scalar",
+        "permuted",
+    ],
 )
 def test_replay_does_what_the_loader_does(
     load: Loader, shapes: Shapes, shape: tuple[int, ...], num: int
