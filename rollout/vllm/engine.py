@@ -24,12 +24,10 @@ from munro.rewards.errors import PolicyError
 from munro.rollout.adapters import Adapters
 from munro.rollout.config import RolloutConfig
 from munro.rollout.engine import ALONE, Completion, Request, Sharing, WeightSource
-from munro.rollout.transfer.types import Layout
 from munro.rollout.vllm.adapters import Served, ServedAdapters
 from munro.rollout.vllm.last_words import LastWords
 from munro.rollout.vllm.launch import start
 from munro.rollout.vllm.outputs import completion
-from munro.rollout.vllm.planned import Planned
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -90,6 +88,8 @@ class VllmEngine:
             self._words.forget()
             raise
         self.repack = repack
+        self._by_plan = sharing.transfer == "group"
+        self._most_whole = sharing.most_whole
         self._vocab = int(self._llm.model_config.get_vocab_size())
         self._max_context = int(self._llm.model_config.max_model_len)
         # vLLM reports a row for every layer, of which our model fills its mixtures' first
@@ -104,8 +104,6 @@ class VllmEngine:
         self._met: Mapping[str, Any] = {}
         room = adapters.versions if adapters else 0
         self._adapters = ServedAdapters(self._llm, self._alive, room) if adapters else None
-        by_plan = sharing.transfer == "group"
-        self._planned = Planned(self._llm, self._alive, sharing.most_whole) if by_plan else None
         self._opening = asyncio.Lock()
         self._is_open = self._is_closed = False
         self._broken = self._torn = ""
@@ -172,13 +170,13 @@ class VllmEngine:
             if drain:
                 await self._alive(self._idle.wait())
             update = dict(source.update) or {"path": source.path, "repack": self.repack}
-            if self._planned:
-                update = self._planned.update(source, repack=self.repack)
+            if self._by_plan:
+                update = {"told": update, "repack": self.repack}
+            await self._meet(source)
             try:
                 await self._alive(self._core.pause_scheduler_async("keep", True))
-                await self._meet(source)
-                if self._planned and self._torn:
-                    await self._planned.mend()
+                if self._torn:
+                    await self._alive(self._llm.collective_rpc("munro_mend"))
                 if self._is_asleep:
                     # keys and values need their room only once the weights have come
                     await self._alive(self._llm.wake_up(["weights"]))
@@ -190,7 +188,7 @@ class VllmEngine:
                     self._is_asleep = False
             except (PolicyError, ValueError, asyncio.CancelledError) as error:
                 said = f"the update to version {source.version} stopped half-way: {error}"
-                self._torn, self._broken = (said, "") if self._planned else ("", said)
+                self._torn, self._broken = (said, "") if self._by_plan else ("", said)
                 raise
             self._version, self._torn = source.version, ""
             await self._alive(self._core.resume_scheduler_async())
@@ -200,27 +198,12 @@ class VllmEngine:
         from vllm.distributed.weight_transfer.base import WeightTransferInitRequest
 
         if source.meeting and source.meeting != self._met:
-            told = self._planned.meeting(source) if self._planned else dict(source.meeting)
+            told = dict(source.meeting)
+            if self._by_plan:
+                told = {"meeting": told, "most_whole": self._most_whole}
             request = WeightTransferInitRequest(told)
             await self._alive(self._llm.init_weight_transfer_engine(request))
             self._met = source.meeting
-
-    async def layout(self, catalogue: Mapping[str, tuple[tuple[int, ...], str]]) -> Layout:
-        """See `munro.rollout.engine.Engine.layout`; running requests are paused meanwhile.
-
-        Raises:
-            PolicyError: see `Planned.layout`, or weights do not come by plan.
-        """
-        await self._open()
-        if self._planned is None:
-            raise PolicyError("this engine was not started to take weights by plan")
-        async with self._admission:
-            await self._alive(self._core.pause_scheduler_async("keep", True))
-            try:
-                return await self._planned.layout(catalogue)
-            finally:
-                if not self._torn:
-                    await self._alive(self._core.resume_scheduler_async())
 
     async def sleep(self, *, level: int) -> None:
         """See `munro.rollout.engine.SleepingEngine.sleep`."""
@@ -248,7 +231,7 @@ class VllmEngine:
     async def version(self) -> int:
         """See `munro.rollout.engine.Engine.version`: asks the engine process itself.
 
-        -1 of a torn one: it has no version.
+        -1 of a torn one, which has none.
         """
         await self._open()
         if self._adapters is not None:

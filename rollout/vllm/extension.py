@@ -10,30 +10,16 @@ import multiprocessing
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any
 
-from vllm.config import set_current_vllm_config
 from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 
 from munro.rollout.vllm import transfer, weights
-
-if TYPE_CHECKING:
-    from munro.rollout.vllm.layout import Catalogue
 
 PARENT_PULSE_S = 0.5
 
 
 class Extension:
     """Mixed into vLLM's worker; called by name, in each process of a server."""
-
-    vllm_config: Any
-    weight_transfer_engine: Any
-
-    def munro_intake(self, catalogue: Catalogue) -> dict[str, Any]:
-        """See `transfer.PlanTransfer.prepare`."""
-        with set_current_vllm_config(self.vllm_config):
-            told: dict[str, Any] = self.weight_transfer_engine.prepare(catalogue)
-        return told
 
     def munro_mend(self) -> None:
         """Let a new update begin where one has stopped half-way."""

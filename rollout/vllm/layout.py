@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -67,6 +67,8 @@ class Intake:
     dtypes: Mapping[Place, str]
     untouched: tuple[str, ...]
     """Parameters and buffers that no update changes."""
+    is_tied: bool
+    """Its output matrix is its embedding, whatever a learner calls it."""
 
     @property
     def whole(self) -> dict[str, int]:
@@ -75,10 +77,16 @@ class Intake:
         return {name: _bytes(*self.catalogue[name]) for name in sorted(names)}
 
     @property
+    def num_bytes(self) -> int:
+        """Of everything that the learner publishes."""
+        return sum(_bytes(*one) for one in self.catalogue.values())
+
+    @property
     def unread(self) -> list[str]:
         """What this process takes nothing of."""
         read = {x.name for part in self.parts.values() for _, x in part.landings}
-        return sorted(self.catalogue.keys() - read - self.whole.keys())
+        unread = self.catalogue.keys() - read - self.whole.keys()
+        return sorted(n for n in unread if not (self.is_tied and n.startswith("lm_head.")))
 
     def wanted(self, rank: int) -> list[Wanted]:
         """What the process must be sent, `rank` being its own within the server."""
@@ -98,31 +106,34 @@ class Intake:
             for box in _apart(boxes[name], shape)
         ]
 
-    @property
-    def num_bytes(self) -> int:
-        """Of everything that the learner publishes."""
-        return sum(_bytes(*one) for one in self.catalogue.values())
+    def require_fit(self, most_whole: float) -> None:
+        """Refuse what would be served wrong, or gains too little.
+
+        Args:
+            most_whole: share of all bytes that may come whole.
+
+        Raises:
+            BadLayout: something published goes nowhere, or too much must come whole.
+        """
+        otherwise = 'sync.transport = "file" leaves that to vLLM.'
+        if self.unread:
+            raise BadLayout(
+                f"the learner publishes {_some(self.unread)}, and vLLM's model takes nothing of "
+                f"it: {otherwise}"
+            )
+        whole = sum(self.whole.values())
+        share = whole / max(self.num_bytes, 1)
+        if share > most_whole:
+            raise BadLayout(
+                f"vLLM's loaders look at the values of {_some(list(self.whole))}, so "
+                f"{whole / 1e6:.1f} MB ({share:.0%} of the weights) would go whole to every "
+                f"process of a server, and sync.max_whole = {most_whole:g}. Set it higher, or: "
+                f"{otherwise}"
+            )
 
 
-def little_whole(whole: Mapping[str, int], num_bytes: int, most: float) -> None:
-    """Refuse a model that profits too little.
-
-    Args:
-        whole: bytes of the tensors that must come whole.
-        num_bytes: of all tensors.
-        most: share of them that may.
-
-    Raises:
-        BadLayout: they are more.
-    """
-    share = sum(whole.values()) / max(num_bytes, 1)
-    if share > most:
-        raise BadLayout(
-            f"vLLM's loaders look at the values of {', '.join(list(whole)[:3])}"
-            f"{' and others' if len(whole) > 3 else ''}, so {sum(whole.values()) / 1e6:.1f} MB "
-            f"({share:.0%} of the weights) would go whole to every process of a server, and "
-            f'sync.max_whole = {most:g}: set it higher, or sync.transport = "file".'
-        )
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _apart(boxes: list[Box], shape: tuple[int, ...]) -> list[Box]:
@@ -181,6 +192,7 @@ def record(model: nn.Module, catalogue: Catalogue) -> Intake:
         parts={path: parts[path] for path in layers if parts[path] != Part()},
         dtypes={place: str(t.dtype).removeprefix("torch.") for place, t in places.items()},
         untouched=tuple(untouched),
+        is_tied=_is_tied(model),
     )
 
 
@@ -248,7 +260,7 @@ def _left_over(
     Raises:
         BadLayout: they would be served so, and should not.
     """
-    tied = getattr(getattr(model, "config", None), "tie_word_embeddings", False)
+    tied = _is_tied(model)
     untouched: list[str] = []
     lacking: list[str] = []
     for place, tensor in places.items():
@@ -267,12 +279,14 @@ def _left_over(
         else:
             untouched.append(f"{path}.{name}")
     if lacking:
-        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
         raise BadLayout(
-            f"nothing that the learner publishes fills {', '.join(lacking[:3])}{more} of vLLM's "
-            "model"
+            f"nothing that the learner publishes fills {_some(lacking)} of vLLM's model"
         )
     return untouched
+
+
+def _is_tied(model: nn.Module) -> bool:
+    return bool(getattr(getattr(model, "config", None), "tie_word_embeddings", False))
 
 
 @contextmanager

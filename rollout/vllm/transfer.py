@@ -15,7 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from vllm.distributed import get_tensor_model_parallel_rank
+from vllm.config import set_current_vllm_config
+from vllm.distributed import (
+    get_tensor_model_parallel_rank,
+    get_tensor_model_parallel_world_size,
+)
 from vllm.distributed.weight_transfer.base import (
     WeightTransferEngine,
     WeightTransferInitInfo,
@@ -31,7 +35,9 @@ from vllm.model_executor.model_loader.reload.layerwise import (
 )
 from vllm.model_executor.model_loader.reload.meta import materialize_layer
 
-from munro.rollout.transfer.execute import receive
+from munro.rollout.transfer.asking import HELD
+from munro.rollout.transfer.group import FIND_S, Address, Until, found, read
+from munro.rollout.transfer.receiving import Receiver
 from munro.rollout.transfer.types import Box, Layout
 from munro.rollout.vllm.layout import Catalogue, Intake, laid_open, put_back, record
 from munro.rollout.vllm.recording import Landing
@@ -42,20 +48,20 @@ BACKEND = "munro_plan"
 
 @dataclass
 class PlanInit(WeightTransferInitInfo):  # type: ignore[misc]
-    """Told whenever the servers that take weights in, or the learner, are others."""
+    """Told before the first update that comes from there."""
 
     meeting: dict[str, Any]
-    """As the sender said it; see `munro.rollout.transfer.execute`."""
-    layout: bytes
-    """Of all processes of this server, packed."""
+    """Where the learner's store is, as it said itself."""
+    most_whole: float
+    """Share of the weights' bytes that may come whole to every process."""
 
 
 @dataclass
 class PlanUpdate(WeightTransferUpdateInfo):  # type: ignore[misc]
     """Told with every update."""
 
-    update: dict[str, Any]
-    """As the sender said it."""
+    told: dict[str, Any]
+    """As the learner said it."""
     repack: bool = True
     """False leaves out `repack_embeddings`: only the proof that the sync is checked does so."""
 
@@ -67,41 +73,32 @@ class PlanTransfer(WeightTransferEngine[PlanInit, PlanUpdate]):  # type: ignore[
     update_info_cls = PlanUpdate
     supports_draft_weight_update = False
 
-    _intake: Intake | None = None
-    _arrivals: Arrivals | None = None
-    _met: PlanInit | None = None
+    _meeting: dict[str, Any]
+    _intake: Intake
+    _receiver: Receiver
+    _arrivals: Arrivals
     _repack = True
 
-    def prepare(self, catalogue: Catalogue) -> dict[str, Any]:
-        """Learn from the model's loaders what it needs of what a learner publishes.
-
-        Returns:
-            wanted: rank, name, start, stop and dtype of each box; unread: names of which it takes
-            nothing; whole: bytes of the tensors that must come whole; bytes: of all tensors.
+    def init_transfer_engine(self, init_info: PlanInit) -> None:
+        """Find the learner, and learn from the model's loaders what to take of what it has.
 
         Raises:
-            BadLayout: see `record`.
+            BadLayout: they do not fit together.
         """
-        rank = get_tensor_model_parallel_rank()
-        # lists of what were tuples, for it crossed between processes
-        known = {name: (tuple(shape), dtype) for name, (shape, dtype) in catalogue.items()}
-        with laid_open(self.model):
-            self._intake = record(self.model, known)
-        boxes = self._intake.wanted(rank)
-        return {
-            "wanted": [(w.rank, w.name, w.box.start, w.box.stop, w.dtype) for w in boxes],
-            "unread": self._intake.unread,
-            "whole": self._intake.whole,
-            "bytes": self._intake.num_bytes,
-        }
-
-    def init_transfer_engine(self, init_info: PlanInit) -> None:
-        """Remember whom to meet."""
-        self._met = init_info
+        until = Until.within(FIND_S)
+        store = found(Address(**init_info.meeting), until)
+        catalogue = published(Layout.unpacked(read(store, HELD, until)))
+        # the worker calls this outside of what the model's layers look their config up in
+        with set_current_vllm_config(self.vllm_config), laid_open(self.model):
+            intake = record(self.model, catalogue)
+        intake.require_fit(init_info.most_whole)
+        rank, ranks = get_tensor_model_parallel_rank(), get_tensor_model_parallel_world_size()
+        wanted = intake.wanted(rank)
+        self._receiver = Receiver(wanted, device=self.device, rank=rank, ranks=ranks)
+        self._intake, self._meeting = intake, init_info.meeting
 
     def start_weight_update(self) -> None:
         """Give the layers their loadable parameters back, also after an update that stopped."""
-        assert self._intake is not None, "asked for an update before `prepare`"
         put_back(self.model)
         if self.device.type == "cpu":
             forget_packed_experts(self.model)
@@ -113,17 +110,10 @@ class PlanTransfer(WeightTransferEngine[PlanInit, PlanUpdate]):  # type: ignore[
         self.receive_weights(self.parse_update_info(update_info))
 
     def receive_weights(self, update_info: PlanUpdate) -> None:
-        """Meet the sender, and put each box where it belongs as it comes."""
-        assert self._met is not None
-        assert self._arrivals is not None
+        """Put each box where it belongs as it comes; at the end all checksums were right."""
         self._repack = update_info.repack
-        receive(
-            self._met.meeting,
-            update_info.update,
-            rank=get_tensor_model_parallel_rank(),
-            layout=Layout.unpacked(self._met.layout),
-            take=self._arrivals.take,
-        )
+        for name, box, tensor in self._receiver.receive(self._meeting, update_info.told):
+            self._arrivals.take(name, box, tensor)
 
     def finish_weight_update(self) -> None:
         """Put the new values where the kernels read them.
@@ -131,15 +121,25 @@ class PlanTransfer(WeightTransferEngine[PlanInit, PlanUpdate]):  # type: ignore[
         Raises:
             RuntimeError: something has not come.
         """
-        assert self._arrivals is not None
         self._arrivals.finish()
-        self._arrivals = None
+        del self._arrivals
         finalize_layerwise_reload(self.model, self.model_config)
         if self._repack and self.device.type == "cpu":
             repack_embeddings(self.model)
 
     def shutdown(self) -> None:
         """Nothing is held open between updates."""
+
+
+def published(held: Layout) -> Catalogue:
+    """Shapes and dtypes of the tensors that a learner's ranks hold together."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name in range(len(held.names)):
+        stop = held.stop[held.name == name].max(axis=0)
+        shapes[held.names[name]] = tuple(map(int, stop[: held.dims[name]]))
+    return {
+        name: (shapes[name], dtype) for name, dtype in zip(held.names, held.dtypes, strict=True)
+    }
 
 
 class Arrivals:
