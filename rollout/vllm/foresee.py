@@ -1,6 +1,6 @@
 """What of a checkpoint would have to come whole to vLLM's processes, before any is started.
 
-    the checkpoint's names and shapes ──► vLLM's model without memory, in a child process ──► Foreseen
+    a checkpoint's names and shapes ──► vLLM's model without memory, in a child ──► Foreseen
 
 vLLM's loaders are watched as they are when weights are about to come; here under no tensor
 parallelism, by which the parts get smaller but what must come whole stays the same.
@@ -100,7 +100,8 @@ def _child(folder: Path) -> None:
         "num_bytes": intake.num_bytes,
         "untouched": intake.untouched,
     }
-    print(json.dumps(told), flush=True)
+    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.flush()
     os._exit(0)  # nothing that vLLM has begun is waited for
 
 
