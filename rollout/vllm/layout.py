@@ -33,6 +33,9 @@ from vllm.model_executor.model_loader.reload.utils import get_layer_tensors
 from munro.rollout.transfer.types import Box, Wanted
 from munro.rollout.vllm.recording import Landing, Recorder, Strided, written
 
+LOADER = "weight_loader"
+"""The attribute by which vLLM's parameters have theirs."""
+
 Place = tuple[str, str]
 """A layer's path in the model, and the name of one of its own parameters or buffers."""
 Catalogue = Mapping[str, tuple[tuple[int, ...], str]]
@@ -152,7 +155,7 @@ def _bytes(shape: Iterable[int], dtype: str) -> int:
     return prod(shape) * int(getattr(torch, dtype).itemsize)
 
 
-def record(model: nn.Module, catalogue: Catalogue) -> Intake:
+def record(model: Any, catalogue: Catalogue) -> Intake:
     """Watch the model load what a learner publishes.
 
     Args:
@@ -191,7 +194,7 @@ def record(model: nn.Module, catalogue: Catalogue) -> Intake:
         catalogue=dict(catalogue),
         parts={path: parts[path] for path in layers if parts[path] != Part()},
         dtypes={place: str(t.dtype).removeprefix("torch.") for place, t in places.items()},
-        untouched=tuple(untouched),
+        untouched=tuple(sorted(untouched)),
         is_tied=_is_tied(model),
     )
 
@@ -199,7 +202,7 @@ def record(model: nn.Module, catalogue: Catalogue) -> Intake:
 @contextmanager
 def _watched(places: Mapping[Place, Tensor], recorder: Recorder[Place]) -> Iterator[None]:
     """A loader that fails for want of values spoils its parameter, and the others go on."""
-    before = {place: getattr(tensor, "weight_loader", None) for place, tensor in places.items()}
+    before = {place: getattr(tensor, LOADER, None) for place, tensor in places.items()}
 
     def watching(place: Place, loader: Any) -> Any:
         @functools.wraps(loader)
@@ -216,15 +219,15 @@ def _watched(places: Mapping[Place, Tensor], recorder: Recorder[Place]) -> Itera
         return load
 
     for place, tensor in places.items():
-        tensor.weight_loader = watching(place, _get_original_loader(tensor))
+        setattr(tensor, LOADER, watching(place, _get_original_loader(tensor)))
     try:
         yield
     finally:
         for place, tensor in places.items():
             if before[place] is None:
-                del tensor.weight_loader
+                delattr(tensor, LOADER)
             else:
-                tensor.weight_loader = before[place]
+                setattr(tensor, LOADER, before[place])
 
 
 def _whole(
@@ -241,6 +244,8 @@ def _whole(
         reads[path] |= names
     found = {path for path, _ in recorder.spoiled}
     found |= {path for path in reads if is_deferred_attention_layer(layers[path])}
+    # vLLM's reload keeps such a buffer's old values unless its own loaders have run
+    found |= {p for p, n in recorder.landings if n in layers[p]._non_persistent_buffers_set}
     while True:
         names = {name for path in found for name in reads[path]}
         more = {path for path in reads if reads[path] & names} - found

@@ -41,7 +41,7 @@ class Strided:
     @classmethod
     def of(cls, tensor: Tensor) -> Strided:
         """Where a tensor's elements are in its storage."""
-        return cls(tuple(tensor.shape), tensor.stride(), tensor.storage_offset())
+        return cls(tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()))
 
     def part(self, start: Sequence[int], shape: Sequence[int]) -> Strided:
         """Those of a box within it."""
@@ -158,7 +158,7 @@ def written(num: int, places: Sequence[Strided]) -> tuple[int, int]:
     return int(count.min()), int(count.max())
 
 
-class Recorder(TorchDispatchMode, Generic[P]):
+class Recorder(TorchDispatchMode, Generic[P]):  # type: ignore[no-untyped-call]
     """While it is entered, notes what reaches which parameter, and from where.
 
     P is whatever parameters are called by.
@@ -170,10 +170,10 @@ class Recorder(TorchDispatchMode, Generic[P]):
             sources: contiguous tensors on the meta device, by their names in the checkpoint.
             places: parameters and buffers, on the meta device or, then left alone, elsewhere.
         """
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._sources = {_storage(t): (name, tuple(t.shape)) for name, t in sources.items()}
         self._places = {_storage(tensor): place for place, tensor in places.items()}
-        self._first = {place: tensor.storage_offset() for place, tensor in places.items()}
+        self._first = {place: int(tensor.storage_offset()) for place, tensor in places.items()}
         self._sizes = {place: tensor.numel() for place, tensor in places.items()}
         self._copies: dict[int, tuple[int, Strided]] = {}
         self._made: dict[int, set[str]] = {}

@@ -39,7 +39,7 @@ from munro.rollout.transfer.asking import HELD
 from munro.rollout.transfer.group import FIND_S, Address, Until, found, read
 from munro.rollout.transfer.receiving import Receiver
 from munro.rollout.transfer.types import Box, Layout
-from munro.rollout.vllm.layout import Catalogue, Intake, laid_open, put_back, record
+from munro.rollout.vllm.layout import Catalogue, Intake, Part, laid_open, put_back, record
 from munro.rollout.vllm.recording import Landing
 from munro.rollout.vllm.weights import forget_packed_experts, repack_embeddings
 
@@ -145,10 +145,10 @@ def published(held: Layout) -> Catalogue:
 class Arrivals:
     """One update as it comes in. The model's reload must have been initialised."""
 
-    def __init__(self, model: nn.Module, intake: Intake) -> None:
+    def __init__(self, model: Any, intake: Intake) -> None:
         """Nothing has come yet."""
         self._model, self._intake = model, intake
-        self._layers = dict(model.named_modules())
+        self._layers: dict[str, nn.Module] = dict(model.named_modules())
         self._landings: dict[str, list[tuple[str, str, Landing]]] = defaultdict(list)
         self._left: dict[str, int] = {}
         self._open: set[str] = set()
@@ -199,11 +199,22 @@ class Arrivals:
             raise RuntimeError(f"weights of {path} came once more, after all of them had come")
         if path not in self._open:
             self._open.add(path)
-            materialize_layer(layer, get_layerwise_info(layer))
-            for owner, at, value in self._intake.parts[path].fills:
-                at.view(getattr(layer, owner).data).fill_(value)
+            self._materialise(layer, self._intake.parts[path])
         parameter: Tensor = getattr(layer, name).data
         return parameter
+
+    def _materialise(self, layer: nn.Module, part: Part) -> None:
+        """Give a layer loadable parameters, with what no box will bring."""
+        info = get_layerwise_info(layer)
+        materialize_layer(layer, info)
+        _, kept = info.kernel_tensors or ({}, {})
+        for name, buffer in kept.items():
+            # vLLM's reload would copy a buffer that nothing loads as it finds it: uninitialised
+            own = layer._buffers.get(name)
+            if own is not None and own is not buffer and own.shape == buffer.shape:
+                own.data.copy_(buffer.data)
+        for owner, at, value in part.fills:
+            at.view(getattr(layer, owner).data).fill_(value)
 
     def _count(self, path: str, num: int) -> None:
         self._left[path] -= num

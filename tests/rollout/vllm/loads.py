@@ -123,6 +123,69 @@ def same(one: Tensor, other: Tensor) -> bool:
     )
 
 
+class Toy(nn.Module):
+    """A layer that vLLM has none of: buffers kept and not, loaded and not, and a look at values."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        draw = torch.Generator().manual_seed(seed)
+        self.plain, self.looking = nn.Module(), nn.Module()
+        self.plain.weight = nn.Parameter(torch.rand(4, 6, generator=draw), requires_grad=False)
+        self.plain.register_buffer("table", torch.arange(5.0))
+        self.plain.register_buffer("cache", torch.arange(7.0), persistent=False)
+        self.looking.weight = nn.Parameter(torch.rand(3, generator=draw), requires_grad=False)
+        self.looking.register_buffer("told", torch.rand(2, generator=draw), persistent=False)
+
+    def load_weights(self, weights: Any) -> None:
+        from vllm.model_executor.model_loader.weight_utils import default_weight_loader
+
+        own = dict(self.named_parameters()) | dict(self.named_buffers())
+        for name, tensor in weights:
+            getattr(own[name], "weight_loader", default_weight_loader)(own[name], tensor)
+
+
+def toy() -> dict[str, Any]:
+    """What became of `Toy`."""
+    from vllm.model_executor.model_loader.reload import (
+        initialize_layerwise_reload,
+        record_metadata_for_reloading,
+    )
+    from vllm.model_executor.model_loader.reload.layerwise import finalize_layerwise_reload
+
+    from munro.rollout.vllm.layout import laid_open, record
+    from munro.rollout.vllm.transfer import Arrivals
+
+    def looks(param: Tensor, loaded_weight: Tensor) -> None:
+        param.data.copy_(loaded_weight / loaded_weight.max().item())
+
+    model = Toy(1)
+    model.looking.weight.weight_loader = looks
+    record_metadata_for_reloading(model)
+    other = Toy(2)
+    published = {
+        name: tensor.clone()
+        for name, tensor in (*other.named_parameters(), *other.named_buffers())
+        if "table" not in name and "cache" not in name
+    }
+    catalogue = {name: (tuple(tensor.shape), "float32") for name, tensor in published.items()}
+    with laid_open(model):
+        intake = record(model, catalogue)
+    initialize_layerwise_reload(model)
+    arrivals = Arrivals(model, intake)
+    for wanted in intake.wanted(0):
+        arrivals.take(wanted.name, wanted.box, published[wanted.name][wanted.box.slices])
+    arrivals.finish()
+    finalize_layerwise_reload(model, None)
+    wanted_values = dict(other.named_parameters()) | dict(other.named_buffers())
+    wanted_values["looking.weight"] = other.looking.weight / other.looking.weight.max()
+    after = dict(model.named_parameters()) | dict(model.named_buffers())
+    return {
+        "unequal": [name for name, value in after.items() if not same(value, wanted_values[name])],
+        "whole": intake.whole,
+        "untouched": intake.untouched,
+    }
+
+
 def cut(box: Box) -> list[Box]:
     """Its two halves along its first dimension, where it has any."""
     if not box.start or box.shape[0] < 2:
@@ -138,5 +201,5 @@ if __name__ == "__main__":
     RANK, RANKS, RESULT = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     register_architectures()
     with environment(on_gpu=False):
-        found = [compare(Path(folder), RANKS, RANK) for folder in sys.argv[4:]]
+        found = [toy()] + [compare(Path(folder), RANKS, RANK) for folder in sys.argv[4:]]
     Path(f"{RESULT}.{RANK}").write_text(json.dumps(found))

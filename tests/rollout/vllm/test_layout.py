@@ -108,7 +108,10 @@ def test_an_update_by_boxes_equals_a_fresh_load(
     ]
     assert [process.wait() for process in processes] == [0] * ranks
     for rank in range(ranks):
-        found = json.loads(Path(f"{told}.{rank}").read_text())
+        toy, *found = json.loads(Path(f"{told}.{rank}").read_text())
+        assert toy["unequal"] == []
+        assert toy["whole"] == {"looking.told": 8, "looking.weight": 12}
+        assert toy["untouched"] == ["plain.cache", "plain.table"]
         for name, one in zip(folders, found, strict=True):
             assert one["unequal"] == [], (name, rank)
             assert one["equal before"] == [], (name, rank)
