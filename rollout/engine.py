@@ -99,8 +99,10 @@ class WeightSource:
 class Sharing:
     """How an engine stands to the learner."""
 
-    transfer: Literal["file", "ipc", "nccl"] = "file"
+    transfer: Literal["file", "group", "ipc", "nccl"] = "file"
     """How new weights come."""
+    most_whole: float = 0.05
+    """Share of their bytes that may come whole to every process, where they come by plan."""
     sleeps: bool = False
     """It gives its GPU's memory up while the learner steps."""
     learner_bytes: int = 0
