@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from munro.rollout.fleet.types import Load
+from munro.rollout.engine import Load
 
 ROOMY = 0.9
 """Share of keys and values taken, below which more may come."""
@@ -27,9 +27,9 @@ class Bound:
     preempted: int | None = None
     """As of the last beat; None before the first."""
 
-    def after(self, running: int, load: Load) -> Bound:
+    def after(self, running: int, load: Load | None) -> Bound:
         """Once a server has said how it is."""
-        if load.preempted is None:
+        if load is None or load.preempted is None:
             return self
         before = load.preempted if self.preempted is None else self.preempted
         after = replace(self, preempted=load.preempted)

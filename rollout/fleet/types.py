@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from munro.rollout.engine import Load
+
 
 class Standing(StrEnum):
     """What a server says of itself."""
@@ -54,19 +56,6 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
-    """How much an engine has to do, as it counts itself; totals only grow."""
-
-    generated: int = 0
-    """Tokens sampled since it started."""
-    preempted: int | None = None
-    """Requests that lost their keys and values for want of room; None where it cannot tell."""
-    kv_use: float | None = None
-    """Share of its room for keys and values that is taken, in [0, 1]; None where nothing bounds
-    it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
     """A server's word, about once a second.
 
@@ -88,7 +77,8 @@ class Beat:
     """Requests under way."""
     pending_tokens: int = 0
     """Sampled for requests that have not been answered: they are lost if it dies."""
-    load: Load = Load()
+    load: Load | None = None
+    """Of its engine, where that counts it."""
     why: str = ""
     """It is not whole."""
 
