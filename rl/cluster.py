@@ -155,9 +155,10 @@ class LearnerPool:
         """Have all ranks form a group and load the model."""
         where = self._ranks[0].address.remote()
         ((host, port),) = self._wait([where], "learner processes", self._deadlines.start_s)
+        transfer = self._transfer and self._transfer.at(host)
         starting = [
             actor.start.remote(
-                _environment(rank, len(self._ranks), host, port), self._arguments, self._transfer
+                _environment(rank, len(self._ranks), host, port), self._arguments, transfer
             )
             for rank, actor in enumerate(self._ranks)
         ]

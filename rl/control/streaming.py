@@ -41,8 +41,12 @@ class OffPolicy:
         self._failure: BaseException | None = None
         self._closed = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._pump, name="pump", daemon=True)
-        self._thread.start()
+        self._thread = self._pumping()
+
+    def _pumping(self) -> threading.Thread:
+        thread = threading.Thread(target=self._pump, name="pump", daemon=True)
+        thread.start()
+        return thread
 
     @property
     def _room(self) -> int:
@@ -83,6 +87,7 @@ class OffPolicy:
             NoSignal: that many were abandoned, and no group is there.
             Stalled: no task came back within `deadlines.groups_s`.
         """
+        self._pump_again()
         with self._changed:
             self._state = state
             before, most = self._ledger.num_abandoned, num_groups * self._config.batch.patience
@@ -118,6 +123,12 @@ class OffPolicy:
     def _raise_failure(self) -> None:
         if self._failure:
             raise self._failure
+
+    def _pump_again(self) -> None:
+        """After a stall, which lost nothing: whoever takes again has mended it."""
+        if isinstance(self._failure, Stalled):
+            self._thread.join()
+            self._failure, self._thread = None, self._pumping()
 
     def _drop_stale(self, state: ClimbState) -> None:
         most = self._config.sync.max_staleness

@@ -25,7 +25,7 @@ from munro.machine.climb.cluster.lease import kept, name_of, shared_name
 from munro.machine.climb.cluster.node import ray_node, require_seen
 from munro.machine.climb.cluster.places import Places, reserved
 from munro.machine.climb.memory import resident_bytes
-from munro.machine.climb.needs import transfer_of
+from munro.machine.climb.needs import transport_of
 from munro.machine.climb.sizes import model_config
 from munro.machine.config import EvalConfig, RunConfig
 from munro.machine.loading import BadConfig
@@ -55,8 +55,11 @@ class Workers:
         deadline_s: float,
         graders: Graders | None,
         turns: Turns | None = None,
+        *,
+        servers: Servers,
     ) -> None:
         self._solvers, self._deadline_s, self._graders = solvers, deadline_s, graders
+        self._servers = servers
         self._turns = turns
 
     def submit(self, index: int, max_response_tokens: int) -> None:
@@ -84,9 +87,9 @@ class Workers:
         return self._solvers.task_id(index)
 
     def metrics(self) -> dict[str, float]:
-        """What was graded since the last call, by kind, wherever it was."""
+        """What was graded since the last call, by kind, wherever it was, and what servers lost."""
         elsewhere = [self._graders.metrics()] if self._graders is not None else []
-        return merged([self._solvers.metrics(), *elsewhere])
+        return merged([self._solvers.metrics(), *elsewhere]) | self._servers.metrics()
 
     def evaluate(self, config: EvalConfig, max_response_tokens: int) -> list[Group]:
         """Held-out attempts."""
@@ -192,7 +195,12 @@ def _started(
     start_s = config.deadlines.start_s
     # a broadcast is for all, or it does not end
     all_of_them = setting.sharing.transfer == "nccl"
-    servers = Servers(setting, least=0 if all_of_them else config.sync.min_servers)
+    servers = Servers(
+        setting,
+        least=0 if all_of_them else config.sync.min_servers,
+        waits_for_dead=all_of_them or config.sync.max_staleness == 0,
+        min_live_s=config.deadlines.min_live_s,
+    )
     stack.callback(servers.close)
     turns = Turns(servers, config) if config.ray.colocate and learner else None
     if turns:
@@ -217,7 +225,7 @@ def _started(
     servers.wait_ready(start_s)
     return Fleet(
         servers=servers,
-        solvers=Workers(solvers, config.deadlines.groups_s, graders, turns),
+        solvers=Workers(solvers, config.deadlines.groups_s, graders, turns, servers=servers),
         learner=trainer,
         longest=setting.max_context - 1 if setting.max_context else None,
         vocabulary=int(model_config(Path(setting.model)).get_text_config().vocab_size),
@@ -240,7 +248,8 @@ def _shared(setting: Setting, config: RunConfig, *, learner: bool) -> Setting:
         return setting
     on_gpu, together = bool(ray.cluster_resources().get("GPU")), config.ray.colocate
     sharing = Sharing(
-        transfer=transfer_of(config, on_gpu=on_gpu),
+        transfer=transport_of(config, on_gpu=on_gpu, nodes=_num_nodes()),
+        most_whole=config.sync.max_whole,
         sleeps=together,
         learner_bytes=resident_bytes(config, Path(setting.model)) if together and on_gpu else 0,
     )
@@ -256,11 +265,21 @@ def _placed(setting: Setting, places: Places) -> Setting:
     )
 
 
+def _num_nodes() -> int:
+    return sum(node["Alive"] for node in ray.nodes())
+
+
 def _way(config: RunConfig, setting: Setting, weights: SharedMemoryWeights) -> WeightTransfer:
-    """How the learner's weights reach the servers: in files, or from GPU to GPU."""
+    """How the learner's weights reach the servers."""
     kind = setting.sharing.transfer
     if kind == "file":
         return weights
+    if kind == "group":
+        from munro.rollout.transfer.sending import GroupWeights
+
+        return GroupWeights(
+            within_s=config.deadlines.sync_s, bucket_bytes=config.sync.bucket_mib << 20
+        )
     from munro.rollout.vllm.sending import VllmTransfer
 
     return VllmTransfer(kind, num_workers=config.rollout.servers * config.rollout.tensor_parallel)

@@ -14,7 +14,7 @@ import ray
 
 from munro.machine.climb.cluster.elsewhere import Elsewhere, on
 from munro.machine.climb.cluster.lease import NAMESPACE
-from munro.machine.climb.needs import marked, not_shared, read_by_all, transfer_of, unseen
+from munro.machine.climb.needs import marked, not_shared, read_by_all, transport_of, unseen
 from munro.machine.config import RunConfig
 from munro.machine.loading import BadConfig
 from munro.rollout import waits
@@ -73,7 +73,7 @@ def require_seen(config: RunConfig, setting: Setting) -> Elsewhere | None:
         return None
     nodes = [node for node in ray.nodes() if node["Alive"]]
     folders = {"the run's folder": (Path(setting.run), "")}
-    if setting.weights and transfer_of(config, on_gpu=False) == "file":
+    if setting.weights and transport_of(config, on_gpu=False, nodes=len(nodes)) == "file":
         what = "the folder of new weights"
         folders[what] = (Path(setting.weights), "sync.weights_folder")
     with marked(folders) as places:
