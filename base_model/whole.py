@@ -12,9 +12,19 @@ import shutil
 from pathlib import Path
 
 
-def draft_of(path: Path) -> Path:
-    """Where a folder is written before it gets its name."""
-    return _sibling(path, "draft")
+def draft_of(path: Path, writer: str = "") -> Path:
+    """Where a folder is written before it gets its name.
+
+    Args:
+        path: of the folder.
+        writer: a name that no other has, where an older one may still be at it.
+    """
+    return _sibling(path, f"draft{writer and '-'}{writer}")
+
+
+def drafts_of(path: Path) -> list[Path]:
+    """What is being written for that path, or was when its writer died."""
+    return sorted(path.parent.glob(f".{path.name}.draft*"))
 
 
 def flush(folder: Path) -> None:

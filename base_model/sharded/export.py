@@ -129,7 +129,7 @@ class _Files:
             where |= dict.fromkeys(names, name)
         if count > 1:
             index = {"metadata": {"total_size": self._num_bytes}, "weight_map": where}
-            draft = self._folder / f".{SHARDS}.part"
+            draft = self._folder / f".{SHARDS}.{os.getpid()}.part"
             draft.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
             flush_one(draft)
             draft.rename(self._folder / SHARDS)
@@ -141,7 +141,7 @@ class _Files:
             part.unlink(missing_ok=True)
 
     def _write(self) -> None:
-        part = self._folder / f".model-{len(self._parts):05d}.part"
+        part = self._folder / f".model-{len(self._parts):05d}.{os.getpid()}.part"
         self._parts.append((part, list(self._open)))
         self._num_bytes += sum(tensor.nbytes for tensor in self._open.values())
         contiguous = {name: tensor.contiguous() for name, tensor in self._open.items()}

@@ -21,6 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from uuid import uuid4
 
 import torch
 from torch import Tensor, distributed
@@ -32,12 +33,12 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 
 from munro.base_model.checkpoint import COMMIT, PROVENANCE, STATE, CheckpointError
 from munro.base_model.sharded.export import export_beside
-from munro.base_model.whole import draft_of, flush, flush_one, swap
-
-Saving = Literal["", "writing", "exporting"]
+from munro.base_model.sharded.stage import Stage
+from munro.base_model.whole import draft_of, drafts_of, flush, flush_one, swap
 
 SEEN_WITHIN_S = 30.0
 """A shared file system may take a while to show what another node wrote."""
+MARK = ".begun"
 NUMBERS = itertools.count()
 
 
@@ -88,7 +89,7 @@ class Saver:
         self._stands.clear()
         self._work = self._pool.submit(self._write, order, _staged(tensors))
 
-    def saving(self) -> Saving:
+    def saving(self) -> Stage:
         """What is being done: the pieces written, or, the checkpoint standing, its model made.
 
         Raises:
@@ -110,9 +111,9 @@ class Saver:
             work.result()
 
     def _write(self, order: Order, staged: dict[str, Tensor]) -> None:
-        draft = draft_of(order.path)
+        draft = self._draft(order.path)
         try:
-            self._together(order.path, lambda: self._make(draft))
+            self._together(order.path, lambda: self._make(order.path, draft))
             self._together(order.path, lambda: _require_seen(draft))
             self._write_pieces(draft / STATE, staged)
             staged.clear()
@@ -146,15 +147,24 @@ class Saver:
         if any(told):
             raise CheckpointError(path, f"could not be written ({next(filter(None, told))})")
 
-    def _make(self, draft: Path) -> None:
+    def _draft(self, path: Path) -> Path:
+        """The same on all ranks, and none that ranks of another life of the run still write to."""
+        draft = [draft_of(path, uuid4().hex)]
+        distributed.broadcast_object_list(draft, src=0, group=self._group)
+        return draft[0]
+
+    def _make(self, path: Path, draft: Path) -> None:
         if self._rank == 0:
-            shutil.rmtree(draft, ignore_errors=True)
+            for left in drafts_of(path):
+                shutil.rmtree(left, ignore_errors=True)
             (draft / STATE).mkdir(parents=True)
+            (draft / MARK).touch()
 
     def _finish(self, order: Order, draft: Path) -> None:
         """Of rank 0, when every piece is on the disk: all else, `COMMIT`, and the name."""
         if self._rank:
             return
+        (draft / MARK).unlink()  # which is gone, and the draft with it, once the run goes on anew
         _write_configs(order.model, draft)
         order.tokenizer().save_pretrained(draft)
         if order.provenance is not None:

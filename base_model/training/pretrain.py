@@ -23,7 +23,7 @@ from munro.base_model.training.repeatable import repeatable
 from munro.base_model.training.run_log import METRICS, Measuring, OnMetrics, RunLog, StepMetrics
 from munro.base_model.training.sharding import Alone, World
 from munro.base_model.training.trainer import Documents, Trainer
-from munro.base_model.whole import draft_of
+from munro.base_model.whole import drafts_of
 
 __all__ = [
     "FINISHED",
@@ -90,7 +90,7 @@ def pretrain(
     folder.mkdir(parents=True, exist_ok=True)
     with repeatable(ranks.device, threads=config.threads):
         resume = unfinished if unfinished.can_resume else None
-        if draft_of(unfinished.path).exists():
+        if ranks.rank == 0 and drafts_of(unfinished.path):
             log.warning("the last checkpoint was not finished: going on from the one before it")
         trainer = Trainer(make_model, documents, config, ranks, resume=resume, start=start)
         told = RunLog(folder, trainer, config, measured, on_metrics, ranks)

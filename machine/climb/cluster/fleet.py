@@ -19,6 +19,7 @@ import ray
 from numpy.typing import NDArray
 from ray.exceptions import RayActorError, RayTaskError
 
+from munro.base_model.sharded.stage import Stage
 from munro.envs.loader import resolve_config
 from munro.envs.types import Task
 from munro.machine.climb.adapters import served_model, told, transfer, with_whole_judges
@@ -106,10 +107,19 @@ class Trainer:
             self._pool.settle()
             return self._pool.score(streams, base=base)
 
-    def save(self, folder: str, provenance: Mapping[str, object]) -> None:
-        """Write a checkpoint."""
+    def save(
+        self, folder: str, provenance: Mapping[str, object], *, wait: bool, export: bool
+    ) -> None:
+        """Write a checkpoint, or begin to."""
         with _lost("writing a checkpoint"):
-            self._pool.save(str(Path(folder).absolute()), provenance)
+            self._pool.save(
+                str(Path(folder).absolute()), provenance, wait=wait, export=export
+            )
+
+    def saving(self) -> Stage:
+        """How far it is with a checkpoint that it began to write."""
+        with _lost("writing a checkpoint"):
+            return self._pool.saving()
 
     def load(self, folder: Path) -> None:
         """Take optimizer and random states from a checkpoint."""
