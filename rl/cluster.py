@@ -18,6 +18,7 @@ import ray
 from numpy.typing import NDArray
 from ray.exceptions import RayActorError, RayTaskError
 
+from munro.base_model.sharded.stage import Stage
 from munro.rl.batch import Batch, StepReport
 from munro.rl.clip import Clip
 from munro.rl.config import DeadlinesConfig, LearnerConfig
@@ -241,7 +242,14 @@ class LearnerPool:
         """Give back the GPU memory that is not held; see `Learner.release`."""
         self._all("release", what="the learner to free memory", within_s=self._deadlines.step_s)
 
-    def save(self, folder: str | Path, provenance: Mapping[str, Any]) -> None:
+    def save(
+        self,
+        folder: str | Path,
+        provenance: Mapping[str, Any],
+        *,
+        wait: bool = True,
+        export: bool = True,
+    ) -> None:
         """Write a checkpoint; see `Learner.save`."""
         self._all(
             "save",
@@ -249,7 +257,17 @@ class LearnerPool:
             dict(provenance),
             what=f"the learner to save {folder}",
             within_s=self._deadlines.step_s,
+            wait=wait,
+            export=export,
         )
+
+    def saving(self) -> Stage:
+        """The first rank's word; what went wrong on any; see `Learner.saving`."""
+        calls = [rank.call.remote("saving") for rank in self._ranks]
+        what = "what the learner has saved"
+        stages: list[Stage] = self._wait(calls, what, self._deadlines.step_s)
+        # a rank may be done a moment before another
+        return max(stages, key=("", "exporting", "writing").index)
 
     def load(self, folders: str | Path | Sequence[str]) -> None:
         """Resume from a checkpoint, the same one whatever its folder is on each rank's node.

@@ -255,6 +255,9 @@ class CheckpointConfig(Config):
 
     every_steps: int = Field(50, ge=1)
     """Optimizer steps between checkpoints."""
+    ephemeral_steps: int = Field(0, ge=0)
+    """Optimizer steps between those in between, each removed once the next checkpoint stands; 0 for
+    none."""
     keep: int = Field(3, ge=1)
     """Newest checkpoints kept; older ones are removed."""
     best: str = "eval/pass_rate"
@@ -323,13 +326,15 @@ class ClimbConfig(Config):
 
     @model_validator(mode="after")
     def _checkpoints_stand_between_waves(self) -> Self:
-        every, saved = self.sync.every_steps, self.checkpoint.every_steps
-        if self.sync.max_staleness == 0 and saved % every:
-            raise ValueError(
-                f"checkpoint.every_steps = {saved} is no multiple of sync.every_steps = {every}: "
-                "with sync.max_staleness = 0 a checkpoint inside a wave would lose the rest of it. "
-                f"Set checkpoint.every_steps = {every * max(1, round(saved / every))}."
-            )
+        every = self.sync.every_steps
+        for key in ("every_steps", "ephemeral_steps"):
+            saved = getattr(self.checkpoint, key)
+            if self.sync.max_staleness == 0 and saved % every:
+                raise ValueError(
+                    f"checkpoint.{key} = {saved} is no multiple of sync.every_steps = {every}: "
+                    "with sync.max_staleness = 0 a checkpoint inside a wave would lose the rest of "
+                    f"it. Set checkpoint.{key} = {every * max(1, round(saved / every))}."
+                )
         return self
 
     @model_validator(mode="after")

@@ -115,6 +115,10 @@ class Run(Protocol):
         """Write one line of metrics."""
         ...
 
+    def save_if_due(self, state: ClimbState) -> None:
+        """Write a checkpoint of state and learner where one is due, or begin to."""
+        ...
+
     def save(self, state: ClimbState) -> None:
-        """Write a checkpoint of state and learner."""
+        """Write a checkpoint of state and learner; it stands when this returns."""
         ...

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from munro.base_model.checkpoint import TRAINER_STATE, Checkpoint
+from munro.base_model.checkpoint import Checkpoint
 from munro.base_model.data.shards.texts import LadderText, prepare
 from munro.base_model.data.texts_config import name_of
 from munro.base_model.hub import is_hub_name, locate
@@ -224,7 +224,7 @@ def _drop_moments(recipe: PretrainRecipe, folder: Path, name: str) -> None:
     """The optimizer's moments of the phase before have done their work."""
     start = _start(recipe, folder, name)
     if start is not None and start.path.is_relative_to(folder):
-        (start.path / TRAINER_STATE).unlink(missing_ok=True)
+        start.drop_trainer_state()
 
 
 def _named(on_metrics: Callable[[str, StepMetrics], None], name: str) -> OnMetrics:

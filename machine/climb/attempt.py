@@ -89,6 +89,8 @@ class Attempt:
         if start.again:
             journal.resumed(start.state.step)
             self.console.note(f"going on with {self.run.path} after step {start.state.step}")
+        if start.unfinished:
+            self.console.note(f"{', '.join(start.unfinished)} was not finished: it does not count")
         try:
             # before anything is started: one that will not open is to be told at once
             self.trackers.open(start.state.step + 1)

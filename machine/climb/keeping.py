@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any
 
+from munro.machine.climb.checkpoints import Checkpoints, Saves
 from munro.machine.climb.evaluate import HeldOut, held_out, held_out_metrics, is_told_by_name
 from munro.machine.climb.interrupt import Interrupt
 from munro.machine.climb.origin import as_recorded
@@ -14,7 +15,7 @@ from munro.machine.climb.restarting import Restarts
 from munro.machine.climb.start import recorded
 from munro.machine.config import RunConfig
 from munro.machine.run.beside import Beside
-from munro.machine.run.best import best_checkpoint, is_better, link_best
+from munro.machine.run.best import is_better
 from munro.machine.run.console import Console
 from munro.machine.run.folder import RunFolder
 from munro.machine.run.goodput import Span, Spans
@@ -24,14 +25,6 @@ from munro.rl.plugs import advantage_of
 from munro.rl.state import ClimbState
 from munro.rollout.store.store import RolloutStore
 from munro.rollout.types import Abandoned, Group
-
-
-class Saves(Protocol):
-    """A learner, as far as saving goes."""
-
-    def save(self, folder: str, provenance: Mapping[str, object]) -> None:
-        """Write weights, tokenizer, optimizer and provenance, whole or not at all."""
-        ...
 
 
 class Keeper:
@@ -62,7 +55,7 @@ class Keeper:
         self._dropped, self._trackers, self._spans = dropped, trackers, spans
         self._advantage = advantage_of(config.learner)
         self._watches = Watches(config.env, run.metrics.read())
-        self._saved: int | None = None
+        self._checkpoints = Checkpoints(run, config, learner, self._provenance, console.phase)
         self._stage: int | None = None
 
     def should_stop(self) -> bool:
@@ -105,7 +98,8 @@ class Keeper:
         self._console.step(state.step, metrics)
         figure = self._config.checkpoint.best
         if figure and is_better(self._run, figure, state.step, metrics):
-            self.save(state)
+            self._checkpoints.take(state)
+            self._spans.mark(Span.SAVE)
 
     def _events(self, state: ClimbState, alarms: Sequence[str]) -> dict[str, list[str]]:
         told = list(alarms)
@@ -131,17 +125,21 @@ class Keeper:
         state = replace(self._state, watch=self._state.watch.failed(why))
         if self._restarts.due(state) is None:
             return None
-        self._saved = None
-        self.save(state)
+        self._checkpoints.finish(state, again=True)
         return state
+
+    def save_if_due(self, state: ClimbState) -> None:
+        """Begin the checkpoint that is due after this step, or was while another was written."""
+        self._checkpoints.after(state)
+        self._spans.mark(Span.SAVE)
 
     def save(self, state: ClimbState) -> None:
         """Write the checkpoint of this step, unless it was written or there is nothing yet."""
-        if state.step in (0, self._saved):
-            return
-        self._console.phase("checkpoint")
-        self._run.metrics.flush_to_disk()
-        provenance = {
+        self._checkpoints.finish(state)
+        self._spans.mark(Span.SAVE)
+
+    def _provenance(self, state: ClimbState) -> dict[str, Any]:
+        return {
             "run": self._run.name,
             "step": state.step,
             "began_from": self._model,
@@ -150,12 +148,3 @@ class Keeper:
             "config": as_recorded(self._config),
             "template": self._restarts.climbs_with().rollout.template,
         }
-        self._learner.save(str(self._run.checkpoint(state.step).absolute()), provenance)
-        self._run.note_saved(state.step)
-        best = None
-        if figure := self._config.checkpoint.best:
-            best = best_checkpoint(self._run, figure)
-            link_best(self._run, figure)
-        self._run.prune_checkpoints(self._config.checkpoint.keep, spare=best)
-        self._saved = state.step
-        self._spans.mark(Span.SAVE)

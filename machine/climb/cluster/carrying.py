@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from munro.base_model.checkpoint import whole_or_not
+from munro.base_model.checkpoint import CheckpointError
+from munro.base_model.whole import draft_of, flush, swap
 from munro.rollout.waits import own
 
 PART = 64 << 20
@@ -35,12 +36,20 @@ def bring(there: str, here: Path, call: Call) -> None:
     """Bring a folder of the other side here, whole or not at all, and remove it there.
 
     Raises:
-        CheckpointError: the disk here refused.
+        CheckpointError: the disk here refused; what stood here before still does.
     """
-    with whole_or_not(here) as draft:
+    draft = draft_of(here)
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
         for name, size in call(files, there):
             for offset in range(0, max(size, 1), PART):
                 write(str(draft), name, offset, call(read, there, name, offset))
+        flush(draft)
+        swap(draft, here)
+    except OSError as error:
+        raise CheckpointError(here, f"could not be written ({error})") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
     call(remove, there)
 
 

@@ -221,6 +221,7 @@ def _started(
             ranks = pool(SHARED_HALF if turns else 1.0)
         trainer = Trainer(ranks, turns=turns, elsewhere=bool(config.ray.address))
         stack.callback(trainer.close)
+        trainer.require_place(Path(setting.run) / "checkpoints")
     solvers.wait_ready(start_s)
     servers.wait_ready(start_s)
     return Fleet(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -13,9 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from ray.exceptions import RayActorError, RayTaskError
 
-from munro.machine.climb.cluster.carrying import bring, is_seen, remove, scratch_of, send
+from munro.base_model.sharded.stage import Stage
+from munro.machine.climb.cluster.carrying import (
+    bring,
+    exists,
+    is_seen,
+    remove,
+    scratch_of,
+    send,
+    write,
+)
 from munro.machine.config import RunConfig
-from munro.machine.run.files import RunError
+from munro.machine.loading import BadConfig
 from munro.rl.batch import Batch, StepReport
 from munro.rl.clip import Clip
 from munro.rl.cluster import LearnerPool
@@ -23,7 +31,7 @@ from munro.rollout.cluster import Servers
 from munro.rollout.engine import WeightSource
 from munro.rollout.waits import Stalled
 
-SEEN_WITHIN_S = 30.0
+SEEN = "seen"
 
 
 class LearnerLost(Exception):
@@ -65,6 +73,7 @@ class Trainer:
             elsewhere: ranks may run on nodes that do not see this one's disk.
         """
         self._pool, self._turns, self._elsewhere = pool, turns, elsewhere
+        self._coming: tuple[str, Path] | None = None
 
     def step(self, batch: Batch, *, clip: Clip) -> StepReport:
         """One optimizer step."""
@@ -90,17 +99,62 @@ class Trainer:
             self._pool.settle()
             return self._pool.score(streams, base=base)
 
-    def save(self, folder: str, provenance: Mapping[str, object]) -> None:
-        """Write a checkpoint; one that rank 0 can write only on its own node is brought here."""
+    def save(
+        self, folder: str, provenance: Mapping[str, object], *, wait: bool, export: bool
+    ) -> None:
+        """Write a checkpoint, or begin to; see `saving`.
+
+        What the ranks can write only on their own node is brought here once it stands there.
+        """
         here = Path(folder).absolute()
         with lost("writing a checkpoint"):
-            if self._sees(0, here.parent):
-                self._pool.save(str(here), provenance)
-                _wait_to_see(here)
-                return
-            there = f"{self._call(0)(scratch_of, str(here))}/{here.name}"
-            self._pool.save(there, provenance)
-            bring(there, here, self._call(0))
+            there = str(here)
+            if not self._sees(0, here.parent):
+                there = self._scratch(0, here)
+                self._coming = (there, here)
+            self._pool.save(there, provenance, wait=wait, export=export)
+            if wait:
+                self._bring()
+
+    def saving(self) -> Stage:
+        """How far it is with a checkpoint that it began to write."""
+        with lost("writing a checkpoint"):
+            stage = self._pool.saving()
+            if stage and self._coming:
+                return "writing"  # what has not come does not stand
+            self._bring()
+            return stage
+
+    def _bring(self) -> None:
+        if self._coming:
+            bring(*self._coming, self._call(0))
+            self._coming = None
+
+    def require_place(self, checkpoints: Path) -> None:
+        """Checkpoints can be written, whatever nodes see the folder that they belong in.
+
+        Raises:
+            BadConfig: several ranks write one, and see neither that folder nor one of their own.
+        """
+        if self._pool.num_ranks == 1 or self._sees(0, checkpoints):
+            unseen = [] if self._pool.num_ranks == 1 else self._unseen(checkpoints)
+        else:
+            place = self._scratch(0, checkpoints)
+            self._call(0)(write, place, SEEN, 0, b"")
+            others = range(1, self._pool.num_ranks)
+            unseen = [rank for rank in others if not self._call(rank)(exists, f"{place}/{SEEN}")]
+            self._call(0)(remove, place)
+        if unseen:
+            host = self._call(unseen[0])(socket.gethostname)
+            raise BadConfig(
+                f"the node {host}, where rank {unseen[0]} of the learner runs, does not see "
+                f"{checkpoints}, and every rank writes its part of a checkpoint there: put the "
+                "run's folder on a file system that the learner's nodes share (folder = ...), or "
+                "all ranks on one node."
+            )
+
+    def _unseen(self, folder: Path) -> list[int]:
+        return [rank for rank in range(self._pool.num_ranks) if not self._sees(rank, folder)]
 
     def load(self, folder: Path) -> None:
         """Take optimizer and random states from a checkpoint, sent to nodes that do not see it."""
@@ -118,6 +172,7 @@ class Trainer:
         Raises:
             LearnerLost: one died again meanwhile.
         """
+        self._coming = None
         with lost("coming back"):
             replaced = self._pool.again()
         if checkpoint is not None:
@@ -134,28 +189,15 @@ class Trainer:
     def _placed(self, rank: int, here: Path) -> str:
         if self._sees(rank, here.parent):
             return str(here)
-        there = f"{self._call(rank)(scratch_of, str(here))}/{here.name}"
+        there = self._scratch(rank, here)
         send(here, there, self._call(rank))
         return there
 
+    def _scratch(self, rank: int, here: Path) -> str:
+        return f"{self._call(rank)(scratch_of, str(here))}/{here.name}"
+
     def _call(self, rank: int) -> partial[object]:
         return partial(self._pool.run_on, rank)
-
-
-def _wait_to_see(folder: Path) -> None:
-    """A shared file system may take a while to show what another node wrote.
-
-    Raises:
-        RunError: it does not.
-    """
-    end = time.monotonic() + SEEN_WITHIN_S
-    while not folder.is_dir():
-        if time.monotonic() > end:
-            raise RunError(
-                f"the learner wrote {folder}, but {socket.gethostname()} does not see it there: "
-                "what it saw was the same folder a moment ago. Look at that file system."
-            )
-        time.sleep(0.1)
 
 
 @contextmanager
