@@ -107,7 +107,7 @@ class Attempt:
         finally:
             journal.close()
             self.trackers.close()
-            self.spans.mark(Span.START)
+            self.spans.mark(Span.END)
 
     def _through_deaths(
         self, start: Start, journal: Journal, fleet: Fleet, deaths: Deaths

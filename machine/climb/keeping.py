@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from munro.base_model.training.goodput import Ledger
 from munro.machine.climb.checkpoints import Checkpoints, Saves
 from munro.machine.climb.evaluate import HeldOut, held_out, held_out_metrics, is_told_by_name
 from munro.machine.climb.interrupt import Interrupt
@@ -44,15 +45,16 @@ class Keeper:
         model: str,
         state: ClimbState,
         trackers: Trackers,
-        dropped: Callable[[], Sequence[Abandoned]],
-        spans: Spans,
+        dropped: Callable[[], Sequence[Abandoned]] = tuple,
+        spans: Spans | None = None,
     ) -> None:
         self._run, self._config, self._console = run, config, console
         self._restarts, self._state, self._due = restarts, state, restarts.due(state)
         self._interrupt, self._learner, self._held_out = interrupt, learner, held_out
         self._grading, self._publisher, self._model = grading, publisher, model
         self._store, self._beside = RolloutStore(run.rollouts), Beside(run, config)
-        self._dropped, self._trackers, self._spans = dropped, trackers, spans
+        self._dropped, self._trackers = dropped, trackers
+        self._spans = spans or Spans(Ledger(None))
         self._advantage = advantage_of(config.learner)
         self._watches = Watches(config.env, run.metrics.read())
         self._checkpoints = Checkpoints(run, config, learner, self._provenance, console.phase)

@@ -68,11 +68,12 @@ class Watchdog:
     def __init__(self, limit_s: float, dump: Callable[[], None]) -> None:
         self._limit_s, self._dump = limit_s, dump
         self._last = time.monotonic()
-        self._is_late = False
+        self.is_late = False
+        """It has noticed, and written the stacks."""
 
     def stepped(self) -> None:
         """There was one, or a role came back."""
-        self._last, self._is_late = time.monotonic(), False
+        self._last, self.is_late = time.monotonic(), False
 
     def check(self) -> None:
         """To be called from where the loop waits.
@@ -80,7 +81,7 @@ class Watchdog:
         Raises:
             Stalled: it is too long ago; stacks have been written.
         """
-        if self._is_late:
+        if self.is_late:
             raise Stalled("the climb", "a step (3 x deadlines.step_s)", self._limit_s)
 
     @contextmanager
@@ -90,9 +91,9 @@ class Watchdog:
 
         def watch() -> None:
             while not ended.wait(min(5.0, self._limit_s / 10)):
-                if not self._is_late and time.monotonic() - self._last > self._limit_s:
+                if not self.is_late and time.monotonic() - self._last > self._limit_s:
                     self._dump()
-                    self._is_late = True
+                    self.is_late = True
 
         thread = threading.Thread(target=watch, daemon=True, name="watchdog")
         thread.start()

@@ -27,7 +27,9 @@ class Span(StrEnum):
     """What the climb was at; "began" and "down" say that no process of it was there."""
 
     START = "start"
-    """Imports, and all processes coming up; or, at the end, going down."""
+    """Imports, and all processes coming up."""
+    END = "ending"
+    """All processes going down."""
     WAIT = "waiting"
     """For groups: the rollout side is what the climb is waiting for."""
     STEP = "stepping"
@@ -143,6 +145,7 @@ class ClimbGoodput:
     recomputing: int = 0
     """All that was spent on steps behind which the climb went back."""
     start: int = 0
+    ending: int = 0
     down: int = 0
     recoveries: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """By role, how many and how long."""
@@ -169,7 +172,7 @@ class ClimbGoodput:
             ("saving", self.saving),
             ("recovering", self.recovering),
             ("recomputing", self.recomputing),
-            ("starting, ending", self.start),
+            ("starting, ending", self.start + self.ending),
             ("nothing ran", self.down),
             ("wall-clock", self.wall),
         ]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from munro.base_model.training.goodput import Ledger
+from munro.machine.cli.main import munro
 from munro.machine.run.goodput import OF_STEPS, ClimbGoodput, Span, Spans, read_climb
 
 
@@ -87,3 +89,13 @@ def test_the_parts_sum_to_the_wall_clock_over_any_kills_and_goings_back(tmp_path
     found = read_climb(file)
     assert found.wall == end - began
     assert 0 <= found.ettr <= 1
+
+
+def test_the_command_tells_of_a_climb_too(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    ledger = Ledger(tmp_path / "goodput.jsonl")
+    ledger.begin()
+    Spans(ledger).goes_on(Span.START, 0)
+    told = CliRunner().invoke(munro, ["goodput", str(tmp_path)]).output
+    assert "waiting for groups" in told
+    assert told.splitlines()[-1].split()[:-1] == ["in", "steps", "that", "count"]
