@@ -291,7 +291,7 @@ class DeadlinesConfig(Config):
     groups_s: float = Field(1800.0, gt=0)
     """For the next group (or, on-policy, the next wave of groups)."""
     step_s: float = Field(1800.0, gt=0)
-    """For one optimizer step."""
+    """For one optimizer step; three times as long without any is a fault, whatever waits."""
     sync_s: float = Field(300.0, gt=0)
     """For a weight update of all servers, with its proof."""
     orphan_s: float = Field(600.0, gt=0)
