@@ -2,6 +2,8 @@
 
 LearnerPool ──► rank 0 (publishes, saves)
            └──► rank 1, 2, ...  sharded with it by FSDP2
+
+Each rank is told which attempts are its own, and fetches their tokens from where they were made.
 """
 
 from __future__ import annotations
@@ -16,17 +18,22 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from munro.rl.batch import Batch, StepReport
+from munro.rl.batch import Batch, StepReport, batch_of
 from munro.rl.clip import Clip
 from munro.rl.config import DeadlinesConfig, LearnerConfig
 from munro.rl.ports import WeightTransfer
+from munro.rl.sharing import Share, shares
+from munro.rollout.cluster.stores import fetched
 from munro.rollout.engine import WeightSource
 from munro.rollout.openmp import preload
+from munro.rollout.types import Outcome
 from munro.rollout.waits import waiting
 
 
 class _Rank:
     """One learner process."""
+
+    _batch: Batch | None = None
 
     def address(self) -> tuple[str, int]:
         """A host and a free port at which all ranks can meet."""
@@ -46,6 +53,17 @@ class _Rank:
         )  # seconds, which whoever starts ranks need not wait for
 
         self._learner, self._transfer = Learner(**arguments), transfer
+
+    def fetch(self, share: Share) -> None:
+        """Take in the tokens of the next step, before any rank waits for another."""
+        columns = fetched([part.place for part in share.parts if part.place is not None])
+        self._batch = batch_of(share, [one.attempts() for one in columns])
+
+    def step(self, clip: Clip) -> StepReport:
+        """One optimizer step on what was fetched, which is then forgotten."""
+        batch, self._batch = self._batch, None
+        assert batch is not None, "fetched before"
+        return self._learner.step(batch, clip=clip)
 
     def publish(self, version: int) -> WeightSource | None:
         """The transfer lives here as long as the learner: it may hold connections, or tensors."""
@@ -114,14 +132,18 @@ class LearnerPool:
         ]
         self._wait(starting, "the learner to load its model", deadlines.start_s)
 
-    def step(self, batch: Batch, *, clip: Clip) -> StepReport:
-        """One optimizer step on a global batch; see `Learner.step`."""
-        shares = batch.split(len(self._ranks))
-        calls = [
-            rank.call.remote("step", share, clip=clip)
-            for rank, share in zip(self._ranks, shares, strict=True)
-        ]
-        report: StepReport = self._wait(calls, "an optimizer step", self._deadlines.step_s)[0]
+    def step(self, groups: Sequence[Outcome], *, clip: Clip) -> StepReport:
+        """One optimizer step on groups, which the ranks fetch; see `Learner.step`.
+
+        Raises:
+            PayloadLost: tokens of some are gone; no rank has begun.
+        """
+        within_s = self._deadlines.step_s
+        told = zip(self._ranks, shares(groups, len(self._ranks)), strict=True)
+        fetching = [rank.fetch.remote(share) for rank, share in told]
+        self._wait(fetching, "the learner to fetch its groups", within_s)
+        calls = [rank.step.remote(clip) for rank in self._ranks]
+        report: StepReport = self._wait(calls, "an optimizer step", within_s)[0]
         return report
 
     def score(

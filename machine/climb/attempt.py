@@ -119,6 +119,7 @@ class Attempt:
             fleet.trainer,
             fleet.solvers,
             fleet.solvers.metrics,
+            fleet.solvers.stores,
             publisher,
             self.restarts,
             str(start.model or self.model),

@@ -31,16 +31,17 @@ from munro.machine.loading import BadConfig
 from munro.rewards.service.cluster import Graders
 from munro.rewards.service.meter import merged
 from munro.rewards.service.setup import anywhere
-from munro.rl.batch import Batch, StepReport
+from munro.rl.batch import StepReport, Weigher
 from munro.rl.clip import Clip
 from munro.rl.cluster import LearnerPool
 from munro.rl.plugs import resolved
 from munro.rl.ports import WeightTransfer
 from munro.rollout import waits
-from munro.rollout.cluster import Servers, Solvers
+from munro.rollout.cluster import Servers, Solvers, Stores
 from munro.rollout.engine import Sharing, WeightSource
 from munro.rollout.setting import Setting
-from munro.rollout.types import Abandoned, Group
+from munro.rollout.store.node import PayloadLost
+from munro.rollout.types import Abandoned, Group, Outcome
 from munro.rollout.weights import SharedMemoryWeights, place, sweep
 
 SHARED_HALF = 0.5
@@ -82,12 +83,12 @@ class Trainer:
         """
         self._pool, self._turns = pool, turns
 
-    def step(self, batch: Batch, *, clip: Clip) -> StepReport:
+    def step(self, groups: Sequence[Outcome], *, clip: Clip) -> StepReport:
         """One optimizer step."""
         if self._turns:
             self._turns.learner()
         with _lost("an optimizer step"):
-            report = self._pool.step(batch, clip=clip)
+            report = self._pool.step(groups, clip=clip)
             if self._turns:
                 self._pool.release()
             return report
@@ -134,17 +135,28 @@ class Workers:
         self._solvers, self._deadline_s, self._graders = solvers, deadline_s, graders
         self._turns = turns
 
-    def submit(self, index: int, max_response_tokens: int) -> None:
-        """Hand out a task."""
-        self._solvers.submit(index, max_response_tokens)
+    @property
+    def stores(self) -> Stores:
+        """Where what they made lies."""
+        return self._solvers.stores
 
-    def collect(self, timeout_s: float) -> list[Group | Abandoned]:
+    def assign(self, tasks: Sequence[tuple[int, int]]) -> None:
+        """Hand out tasks."""
+        self._solvers.assign(tasks)
+
+    def next_outcomes(self, timeout_s: float) -> list[Outcome]:
         """What has come back."""
-        return self._solvers.collect(timeout_s)
+        return self._solvers.next_outcomes(timeout_s)
 
-    def solve_all(
-        self, tasks: Sequence[tuple[int, int]], deadline_s: float
-    ) -> list[Group | Abandoned]:
+    def lost(self, groups: Sequence[Outcome]) -> list[Outcome]:
+        """Those whose tokens are there no more."""
+        return self._solvers.lost(groups)
+
+    def forget(self, groups: Sequence[Outcome]) -> None:
+        """Nobody will ask for their tokens any more."""
+        self._solvers.forget(groups)
+
+    def solve_all(self, tasks: Sequence[tuple[int, int]], deadline_s: float) -> list[Outcome]:
         """Solve a wave in lockstep."""
         if self._turns:
             self._turns.servers()
@@ -159,7 +171,7 @@ class Workers:
         elsewhere = [self._graders.metrics()] if self._graders is not None else []
         return merged([self._solvers.metrics(), *elsewhere])
 
-    def evaluate(self, config: EvalConfig, max_response_tokens: int) -> list[Group]:
+    def evaluate(self, config: EvalConfig, max_response_tokens: int) -> list[Outcome]:
         """Held-out attempts."""
         if self._turns:
             self._turns.servers()
@@ -270,6 +282,8 @@ def _lost(doing: str) -> Iterator[None]:
     except RayActorError as error:
         first = (str(error).strip().splitlines() or [""])[0]
         raise LearnerLost(f"the learner died while {doing} ({first})") from error
+    except PayloadLost as error:
+        raise LearnerLost(f"the learner could not begin {doing}: {error}") from error
     except RayTaskError as error:
         # what was raised in the learner says more than where Ray carried it through
         raise error.cause if isinstance(error.cause, Exception) else error from None
@@ -349,6 +363,7 @@ def _setting(config: RunConfig, model: Path, folder: Path) -> Setting:
         max_context=wanted or most,
         weights=str(_weights_folder(config, run)),
         run=str(run),
+        weigh=Weigher(resolved(config.learner)),
     )
 
 
