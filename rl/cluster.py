@@ -3,6 +3,8 @@
 LearnerPool ──► rank 0 (publishes, saves)
            ├──► rank 1, 2, ...  sharded with it by FSDP2
            └──► spares, which have imported everything and take a dead rank's place
+
+Each rank is told which attempts are its own, and fetches their tokens from where they were made.
 """
 
 from __future__ import annotations
@@ -19,12 +21,15 @@ from numpy.typing import NDArray
 from ray.exceptions import RayActorError, RayTaskError
 
 from munro.base_model.sharded.stage import Stage
-from munro.rl.batch import Batch, StepReport
+from munro.rl.batch import Batch, StepReport, batch_of
 from munro.rl.clip import Clip
 from munro.rl.config import DeadlinesConfig, LearnerConfig
 from munro.rl.ports import WeightTransfer
+from munro.rl.sharing import Share, shares
+from munro.rollout.cluster.stores import fetched
 from munro.rollout.engine import WeightSource
 from munro.rollout.openmp import preload
+from munro.rollout.types import Outcome
 from munro.rollout.waits import waiting
 
 if TYPE_CHECKING:
@@ -37,6 +42,7 @@ LEAVE_S = 15.0
 class _Rank:
     """One learner process."""
 
+    _batch: Batch | None = None
     _learner: Learner | None
     _transfer: WeightTransfer | None
 
@@ -50,7 +56,7 @@ class _Rank:
         """Leave a group that has lost a rank, and forget the model: `start` comes next."""
         from munro.rl.spare import leave_group
 
-        self._learner = None
+        self._learner = self._batch = None
         leave_group()
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -76,6 +82,17 @@ class _Rank:
 
         self._learner = Learner(**arguments)
         self._transfer = transfer
+
+    def fetch(self, share: Share) -> None:
+        """Take in the tokens of the next step, before any rank waits for another."""
+        columns = fetched([part.place for part in share.parts if part.place is not None])
+        self._batch = batch_of(share, [one.attempts() for one in columns])
+
+    def step(self, clip: Clip) -> StepReport:
+        """One optimizer step on what was fetched, which is then forgotten."""
+        batch, self._batch = self._batch, None
+        assert batch is not None, "fetched before"
+        return self._learner.step(batch, clip=clip)
 
     def publish(self, version: int) -> WeightSource | None:
         """The transfer lives here as long as the learner: it may hold connections, or tensors."""
@@ -206,14 +223,18 @@ class LearnerPool:
         call = self._ranks[rank].run.remote(function, *args)
         return self._wait([call], what, self._deadlines.sync_s)[0]
 
-    def step(self, batch: Batch, *, clip: Clip) -> StepReport:
-        """One optimizer step on a global batch; see `Learner.step`."""
-        shares = batch.split(len(self._ranks))
-        calls = [
-            rank.call.remote("step", share, clip=clip)
-            for rank, share in zip(self._ranks, shares, strict=True)
-        ]
-        report: StepReport = self._wait(calls, "an optimizer step", self._deadlines.step_s)[0]
+    def step(self, groups: Sequence[Outcome], *, clip: Clip) -> StepReport:
+        """One optimizer step on groups, which the ranks fetch; see `Learner.step`.
+
+        Raises:
+            PayloadLost: tokens of some are gone; no rank has begun.
+        """
+        within_s = self._deadlines.step_s
+        told = zip(self._ranks, shares(groups, len(self._ranks)), strict=True)
+        fetching = [rank.fetch.remote(share) for rank, share in told]
+        self._wait(fetching, "the learner to fetch its groups", within_s)
+        calls = [rank.step.remote(clip) for rank in self._ranks]
+        report: StepReport = self._wait(calls, "an optimizer step", within_s)[0]
         return report
 
     def score(

@@ -24,6 +24,7 @@ from munro.rl.control.journal import Journal
 from munro.rl.control.streaming import OffPolicy
 from munro.rl.ports import LearnerDiverged
 from munro.rl.state import ClimbState
+from munro.rollout.store.node import PayloadLost
 from munro.rollout.waits import Stalled
 
 
@@ -72,7 +73,7 @@ class Attempt:
             except LearnerLost as lost:  # before the climb was under way
                 start = self._gone_back(lost, deaths)
 
-    def _gone_back(self, lost: LearnerLost, deaths: Deaths) -> Start:
+    def _gone_back(self, lost: LearnerLost | PayloadLost, deaths: Deaths) -> Start:
         """Where the climb goes on after the learner's death.
 
         Raises:
@@ -141,7 +142,7 @@ class Attempt:
                             self.spans.goes_on(Span.START, start.state.step)
                         watchdog.stepped()
                         return self._loop(start, source, fleet, patience)
-                    except LearnerLost as error:
+                    except (LearnerLost, PayloadLost) as error:
                         lost, start = True, self._gone_back(error, deaths)
                         start = replace(start, state=start.state.gone_back(patience.tried))
                         source = self._rewound(source, start.state, journal, fleet, watchdog)
@@ -208,6 +209,7 @@ class Attempt:
             fleet.trainer,
             fleet.solvers,
             fleet.solvers.metrics,
+            fleet.solvers.stores,
             publisher,
             self.restarts,
             str(start.model or self.model),
