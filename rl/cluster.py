@@ -92,6 +92,7 @@ class _Rank:
         """One optimizer step on what was fetched, which is then forgotten."""
         batch, self._batch = self._batch, None
         assert batch is not None, "fetched before"
+        assert self._learner is not None
         return self._learner.step(batch, clip=clip)
 
     def publish(self, version: int) -> WeightSource | None:
@@ -148,8 +149,8 @@ class LearnerPool:
     ) -> None:
         self._deadlines, self._transfer = deadlines, transfer
         settings = {"runtime_env": {"env_vars": preload()}, **(options or {})}
-        actor = ray.remote(_Rank).options(num_cpus=num_cpus, num_gpus=num_gpus, **settings)
-        self._actor, self._places = actor, list(places)
+        self._options = {"num_cpus": num_cpus, "num_gpus": num_gpus, **settings}
+        self._places = list(places)
         self._standby = config.standby
         self._arguments = {
             "model_path": str(model_path),
@@ -165,9 +166,8 @@ class LearnerPool:
 
     def _new(self, rank: int) -> Any:
         """A process in that rank's place."""
-        if not self._places:
-            return self._actor.remote()
-        return self._actor.options(scheduling_strategy=self._places[rank]).remote()
+        where = {"scheduling_strategy": self._places[rank]} if self._places else {}
+        return ray.remote(_Rank).options(**self._options, **where).remote()
 
     def _meet(self) -> None:
         """Have all ranks form a group and load the model."""
@@ -185,7 +185,8 @@ class LearnerPool:
     def _stand_by(self) -> None:
         """Have as many spares as the config asks for; nobody waits for them."""
         while len(self._spares) < self._standby:
-            spare = self._actor.options(scheduling_strategy="SPREAD").remote()
+            away = {**self._options, "scheduling_strategy": "SPREAD"}
+            spare = ray.remote(_Rank).options(**away).remote()
             spare.get_ready.remote(self._arguments["model_path"])
             self._spares.append(spare)
 
