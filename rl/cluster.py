@@ -9,8 +9,10 @@ Each rank is told which attempts are its own, and fetches their tokens from wher
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -47,17 +49,34 @@ class _Rank:
     _transfer: WeightTransfer | None
 
     def get_ready(self, model_path: str) -> None:
-        """Do beforehand what takes seconds and needs no other rank."""
-        from munro.rl.spare import get_ready
+        """Do beforehand what takes seconds and needs no other rank: imports, and the model without
+        memory for its weights."""
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
 
-        get_ready(model_path)
+        import munro.base_model.model.model  # which transformers then knows
+        import munro.rl.learner  # noqa: F401
+        from munro.base_model.checkpoint import Checkpoint
+
+        folder = Checkpoint(model_path).base()
+        with torch.device("meta"):
+            AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
 
     def leave(self) -> None:
         """Leave a group that has lost a rank, and forget the model: `start` comes next."""
-        from munro.rl.spare import leave_group
+        import torch
 
         self._learner = self._batch = None
-        leave_group()
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        if "accelerate" in sys.modules:  # which remembers the group
+            from accelerate.state import AcceleratorState, GradientState
+
+            AcceleratorState._reset_state(reset_partial_state=True)
+            GradientState._reset_state()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """What a plain function returns in this process, on its node."""

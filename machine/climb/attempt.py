@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from munro.machine.climb.cluster import Fleet, LearnerLost, start_fleet
+from munro.machine.climb.cluster.roles import STEPS_LATE, Deaths, Patience, Watchdog
 from munro.machine.climb.interrupt import Interrupt
 from munro.machine.climb.keeping import Keeper
 from munro.machine.climb.publisher import Publisher
 from munro.machine.climb.restarting import Restarts
-from munro.machine.climb.roles import STEPS_LATE, Deaths, Patience, Watchdog
 from munro.machine.climb.start import Start, resume
 from munro.machine.config import RunConfig
 from munro.machine.run.console import Console

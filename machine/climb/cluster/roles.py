@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from munro.machine.climb.cluster import LearnerHangs, LearnerLost
+from munro.machine.climb.cluster.learning import LearnerHangs, LearnerLost
 from munro.machine.run.goodput import Span, Spans
 from munro.rl.ports import GroupSource, Publisher
 from munro.rl.state import ClimbState, Cursor
