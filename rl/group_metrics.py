@@ -45,7 +45,7 @@ def group_metrics(
 
 def _figures(groups: Sequence[Outcome], state: ClimbState) -> dict[str, float]:
     lengths = _all(groups, "sampled")
-    ages = [state.policy_version - group.oldest_version for group in groups]
+    ages = [state.age(group.oldest_version) for group in groups]
     found = _rewards(groups)
     found |= {
         "reward/std": fmean(pstdev(figure(group, "total")) for group in groups),

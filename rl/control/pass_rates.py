@@ -48,6 +48,11 @@ class PassRates:
         self._rates[task] = rate
         self._new.append(_line(task, rate, step))
 
+    def gone_back(self, step: int) -> PassRates:
+        """The table as it counts after that step."""
+        self.flush()
+        return PassRates(self._path, {}, step)
+
     def flush(self) -> None:
         """Append what was noted to the log."""
         if self._new:

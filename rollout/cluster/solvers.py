@@ -19,9 +19,11 @@ from munro.rewards.service.meter import merged
 from munro.rewards.service.setup import configure
 from munro.rollout import waits
 from munro.rollout.boxes import pool_of
-from munro.rollout.cluster.actors import at_once, end, everywhere, pids_of, start
+from munro.rollout.cluster.actors import at_once, end, everywhere, pids_of, restart, start
 from munro.rollout.cluster.hub import Hub
-from munro.rollout.cluster.servers import ServerHandle, Servers
+from munro.rollout.cluster.registry import RemoteDirectory
+from munro.rollout.cluster.server import ServerHandle
+from munro.rollout.cluster.servers import Servers
 from munro.rollout.cluster.stores import Hands, Stores
 from munro.rollout.engine import Engine
 from munro.rollout.problem import ProblemWorker
@@ -38,10 +40,12 @@ class _WorkerActor:
         name: str,
         setting: Setting,
         servers: Mapping[str, str],
+        registry: str,
         stores: Mapping[str, str],
     ) -> None:
-        waits.publish(setting.run, name)
-        self._setting, self._hands = setting, Hands(stores)
+        waits.publish(waits.here(setting.run), name)
+        self._name, self._setting, self._registry = name, setting, registry
+        self._hands = Hands(stores)
         self._done: asyncio.Queue[Outcome | Exception] = asyncio.Queue()
         self._solving: set[asyncio.Task[None]] = set()
         self._handles = {
@@ -51,8 +55,14 @@ class _WorkerActor:
     # not in `__init__`: Ray never starts an actor again whose constructor raised
     @cached_property
     def _router(self) -> Router:
-        deadline_s = self._setting.rollout.generate_deadline_s
-        return Router(self._handles, Patience(deadline_s=deadline_s, patience_s=deadline_s))
+        rollout = self._setting.rollout
+        deadline_s = rollout.generate_deadline_s
+        return Router(
+            {},
+            Patience(deadline_s=deadline_s, patience_s=deadline_s),
+            directory=RemoteDirectory(self._registry, self._name, self._handles),
+            piece=rollout.resume_partial,
+        )
 
     @cached_property
     def _problems(self) -> ProblemSet:
@@ -84,6 +94,13 @@ class _WorkerActor:
         """Load everything; what a person should know of it, a line each."""
         return self._worker.warnings()
 
+    async def forget(self) -> None:
+        """Give up all that is under way, for who asked for it is gone."""
+        for task in list(self._solving):
+            task.cancel()
+        # whoever still waits at the old one takes nothing that is meant for others
+        self._done = asyncio.Queue()
+
     async def assign(self, items: Sequence[tuple[int, int]], version: int) -> None:
         """Begin these tasks; what comes of them is had from `next_outcomes`."""
         self._router.expect(version)
@@ -93,17 +110,19 @@ class _WorkerActor:
             task.add_done_callback(self._solving.discard)
 
     async def _solve(self, index: int, cap: int) -> None:
+        done = self._done
         try:
             found = await self._worker.solve(index, self._problems.task(index), cap)
-            self._done.put_nowait(await self._tell(found))
+            done.put_nowait(await self._tell(found))
         except Exception as error:  # noqa: BLE001 - told to whoever asks for outcomes
-            self._done.put_nowait(error)
+            done.put_nowait(error)
 
     async def next_outcomes(self) -> list[Outcome]:
         """All that is done; waits for the first of it."""
-        done = [await self._done.get()]
-        while not self._done.empty():
-            done.append(self._done.get_nowait())
+        queue = self._done
+        done = [await queue.get()]
+        while not queue.empty():
+            done.append(queue.get_nowait())
         told: list[Outcome] = []
         for one in done:
             if isinstance(one, Exception):
@@ -115,22 +134,22 @@ class _WorkerActor:
         return await self._hands.tell(found, self._setting.weigh)
 
     async def solve_all(
-        self, items: Sequence[tuple[int, int]], version: int, aside: Sequence[str]
+        self, items: Sequence[tuple[int, int]], version: int, servers: Sequence[str]
     ) -> list[Outcome]:
         self._router.expect(version)
         wave = [(index, self._problems.task(index), cap) for index, cap in items]
-        found = await self._worker.solve_all(wave, version=version, servers=self._but(aside))
+        found = await self._worker.solve_all(wave, version=version, servers=self._those(servers))
         return await _in_turn(self._tell(one) for one in found)
 
     async def evaluate(
-        self, num_tasks: int, num_attempts: int, cap: int, version: int, aside: Sequence[str]
+        self, num_tasks: int, num_attempts: int, cap: int, version: int, servers: Sequence[str]
     ) -> list[Outcome]:
         self._router.expect(version)
         tasks = self._problems.held_out(num_tasks)
         # indices below 0 keep the seeds apart from those of the training stream
         items = [(-1 - place, task, cap) for place, task in enumerate(tasks)]
         found = await self._worker.evaluate(
-            items, num_attempts, version=version, servers=self._but(aside)
+            items, num_attempts, version=version, servers=self._those(servers)
         )
         return await _in_turn(self._hands.tell(group, None) for group in found)
 
@@ -138,14 +157,14 @@ class _WorkerActor:
         self,
         items: Sequence[tuple[int, Task, int, Sequence[int]]],
         version: int,
-        aside: Sequence[str],
+        servers: Sequence[str],
     ) -> list[Group | Abandoned]:
         self._router.expect(version)
-        return await self._worker.attempts(items, version=version, servers=self._but(aside))
+        return await self._worker.attempts(items, version=version, servers=self._those(servers))
 
-    def _but(self, aside: Sequence[str]) -> list[Engine]:
+    def _those(self, servers: Sequence[str]) -> list[Engine]:
         """The servers that may be asked: lockstep waits for each that it is given."""
-        return [handle for name, handle in self._handles.items() if name not in aside]
+        return [self._handles[name] for name in servers]
 
     async def task_id(self, index: int) -> str:
         return self._problems.task(index).id
@@ -173,17 +192,25 @@ class Solvers:
         self._servers = servers
         deadline_s = setting.rollout.generate_deadline_s
         self.stores = Stores(
-            setting.run, keep_dropped=setting.rollout.keep_dropped, deadline_s=deadline_s
+            setting.run,
+            keep_dropped=setting.rollout.keep_dropped,
+            deadline_s=deadline_s,
+            lasting=setting.lasting,
         )
-        known = (servers.known_as, self.stores.known_as)
+        known = (servers.known_as, servers.registry, self.stores.known_as)
         self.actors: dict[str, Any] = {
-            name: start(_WorkerActor, setting, name, 0, setting, *known)
+            name: start(
+                _WorkerActor, setting, name, 0, setting, *known,
+                known_as=setting.lasting and f"{setting.lasting}/{name}",
+            )
             for name in (f"worker-{i}" for i in range(setting.rollout.workers))
-        }
+        }  # fmt: skip
         self.warnings: list[str] = []
         """What a person should know, once all are ready, a line each."""
         self._hub = Hub(self.actors, lambda: servers.version, self.forget)
         for actor in self.actors.values():
+            # one that is there already may be at what the process before us handed out
+            actor.forget.remote()
             actor.load.remote()
 
     def wait_ready(self, deadline_s: float) -> None:
@@ -196,12 +223,21 @@ class Solvers:
         said = everywhere("start", self.actors, lambda actor: actor.load.remote(), deadline_s)
         self.warnings = list(dict.fromkeys(line for lines in said.values() for line in lines))
 
+    def restart(self) -> None:
+        """Start all of them anew; what they were at is handed out again."""
+        restart(self.actors)
+
     def assign(self, tasks: Sequence[tuple[int, int]]) -> None:
         """Hand out (index, max_response_tokens) pairs; outcomes come from `next_outcomes`."""
         self._hub.assign(tasks)
 
     def next_outcomes(self, timeout_s: float) -> list[Outcome]:
-        """What has come back, waiting at most `timeout_s` for the first of it."""
+        """What has come back, waiting at most `timeout_s` for the first of it.
+
+        Raises:
+            TooFewServers: there are none to go on with.
+        """
+        self._servers.require_enough()
         return self._hub.next_outcomes(timeout_s)
 
     def lost(self, groups: Sequence[Outcome]) -> list[Outcome]:
@@ -220,7 +256,7 @@ class Solvers:
             Stalled: the wave is not done in time.
         """
         what = f"a wave of {len(tasks)} groups"
-        given = (list(tasks), self._servers.version, tuple(self._servers.aside))
+        given = (list(tasks), self._servers.version, tuple(self._servers.in_use))
         return list(self._first(what, lambda actor: actor.solve_all.remote(*given), deadline_s))
 
     def evaluate(
@@ -237,7 +273,7 @@ class Solvers:
             num_attempts,
             max_response_tokens,
             servers.version,
-            tuple(servers.aside),
+            tuple(servers.in_use),
         )
         what = f"an evaluation on {num_tasks} tasks"
         return list(self._first(what, lambda actor: actor.evaluate.remote(*given), deadline_s))
@@ -250,7 +286,7 @@ class Solvers:
         Raises:
             Stalled: not done in time.
         """
-        given = (list(items), self._servers.version, tuple(self._servers.aside))
+        given = (list(items), self._servers.version, tuple(self._servers.in_use))
         what = f"attempts at {len(items)} tasks"
         return list(self._first(what, lambda actor: actor.attempts.remote(*given), deadline_s))
 

@@ -37,7 +37,7 @@ class _StoreActor(NodeStore):
     """A `NodeStore` in a process of its own, with its arrays in Ray's object store."""
 
     def __init__(self, name: str, run: str, keep_dropped: int) -> None:
-        waits.publish(run, name)
+        waits.publish(waits.here(run), name)
         super().__init__(name, keep_dropped=keep_dropped, put=ray.put, get=ray.get)
 
     def host(self) -> str:
@@ -102,28 +102,38 @@ def fetched(places: Sequence[Place]) -> list[Columns]:
 class Stores:
     """The stores of all nodes, as the driver calls them: as one. Needs a running Ray."""
 
-    def __init__(self, run: str, *, keep_dropped: int, deadline_s: float) -> None:
+    def __init__(
+        self, run: str, *, keep_dropped: int, deadline_s: float, lasting: str = ""
+    ) -> None:
         """
         Args:
             run: the run's folder.
             keep_dropped: tasks given up that are kept for people.
             deadline_s: longest wait for an answer, and for a disk.
+            lasting: prefix of their names where they outlive this process, and may be there:
+                what they hold is then forgotten, for nobody knows of it any more.
         """
         self._deadline_s = deadline_s
         self._drafts: dict[tuple[str, int], dict[str, Any]] = {}
         self.payload_bytes = 0
         """Of attempts that came to the driver: none but where a person reads (`found`)."""
-        several = uuid4().hex
+        several = lasting or uuid4().hex
         self.known_as: dict[str, str] = {}
         """Names in Ray by node, for workers."""
         self.actors: dict[str, Any] = {}
         for number, node in enumerate(one for one in ray.nodes() if one["Alive"]):
-            name = f"{several}/store-{number}"
+            # of one that was there before, its node is known by the name
+            known = node["NodeID"][:16] if lasting else str(number)
+            name = f"{several}/store-{known}"
             options: dict[str, Any] = {"name": name, "num_cpus": 0}
             options["max_concurrency"] = CALLS_AT_ONCE
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node["NodeID"], False)
+            if lasting:
+                options |= {"lifetime": "detached", "get_if_exists": True}
             actor = ray.remote(_StoreActor).options(**options)
-            self.actors[name] = actor.remote(f"store-{number}", run, keep_dropped)
+            self.actors[name] = actor.remote(f"store-{known}", run, keep_dropped)
+            if lasting:
+                self.actors[name].clear.remote()
             self.known_as[node["NodeID"]] = name
 
     def missing(self, places: Sequence[Place]) -> list[Place]:
@@ -150,7 +160,10 @@ class Stores:
     def first_tokens(self, place: Place, longest: int | None) -> list[int]:
         """What the last turn of a group's first attempt read and wrote: for a proof."""
         answer = self.actors[place.store].first_tokens.remote(place, longest)
-        return list(self._get(answer, "a group's first tokens"))
+        try:
+            return list(self._get(answer, "a group's first tokens"))
+        except RayActorError as error:
+            raise PayloadLost("a node died with the tokens of a group") from error
 
     def draft(
         self,

@@ -119,6 +119,12 @@ class NodeStore:
         for place in places:
             self._held.pop(place.key, None)
 
+    def clear(self) -> None:
+        """Nobody will ask for anything that is here now."""
+        self._held.clear()
+        self._dropped.clear()
+        self._drafts.clear()
+
     def found(self, places: Sequence[Place]) -> list[Group | Abandoned]:
         """These as they were made, but those that are gone."""
         return [self._whole(place) for place in places if place.key in self._held]
