@@ -77,7 +77,9 @@ def hosted(address: str) -> tuple[TCPStore, Address]:
     listening.listen(LISTEN)
     port = int(listening.getsockname()[1])
     within = timedelta(seconds=FIND_S)
-    store = TCPStore(address, port, None, True, within, False, master_listen_fd=listening.detach())
+    store = TCPStore(
+        address, port, None, True, within, False, master_listen_fd=listening.detach()
+    )
     return store, Address(address, port)
 
 

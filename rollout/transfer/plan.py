@@ -205,10 +205,8 @@ def compile(  # noqa: A001 - what it is called
     asked = {name: (kind, int(d)) for name, kind, d in _kinds(wanted)}
     for name in names:
         if by_name[name][1] != asked[name][1]:
-            raise PlanError(
-                f"{name}: the learner's has {by_name[name][1]} dimensions, the server's"
-                f" {asked[name][1]}"
-            )
+            raise PlanError(f"{name}: the learner's has {by_name[name][1]} dimensions, the server's"
+                            f" {asked[name][1]}")
     dtypes = [_narrower(by_name[name][0], asked[name][0]) for name in names]
     size = np.array([WIDTHS[dtype] for dtype in dtypes], np.int64)
     volume = _volume(units.start, units.stop)

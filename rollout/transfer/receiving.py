@@ -70,11 +70,7 @@ class Receiver:
     """
 
     def __init__(
-        self,
-        wanted: Iterable[Wanted] | Layout,
-        *,
-        device: torch.device,
-        rank: int = 0,
+        self, wanted: Iterable[Wanted] | Layout, *, device: torch.device, rank: int = 0,
         ranks: int = 1,
     ) -> None:
         """
@@ -130,9 +126,7 @@ class Receiver:
         done = 0
         with ExitStack() as stack:
             inner = self._inner(stack, link, update, until)
-            followers = [
-                self._feeding(link, plan, update, name, until) for name in update.followers
-            ]
+            followers = [self._feeding(link, plan, update, name, until) for name in update.followers]
             stack.push(partial(_left_alone, followers))
             while True:
                 ask = self._ask(layout.digest, plan, update, done)
@@ -168,7 +162,9 @@ class Receiver:
             link.store.set(layout_key(layout.digest), layout.packed())
         return layout
 
-    def _inner(self, stack: ExitStack, link: _Link, update: Update, until: Until) -> Group | None:
+    def _inner(
+        self, stack: ExitStack, link: _Link, update: Update, until: Until
+    ) -> Group | None:
         """The group of this server's ranks, by which a lead hands on what others want too."""
         if self._ranks == 1:
             return None
@@ -221,7 +217,9 @@ class Receiver:
         members = [0] * len(sources) if feeder else list(range(len(sources)))
         place = dict(zip(sources, members, strict=True))
         size, at = len(set(members)) + 1, self._device
-        with opened(store, ask.session, size - 1, size, until, at, patience_s=patience_s) as group:
+        with opened(
+            store, ask.session, size - 1, size, until, at, patience_s=patience_s
+        ) as group:
             todo = plan.messages(self._rank)[ask.bucket :]
             coming = self._begin(group, todo[0], place) if todo else []
             for i in range(len(todo)):
@@ -364,8 +362,6 @@ class _Follower:
                     for _, buffer in bucket:
                         group.done(group.send(buffer, 1, 0))
         except RuntimeError as error:
-            log.warning(
-                "a server that this one feeds is left to the learner: %s", first_line(error)
-            )
+            log.warning("a server that this one feeds is left to the learner: %s", first_line(error))
         finally:
             self._is_lost.set()

@@ -55,7 +55,9 @@ class GroupWeights:
 
     through_host = False
 
-    def __init__(self, *, within_s: float, bucket_bytes: int, address: str = "127.0.0.1") -> None:
+    def __init__(
+        self, *, within_s: float, bucket_bytes: int, address: str = "127.0.0.1"
+    ) -> None:
         """
         Args:
             within_s: longest that a transfer to one server may take.
@@ -77,7 +79,9 @@ class GroupWeights:
 
     def at(self, host: str) -> GroupWeights:
         """See `munro.rollout.weights.WeightTransfer.at`."""
-        return GroupWeights(within_s=self._within_s, bucket_bytes=self._bucket_bytes, address=host)
+        return GroupWeights(
+            within_s=self._within_s, bucket_bytes=self._bucket_bytes, address=host
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Crosses to a learner's process before it is used."""

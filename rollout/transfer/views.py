@@ -104,7 +104,9 @@ def _no_view(name: str, why: str) -> str:
 class _NoCopies(TorchDispatchMode):
     """A copy would be its original in another place: here it stays a view of it."""
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         del types
         if func is torch.ops.aten.clone.default:
             return torch.ops.aten.alias.default(args[0])
