@@ -144,10 +144,38 @@ class RunConfig(ClimbConfig):
                 "sync.in_flight swaps weights under running requests, which max_staleness = 0 "
                 "rules out. Unset in_flight, or raise max_staleness."
             )
+        _require_fleet_can_change(self)
         _require_parts_to_be_scored(self)
         _require_one_gpu_will_do(self)
         _require_a_way_for_weights(self)
         return self
+
+
+def _require_fleet_can_change(config: RunConfig) -> None:
+    """Servers that come and go, and replies that move between them, are for off-policy climbs."""
+    rollout, is_in_step = config.rollout, config.sync.max_staleness == 0
+    if rollout.max_servers and rollout.max_servers < rollout.servers:
+        raise ValueError(
+            f"rollout.max_servers = {rollout.max_servers} is fewer than rollout.servers = "
+            f"{rollout.servers}. Raise it, or leave it out."
+        )
+    if rollout.max_servers > rollout.servers and is_in_step:
+        raise ValueError(
+            f"rollout.max_servers = {rollout.max_servers} lets servers join, and with "
+            "sync.max_staleness = 0 a wave repeats bit by bit only on as many as before. Leave it "
+            "out, or raise sync.max_staleness."
+        )
+    if rollout.max_servers > rollout.servers and config.sync.transfer == "nccl":
+        raise ValueError(
+            f'rollout.max_servers = {rollout.max_servers}: sync.transfer = "nccl" meets its '
+            "servers once, and none can join. Leave max_servers out, or set another sync.transfer."
+        )
+    if rollout.resume_partial and is_in_step:
+        raise ValueError(
+            f"rollout.resume_partial = {rollout.resume_partial} asks for replies in pieces, and "
+            "with sync.max_staleness = 0 a wave waits for whole ones. Set it to 0, or raise "
+            "sync.max_staleness."
+        )
 
 
 def _require_parts_to_be_scored(config: RunConfig) -> None:

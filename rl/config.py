@@ -264,6 +264,8 @@ class DeadlinesConfig(Config):
     """For one optimizer step."""
     sync_s: float = Field(300.0, gt=0)
     """For a weight update of all servers, with its proof."""
+    min_live_s: float = Field(300.0, gt=0)
+    """For `sync.min_servers` inference servers to serve, where fewer do."""
 
 
 class ClimbConfig(Config):

@@ -29,7 +29,7 @@ from munro.kernels import vector_math
 from munro.rewards.errors import PolicyError
 from munro.rewards.serving.architectures import register_architectures
 from munro.rollout.config import RolloutConfig
-from munro.rollout.engine import Completion, Request, WeightSource
+from munro.rollout.engine import Completion, Load, Request, WeightSource
 from munro.rollout.nucleus import Draws, sample, uniforms
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class TransformersEngine:
         self._max_context = max_context or self._own_limit(model)
         self._takes = inspect.signature(type(self._model).forward).parameters.keys()
         self._max_batch = config.max_batch
-        self._version = 0
+        self._version = self._num_generated = 0
         # one thread: its queue is what orders batches and updates
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="transformers_engine")
         self._is_closed = False
@@ -194,6 +194,10 @@ class TransformersEngine:
         """See `munro.rollout.engine.SleepingEngine.room`: it takes whatever memory it needs."""
         return None
 
+    def load(self) -> Load:
+        """See `munro.rollout.engine.SleepingEngine.load`."""
+        return Load(generated=self._num_generated)
+
     async def close(self) -> None:
         """Let go of model and thread."""
         if not self._is_closed:
@@ -259,6 +263,7 @@ class TransformersEngine:
             told = self._model(ids_BL, attention_mask=mask_BL, **how)
             drawn = rule.draw(told.logits[:, -1])
             routed = getattr(told, "routing", None)
+            self._num_generated += sum(not row.is_done for row in rows)
             for i, row in enumerate(rows):
                 if routed is not None:
                     row.read(routed.experts[i][mask_BL[i, -ids_BL.shape[1] :].bool()])

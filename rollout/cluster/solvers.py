@@ -23,7 +23,9 @@ from munro.rollout import waits
 from munro.rollout.boxes import pool_of
 from munro.rollout.cluster.actors import at_once, cause_of, end, everywhere, pids_of, start
 from munro.rollout.cluster.dealing import Dealer
-from munro.rollout.cluster.servers import ServerHandle, Servers
+from munro.rollout.cluster.registry import RemoteDirectory
+from munro.rollout.cluster.server import ServerHandle
+from munro.rollout.cluster.servers import Servers
 from munro.rollout.engine import Engine
 from munro.rollout.problem import ProblemWorker
 from munro.rollout.router import Patience, Router
@@ -34,9 +36,11 @@ from munro.rollout.types import Abandoned, Group
 class _WorkerActor:
     """A `ProblemWorker` in a process of its own, with its problem set and its router."""
 
-    def __init__(self, name: str, setting: Setting, servers: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, setting: Setting, servers: Mapping[str, str], registry: str
+    ) -> None:
         waits.publish(setting.run, name)
-        self._setting = setting
+        self._name, self._setting, self._registry = name, setting, registry
         self._handles = {
             server: ServerHandle(server, ray.get_actor(known)) for server, known in servers.items()
         }
@@ -44,8 +48,14 @@ class _WorkerActor:
     # not in `__init__`: Ray never starts an actor again whose constructor raised
     @cached_property
     def _router(self) -> Router:
-        deadline_s = self._setting.rollout.generate_deadline_s
-        return Router(self._handles, Patience(deadline_s=deadline_s, patience_s=deadline_s))
+        rollout = self._setting.rollout
+        deadline_s = rollout.generate_deadline_s
+        return Router(
+            {},
+            Patience(deadline_s=deadline_s, patience_s=deadline_s),
+            directory=RemoteDirectory(self._registry, self._name, self._handles),
+            piece=rollout.resume_partial,
+        )
 
     @cached_property
     def _problems(self) -> ProblemSet:
@@ -82,35 +92,35 @@ class _WorkerActor:
         return await self._worker.solve(index, self._problems.task(index), cap)
 
     async def solve_all(
-        self, items: Sequence[tuple[int, int]], version: int, aside: Sequence[str]
+        self, items: Sequence[tuple[int, int]], version: int, servers: Sequence[str]
     ) -> list[Group | Abandoned]:
         self._router.expect(version)
         wave = [(index, self._problems.task(index), cap) for index, cap in items]
-        return await self._worker.solve_all(wave, version=version, servers=self._but(aside))
+        return await self._worker.solve_all(wave, version=version, servers=self._those(servers))
 
     async def evaluate(
-        self, num_tasks: int, num_attempts: int, cap: int, version: int, aside: Sequence[str]
+        self, num_tasks: int, num_attempts: int, cap: int, version: int, servers: Sequence[str]
     ) -> list[Group]:
         self._router.expect(version)
         tasks = self._problems.held_out(num_tasks)
         # indices below 0 keep the seeds apart from those of the training stream
         items = [(-1 - place, task, cap) for place, task in enumerate(tasks)]
         return await self._worker.evaluate(
-            items, num_attempts, version=version, servers=self._but(aside)
+            items, num_attempts, version=version, servers=self._those(servers)
         )
 
     async def attempts(
         self,
         items: Sequence[tuple[int, Task, int, Sequence[int]]],
         version: int,
-        aside: Sequence[str],
+        servers: Sequence[str],
     ) -> list[Group | Abandoned]:
         self._router.expect(version)
-        return await self._worker.attempts(items, version=version, servers=self._but(aside))
+        return await self._worker.attempts(items, version=version, servers=self._those(servers))
 
-    def _but(self, aside: Sequence[str]) -> list[Engine]:
+    def _those(self, servers: Sequence[str]) -> list[Engine]:
         """The servers that may be asked: lockstep waits for each that it is given."""
-        return [handle for name, handle in self._handles.items() if name not in aside]
+        return [self._handles[name] for name in servers]
 
     async def task_id(self, index: int) -> str:
         return self._problems.task(index).id
@@ -132,7 +142,7 @@ class Solvers:
     def __init__(self, setting: Setting, servers: Servers) -> None:
         self._servers = servers
         self.actors: dict[str, Any] = {
-            name: start(_WorkerActor, setting, name, 0, setting, servers.known_as)
+            name: start(_WorkerActor, setting, name, 0, setting, servers.known_as, servers.registry)
             for name in (f"worker-{i}" for i in range(setting.rollout.workers))
         }
         self.warnings: list[str] = []
@@ -161,7 +171,12 @@ class Solvers:
         self._running[reference] = (name, index, cap)
 
     def collect(self, timeout_s: float) -> list[Group | Abandoned]:
-        """What has come back, waiting at most `timeout_s` for the first of it."""
+        """What has come back, waiting at most `timeout_s` for the first of it.
+
+        Raises:
+            TooFewServers: there are none to go on with.
+        """
+        self._servers.require_enough()
         if not self._running:
             time.sleep(timeout_s)
             return []
@@ -189,7 +204,7 @@ class Solvers:
             Stalled: the wave is not done in time.
         """
         what = f"a wave of {len(tasks)} groups"
-        given = (list(tasks), self._servers.version, tuple(self._servers.aside))
+        given = (list(tasks), self._servers.version, tuple(self._servers.in_use))
         return list(self._first(what, lambda actor: actor.solve_all.remote(*given), deadline_s))
 
     def evaluate(
@@ -206,7 +221,7 @@ class Solvers:
             num_attempts,
             max_response_tokens,
             servers.version,
-            tuple(servers.aside),
+            tuple(servers.in_use),
         )
         what = f"an evaluation on {num_tasks} tasks"
         return list(self._first(what, lambda actor: actor.evaluate.remote(*given), deadline_s))
@@ -219,7 +234,7 @@ class Solvers:
         Raises:
             Stalled: not done in time.
         """
-        given = (list(items), self._servers.version, tuple(self._servers.aside))
+        given = (list(items), self._servers.version, tuple(self._servers.in_use))
         what = f"attempts at {len(items)} tasks"
         return list(self._first(what, lambda actor: actor.attempts.remote(*given), deadline_s))
 

@@ -12,8 +12,8 @@ of them, its lead, which hands it on.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -73,6 +73,17 @@ class Pieces:
     """(M,)"""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What one rank of the learner sends one of a server in one bucket."""
+
+    source: int
+    lead: int
+    shared: bool
+    """Other ranks of the server want all of it too: the lead hands it on as it came."""
+    moves: tuple[Move, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """One learner to one server. See `compile`."""
@@ -85,6 +96,9 @@ class Plan:
     pieces: Pieces
     unwanted: tuple[str, ...] = ()
     """Held, and wanted by no rank of the server."""
+    _messages: dict[tuple[int, int | None], list[list[Message]]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @property
     def num_bytes(self) -> int:
@@ -114,30 +128,36 @@ class Plan:
         sent = np.bincount(self.pieces.source, weights=self.pieces.bytes)
         return {rank: int(sent[rank]) for rank in self.sources}
 
-    def moves(self, bucket: int) -> list[Move]:
-        """A bucket's pieces, one by one."""
-        low, high = np.searchsorted(self.targets.bucket, [bucket, bucket + 1])
-        first, last = np.searchsorted(self.pieces.target, [low, high])
-        return [self._move(row) for row in range(int(first), int(last))]
+    def messages(self, lead: int, source: int | None = None) -> list[list[Message]]:
+        """What a rank of the server is sent, by bucket; with `source`, by that rank alone."""
+        if (lead, source) not in self._messages:
+            t, p = self.targets, self.pieces
+            mine = t.lead[p.target] == lead
+            if source is not None:
+                mine &= p.source == source
+            by_key: dict[tuple[int, int, bool], list[Move]] = {}
+            for row in np.nonzero(mine)[0].tolist():
+                target = int(p.target[row])
+                shared = bool(t.first[target + 1] - t.first[target] > 1)
+                key = (int(t.bucket[target]), int(p.source[row]), shared)
+                by_key.setdefault(key, []).append(self._move(row))
+            buckets: list[list[Message]] = [[] for _ in range(self.num_buckets)]
+            for bucket, sender, shared in sorted(by_key):
+                moves = tuple(by_key[bucket, sender, shared])
+                message = Message(source=sender, lead=lead, shared=shared, moves=moves)
+                buckets[bucket].append(message)
+            self._messages[lead, source] = buckets
+        return self._messages[lead, source]
 
-    def box(self, target: int) -> tuple[str, Box]:
-        """Name and box of a target."""
-        name = int(self.targets.name[target])
-        start, stop = self.targets.start[target], self.targets.stop[target]
-        return self.names[name], _box(start, stop, int(self.dims[name]))
+    def feeds(self, lead: int) -> tuple[int, ...]:
+        """Ranks of the learner that send something to that rank of the server."""
+        t, p = self.targets, self.pieces
+        return tuple(map(int, np.unique(p.source[t.lead[p.target] == lead])))
 
-    def relayed(self) -> Plan:
-        """The same from one server to another of its layout: each lead sends to its like."""
-        t = self.targets
-        size = np.array([WIDTHS[dtype] for dtype in self.dtypes], np.int64)[t.name]
-        pieces = Pieces(
-            target=np.arange(len(t.name)),
-            source=t.lead,
-            start=t.start,
-            stop=t.stop,
-            bytes=np.prod(t.stop - t.start, axis=1) * size,
-        )
-        return replace(self, pieces=pieces)
+    def takers(self, move: Move) -> list[int]:
+        """Ranks of the server that want the box of which that is a part."""
+        low, high = self.targets.first[move.part : move.part + 2]
+        return [int(rank) for rank in self.targets.takers[low:high]]
 
     def _move(self, row: int) -> Move:
         p = self.pieces
@@ -150,6 +170,7 @@ class Plan:
             box=_box(p.start[row], p.stop[row], int(self.dims[name])),
             dtype=self.dtypes[name],
             bytes=int(p.bytes[row]),
+            part=target,
         )
 
 
@@ -158,7 +179,7 @@ def compile(  # noqa: A001 - what it is called
     wanted: Layout,
     *,
     bucket_bytes: int = 256 << 20,
-    given: dict[int, int] | None = None,
+    given: Mapping[int, int] | None = None,
 ) -> Plan:
     """The plan by which a server with that layout gets its weights from that learner.
 
@@ -171,6 +192,7 @@ def compile(  # noqa: A001 - what it is called
     Raises:
         PlanError: a wanted element is held by nobody, or in two parts that are not the same box.
     """
+    held, wanted = held.deep(wanted), wanted.deep(held)
     at = {name: i for i, name in enumerate(held.names)}
     for name in wanted.names:
         if name not in at:
@@ -320,7 +342,7 @@ def _overlaps(own: _Unique, units: _Unique) -> tuple[Ints, Ints, Ints, Ints]:
     return unit, held, start, stop
 
 
-def _sources(own: _Unique, pair_own: Ints, bytes_: Ints, given: dict[int, int]) -> Ints:
+def _sources(own: _Unique, pair_own: Ints, bytes_: Ints, given: Mapping[int, int]) -> Ints:
     """Who of those that hold a box sends it: who sends the least so far, else the first."""
     most = max([*own.ranks.tolist(), *given, 0]) + 1
     sent = np.zeros(most, np.int64)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -159,6 +159,44 @@ class Layout:
             stop=_column([part.box.stop for part in parts], deepest, 1),
         )
 
+    @classmethod
+    def joined(cls, layouts: Sequence[Layout]) -> Layout:
+        """Those of several ranks as one.
+
+        Raises:
+            ValueError: they know one tensor in several precisions or numbers of dimensions.
+        """
+        deepest = max(layouts, key=lambda one: one.start.shape[1])
+        layouts = [one.deep(deepest) for one in layouts]
+        kinds: dict[str, tuple[str, int]] = {}
+        for one in layouts:
+            for name, dtype, dims in zip(one.names, one.dtypes, one.dims.tolist(), strict=True):
+                if kinds.setdefault(name, (dtype, dims)) != (dtype, dims):
+                    raise ValueError(f"{name}: parts of {kinds[name]} and of {(dtype, dims)}")
+        at = {name: i for i, name in enumerate(kinds)}
+        places = [np.array([at[name] for name in one.names], np.int64) for one in layouts]
+        return cls(
+            names=tuple(kinds),
+            dtypes=tuple(dtype for dtype, _ in kinds.values()),
+            dims=np.array([dims for _, dims in kinds.values()], np.int64),
+            name=np.concatenate([p[one.name] for p, one in zip(places, layouts, strict=True)]),
+            rank=np.concatenate([one.rank for one in layouts]),
+            start=np.concatenate([one.start for one in layouts]),
+            stop=np.concatenate([one.stop for one in layouts]),
+        )
+
+    def deep(self, other: Layout) -> Layout:
+        """The same, with columns for as many dimensions as the other has, if that is more."""
+        more = other.start.shape[1] - self.start.shape[1]
+        if more <= 0:
+            return self
+        wide = ((0, 0), (0, more))
+        return replace(
+            self,
+            start=np.pad(self.start, wide),
+            stop=np.pad(self.stop, wide, constant_values=1),
+        )
+
     @property
     def digest(self) -> str:
         """SHA-256 of all of it: two sides that say the same mean the same."""
@@ -220,3 +258,5 @@ class Move:
     dtype: str
     """Of what is sent: the narrower of the two sides'."""
     bytes: int
+    part: int
+    """Which of the plan's wanted boxes it is a part of."""

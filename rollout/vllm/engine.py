@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from munro.rewards.errors import PolicyError
 from munro.rollout.adapters import Adapters
 from munro.rollout.config import RolloutConfig
-from munro.rollout.engine import ALONE, Completion, Request, Sharing, WeightSource
+from munro.rollout.engine import ALONE, Completion, Load, Request, Sharing, WeightSource
 from munro.rollout.vllm.adapters import Served, ServedAdapters
 from munro.rollout.vllm.last_words import LastWords
 from munro.rollout.vllm.launch import start
+from munro.rollout.vllm.load import Meter
 from munro.rollout.vllm.outputs import completion
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class VllmEngine:
         Raises:
             PolicyError: vLLM is not installed, or the model does not come up.
         """
-        self._words = LastWords()
+        self._words, self._meter = LastWords(), Meter()
         try:
             self._llm: AsyncLLM = start(
                 model,
@@ -83,6 +84,7 @@ class VllmEngine:
                 sharing=sharing,
                 words=self._words,
                 adapters=adapters,
+                meter=self._meter,
             )
         except BaseException:
             self._words.forget()
@@ -245,6 +247,10 @@ class VllmEngine:
         # of layers that keep them in several ways vLLM itself says what that comes to
         told = getattr(cache, "kv_cache_size_tokens", None)
         return int(told or (cache.num_gpu_blocks or 0) * cache.block_size) or None
+
+    def load(self) -> Load:
+        """See `munro.rollout.engine.SleepingEngine.load`."""
+        return self._meter.load
 
     async def close(self) -> None:
         """End the engine process and wait for it."""

@@ -130,8 +130,11 @@ class Workers:
         deadline_s: float,
         graders: Graders | None,
         turns: Turns | None = None,
+        *,
+        servers: Servers,
     ) -> None:
         self._solvers, self._deadline_s, self._graders = solvers, deadline_s, graders
+        self._servers = servers
         self._turns = turns
 
     def submit(self, index: int, max_response_tokens: int) -> None:
@@ -155,9 +158,9 @@ class Workers:
         return self._solvers.task_id(index)
 
     def metrics(self) -> dict[str, float]:
-        """What was graded since the last call, by kind, wherever it was."""
+        """What was graded since the last call, by kind, wherever it was, and what servers lost."""
         elsewhere = [self._graders.metrics()] if self._graders is not None else []
-        return merged([self._solvers.metrics(), *elsewhere])
+        return merged([self._solvers.metrics(), *elsewhere]) | self._servers.metrics()
 
     def evaluate(self, config: EvalConfig, max_response_tokens: int) -> list[Group]:
         """Held-out attempts."""
@@ -225,7 +228,12 @@ def start_fleet(
         try:
             # a broadcast is for all, or it does not end
             all_of_them = setting.sharing.transfer == "nccl"
-            servers = Servers(setting, least=0 if all_of_them else config.sync.min_servers)
+            servers = Servers(
+                setting,
+                least=0 if all_of_them else config.sync.min_servers,
+                waits_for_dead=all_of_them or config.sync.max_staleness == 0,
+                min_live_s=config.deadlines.min_live_s,
+            )
             running.append(servers)
             turns = Turns(servers, config) if config.ray.colocate and learner else None
             if turns:
@@ -251,7 +259,9 @@ def start_fleet(
             servers.wait_ready(config.deadlines.start_s)
             yield Fleet(
                 servers=servers,
-                solvers=Workers(solvers, config.deadlines.groups_s, graders, turns),
+                solvers=Workers(
+                    solvers, config.deadlines.groups_s, graders, turns, servers=servers
+                ),
                 learner=trainer,
                 longest=setting.max_context - 1 if setting.max_context else None,
                 vocabulary=int(model_config(model).get_text_config().vocab_size),
