@@ -54,16 +54,17 @@ class GroupWeights:
     """
 
     through_host = False
-    sharded = True
 
-    def __init__(self, *, address: str, within_s: float, bucket_bytes: int) -> None:
+    def __init__(
+        self, *, within_s: float, bucket_bytes: int, address: str = "127.0.0.1"
+    ) -> None:
         """
         Args:
-            address: by which other nodes reach the node of the first rank.
             within_s: longest that a transfer to one server may take.
             bucket_bytes: that are sent at once to one rank of a server.
+            address: by which other nodes reach the node of the first rank.
         """
-        self._address, self._within_s, self._bucket_bytes = address, within_s, bucket_bytes
+        self._within_s, self._bucket_bytes, self._address = within_s, bucket_bytes, address
         self._rank = 0
         self._store: TCPStore | None = None
         self._where: Address | None = None
@@ -75,6 +76,20 @@ class GroupWeights:
         self._open: dict[str, Group] = {}
         self.sent = 0
         """Bytes of weights that this rank has sent since it started."""
+
+    def at(self, host: str) -> GroupWeights:
+        """See `munro.rollout.weights.WeightTransfer.at`."""
+        return GroupWeights(
+            within_s=self._within_s, bucket_bytes=self._bucket_bytes, address=host
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Crosses to a learner's process before it is used."""
+        return _made, (self._within_s, self._bucket_bytes, self._address)
+
+    def publish(self, named_tensors: Any, version: int) -> WeightSource:
+        """Whole tensors are nothing that it sends."""
+        raise NotImplementedError("every rank publishes its shards: see publish_shards")
 
     def publish_shards(
         self, shards: Shards, version: int, *, rank: int, device: torch.device
@@ -230,6 +245,10 @@ class GroupWeights:
             group.done(work)
         # it closes the group when it has all of it; closed here, the last bytes might be lost
         group.done(group.receive(torch.empty(1, dtype=torch.uint8, device=self._device), to, 1))
+
+
+def _made(within_s: float, bucket_bytes: int, address: str) -> GroupWeights:
+    return GroupWeights(within_s=within_s, bucket_bytes=bucket_bytes, address=address)
 
 
 def sliced(held: Layout, wanted: Layout, number: int, bucket_bytes: int) -> Plan:

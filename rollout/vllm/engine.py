@@ -16,6 +16,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,7 +174,7 @@ class VllmEngine:
                 await self._alive(self._idle.wait())
             update = dict(source.update) or {"path": source.path, "repack": self.repack}
             if self._by_plan:
-                update = {"told": update, "repack": self.repack}
+                update = {"told": {**update, "session": uuid4().hex}, "repack": self.repack}
             await self._meet(source)
             try:
                 await self._alive(self._core.pause_scheduler_async("keep", True))
