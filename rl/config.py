@@ -184,9 +184,6 @@ class SyncConfig(Config):
     """Stored tokens scored on both sides after every weight update."""
     proof_bound: float = Field(0.05, gt=0)
     """Largest mean |log-prob difference| between engine and learner after an update, in nats."""
-    max_whole: float = Field(0.05, ge=0, le=1)
-    """With transport = "group": share of the weights that may go whole to each vLLM process: what
-    vLLM's loaders must see the values of. `--dry-run` lists it."""
 
     @model_validator(mode="before")
     @classmethod

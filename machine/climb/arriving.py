@@ -19,7 +19,7 @@ def arriving(config: RunConfig, folder: Path | None, kind: str) -> list[str]:
     Args:
         config: resolved.
         folder: of the model; None for one that is not here yet.
-        kind: of transfer, as `transfer_of` says it.
+        kind: of transfer, as `transport_of` says it.
 
     Raises:
         BadConfig: vLLM cannot take the model's weights in parts, or too few of them.

@@ -25,7 +25,7 @@ from munro.machine.climb.memory import (
     total_host,
 )
 from munro.machine.climb.models import foreseen, here
-from munro.machine.climb.needs import gpus_wanted, shortage, transfer_of
+from munro.machine.climb.needs import gpus_wanted, shortage, transport_of
 from munro.machine.climb.origin import as_climbed
 from munro.machine.climb.probe import probe
 from munro.machine.climb.sizes import gpus_here, grown, loaded, machine_bytes, model_of
@@ -79,7 +79,7 @@ def plan(config: RunConfig, *, probe_s: float = 0.0) -> str:
         *described(config),
         _distilling(config),
         _processes(config),
-        *arriving(config, _folder(config), transfer_of(config, on_gpu=bool(gpus_here()))),
+        *arriving(config, _folder(config), transport_of(config, on_gpu=bool(gpus_here()))),
         *_memory(config, task, environment),
         *(_probed(config, probe_s) if probe_s else []),
         *said,
