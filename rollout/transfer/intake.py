@@ -15,6 +15,7 @@ from munro.rollout.transfer.receiving import Receiver
 from munro.rollout.transfer.types import Box, Into, Wanted
 from munro.rollout.transfer.views import seen, views
 
+
 class Intake:
     """All of a model's weights, wanted whole, by the names of its checkpoint."""
 
