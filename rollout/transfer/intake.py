@@ -38,7 +38,7 @@ class Intake:
             for name, (into, whole) in self._views.items()
             for part in rows(whole, self._tensors[into.parameter].element_size())
         ]
-        self._receiver = Receiver(wanted, device=device)
+        self._receiver = Receiver(wanted, device=device, takes_all=True)
 
     @torch.no_grad()
     def take(self, source: WeightSource) -> Iterator[None]:

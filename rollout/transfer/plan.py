@@ -15,7 +15,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,6 @@ from numpy.typing import NDArray
 from munro.rollout.transfer.types import Box, Layout, Move, digest
 
 Ints = NDArray[np.int64]
-Relay = Literal["chain", "tree", "none"]
 
 WIDTHS = {"float64": 8, "int64": 8, "float32": 4, "int32": 4, "bfloat16": 2, "float16": 2}
 WIDTHS |= {"int16": 2, "int8": 1, "uint8": 1, "bool": 1, "float8_e4m3fn": 1, "float8_e5m2": 1}
@@ -398,33 +396,3 @@ def _layer(name: str) -> int:
     """Number of the layer that a weight is of; -1 of what is in none."""
     found = re.search(r"\.(\d+)\.", name)
     return int(found.group(1)) if found else -1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edge:
-    """Whom a server takes its weights from."""
-
-    server: str
-    feeder: str
-    """Another server; empty for the learner."""
-    slice: int
-
-
-def expand(servers: Sequence[str], *, slices: int, relay: Relay) -> list[Edge]:
-    """Cut the fleet in slices of one learner's copy each, and have servers feed each other.
-
-    Args:
-        servers: names, in the order in which they are served.
-        slices: parts of the fleet; each is fed on its own, by other ranks where weights are held
-            more than once.
-        relay: within a slice, "chain" feeds the first from the learner and each other from the one
-            before it, "tree" two from each, "none" all from the learner.
-    """
-    edges = []
-    for number in range(slices):
-        members = servers[number::slices]
-        for i, server in enumerate(members):
-            before = {"chain": i - 1, "tree": (i - 1) // 2, "none": -1}[relay] if i else -1
-            feeder = members[before] if before >= 0 else ""
-            edges.append(Edge(server=server, feeder=feeder, slice=number))
-    return edges

@@ -70,8 +70,13 @@ class Receiver:
     """
 
     def __init__(
-        self, wanted: Iterable[Wanted] | Layout, *, device: torch.device, rank: int = 0,
+        self,
+        wanted: Iterable[Wanted] | Layout,
+        *,
+        device: torch.device,
+        rank: int = 0,
         ranks: int = 1,
+        takes_all: bool = False,
     ) -> None:
         """
         Args:
@@ -79,7 +84,9 @@ class Receiver:
             device: where the tensors are to be handed out.
             rank: of this process in its server.
             ranks: of the server.
+            takes_all: it is an error where the learner has weights that the server does not want.
         """
+        self._takes_all = takes_all
         self._own = wanted if isinstance(wanted, Layout) else Layout.of(wanted)
         self._device, self._rank, self._ranks = device, rank, ranks
         self._link: _Link | None = None
@@ -121,6 +128,10 @@ class Receiver:
         link = self._link
         layout = self._agree_on_layout(link, update, until)
         plan = link.plan(layout, update)
+        if plan.unwanted and self._takes_all:
+            raise PlanError(
+                f"{plan.unwanted[0]}: the learner has it, and the server's model has no such weight"
+            )
         # whoever fed it the last time may be why it did not come
         feeder = "" if self._failed == update.version else update.feeder
         done = 0

@@ -303,6 +303,8 @@ def _placed(setting: Setting, config: RunConfig, places: Places, *, learner: boo
     together = config.ray.colocate
     sharing = Sharing(
         transfer=transport_of(config, on_gpu=on_gpu, nodes=_num_nodes()),
+        relay=config.sync.relay,
+        slices=config.sync.slices,
         most_whole=config.sync.max_whole,
         sleeps=together,
         learner_bytes=resident_bytes(config, Path(setting.model)) if together and on_gpu else 0,
