@@ -30,6 +30,7 @@ from vllm.model_executor.model_loader.reload.layerwise import (
 from vllm.model_executor.model_loader.reload.meta import SKIP_LOAD_TENSORS
 from vllm.model_executor.model_loader.reload.utils import get_layer_tensors
 
+from munro.rollout.transfer.boxes import rows
 from munro.rollout.transfer.types import Box, Wanted
 from munro.rollout.vllm.recording import Landing, Recorder, Strided, written
 
@@ -106,7 +107,8 @@ class Intake:
         return [
             Wanted(rank=rank, name=name, box=box, dtype=str(dtypes[name]).removeprefix("torch."))
             for name, (shape, _) in self.catalogue.items()
-            for box in _apart(boxes[name], shape)
+            for whole in _apart(boxes[name], shape)
+            for box in rows(whole, dtypes[name].itemsize)
         ]
 
     def require_fit(self, most_whole: float) -> None:
