@@ -42,8 +42,9 @@ class _RegistryActor:
     async def closed(self, roster: Roster, took: Collection[str]) -> None:
         self._registry.closed(roster, took, now=time.monotonic())
 
-    async def view(self, router: str = "", served: int = 0) -> View:
-        self._registry.served(served)
+    async def view(self, router: str = "", served: int | None = None) -> View:
+        if served is not None:
+            self._registry.served(served)
         return self._registry.view(now=time.monotonic(), router=router)
 
 
@@ -62,8 +63,8 @@ class RegistryHandle:
         self.known_as, self._deadline_s = known_as, deadline_s
         self._actor = start(_RegistryActor, setting, "registry", 0, layout, known_as=known_as)
 
-    def view(self, served: int) -> View:
-        """All servers; `served` is the version that a quorum has."""
+    def view(self, served: int | None) -> View:
+        """All servers; `served` is the version that a quorum has, where no update is under way."""
         view: View = self._get("the registry's view", self._actor.view.remote("", served))
         return view
 

@@ -83,7 +83,7 @@ class Tending:
         while not self._closing.wait(LOOK_S):
             newest = self._newest()
             try:
-                view = self._registry.view(newest[0].version if newest else 0)
+                view = self._registry.view(newest[0].version if newest else None)
             except (RayError, Stalled):
                 continue  # it is being started again
             now = self._clock.look(time.monotonic())
