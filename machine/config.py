@@ -15,6 +15,9 @@ from munro.rewards.judge.config import JudgeConfig
 from munro.rewards.plugins import nearest
 from munro.rl.config import OF_TOTAL, ClimbConfig
 
+BY_PLAN = ("vllm", "transformers")
+"""Engines that say which parts of the weights they want."""
+
 
 class ModelConfig(Config):
     """The policy to start from."""
@@ -165,10 +168,10 @@ def _require_fleet_can_change(config: RunConfig) -> None:
             "sync.max_staleness = 0 a wave repeats bit by bit only on as many as before. Leave it "
             "out, or raise sync.max_staleness."
         )
-    if rollout.max_servers > rollout.servers and config.sync.transfer == "nccl":
+    if rollout.max_servers > rollout.servers and config.sync.transport == "nccl":
         raise ValueError(
-            f'rollout.max_servers = {rollout.max_servers}: sync.transfer = "nccl" meets its '
-            "servers once, and none can join. Leave max_servers out, or set another sync.transfer."
+            f'rollout.max_servers = {rollout.max_servers}: sync.transport = "nccl" meets its '
+            "servers once, and none can join. Leave max_servers out, or set another sync.transport."
         )
     if rollout.resume_partial and is_in_step:
         raise ValueError(
@@ -218,26 +221,31 @@ def _require_one_gpu_will_do(config: RunConfig) -> None:
 
 
 def _require_a_way_for_weights(config: RunConfig) -> None:
-    way = config.sync.transfer
+    way = config.sync.transport
     if way in ("auto", "file"):
         return
-    if config.rollout.engine != "vllm":
+    if way == "group" and config.rollout.engine not in BY_PLAN:
         raise ValueError(
-            f'sync.transfer = "{way}" is vLLM\'s own, and rollout.engine = '
-            f'"{config.rollout.engine}". Set sync.transfer = "file".'
+            f'sync.transport = "group" is for engines that say which part of a weight they want, '
+            f'and rollout.engine = "{config.rollout.engine}" does not. Set sync.transport = "file".'
+        )
+    if way != "group" and config.rollout.engine != "vllm":
+        raise ValueError(
+            f'sync.transport = "{way}" is vLLM\'s own, and rollout.engine = '
+            f'"{config.rollout.engine}". Set sync.transport = "group" or "file".'
         )
     if config.learner.lora is not None:
         raise ValueError(
-            f'sync.transfer = "{way}" sends whole weights, and [learner.lora] publishes an '
-            'adapter, which goes in a file. Set sync.transfer = "file".'
+            f'sync.transport = "{way}" sends whole weights, and [learner.lora] publishes an '
+            'adapter, which goes in a file. Set sync.transport = "file".'
         )
     if way == "ipc" and not config.ray.colocate:
         raise ValueError(
-            'sync.transfer = "ipc" is within one GPU, which ray.colocate = true gives to server '
-            'and learner. Set that, or sync.transfer = "nccl" or "file".'
+            'sync.transport = "ipc" is within one GPU, which ray.colocate = true gives to server '
+            'and learner. Set that, or sync.transport = "nccl", "group" or "file".'
         )
-    if way == "nccl" and config.ray.colocate:
+    if way in ("nccl", "group") and config.ray.colocate:
         raise ValueError(
-            'sync.transfer = "nccl" is between GPUs, and ray.colocate = true is one. Set '
-            'sync.transfer = "ipc" or "file".'
+            f'sync.transport = "{way}" is between GPUs, and ray.colocate = true is one. Set '
+            'sync.transport = "ipc" or "file".'
         )

@@ -101,6 +101,7 @@ class LearnerPool:
         self._ranks: list[Any] = [actor.remote() for _ in range(config.ranks)]
         where = self._ranks[0].address.remote()
         ((host, port),) = self._wait([where], "learner processes", deadlines.start_s)
+        transfer = transfer and transfer.at(host)
         arguments = {
             "model_path": str(model_path),
             "config": config,

@@ -296,7 +296,7 @@ class InferenceServer:
         if self._is_stale:
             raise PolicyError(
                 "this server was started again, and has no weights before the next update: "
-                'sync.transfer = "file" would have left it some'
+                'sync.transport = "file" would have left it some'
             )
         return engine
 

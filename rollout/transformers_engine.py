@@ -31,6 +31,9 @@ from munro.rewards.serving.architectures import register_architectures
 from munro.rollout.config import RolloutConfig
 from munro.rollout.engine import Completion, Load, Request, WeightSource
 from munro.rollout.nucleus import Draws, sample, uniforms
+from munro.rollout.transfer.asking import NotReceived
+from munro.rollout.transfer.boxes import NotABox
+from munro.rollout.transfer.intake import Intake
 
 T = TypeVar("T")
 
@@ -79,6 +82,8 @@ class TransformersEngine:
         self._max_batch = config.max_batch
         self._version = self._num_generated = 0
         # one thread: its queue is what orders batches and updates
+        self._intake: Intake | None = None
+        self._torn = ""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="transformers_engine")
         self._is_closed = False
 
@@ -98,6 +103,7 @@ class TransformersEngine:
 
         @torch.inference_mode()
         def score() -> NDArray[np.float32]:
+            self._require_whole()
             ids_N = torch.tensor(list(token_ids), device=self._model.device)
             with attach.left_out(self._model) if base else nullcontext():
                 logits_NV = self._model(ids_N[None, :-1]).logits[0]
@@ -118,6 +124,10 @@ class TransformersEngine:
         Raises:
             PolicyError: the file is missing, or is not this model's.
         """
+        if source.meeting:
+            await self.wake()
+            await self._run(lambda: self._take_boxes(source))
+            return
         if not Path(source.path).exists():
             raise PolicyError(f"weights of version {source.version}: no file at {source.path}")
         if Path(source.path).is_dir():
@@ -186,9 +196,24 @@ class TransformersEngine:
         self._model.eval()
         self._version = source.version
 
+    def _take_boxes(self, source: WeightSource) -> None:
+        """Take new values in place, from those that hold them: no batch runs.
+
+        Raises:
+            PolicyError: they did not all come; what was begun makes it torn until a version is
+                whole.
+        """
+        try:
+            self._intake = self._intake or Intake(self._model, self._device)
+            for _ in self._intake.take(source):
+                self._torn = f"the update to version {source.version} stopped half-way"
+        except (NotReceived, NotABox) as error:
+            raise PolicyError(str(error)) from error
+        self._version, self._torn = source.version, ""
+
     async def version(self) -> int:
-        """See `munro.rollout.engine.Engine.version`."""
-        return await self._run(lambda: self._version)
+        """See `munro.rollout.engine.Engine.version`; -1 of a torn one, which has none."""
+        return await self._run(lambda: -1 if self._torn else self._version)
 
     async def room(self) -> int | None:
         """See `munro.rollout.engine.SleepingEngine.room`: it takes whatever memory it needs."""
@@ -213,6 +238,10 @@ class TransformersEngine:
             f"model {model} states no longest context of its own: set rollout.max_context"
         )
 
+    def _require_whole(self) -> None:
+        if self._torn:
+            raise PolicyError(self._torn)
+
     async def _run(self, work: Callable[[], T]) -> T:
         if self._is_closed:
             raise PolicyError("the inference engine has been closed")
@@ -231,6 +260,7 @@ class TransformersEngine:
             )
 
     def _generate(self, requests: Sequence[Request]) -> list[Completion]:
+        self._require_whole()
         done: list[Completion] = []
         for first in range(0, len(requests), self._max_batch):
             done += self._batch(requests[first : first + self._max_batch])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 from uuid import uuid4
 
-from munro.machine.config import RunConfig
+from munro.machine.config import BY_PLAN, RunConfig
 
 
 def shortage(config: RunConfig, nodes: Sequence[Mapping[str, float]], *, learner: bool) -> str:
@@ -34,10 +34,10 @@ def shortage(config: RunConfig, nodes: Sequence[Mapping[str, float]], *, learner
             f"rollout.tensor_parallel = {rollout.tensor_parallel} asks for that many GPUs on one "
             f"node, and Ray finds {has}, {max(gpus, default=0)} at most on one. Lower it."
         )
-    if config.sync.transfer in ("ipc", "nccl") and not any(gpus):
+    if config.sync.transport in ("ipc", "nccl") and not any(gpus):
         return (
-            f'sync.transfer = "{config.sync.transfer}" takes weights from GPU to GPU, and Ray '
-            f'finds {has}. Set sync.transfer = "file".'
+            f'sync.transport = "{config.sync.transport}" takes weights from GPU to GPU, and Ray '
+            f'finds {has}. Set sync.transport = "group" or "file".'
         )
     wanted = gpus_wanted(config, learner=learner)
     if any(gpus) and wanted > sum(gpus):
@@ -66,13 +66,18 @@ def gpus_wanted(config: RunConfig, *, learner: bool = True) -> int:
     return servers + (config.learner.ranks if learner else 0)
 
 
-def transfer_of(config: RunConfig, *, on_gpu: bool) -> Literal["file", "ipc", "nccl"]:
+def transport_of(
+    config: RunConfig, *, on_gpu: bool, nodes: int = 1
+) -> Literal["file", "group", "ipc", "nccl"]:
     """How weights go, where the config leaves it open."""
-    if config.sync.transfer != "auto":
-        return config.sync.transfer
-    whole = config.learner.lora is None  # adapters go in files, to be loaded by their names
-    shared = on_gpu and config.ray.colocate and config.rollout.engine == "vllm" and whole
-    return "ipc" if shared else "file"
+    if config.sync.transport != "auto":
+        return config.sync.transport
+    if config.learner.lora is not None:
+        return "file"  # adapters are loaded by their names
+    if on_gpu and config.ray.colocate and config.rollout.engine == "vllm":
+        return "ipc"
+    apart = nodes > 1 and not config.sync.weights_folder and config.rollout.engine in BY_PLAN
+    return "group" if apart else "file"
 
 
 def _counted(number: int, what: str) -> str:

@@ -119,7 +119,7 @@ class Tending:
         if newest is None or server.state is not State.CATCHING_UP:
             return
         source, drain = newest
-        if source.path and server.version < source.version:
+        if (source.path or "host" in source.meeting) and server.version < source.version:
             told = (*which, source.version)
             if told not in self._asked:
                 self._asked.add(told)

@@ -29,7 +29,7 @@ PREFILL_TOKENS = 2048
 
 GIB = 1 << 30
 
-BACKENDS = {"file": "munro_file", "ipc": "ipc", "nccl": "nccl"}
+BACKENDS = {"file": "munro_file", "group": "munro_plan", "ipc": "ipc", "nccl": "nccl"}
 """vLLM's name of the engine that takes new weights in, by ours of the way they come."""
 
 
@@ -125,7 +125,7 @@ def engine_arguments(
         "use_tqdm_on_load": False,
         "enable_log_requests": False,
         "weight_transfer_config": {"backend": BACKENDS[sharing.transfer]},
-        "worker_extension_cls": "munro.rollout.vllm.weights.Extension",
+        "worker_extension_cls": "munro.rollout.vllm.extension.Extension",
     }
     if on_gpu:
         return arguments | {

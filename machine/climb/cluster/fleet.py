@@ -24,7 +24,7 @@ from munro.envs.types import Task
 from munro.machine.climb.adapters import served_model, told, transfer, with_whole_judges
 from munro.machine.climb.cluster.node import Places, ray_node, require_shared, reserved
 from munro.machine.climb.memory import resident_bytes
-from munro.machine.climb.needs import transfer_of
+from munro.machine.climb.needs import transport_of
 from munro.machine.climb.sizes import model_config
 from munro.machine.config import EvalConfig, RunConfig
 from munro.machine.loading import BadConfig
@@ -302,7 +302,10 @@ def _placed(setting: Setting, config: RunConfig, places: Places, *, learner: boo
         return setting
     together = config.ray.colocate
     sharing = Sharing(
-        transfer=transfer_of(config, on_gpu=on_gpu),
+        transfer=transport_of(config, on_gpu=on_gpu, nodes=_num_nodes()),
+        relay=config.sync.relay,
+        slices=config.sync.slices,
+        most_whole=config.sync.max_whole,
         sleeps=together,
         learner_bytes=resident_bytes(config, Path(setting.model)) if together and on_gpu else 0,
     )
@@ -311,11 +314,21 @@ def _placed(setting: Setting, config: RunConfig, places: Places, *, learner: boo
     return replace(setting, sharing=sharing, server_placement=places.shared, gpu_share=SHARED_HALF)
 
 
+def _num_nodes() -> int:
+    return sum(node["Alive"] for node in ray.nodes())
+
+
 def _way(config: RunConfig, setting: Setting, weights: SharedMemoryWeights) -> WeightTransfer:
-    """How the learner's weights reach the servers: in files, or from GPU to GPU."""
+    """How the learner's weights reach the servers."""
     kind = setting.sharing.transfer
     if kind == "file":
         return weights
+    if kind == "group":
+        from munro.rollout.transfer.sending import GroupWeights
+
+        return GroupWeights(
+            within_s=config.deadlines.sync_s, bucket_bytes=config.sync.bucket_mib << 20
+        )
     from munro.rollout.vllm.sending import VllmTransfer
 
     return VllmTransfer(kind, num_workers=config.rollout.servers * config.rollout.tensor_parallel)
