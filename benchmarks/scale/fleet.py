@@ -1,10 +1,10 @@
-"""A climb loses a server by kill -9, and is given another with a node that joins, while it goes on.
+"""A climb loses a server by kill -9, and is given another with a node that joins.
 
-A Ray cluster of one node without free CPUs, where `configs/quickstart.toml` climbs off-policy on two
-servers of the engine "transformers". Then server-0's process is killed; once it is back, a node with
-a free CPU is added, which Ray gives to server-2. When that has served for some updates the climb is
-asked to stop, and what it left is looked at: nothing lost and nothing twice in the journal, every
-token from a version that servers were to have.
+A Ray cluster of one node without free CPUs, where `configs/quickstart.toml` climbs off-policy on
+two servers of the engine "transformers". Then server-0's process is killed; once it is back, a node
+with a free CPU is added, which Ray gives to server-2. When that has served for some updates the
+climb is asked to stop, and what it left is looked at: nothing lost and nothing twice in the
+journal, every token from a version that servers were to have.
 
     python benchmarks/scale/fleet.py --folder runs/fleet
 
