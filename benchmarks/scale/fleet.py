@@ -34,7 +34,7 @@ RECIPE = Path(__file__).parents[2] / "configs" / "quickstart.toml"
 MUNRO = Path(sys.executable).with_name("munro")
 OPTIONS = {
     "num_steps": 2000,
-    "base.training.num_steps": 60,
+    "base.training.num_steps": 30,
     "rollout.engine": "transformers",
     "rollout.servers": 2,
     "rollout.max_servers": 3,
