@@ -31,7 +31,7 @@ class _ServerActor:
     def __init__(
         self, name: str, setting: Setting, address: str, registry: str, is_late: bool
     ) -> None:
-        waits.publish(setting.run, name)
+        waits.publish(waits.here(setting.run), name)
         # of a run's first servers none may find what an earlier, interrupted run left behind
         is_late = is_late or ray.get_runtime_context().was_current_actor_reconstructed
         self._pulse = Pulse(

@@ -73,6 +73,10 @@ class Tending:
         if self._failure is not None:
             raise self._failure
 
+    def forgive(self) -> None:
+        """All were started anew: the time begins anew, too."""
+        self._enough_at, self._failure = self._clock.now, None
+
     def close(self) -> None:
         """Look no more."""
         self._closing.set()
