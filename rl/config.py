@@ -100,6 +100,9 @@ class LearnerConfig(Config):
     """Weight of the load-balancing loss, for models with experts that count their load."""
     ranks: int = Field(1, ge=1)
     """Learner processes; more than one shards the model with FSDP2 through accelerate."""
+    standby: int = Field(0, ge=0)
+    """Further processes that have imported everything and take a dead rank's place at once; each
+    holds what a rank reserves, a GPU where there are any."""
     reduce_once: bool = True
     """With several ranks, sum gradients over them once a step: until then each rank holds those of
     the whole model, 4 bytes a parameter. Unset, it is done after every micro-batch."""
@@ -193,8 +196,8 @@ class SyncConfig(Config):
         old, told = given["transfer"], {k: v for k, v in given.items() if k != "transfer"}
         if told.setdefault("transport", old) != old:
             raise ValueError(
-                f'sync.transfer = "{old}" and sync.transport = "{told["transport"]}": these are two '
-                "names of one key. Keep sync.transport."
+                f'sync.transfer = "{old}" and sync.transport = "{told["transport"]}": these are '
+                "two names of one key. Keep sync.transport."
             )
         return told
 
@@ -252,6 +255,9 @@ class CheckpointConfig(Config):
 
     every_steps: int = Field(50, ge=1)
     """Optimizer steps between checkpoints."""
+    ephemeral_steps: int = Field(0, ge=0)
+    """Optimizer steps between those in between, each removed once the next checkpoint stands; 0 for
+    none."""
     keep: int = Field(3, ge=1)
     """Newest checkpoints kept; older ones are removed."""
     best: str = "eval/pass_rate"
@@ -285,9 +291,12 @@ class DeadlinesConfig(Config):
     groups_s: float = Field(1800.0, gt=0)
     """For the next group (or, on-policy, the next wave of groups)."""
     step_s: float = Field(1800.0, gt=0)
-    """For one optimizer step."""
+    """For one optimizer step; three times as long without any is a fault, whatever waits."""
     sync_s: float = Field(300.0, gt=0)
     """For a weight update of all servers, with its proof."""
+    orphan_s: float = Field(600.0, gt=0)
+    """On a cluster (`ray.address`), how long servers and workers wait for the same command to come
+    back once the climb's own process has died; they end themselves then."""
     min_live_s: float = Field(300.0, gt=0)
     """For `sync.min_servers` inference servers to serve, where fewer do."""
 
@@ -317,13 +326,15 @@ class ClimbConfig(Config):
 
     @model_validator(mode="after")
     def _checkpoints_stand_between_waves(self) -> Self:
-        every, saved = self.sync.every_steps, self.checkpoint.every_steps
-        if self.sync.max_staleness == 0 and saved % every:
-            raise ValueError(
-                f"checkpoint.every_steps = {saved} is no multiple of sync.every_steps = {every}: "
-                "with sync.max_staleness = 0 a checkpoint inside a wave would lose the rest of it. "
-                f"Set checkpoint.every_steps = {every * max(1, round(saved / every))}."
-            )
+        every = self.sync.every_steps
+        for key in ("every_steps", "ephemeral_steps"):
+            saved = getattr(self.checkpoint, key)
+            if self.sync.max_staleness == 0 and saved % every:
+                raise ValueError(
+                    f"checkpoint.{key} = {saved} is no multiple of sync.every_steps = {every}: "
+                    "with sync.max_staleness = 0 a checkpoint inside a wave would lose the rest of "
+                    f"it. Set checkpoint.{key} = {every * max(1, round(saved / every))}."
+                )
         return self
 
     @model_validator(mode="after")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 from uuid import uuid4
 
+from munro.base_model.hub import HubError, fetch_into, identity
 from munro.machine.config import BY_PLAN, RunConfig
+from munro.rollout.setting import Setting
 
 
 def shortage(config: RunConfig, nodes: Sequence[Mapping[str, float]], *, learner: bool) -> str:
@@ -89,14 +92,20 @@ class Place:
     """A path that processes on every node must see. Crosses to them.
 
     Example:
-        Place(path="/data/base/config.json", what="the model", mend="model.path")
+        Place(path="/data/base", what="the model", mend="model.path", like="5f1c...")
     """
 
     path: str
     """Absolute."""
     what: str
     mend: str
-    """Key that says where it is."""
+    """Key that says where it is; empty for what a node may do without."""
+    like: str = ""
+    """What `likeness` says of the folder on the driver's node; empty to ask for no more than that
+    something is there."""
+    recorded: str = ""
+    """Of a model of the hub, `munro.base_model.hub.Located.recorded`: a node that lacks it may
+    fetch it."""
 
 
 @contextmanager
@@ -118,15 +127,55 @@ def marked(folders: Mapping[str, tuple[Path, str]]) -> Iterator[list[Place]]:
         yield places
 
 
+def read_by_all(setting: Setting) -> Iterator[Place]:
+    """What servers, workers and learner read wherever they run: the model, environments' files."""
+    model = Path(setting.model)
+    yield Place(
+        path=str(model),
+        what="the model",
+        mend="model.path",
+        like=likeness(model),
+        recorded=identity(model),
+    )
+    for env in (*setting.envs, *setting.held_out):
+        file, _, name = env.path.rpartition(":")
+        if name and Path(file).is_absolute():
+            yield Place(path=file, what=f"the environment {name}", mend="env.path")
+
+
+def likeness(folder: Path) -> str:
+    """What two copies of a model have in common: the sizes of their files, and their config."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    found = sha256()
+    for file in files:
+        if file.suffix in (".safetensors", ".json"):
+            found.update(f"{file.name} {file.stat().st_size}\n".encode())
+    config = folder / "config.json"
+    found.update(config.read_bytes() if config.is_file() else b"")
+    return found.hexdigest()
+
+
 def unseen(places: Sequence[Place]) -> list[Place]:
-    """Those that this node does not see. Runs there."""
-    return [place for place in places if not Path(place.path).exists()]
+    """Those that this node does not see, or sees otherwise. Runs there."""
+    return [place for place in places if not _is_there(place)]
+
+
+def _is_there(place: Place) -> bool:
+    path = Path(place.path)
+    if not path.exists() and place.recorded:
+        with suppress(HubError):
+            fetch_into(place.recorded, path)
+    return path.exists() and (not place.like or likeness(path) == place.like)
 
 
 def not_shared(host: str, place: Place) -> str:
     """The sentence about a node that does not see a place."""
-    folder = Path(place.path).parent
+    is_copy = place.like or place.mend == "env.path"
+    folder = Path(place.path) if is_copy else Path(place.path).parent
+    how = "put it on a file system that all nodes share"
+    how += ", or a copy in the same place of each" if is_copy else ""
     return (
-        f"the node {host} does not see {place.what}, {folder}: put it on a file system that all "
-        f"nodes share, and say where by {place.mend}."
+        f"the node {host} does not see {place.what}, {folder}"
+        + (" (or another one of that name)" if place.like else "")
+        + f": {how}, and say where by {place.mend}."
     )

@@ -34,7 +34,7 @@ def start(
     known_as: str = "",
     num_cpus: float = 0,
 ) -> Any:
-    """An actor that Ray starts again for ever."""
+    """An actor that Ray starts again for ever; of a lasting setting, the one that is there."""
     options: dict[str, Any] = {
         "num_cpus": num_cpus,
         "num_gpus": num_gpus,
@@ -45,6 +45,8 @@ def start(
     }
     if known_as:
         options["name"] = known_as
+    if setting.lasting:
+        options |= {"lifetime": "detached", "get_if_exists": True}
     if setting.environment:
         options["runtime_env"] = {"env_vars": dict(setting.environment)}
     return ray.remote(kind).options(**options).remote(name, *args)
@@ -204,6 +206,12 @@ def at_once(references: list[Any]) -> list[Any]:
         with suppress(RayActorError):
             found.append(ray.get(reference))
     return found
+
+
+def restart(actors: Mapping[str, Any]) -> None:
+    """End the actors' processes; Ray starts each again under its name, wherever there is room."""
+    for actor in actors.values():
+        ray.kill(actor, no_restart=False)
 
 
 def end(actors: Mapping[str, Any], last: Callable[[Any], Any] | None, deadline_s: float) -> None:

@@ -21,6 +21,7 @@ from munro.rollout.cluster.actors import (
     everywhere,
     mostly,
     pids_of,
+    restart,
     start,
 )
 from munro.rollout.cluster.registry import RegistryHandle
@@ -89,19 +90,18 @@ class Servers:
         first, most = self._first_ones, max(self._first_ones, setting.rollout.max_servers)
         # workers look servers up by name: a handle among an actor's arguments could not be had
         # again when the actor restarts
-        several = uuid4().hex
+        several = setting.lasting or uuid4().hex
         self.known_as = {name: f"{several}/{name}" for name in (f"server-{i}" for i in range(most))}
         layout, self.registry = layout_of(setting.model, setting.rollout), f"{several}/registry"
         self._registry = RegistryHandle(setting, self.registry, layout, ANSWER_S)
-        if setting.server_placement is not None:
-            setting = replace(setting, placement=setting.server_placement)
         on_gpus = bool(ray.cluster_resources().get("GPU"))
         num_gpus = setting.rollout.tensor_parallel * setting.gpu_share if on_gpus else 0.0
         self.actors: dict[str, Any] = {}
         for place, (name, known) in enumerate(self.known_as.items()):
             is_late = place >= first
             # Ray keeps these waiting for a free GPU, or without any a free CPU, of whatever node
-            where = replace(setting, placement="SPREAD") if is_late else setting
+            places = ["SPREAD"] if is_late else setting.server_placement[place : place + 1]
+            where = replace(setting, placement=places[0]) if places else setting
             self.actors[name] = start(
                 _ServerActor,
                 where,
@@ -128,14 +128,37 @@ class Servers:
         """
         # the first answer counts: asked again, a server that cannot serve would start once more
         first, self._starting = self._starting, {}
-        ones = {name: self.actors[name] for name in tuple(self.actors)[: self._first_ones]}
-        everywhere("start", ones, calling("version"), deadline_s, (RayActorError,), first)
+        ones = self._first()
+        versions = everywhere(
+            "start", ones, calling("version"), deadline_s, (RayActorError,), first
+        )
+        self._wait_for_joining(deadline_s)
+        self._tending.begin()
+        # where they were there already, some may be about to load what is newer still
+        self.version = max([*versions.values(), self._registry.view(0).version])
+
+    def restart(self, deadline_s: float) -> None:
+        """Start all of them anew; each gets the newest weights before it serves.
+
+        Raises:
+            Stalled: one does not come up.
+        """
+        restart(self._placed())
+        everywhere("start", self._first(), calling("version"), deadline_s)
+        self._wait_for_joining(deadline_s)
+        self._took, self.aside = tuple(self._first()), {}
+        self._tending.forgive()
+
+    def _first(self) -> dict[str, Any]:
+        """Those that a run begins with."""
+        return {name: self.actors[name] for name in tuple(self.actors)[: self._first_ones]}
+
+    def _wait_for_joining(self, deadline_s: float) -> None:
         with waits.waiting("the servers to join", deadline_s) as wait:
-            while set(ones) - {one.name for one in self._live()}:
+            while set(self._first()) - {one.name for one in self._live()}:
                 if not wait.remaining:
                     raise TimeoutError
                 time.sleep(JOIN_S)
-        self._tending.begin()
 
     def _live(self) -> list[Listed]:
         return [one for one in self._registry.view(self.version).servers if one.state.has_weights]

@@ -73,6 +73,10 @@ class Tending:
         if self._failure is not None:
             raise self._failure
 
+    def forgive(self) -> None:
+        """All were started anew: the time begins anew, too."""
+        self._enough_at, self._failure = self._clock.now, None
+
     def close(self) -> None:
         """Look no more."""
         self._closing.set()
@@ -83,7 +87,7 @@ class Tending:
         while not self._closing.wait(LOOK_S):
             newest = self._newest()
             try:
-                view = self._registry.view(newest[0].version if newest else 0)
+                view = self._registry.view(newest[0].version if newest else None)
             except (RayError, Stalled):
                 continue  # it is being started again
             now = self._clock.look(time.monotonic())

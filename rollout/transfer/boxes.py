@@ -88,7 +88,7 @@ def boxes(shape: Sequence[int], mesh: NDArray[np.int64], placements: Sequence[An
         elif kind != "Replicate":
             raise NotABox(
                 f"a weight of shape {tuple(shape)} is spread by {kind}: a transfer knows Shard and "
-                "Replicate. Shard the learner in another way, or set sync.transport = \"file\"."
+                'Replicate. Shard the learner in another way, or set sync.transport = "file".'
             )
     return Spread(rank=mesh.reshape(-1).astype(np.int64), start=start, stop=stop)
 

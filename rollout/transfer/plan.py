@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,7 +173,7 @@ class Plan:
         )
 
 
-def compile(  # noqa: A001 - what it is called
+def compile(
     held: Layout,
     wanted: Layout,
     *,
@@ -203,8 +204,10 @@ def compile(  # noqa: A001 - what it is called
     asked = {name: (kind, int(d)) for name, kind, d in _kinds(wanted)}
     for name in names:
         if by_name[name][1] != asked[name][1]:
-            raise PlanError(f"{name}: the learner's has {by_name[name][1]} dimensions, the server's"
-                            f" {asked[name][1]}")
+            raise PlanError(
+                f"{name}: the learner's has {by_name[name][1]} dimensions, the server's"
+                f" {asked[name][1]}"
+            )
     dtypes = [_narrower(by_name[name][0], asked[name][0]) for name in names]
     size = np.array([WIDTHS[dtype] for dtype in dtypes], np.int64)
     volume = _volume(units.start, units.stop)
@@ -289,7 +292,7 @@ def _require_disjoint(names: Sequence[str], own: _Unique) -> None:
     """
     bounds = np.searchsorted(own.name, np.arange(len(names) + 1))
     proven: set[bytes] = set()  # layers are alike
-    for i, (low, high) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for i, (low, high) in enumerate(pairwise(bounds)):
         if high - low < 2:
             continue
         start, stop = own.start[low:high], own.stop[low:high]

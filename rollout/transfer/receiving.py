@@ -21,7 +21,6 @@ from uuid import uuid4
 
 import torch
 from torch import Tensor
-from torch.distributed import TCPStore
 
 from munro.rollout.transfer.asking import (
     ASKS,
@@ -36,6 +35,7 @@ from munro.rollout.transfer.asking import (
 from munro.rollout.transfer.group import (
     Address,
     Group,
+    Store,
     Until,
     address_towards,
     found,
@@ -137,7 +137,9 @@ class Receiver:
         done = 0
         with ExitStack() as stack:
             inner = self._inner(stack, link, update, until)
-            followers = [self._feeding(link, plan, update, name, until) for name in update.followers]
+            followers = [
+                self._feeding(link, plan, update, name, until) for name in update.followers
+            ]
             stack.push(partial(_left_alone, followers))
             while True:
                 ask = self._ask(layout.digest, plan, update, done)
@@ -173,9 +175,7 @@ class Receiver:
             link.store.set(layout_key(layout.digest), layout.packed())
         return layout
 
-    def _inner(
-        self, stack: ExitStack, link: _Link, update: Update, until: Until
-    ) -> Group | None:
+    def _inner(self, stack: ExitStack, link: _Link, update: Update, until: Until) -> Group | None:
         """The group of this server's ranks, by which a lead hands on what others want too."""
         if self._ranks == 1:
             return None
@@ -228,9 +228,7 @@ class Receiver:
         members = [0] * len(sources) if feeder else list(range(len(sources)))
         place = dict(zip(sources, members, strict=True))
         size, at = len(set(members)) + 1, self._device
-        with opened(
-            store, ask.session, size - 1, size, until, at, patience_s=patience_s
-        ) as group:
+        with opened(store, ask.session, size - 1, size, until, at, patience_s=patience_s) as group:
             todo = plan.messages(self._rank)[ask.bucket :]
             coming = self._begin(group, todo[0], place) if todo else []
             for i in range(len(todo)):
@@ -256,7 +254,7 @@ class Receiver:
     def _checked(
         self, plan: Plan, number: int, bucket: Bucket, inner: Group | None
     ) -> list[tuple[Move, Tensor]]:
-        """All boxes of a bucket that this rank wants, those of its other ranks' leads among them."""
+        """All boxes of a bucket that this rank wants, those that other leads got among them."""
         mine = list(bucket)
         if inner is not None:
             mine = [(message, buffer) for message, buffer in bucket if not message.shared]
@@ -291,7 +289,7 @@ class _Link:
     """The learner, as this process has found it."""
 
     meeting: Address
-    store: TCPStore
+    store: Store
     held: Layout
     plans: dict[tuple[str, int], Plan]
 
@@ -373,6 +371,8 @@ class _Follower:
                     for _, buffer in bucket:
                         group.done(group.send(buffer, 1, 0))
         except RuntimeError as error:
-            log.warning("a server that this one feeds is left to the learner: %s", first_line(error))
+            log.warning(
+                "a server that this one feeds is left to the learner: %s", first_line(error)
+            )
         finally:
             self._is_lost.set()

@@ -41,6 +41,7 @@ class Ranks:
         full = {n: t.clone() for n, t in self.full.items()}
         source = None
         for rank, transfer in enumerate(self.transfers):
+
             def part(name: str, box: Box, rank: int = rank) -> torch.Tensor:
                 own = self.own[rank, name]
                 return full[name][own.slices][box.within(own).slices]

@@ -14,7 +14,15 @@ from munro.rollout.config import RolloutConfig
 from munro.rollout.transfer.sending import GroupWeights
 from munro.rollout.transformers_engine import TransformersEngine
 from tests.base_model.tiny_munro import tiny_model
-from tests.rollout.tiny_llama import CONTEXT, HAIR, mismatch, nudge, requests, tiny_experts, tiny_llama
+from tests.rollout.tiny_llama import (
+    CONTEXT,
+    HAIR,
+    mismatch,
+    nudge,
+    requests,
+    tiny_experts,
+    tiny_llama,
+)
 
 CPU = torch.device("cpu")
 
@@ -66,7 +74,7 @@ async def test_a_torn_engine_answers_nothing_until_a_version_is_whole(
     with monkeypatch.context() as patch:
         # a bit that flips on the way to its place
         patch.setattr(torch.Tensor, "copy_", lambda to, by: corrupt(to, by).add_(to.dim() > 1))
-        with pytest.raises(PolicyError, match="does not hold what was written|its checksum"):
+        with pytest.raises(PolicyError, match=r"does not hold what was written|its checksum"):
             await engine.update_weights(source, drain=True)
     assert await engine.version() == -1
     with pytest.raises(PolicyError, match="version 2 stopped half-way"):
