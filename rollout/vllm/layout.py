@@ -178,8 +178,14 @@ def record(model: Any, catalogue: Catalogue) -> Intake:
         for name, tensor in get_layer_tensors(layer).items()
     }
     recorder = Recorder(sources, places)
-    with _watched(places, recorder), recorder:
-        model.load_weights(iter(sources.items()))
+    try:
+        with _watched(places, recorder), recorder:
+            model.load_weights(iter(sources.items()))
+    except Exception as error:  # vLLM's loaders raise anything for what they do not know
+        why = (str(error).splitlines() or [""])[0][:200]
+        raise BadLayout(
+            f"vLLM's model cannot load what the learner publishes ({type(error).__name__}: {why})"
+        ) from error
     for place, at in recorder.landings.items():
         if written(places[place].numel(), [landing.at for landing in at])[1] > 1:
             recorder.spoiled[place] |= {landing.name for landing in at}

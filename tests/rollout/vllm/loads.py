@@ -6,6 +6,7 @@ python -m tests.rollout.vllm.loads RANK RANKS RESULT FOLDER...
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 from collections.abc import Iterator
@@ -101,6 +102,7 @@ def join(ranks: int) -> None:
     if torch.distributed.is_initialized():
         destroy_model_parallel()
     else:
+        os.environ["VLLM_DIST_IDENT"] = Path(RESULT).parent.name  # as vLLM's CPU worker does
         init_distributed_environment(ranks, RANK, f"file://{RESULT}.store", RANK, "gloo")
     initialize_model_parallel(ranks)
 
