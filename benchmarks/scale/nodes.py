@@ -95,7 +95,10 @@ class Peer:
 
     @classmethod
     def start(cls, namespace: str, make: Callable[[], Callable[..., Any]]) -> Peer:
-        """Fork it; `make` runs there before the host's own files are all it sees."""
+        """Fork it, here where the namespace is "".
+
+        `make` runs in it before the host's own files are all that it sees.
+        """
         ours, theirs = FORK.Pipe()
         process = FORK.Process(target=_serve, args=(namespace, make, theirs), daemon=True)
         process.start()
@@ -125,7 +128,8 @@ def _serve(namespace: str, make: Callable[[], Callable[..., Any]], pipe: Any) ->
     try:
         # the model's folder is read before the host's own /tmp hides it
         work = make()
-        _enter(namespace)
+        if namespace:
+            _enter(namespace)
         while True:
             message = pipe.recv()
             try:

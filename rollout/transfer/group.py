@@ -19,11 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed import (
-    PrefixStore,  # type: ignore[attr-defined]
-    ProcessGroup,
-    TCPStore,  # type: ignore[attr-defined]
-)
+from torch.distributed import PrefixStore, ProcessGroup, TCPStore  # type: ignore[attr-defined]
 
 Store = Any
 """A `TCPStore`, which torch has no types for."""
