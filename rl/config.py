@@ -196,8 +196,8 @@ class SyncConfig(Config):
         old, told = given["transfer"], {k: v for k, v in given.items() if k != "transfer"}
         if told.setdefault("transport", old) != old:
             raise ValueError(
-                f'sync.transfer = "{old}" and sync.transport = "{told["transport"]}": these are two '
-                "names of one key. Keep sync.transport."
+                f'sync.transfer = "{old}" and sync.transport = "{told["transport"]}": these are '
+                "two names of one key. Keep sync.transport."
             )
         return told
 

@@ -262,6 +262,8 @@ def _shared(setting: Setting, config: RunConfig, *, learner: bool) -> Setting:
     on_gpu, together = bool(ray.cluster_resources().get("GPU")), config.ray.colocate
     sharing = Sharing(
         transfer=transport_of(config, on_gpu=on_gpu, nodes=_num_nodes()),
+        relay=config.sync.relay,
+        slices=config.sync.slices,
         most_whole=config.sync.max_whole,
         sleeps=together,
         learner_bytes=resident_bytes(config, Path(setting.model)) if together and on_gpu else 0,
