@@ -53,9 +53,7 @@ class Keeper:
         self._dropped, self._trackers = dropped, trackers
         self._advantage = advantage_of(config.learner)
         self._watches = Watches(config.env, run.metrics.read())
-        self._checkpoints = Checkpoints(
-            run, config, learner, self._provenance, console.phase
-        )
+        self._checkpoints = Checkpoints(run, config, learner, self._provenance, console.phase)
         self._stage: int | None = None
 
     def should_stop(self) -> bool:

@@ -298,7 +298,9 @@ class RunFolder:
                 self._remove(draft)
             self._sweep()
         names = {draft.name[1:].partition(".draft")[0] for draft in drafts}
-        halves = {path.name for path in self.checkpoints.iterdir() if Checkpoint(path).is_unfinished}
+        halves = {
+            path.name for path in self.checkpoints.iterdir() if Checkpoint(path).is_unfinished
+        }
         return sorted(names | {name for name in halves if STEP_NAME.fullmatch(name)})
 
     def prune_checkpoints(

@@ -112,9 +112,7 @@ class Trainer:
     ) -> None:
         """Write a checkpoint, or begin to."""
         with _lost("writing a checkpoint"):
-            self._pool.save(
-                str(Path(folder).absolute()), provenance, wait=wait, export=export
-            )
+            self._pool.save(str(Path(folder).absolute()), provenance, wait=wait, export=export)
 
     def saving(self) -> Stage:
         """How far it is with a checkpoint that it began to write."""
