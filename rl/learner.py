@@ -45,7 +45,9 @@ from munro.rl.policy.sequences import TrainingSequence
 from munro.rl.policy.sizes import TOKENS_ON_A_CPU
 from munro.rl.ports import LearnerDiverged, WeightTransfer
 from munro.rl.rate import rate_of
+from munro.rl.shards import HeldWeights
 from munro.rollout.engine import WeightSource
+from munro.rollout.transfer.sending import GroupWeights
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +110,7 @@ class Learner:
         self._rate = rate_of(config)
         self._peaks = [float(group["lr"]) for group in self._optimizer.param_groups]
         self._num_steps = 0
+        self._held: HeldWeights | None = None
 
     def step(self, batch: Batch, *, clip: Clip) -> StepReport:
         """One optimizer step on this rank's share of a batch.
@@ -173,8 +176,14 @@ class Learner:
     def publish(self, transfer: WeightTransfer, version: int) -> WeightSource | None:
         """Put the weights, or those of the adapter alone, where inference servers can read them.
 
-        Every rank must call it; rank 0 returns the source, the others None.
+        Every rank must call it; rank 0 returns the source, the others None. Where each rank sends
+        what it holds, nothing is gathered.
         """
+        if isinstance(transfer, GroupWeights):
+            self._held = self._held or HeldWeights(self._policy.model, self._world)
+            return transfer.publish_shards(
+                self._held.now(), version, rank=self._world.rank, device=self._world.device
+            )
         weights = saving.published(self._policy.model, self._world)
         if self._world.device.type == "cuda" and transfer.through_host:
             weights = fetched(weights)

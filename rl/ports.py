@@ -26,6 +26,10 @@ class WeightTransfer(Protocol):
         """It wants tensors in the host's memory."""
         ...
 
+    def at(self, host: str) -> WeightTransfer:
+        """The same, for a learner whose first process others reach by that address."""
+        ...
+
     def publish(self, named_tensors: Any, version: int) -> WeightSource:
         """Put (name, tensor) pairs where servers can read them."""
         ...

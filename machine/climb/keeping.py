@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from munro.base_model.training.goodput import Ledger
 from munro.machine.climb.checkpoints import Checkpoints, Saves
 from munro.machine.climb.evaluate import HeldOut, held_out, held_out_metrics, is_told_by_name
 from munro.machine.climb.interrupt import Interrupt
@@ -18,6 +19,7 @@ from munro.machine.run.beside import Beside
 from munro.machine.run.best import is_better
 from munro.machine.run.console import Console
 from munro.machine.run.folder import RunFolder
+from munro.machine.run.goodput import Span, Spans
 from munro.machine.run.tracking import Trackers
 from munro.machine.run.watches import Watches
 from munro.rl.plugs import advantage_of
@@ -44,6 +46,7 @@ class Keeper:
         state: ClimbState,
         trackers: Trackers,
         dropped: Callable[[], Sequence[Abandoned]] = tuple,
+        spans: Spans | None = None,
     ) -> None:
         self._run, self._config, self._console = run, config, console
         self._restarts, self._state, self._due = restarts, state, restarts.due(state)
@@ -51,6 +54,7 @@ class Keeper:
         self._grading, self._publisher, self._model = grading, publisher, model
         self._store, self._beside = RolloutStore(run.rollouts), Beside(run, config)
         self._dropped, self._trackers = dropped, trackers
+        self._spans = spans or Spans(Ledger(None))
         self._advantage = advantage_of(config.learner)
         self._watches = Watches(config.env, run.metrics.read())
         self._checkpoints = Checkpoints(run, config, learner, self._provenance, console.phase)
@@ -65,6 +69,7 @@ class Keeper:
         self._store.write(state.step + 1, groups, [self._advantage(group) for group in groups])
         self._publisher.remember(groups)
         self._beside.dropped(state.step + 1, self._dropped())
+        self._spans.mark(Span.STORE)
 
     def nothing_passed(self) -> None:
         """Show some replies of what the gates dropped, and store them: there will be no step."""
@@ -80,6 +85,7 @@ class Keeper:
         self._console.phase("evaluating")
         groups = held_out(self._held_out, self._config, state.stage)
         self._beside.evaluated(state.step, groups)
+        self._spans.mark(Span.EVALUATE)
         return held_out_metrics(groups, by_name=is_told_by_name(self._config))
 
     def log(self, state: ClimbState, metrics: Mapping[str, float]) -> None:
@@ -95,6 +101,7 @@ class Keeper:
         figure = self._config.checkpoint.best
         if figure and is_better(self._run, figure, state.step, metrics):
             self._checkpoints.take(state)
+            self._spans.mark(Span.SAVE)
 
     def _events(self, state: ClimbState, alarms: Sequence[str]) -> dict[str, list[str]]:
         told = list(alarms)
@@ -126,10 +133,12 @@ class Keeper:
     def save_if_due(self, state: ClimbState) -> None:
         """Begin the checkpoint that is due after this step, or was while another was written."""
         self._checkpoints.after(state)
+        self._spans.mark(Span.SAVE)
 
     def save(self, state: ClimbState) -> None:
         """Write the checkpoint of this step, unless it was written or there is nothing yet."""
         self._checkpoints.finish(state)
+        self._spans.mark(Span.SAVE)
 
     def _provenance(self, state: ClimbState) -> dict[str, Any]:
         return {

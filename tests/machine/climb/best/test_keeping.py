@@ -30,8 +30,9 @@ def climbed(tmp_path):
     """Logs lower ends of evaluations step by step, saves every fourth one; what is left at last."""
 
     def of(lows, own=(), **checkpoint):
-        kept = {"keep": 1, "every_steps": 4, **checkpoint}
-        config = RunConfig.model_validate(CONFIG | {"checkpoint": kept})
+        config = RunConfig.model_validate(
+            CONFIG | {"checkpoint": {"keep": 1, "every_steps": 4} | checkpoint}
+        )
         run = RunFolder(tmp_path / "run")
         run.begin({}, seed=0, provenance={})
         quiet = SimpleNamespace(step=lambda *_: None, phase=lambda *_: None, note=lambda *_: None)
