@@ -10,7 +10,7 @@ import torch
 
 from munro.base_model.checkpoint import Checkpoint, CheckpointError
 from munro.base_model.data.shards.packing import Lesson
-from munro.base_model.training.async_checkpoint import on_host
+from munro.base_model.training.sharding import gathered
 from munro.base_model.training.sharding import Alone
 from munro.base_model.training.trainer import Trainer, TrainingError, load_weights
 from tests.base_model.builders import small_tokenizer
