@@ -129,7 +129,7 @@ class LearnerPool:
         options: Mapping[str, Any] | None = None,
         places: Sequence[Any] = (),
     ) -> None:
-        self._deadlines, self._transfer = deadlines, transfer
+        self._deadlines, self._transfer, self._config = deadlines, transfer, config
         settings = {"runtime_env": {"env_vars": preload()}, **(options or {})}
         actor = ray.remote(_Rank).options(num_cpus=num_cpus, num_gpus=num_gpus, **settings)
         self._actor, self._places = actor, list(places)
@@ -208,10 +208,10 @@ class LearnerPool:
 
     def step(self, batch: Batch, *, clip: Clip) -> StepReport:
         """One optimizer step on a global batch; see `Learner.step`."""
-        shares = batch.split(len(self._ranks))
+        shares = batch.split(self._config.data_ranks)
         calls = [
-            rank.call.remote("step", share, clip=clip)
-            for rank, share in zip(self._ranks, shares, strict=True)
+            rank.call.remote("step", shares[self._config.data_rank(number)], clip=clip)
+            for number, rank in enumerate(self._ranks)
         ]
         report: StepReport = self._wait(calls, "an optimizer step", self._deadlines.step_s)[0]
         return report
