@@ -113,6 +113,58 @@ class ModelConfig(Config):
         return ModelShape.rung(self.num_layers, **{**sizes, **self.shape})
 
 
+class ParallelConfig(Config):
+    """What the ranks have in common: meshes, by torchtitan's names of their dimensions.
+
+    ranks = replicate * shard * context. Experts are parted among `experts` of the ranks that one
+    replica has, over whatever those are parted by otherwise (parallel folding).
+    """
+
+    replicate: int = Field(1, ge=1)
+    """Whole copies of the model, each sharded within itself (HSDP): weights are gathered inside
+    one, gradients summed over all."""
+    shard: int = Field(0, ge=0)
+    """Ranks that read different rows and hold different parts of a replica's weights; 0 takes what
+    the others leave of the ranks."""
+    context: int = Field(1, ge=1)
+    """Ranks that read the same rows, a stretch of columns each (Ulysses: they exchange attention's
+    heads); it must divide the model's attention heads."""
+    experts: int = Field(1, ge=1)
+    """Ranks among which the experts of a mixture are parted, tokens going to the rank of their
+    experts: only for our own models. It must divide the ranks of a replica, and the experts."""
+
+    @property
+    def is_plain(self) -> bool:
+        """One dimension of ranks, which FSDP alone knows to use."""
+        return self.replicate == self.context == self.experts == 1
+
+    def refuse(self, ranks: int, where: str, ranks_key: str) -> None:
+        """Make sure that the meshes are of that many ranks.
+
+        Args:
+            ranks: all of them.
+            where: the table's name, for the message.
+            ranks_key: the name of the key that says how many, for the message.
+
+        Raises:
+            ValueError: says the product, and what it should be.
+        """
+        given = self.replicate * max(1, self.shard) * self.context
+        if ranks % given or (self.shard and ranks != given):
+            shard = f" * shard = {self.shard}" if self.shard else ""
+            raise ValueError(
+                f"[{where}]: replicate = {self.replicate}{shard} * context = {self.context} is "
+                f"{given}, and {ranks_key} = {ranks}"
+                + (": their product must be that." if self.shard else " is no multiple of it.")
+            )
+        replica = ranks // self.replicate
+        if replica % self.experts:
+            raise ValueError(
+                f"[{where}]: experts = {self.experts} does not divide the {replica} ranks of a "
+                f"replica ({ranks_key} = {ranks}, replicate = {self.replicate})."
+            )
+
+
 class SpikeConfig(Config):
     """When a step's loss or gradient norm stands out enough to be written down.
 
@@ -159,6 +211,8 @@ class PretrainConfig(Config):
     reduce_once: bool = True
     """With several ranks, sum gradients over them once a step: until then each rank holds those of
     the whole model, 4 bytes a parameter. Unset, it is done after every micro-batch."""
+    parallel: ParallelConfig = ParallelConfig()
+    """What several ranks have in common; by default FSDP parts everything among all of them."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Have torch.compile make the model's layers faster, which costs half a minute at the start:
     auto does so on GPUs, and leaves mixtures of experts as they are."""

@@ -119,6 +119,28 @@ def load(path: str, *, attention: Callable[[type], str] | None = None, **kwargs:
     return model
 
 
+def blank(folder: Path, *, attention: Callable[[type], str], dtype: Any) -> Any:
+    """The model of a folder as `load` gives it, but for its weights, which take no memory.
+
+    Raises:
+        BadWeights: as `look`, or transformers does not know the model.
+    """
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+    from transformers.initialization import no_init_weights
+
+    look(folder)
+    with _in_a_sentence():
+        how = attention(_kind_of(str(folder)) or object)
+        config = AutoConfig.from_pretrained(folder)
+        with init_empty_weights(include_buffers=False), no_init_weights():
+            model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=how)
+        model.tie_weights()
+        if (folder / "generation_config.json").is_file():
+            model.generation_config = GenerationConfig.from_pretrained(folder)
+    return model.eval()
+
+
 def _kind_of(path: str) -> Any:
     """The model's class; None where transformers has none for its config."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig

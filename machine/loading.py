@@ -227,7 +227,7 @@ def page(config: BaseModel, indent: str = "") -> str:
     return "\n".join(lines)
 
 
-ONLY_WITH = re.compile(r'With `?(\w+)`?(?: = "(\w+)")?:')
+ONLY_WITH = re.compile(r'With `?(\w+)`?(?: = "(\w+)"| above (\d+))?:')
 
 
 def _is_idle(meaning: str, config: BaseModel) -> bool:
@@ -236,6 +236,8 @@ def _is_idle(meaning: str, config: BaseModel) -> bool:
     if only is None:
         return False
     value = getattr(config, only[1], True)
+    if only[3]:
+        return int(value) <= int(only[3])
     return str(value) != only[2] if only[2] else not value
 
 

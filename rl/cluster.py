@@ -166,7 +166,7 @@ class LearnerPool:
         options: Mapping[str, Any] | None = None,
         places: Sequence[Any] = (),
     ) -> None:
-        self._deadlines, self._transfer = deadlines, transfer
+        self._deadlines, self._transfer, self._config = deadlines, transfer, config
         settings = {"runtime_env": {"env_vars": preload()}, **(options or {})}
         self._options = {"num_cpus": num_cpus, "num_gpus": num_gpus, **settings}
         self._places = list(places)
@@ -250,8 +250,11 @@ class LearnerPool:
             PayloadLost: tokens of some are gone; no rank has begun.
         """
         within_s = self._deadlines.step_s
-        told = zip(self._ranks, shares(groups, len(self._ranks)), strict=True)
-        fetching = [rank.fetch.remote(share) for rank, share in told]
+        parts = shares(groups, self._config.data_ranks)
+        fetching = [
+            rank.fetch.remote(parts[self._config.data_rank(number)])
+            for number, rank in enumerate(self._ranks)
+        ]
         self._wait(fetching, "the learner to fetch its groups", within_s)
         calls = [rank.step.remote(clip) for rank in self._ranks]
         report: StepReport = self._wait(calls, "an optimizer step", within_s)[0]

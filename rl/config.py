@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from munro.base_model.adapters.config import LoraConfig
-from munro.base_model.config import ScheduleConfig
+from munro.base_model.config import ParallelConfig, ScheduleConfig
 from munro.rewards.config import Config, RewardsConfig
 from munro.rollout.config import RolloutConfig
 
@@ -83,9 +83,9 @@ class LearnerConfig(Config):
     dropout: float = Field(0.0, ge=0, lt=1)
     """In RL none; self-distillation uses 0.15."""
     token_budget: int = Field(8192, ge=0)
-    """Tokens of one micro-batch, prompt and padding included; a longer sequence goes alone. 0 takes
-    as many as a GPU's memory is reckoned to have room for (`--dry-run` says how many), and 8192 on
-    a CPU."""
+    """Tokens of one micro-batch that a rank computes, prompt and padding included; a longer
+    sequence goes alone. 0 takes as many as a GPU's memory is reckoned to have room for (`--dry-run`
+    says how many), and 8192 on a CPU. Ranks of one `parallel.context` compute so many each."""
     logits_chunk: int = Field(1024, ge=1)
     """Positions of a micro-batch whose logits over the whole vocabulary may exist at once: they are
     kept for the backward pass, those of further positions are computed again."""
@@ -106,6 +106,9 @@ class LearnerConfig(Config):
     reduce_once: bool = True
     """With several ranks, sum gradients over them once a step: until then each rank holds those of
     the whole model, 4 bytes a parameter. Unset, it is done after every micro-batch."""
+    parallel: ParallelConfig = ParallelConfig()
+    """With `ranks` above 1: what they have in common; by default FSDP parts everything among all of
+    them."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Have torch.compile make the model's layers faster, which costs half a minute at the start:
     auto does so on GPUs, and leaves mixtures of experts as they are."""
@@ -119,6 +122,25 @@ class LearnerConfig(Config):
     """What the loss dr_grpo divides a sequence's sum by, however long it is."""
     lora: LoraConfig | None = None
     """Train a low-rank adapter on the model instead of the model: [learner.lora]."""
+
+    @property
+    def data_ranks(self) -> int:
+        """Shares of a batch: `parallel.context` ranks in a row have the same."""
+        return self.ranks // self.parallel.context
+
+    def data_rank(self, rank: int) -> int:
+        """Which share is a rank's."""
+        return rank // self.parallel.context
+
+    @model_validator(mode="after")
+    def _meshes_are_of_the_ranks(self) -> Self:
+        self.parallel.refuse(self.ranks, "learner.parallel", "learner.ranks")
+        if self.lora is not None and not self.parallel.is_plain:
+            raise ValueError(
+                "[learner.parallel] parts whole models among ranks, and [learner.lora] trains an "
+                "adapter: leave one of them out."
+            )
+        return self
 
     @model_validator(mode="after")
     def _a_micro_batch_holds_something(self) -> Self:

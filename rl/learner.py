@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ from munro.base_model.device.compiling import compile_layers
 from munro.base_model.device.fetch import fetched
 from munro.base_model.sharded.stage import Stage
 from munro.base_model.training.repeatable import repeat
-from munro.base_model.training.sharding import whole, working_dtype, world
+from munro.base_model.training.sharding import working_dtype, world
 from munro.rewards.plugins import BadPlugin
 from munro.rl import saving
 from munro.rl.batch import Batch, StepReport
@@ -37,7 +38,7 @@ from munro.rl.plugs import Loss
 from munro.rl.policy.adapter import base_folder
 from munro.rl.policy.allocator import map_large_blocks
 from munro.rl.policy.footprint import token_budget
-from munro.rl.policy.loading import layout_for, load_policy
+from munro.rl.policy.loading import layout_for, spread_policy
 from munro.rl.policy.model import Policy
 from munro.rl.policy.optimizers import make_optimizer
 from munro.rl.policy.reference import reference_of
@@ -65,6 +66,7 @@ class Learner:
     Raises:
         CheckpointError: the folder lacks something.
         UnsupportedModel: the model's logits are made in a way the learner does not know.
+        CannotSpread: the model cannot lie over the meshes that the config asks for.
         BadAdapter: the config asks for an adapter that cannot be put on the model.
         BadPlugin: the config's loss cannot be used.
         NoOptimizer: the config's optimizer cannot be used.
@@ -85,16 +87,15 @@ class Learner:
     ) -> None:
         self._seed, self._path = seed, str(model_path)
         self._estimator: Literal["plain", "clipped"] = entropy_estimator
-        self._world = world()
+        self._world = world(config.parallel)
         _settle(config, self._world.device)
-        policy = load_policy(self._path, config, device=self._world.device, seed=seed)
+        compiled = partial(_compile, config=config, device=self._world.device)
+        policy = spread_policy(self._path, config, self._world, seed=seed, before=compiled)
         self._config = config = _budgeted(config, policy, self._path, self._world.device)
         layout = layout_for(policy, share_prompts=config.share_prompts)
         # on a CPU it would change the order of sums, and so the last bits of a climb
         policy.get_output_embeddings().adds = working_dtype(self._world) is not None
-        if said := compile_layers(policy, config.compile, self._world.device):
-            log.warning(said)
-        self._policy = self._world.shard(policy)
+        self._policy = policy
         self._passes = Passes(
             policy=self._policy,
             world=self._world,
@@ -131,8 +132,7 @@ class Learner:
         self._policy.train()
         self._optimizer.zero_grad(set_to_none=True)
         sums = self._world.summed(self._passes.gradients(batch, clip))
-        limit = self._config.max_grad_norm
-        norm = float(whole(torch.nn.utils.clip_grad_norm_(self._policy.parameters(), limit)))
+        norm = self._world.clip(self._policy.parameters(), self._config.max_grad_norm)
         self._require_finite(sums, norm)
         rate = self._set_rate()
         self._optimizer.step()
@@ -266,6 +266,11 @@ class Learner:
                     "No step was taken; resume from the last checkpoint, with a lower learning "
                     "rate or a tighter clip.outer if it happens again."
                 )
+
+
+def _compile(policy: Policy, *, config: LearnerConfig, device: torch.device) -> None:
+    if said := compile_layers(policy, config.compile, device):
+        log.warning(said)
 
 
 def _budgeted(

@@ -20,7 +20,7 @@ from munro.base_model.device.feed import ahead
 from munro.base_model.device.figures import Figures
 from munro.base_model.device.working import gradients_aside, working_copy
 from munro.base_model.model.balance import GlobalLoad, balance_loss, violation_rate
-from munro.base_model.training.sharding import World, reduce_next
+from munro.base_model.training.sharding import World, give_back, reduce_next
 from munro.envs.types import KeptTokens
 from munro.rl.batch import Batch
 from munro.rl.clip import Clip
@@ -56,7 +56,7 @@ class Passes:
 
         The device is asked for a number once, when all of them are under way.
         """
-        plans = batch.planned(self.config.token_budget, layout=self.layout, width=self._row_width())
+        plans = batch.planned(self._budget(), layout=self.layout, width=self._row_width())
         # agreed on first: from here on every pass is a sequence of collectives
         num_passes = self.world.largest(len(plans))
         load, figures = GlobalLoad(), Figures()
@@ -79,14 +79,25 @@ class Passes:
         sums: dict[str, float] = {}
         for figures_of_one in told:
             sums = merged(sums, figures_of_one)
-        return sums | more
+        return self._once(sums) | more
+
+    def _once(self, sums: dict[str, float]) -> dict[str, float]:
+        """Of ranks that compute the same micro-batches only the first has any sums of them."""
+        if self.world.context is None or not self.world.context.rank:
+            return sums
+        return {name: sums[name] if name.endswith("/max") else 0.0 for name in sums}
 
     def _fed(self, plans: Sequence[Callable[[], MicroBatch]]) -> Iterator[DeviceBatch]:
         """The micro-batches on the device, each laid out while the one before is computed."""
         return ahead([partial(self._made, plan) for plan in plans], self.world.device)
 
     def _made(self, plan: Callable[[], MicroBatch]) -> DeviceBatch:
-        return on_device(plan(), self.world.device, vocabulary=self.policy.vocabulary)
+        return on_device(
+            plan(),
+            self.world.device,
+            vocabulary=self.policy.vocabulary,
+            context=self.world.context,
+        )
 
     def scores(self, token_ids: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
         """See `Learner.score`; the policy must be in evaluation mode."""
@@ -100,9 +111,10 @@ class Passes:
             return result
         bundle = Bundle(num_shared=0, sequences=tuple(_to_score(token_ids[i]) for i in long))
         layout = Layout.PACKED if self.layout.is_one_row else Layout.PADDED
-        plans = planned([bundle], self.config.token_budget, layout=layout, width=1)
+        plans = planned([bundle], self._budget(), layout=layout, width=1)
         with torch.no_grad(), self._working(), self._autocast():
             logps = [self.policy(micro, temperature=1.0)[0] for micro in self._fed(plans)]
+        give_back(self.policy)
         told = torch.cat(logps).float().cpu().numpy()
         ends = np.cumsum([len(token_ids[index]) - 1 for index in long])
         for index, part in zip(long, np.split(told, ends[:-1]), strict=True):
@@ -118,14 +130,20 @@ class Passes:
                     found.append(None)
                     continue
                 bundle = Bundle(num_shared=0, sequences=(sequence,))
-                budget = self.config.token_budget
-                (plan,) = planned([bundle], budget, layout=self.layout, width=self._row_width())
+                width = self._row_width()
+                (plan,) = planned([bundle], self._budget(), layout=self.layout, width=width)
                 micro = self._made(plan)
                 logp, _ = self.policy(
                     micro, temperature=self.temperature, replay=self._replays(micro)
                 )
                 found.append(logp.float().cpu().numpy())
+        give_back(self.policy)
         return found
+
+    def _budget(self) -> int:
+        """Tokens of a micro-batch, over all ranks that compute it together."""
+        context = self.world.context
+        return self.config.token_budget * (context.size if context else 1)
 
     def _row_width(self) -> int:
         """Tokens of a row at which its attention costs about what the rest of a layer does.

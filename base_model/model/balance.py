@@ -54,6 +54,7 @@ class GlobalLoad:
 
     def __init__(self) -> None:
         self.counts_ME: Tensor | None = None
+        self._own_ME: Tensor | None = None
 
     def add(self, counts_ME: Tensor) -> Tensor:
         """Take in a micro-batch's counts; every rank must call it equally often.
@@ -65,6 +66,18 @@ class GlobalLoad:
         if distributed.is_available() and distributed.is_initialized():
             distributed.all_reduce(counts_ME)
         self.counts_ME = counts_ME if self.counts_ME is None else self.counts_ME + counts_ME
+        return self.counts_ME
+
+    def count(self, counts_ME: Tensor) -> None:
+        """Take in a micro-batch's counts where no loss asks for the sum yet: no rank waits."""
+        counts_ME = counts_ME.detach()
+        self._own_ME = counts_ME if self._own_ME is None else self._own_ME + counts_ME
+
+    def total(self) -> Tensor | None:
+        """[M, E] all assignments of the step, of all ranks, each of which must call it."""
+        if self._own_ME is not None:
+            own_ME, self._own_ME = self._own_ME, None
+            self.add(own_ME)
         return self.counts_ME
 
     def reset(self) -> None:

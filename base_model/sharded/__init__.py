@@ -5,7 +5,7 @@
       config.json, tokenizer.*  as in any checkpoint
       provenance.json           likewise: what the driver must remember is in it
       commit.json               written last, by rank 0: without it the checkpoint does not exist
-      model*.safetensors        made of `state` afterwards, by `export`, with the names of transformers
+      model*.safetensors        made of `state` afterwards, by `export`, as transformers names it
 
 No rank ever holds more than its share, and the mesh that loads may be another than the one that
 saved. With the last line it is a model like any other.

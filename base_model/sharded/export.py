@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
-from munro.base_model.checkpoint import SHARDS, WEIGHTS, Checkpoint, CheckpointError
+from munro.base_model.checkpoint import SHARDS, WEIGHTS, CheckpointError
 from munro.base_model.sharded import state
 from munro.base_model.whole import flush_one
 
@@ -122,7 +122,8 @@ class _Files:
         """Give all of them their names; of several the index comes last."""
         if self._open:
             self._write()
-        count, where = len(self._parts), {}
+        count = len(self._parts)
+        where: dict[str, str] = {}
         for number, (part, names) in enumerate(self._parts, start=1):
             name = f"model-{number:05d}-of-{count:05d}.safetensors" if count > 1 else WEIGHTS
             part.rename(self._folder / name)

@@ -25,9 +25,11 @@ from uuid import uuid4
 
 import torch
 from torch import Tensor, distributed
-from torch.distributed.checkpoint import DefaultSavePlanner, FileSystemWriter, save
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
+from torch.distributed.checkpoint.state_dict_saver import save
 from transformers import PretrainedConfig
 from transformers.conversion_mapping import get_model_conversion_mapping
 

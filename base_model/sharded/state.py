@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.checkpoint import FileSystemReader, load
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
 
 from munro.base_model.checkpoint import STATE, CheckpointError
 
@@ -156,7 +157,7 @@ def _require_same(
 class _Reader(FileSystemReader):
     """Finds the pieces without running what a stranger may have put into the list of them."""
 
-    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
+    def read_metadata(self, *_: Any, **__: Any) -> Metadata:
         file = Path(self.path) / ".metadata"
         try:
             with file.open("rb") as opened:

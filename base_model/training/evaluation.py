@@ -24,7 +24,7 @@ from munro.base_model.data.shards.held_out import BadEvaluation, HeldOutSet
 from munro.base_model.results import REPORT_WEIGHTS, Category
 from munro.base_model.training.loss import summed_loss
 from munro.base_model.training.rows import rows_on_device
-from munro.base_model.training.sharding import Alone, World
+from munro.base_model.training.sharding import Alone, World, give_back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +115,7 @@ def evaluate(
     try:
         scores = tuple(_score(model, one, micro_rows, ranks, autocast) for one in held_out)
     finally:
+        give_back(model)
         model.train(training)
     return Evaluation(scores)
 
@@ -148,9 +149,9 @@ def _score(
     nll, num_tokens = 0.0, 0
     device = next(model.parameters()).device
     # as many passes on every rank: with sharded weights each is a collective
-    for turn in range(-(-len(batches) // world.size)):
-        mine = turn * world.size + world.rank
-        rows = rows_on_device(batches[min(mine, len(batches) - 1)], device)
+    for turn in range(-(-len(batches) // world.data_size)):
+        mine = turn * world.data_size + world.data_rank
+        rows = rows_on_device(batches[min(mine, len(batches) - 1)], device, world.context)
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             loss = summed_loss(model, rows, apart=True)
         if mine < len(batches):

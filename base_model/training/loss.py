@@ -37,7 +37,7 @@ class SummedLoss:
 def summed_loss(
     model: nn.Module, rows: DeviceRows, *, apart: bool, adds: bool = False
 ) -> SummedLoss:
-    """Cross-entropy over every learned token with a predecessor in its document.
+    """Cross-entropy over every learned token with a predecessor in its document, in own columns.
 
     The logits of all tokens do not stand in memory together, unless the model does with them what
     only it knows; then at least those of columns with nothing to learn do not, where they are many.
@@ -49,13 +49,13 @@ def summed_loss(
         adds: the output matrix's gradient may be added straight into its `grad`.
     """
     inputs: dict[str, Any] = {
-        "input_ids": rows.token_ids,
+        "input_ids": rows.token_ids[:, rows.own],
         "attention_mask": _mask(model, rows, apart=apart),
-        "position_ids": rows.positions,
+        "position_ids": rows.positions[:, rows.own],
         "use_cache": False,
     }
     if _takes(model, "counted"):
-        inputs["counted"] = rows.documents != NO_DOCUMENT
+        inputs["counted"] = rows.documents[:, rows.own] != NO_DOCUMENT
     if head_of(model) is not None:
         with answering(model, rows.predicted_at, rows.targets, adds=adds) as answer:
             output = model(**inputs)
@@ -70,13 +70,15 @@ def _mask(model: Any, rows: DeviceRows, *, apart: bool) -> RowMask | Tensor | No
     if not computes(getattr(model, "config", None)):
         return attention_mask(rows.documents, next(model.parameters()).dtype) if apart else None
     if not apart:
-        return row_mask(model.config, None, rows.positions)
+        return row_mask(model.config, None, rows.positions, ranks=rows.context)
     given = (rows.until, rows.positions, rows.document_starts, rows.longest)
-    return row_mask(model.config, *given)
+    return row_mask(model.config, *given, ranks=rows.context)
 
 
 def _from_logits(model: nn.Module, rows: DeviceRows, inputs: dict[str, Any]) -> SummedLoss:
-    few = 2 * len(rows.columns) < rows.token_ids.shape[1] - 1 and _takes(model, "logits_to_keep")
+    few = 2 * len(rows.columns) < inputs["input_ids"].shape[1] - 1 and _takes(
+        model, "logits_to_keep"
+    )
     if few:
         inputs["logits_to_keep"] = rows.columns
     output = model(**inputs)
@@ -85,9 +87,11 @@ def _from_logits(model: nn.Module, rows: DeviceRows, inputs: dict[str, Any]) -> 
 
 
 def _summed(nll: Tensor, rows: DeviceRows, output: Any) -> SummedLoss:
-    return SummedLoss(
-        nll=nll, num_targets=rows.num_targets, routing=getattr(output, "routing", None)
-    )
+    routing = getattr(output, "routing", None)
+    if routing is not None and rows.context is not None:
+        counted = (rows.documents[:, rows.own] != NO_DOCUMENT).sum()
+        routing.probability = rows.context.mean(routing.probability, counted)
+    return SummedLoss(nll=nll, num_targets=rows.num_targets, routing=routing)
 
 
 def language_loss(model: nn.Module, rows: PackedRows, *, apart: bool) -> Tensor:

@@ -71,7 +71,8 @@ def pretrain(
         provenance: recorded in the checkpoint beside the training's own figures.
         on_metrics: told every `log_every` steps, at evaluations and at the last step.
         device: where the model is trained, as torch names it; with a `world` its ranks' devices.
-        world: the ranks that train together, each calling this; one, here, unless given.
+        world: the ranks that train together, each calling this, over the meshes of the config; one,
+            here, unless given.
         start: weights to begin with, and moments if it has them, instead of the untrained model's.
         measuring: held-out sets, utilisation, the ledger of wall-clock.
         keep_state: leave the optimizer's moments in the finished checkpoint, for a next phase.
@@ -85,7 +86,7 @@ def pretrain(
     if finished.exists:
         shutil.rmtree(unfinished.path, ignore_errors=True)
         return finished
-    ranks = world or Alone(device)
+    ranks = (world or Alone(device)).over(config.parallel)
     measured = measuring or Measuring()
     folder.mkdir(parents=True, exist_ok=True)
     with repeatable(ranks.device, threads=config.threads):

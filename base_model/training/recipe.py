@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from munro.base_model.config import (
     Config,
     OptimizerConfig,
+    ParallelConfig,
     PretrainConfig,
     ScheduleConfig,
     SpikeConfig,
@@ -58,7 +59,7 @@ class ArchitectureConfig(Config):
 
 
 class ParallelismConfig(Config):
-    """How a phase's work is spread. Expert and context parallelism are not built."""
+    """How a phase's work is spread."""
 
     ranks: int = Field(1, ge=1)
     """Processes: started here, over the nodes of a cluster (`address`), or by torchrun."""
@@ -92,6 +93,8 @@ class PhaseConfig(Config):
     carry_moments: bool = True
     """Begin with the optimizer's moments of the phase before (the report does not say)."""
     parallelism: ParallelismConfig = ParallelismConfig()
+    parallel: ParallelConfig = ParallelConfig()
+    """What `parallelism.ranks` have in common; by default FSDP parts everything among all."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of products: bfloat16 is autocast; weights, gradients and moments stay in float32."""
     keep_documents_apart: bool = True
@@ -121,12 +124,20 @@ class PhaseConfig(Config):
                 f"batch_tokens = {self.batch_tokens} is not a multiple of context = "
                 f"{self.context}: take {max(rows, 1) * self.context}."
             )
-        ranks, micro = self.parallelism.ranks, self.parallelism.micro_rows
+        spread = self.parallelism
+        self.parallel.refuse(spread.ranks, "parallel", "parallelism.ranks")
+        ranks, micro = spread.ranks // self.parallel.context, spread.micro_rows
         if rows % ranks or (micro and rows // ranks % micro):
+            apart = f" / parallel.context = {ranks}" if self.parallel.context > 1 else ""
             raise ValueError(
                 f"batch_tokens = {self.batch_tokens} makes {rows} rows of {self.context} tokens, "
-                f"which do not divide among parallelism.ranks = {ranks}"
+                f"which do not divide among parallelism.ranks = {spread.ranks}{apart}"
                 + (f" in micro-batches of parallelism.micro_rows = {micro}." if micro else ".")
+            )
+        if self.context % self.parallel.context:
+            raise ValueError(
+                f"context = {self.context} tokens of a row do not divide among "
+                f"parallel.context = {self.parallel.context} ranks: take a multiple."
             )
         return self
 

@@ -127,7 +127,7 @@ class RunLog:
         scores = evaluate(
             self._trainer.model,
             measuring.held_out,
-            micro_rows=self._config.micro_rows or self._config.batch_rows // self._world.size,
+            micro_rows=self._config.micro_rows or self._config.batch_rows // self._world.data_size,
             world=self._world,
             autocast=self._config.precision == "bfloat16",
         )

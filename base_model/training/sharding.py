@@ -1,22 +1,28 @@
 """One training process or many: what differs is here.
 
-With more than one rank the model is sharded by FSDP2 through accelerate; parameters, gradients
-and optimizer state are then DTensors. What leaves the ranks is gathered by the first of them alone,
-one tensor at a time: the others hold no more than they did.
+With more than one rank the model is sharded by FSDP2 through accelerate, or over the meshes of
+`munro.base_model.parallel` where those are asked for; parameters, gradients and optimizer state are
+then DTensors. What leaves the ranks is gathered by the first of them alone, one tensor at a time:
+the others hold no more than they did.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
+from munro.base_model.config import ParallelConfig
 from munro.base_model.device.fetch import fetched
+from munro.base_model.parallel.context import Context
+from munro.base_model.parallel.meshes import Meshes
+from munro.base_model.parallel.norm import clip
+from munro.base_model.parallel.spread import spread
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -27,6 +33,16 @@ class World(Protocol):
     rank: int
     size: int
     device: torch.device
+    context: Context | None
+    """The ranks that read the same rows as this one; None where it reads them alone."""
+    data_rank: int
+    """Which share of the rows is this rank's; ranks of one `context` have the same."""
+    data_size: int
+    """Shares of the rows."""
+
+    def over(self, parallel: ParallelConfig) -> Self:
+        """Over other meshes from here on."""
+        ...
 
     def shard(self, model: Model, *, reshard: bool = True) -> Model:
         """Spread the weights over the ranks.
@@ -50,15 +66,29 @@ class World(Protocol):
         """The largest over all ranks."""
         ...
 
+    def clip(self, parameters: Iterable[nn.Parameter], most: float) -> float:
+        """Scale the gradient so that its norm is at most `most`; returns the norm before."""
+        ...
+
 
 class Alone:
     """One rank, one process: nothing is sharded."""
 
-    rank = 0
-    size = 1
+    rank = data_rank = 0
+    size = data_size = 1
+    context: Context | None = None
 
     def __init__(self, device: str = "") -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+    def over(self, parallel: ParallelConfig) -> Self:
+        """Itself.
+
+        Raises:
+            ValueError: they are not of one rank.
+        """
+        parallel.refuse(1, "parallel", "the number of ranks")
+        return self
 
     def shard(self, model: Model, *, reshard: bool = True) -> Model:
         """As it is."""
@@ -77,6 +107,10 @@ class Alone:
         """As it is."""
         return number
 
+    def clip(self, parameters: Iterable[nn.Parameter], most: float) -> float:
+        """By torch's own."""
+        return float(nn.utils.clip_grad_norm_(parameters, most))
+
 
 class Ranks:
     """This process as one of several; RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT are set.
@@ -84,6 +118,8 @@ class Ranks:
     Args:
         bfloat16: on GPUs, gather weights and compute in bfloat16; else in their own precision.
     """
+
+    context: Context | None = None
 
     def __init__(self, *, bfloat16: bool = True) -> None:
         from accelerate import Accelerator
@@ -96,9 +132,31 @@ class Ranks:
         self.rank = self._accelerator.process_index
         self.size = self._accelerator.num_processes
         self.device = self._accelerator.device
+        self._meshes: Meshes | None = None
+        self.data_rank, self.data_size = self.rank, self.size
+
+    def over(self, parallel: ParallelConfig) -> Self:
+        """Over other meshes from here on; every rank must call it.
+
+        Raises:
+            ValueError: they are not of that many ranks.
+        """
+        self._meshes = None if parallel.is_plain else Meshes.of(parallel, self.device)
+        self.context = self._meshes.context if self._meshes else None
+        shared = self.context.size if self.context else 1
+        self.data_rank, self.data_size = self.rank // shared, self.size // shared
+        return self
 
     def shard(self, model: Model, *, reshard: bool = True) -> Model:
-        """One FSDP unit a layer; the model itself is the root."""
+        """One FSDP unit a layer; the model itself is the root.
+
+        Raises:
+            CannotSpread: the model cannot lie over the meshes.
+        """
+        if self._meshes is not None:
+            how = IN_BFLOAT16 if self._bfloat16 else MixedPrecisionPolicy()
+            spread(model, self._meshes, reshard=reshard, precision=how, ranks=self.size)
+            return model
         from accelerate import FullyShardedDataParallelPlugin
         from accelerate.utils.fsdp_utils import fsdp2_prepare_model
 
@@ -137,6 +195,12 @@ class Ranks:
         distributed.all_reduce(value, distributed.ReduceOp.MAX)
         return int(value)
 
+    def clip(self, parameters: Iterable[nn.Parameter], most: float) -> float:
+        """By torch's own, which knows one mesh, or ours."""
+        if self._meshes is not None:
+            return clip(parameters, most)
+        return float(whole(nn.utils.clip_grad_norm_(parameters, most)))
+
 
 # accelerate's own "bf16" would round gradients before they are summed, and log-probabilities
 IN_BFLOAT16 = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
@@ -153,14 +217,31 @@ def reduce_next(model: nn.Module, reduces: bool) -> None:
         model.set_requires_gradient_sync(reduces)
 
 
+def give_back(model: nn.Module) -> None:
+    """Have a sharded model's parameters be its shards again.
+
+    FSDP leaves what it gathered last as it is after a pass that no backward pass follows, and
+    whoever asks for parameters then gets others than the optimizer moves.
+    """
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
 def working_dtype(world: World) -> torch.dtype | None:
     """What an unsharded model's weights are copied to for passes on a GPU; FSDP sees to its own."""
     return torch.bfloat16 if world.device.type == "cuda" and world.size == 1 else None
 
 
-def world() -> World:
-    """The world this process was started in."""
-    return Ranks() if int(os.environ.get("WORLD_SIZE", "1")) > 1 else Alone()
+def world(parallel: ParallelConfig | None = None) -> World:
+    """The world this process was started in.
+
+    Raises:
+        ValueError: the meshes are not of that many ranks.
+    """
+    many = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    found: World = Ranks() if many else Alone()
+    return found if parallel is None else found.over(parallel)
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -183,18 +264,46 @@ def at_first(tensor: Tensor) -> Tensor | None:
     first = not distributed.is_initialized() or distributed.get_rank() == 0
     if not isinstance(tensor, DTensor):
         return tensor if first else None
-    mesh, (placement,) = tensor.device_mesh, tensor.placements
-    assert isinstance(placement, Shard)
-    assert placement.dim == 0
-    # like torch.chunk's: the last shards may be smaller, or empty
-    rows = -(-tensor.shape[0] // mesh.size())
+    mesh = tensor.device_mesh
     # what was put away in the host's memory is gathered where its mesh is
     own = tensor.to_local().to(mesh.device_type)
-    if len(own) < rows:
-        own = torch.cat([own, own.new_zeros(rows - len(own), *own.shape[1:])])
-    parts = [torch.empty_like(own) for _ in range(mesh.size())] if first else None
-    distributed.gather(own.contiguous(), parts, dst=0, group=mesh.get_group())
-    return None if parts is None else torch.cat(parts)[: tensor.shape[0]]
+    sizes = _sizes(tensor)
+    # the last dimension of the mesh parted last; who is not its first is done once it has sent
+    for dim in reversed(range(mesh.ndim)):
+        placement = tensor.placements[dim]
+        if isinstance(placement, Shard):
+            own = _joined(own, placement.dim, sizes[dim], mesh.get_group(dim))
+        if mesh.get_local_rank(dim):
+            return None
+    return own
+
+
+def _sizes(tensor: DTensor) -> list[int]:
+    """Of each dimension of the mesh that parts a tensor: how long is what it parts, here."""
+    mesh, shape, found = tensor.device_mesh, list(tensor.shape), []
+    for dim, placement in enumerate(tensor.placements):
+        size = 0
+        if isinstance(placement, Shard):
+            size = shape[placement.dim]
+            part, at = -(-size // mesh.size(dim)), mesh.get_local_rank(dim)
+            shape[placement.dim] = max(0, min(part, size - at * part))
+        found.append(size)
+    return found
+
+
+def _joined(own: Tensor, dim: int, size: int, group: distributed.ProcessGroup) -> Tensor:
+    """Shards along a dimension, joined on the group's first rank; the others send theirs."""
+    # like torch.chunk's: the last shards may be smaller, or empty
+    longest = -(-size // group.size())
+    own = own.movedim(dim, 0)
+    if len(own) < longest:
+        own = torch.cat([own, own.new_zeros(longest - len(own), *own.shape[1:])])
+    own = own.contiguous()
+    parts = [torch.empty_like(own) for _ in range(group.size())] if not group.rank() else None
+    distributed.gather(own, parts, group=group, group_dst=0)
+    if parts is None:
+        return own
+    return torch.cat(parts)[:size].movedim(0, dim).contiguous()
 
 
 def gathered(tensors: Mapping[str, Tensor], *, copy: bool = False) -> dict[str, Tensor]:

@@ -49,7 +49,6 @@ from munro.base_model.training.sharding import (
     optimizer_state,
     reduce_next,
     restore_optimizer,
-    whole,
     working_dtype,
 )
 from munro.base_model.training.spikes import SpikeWatch
@@ -179,13 +178,13 @@ class Trainer:
         learning_rate = config.optimizer.learning_rate * self._schedule(self.step)
         set_learning_rate(self._optimizer, learning_rate)
         nll = self._gradients(rows)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.optimizer.max_grad_norm)
+        norm = world.clip(self.model.parameters(), config.optimizer.max_grad_norm)
         taken = Taken(
             loss=world.summed({"nll": nll})["nll"] / rows.num_targets,
-            grad_norm=float(whole(norm)),
+            grad_norm=norm,
             learning_rate=learning_rate,
             documents=range(read_from.document, self.cursor.document + bool(self.cursor.offset)),
-            counts=self._load.counts_ME,
+            counts=self._load.total(),
         )
         self._require_finite(taken)
         self._optimizer.step()
@@ -250,12 +249,12 @@ class Trainer:
 
         The device is asked for a number once, when all of them are under way.
         """
-        config, rank = self._config, self._world.rank
+        config, rank = self._config, self._world.data_rank
         share = rows[rank * self._rows : (rank + 1) * self._rows]
         device, figures = self._world.device, Figures()
         halved = config.precision == "bfloat16"
         parts = list(share.split(config.micro_rows or self._rows))
-        makers = [partial(rows_on_device, part, device) for part in parts]
+        makers = [partial(rows_on_device, part, device, self._world.context) for part in parts]
         with working_copy(self.model, working_dtype(self._world) if halved else None):
             for micro in ahead(makers, device):
                 reduce_next(self.model, not config.reduce_once or len(figures) + 1 == len(parts))
@@ -280,9 +279,10 @@ class Trainer:
 
     def _balance(self, routing: Any, share: float) -> Tensor | float:
         """Count a micro-batch's load; its weighed share of the step's balance loss."""
-        counts_ME = self._load.add(routing.counts)
         if not self._config.balance:
+            self._load.count(routing.counts)
             return 0.0
+        counts_ME = self._load.add(routing.counts)
         return self._config.balance * balance_loss(counts_ME, routing.probability) * share
 
     def _require_finite(self, taken: Taken) -> None:
@@ -325,11 +325,11 @@ def rows_of_a_rank(config: PretrainConfig, world: World) -> int:
     Raises:
         TrainingError: they do not divide among ranks and micro-batches.
     """
-    rows, rest = divmod(config.batch_rows, world.size)
+    rows, rest = divmod(config.batch_rows, world.data_size)
     if rest:
         raise TrainingError(
-            f"batch_rows = {config.batch_rows} does not divide among {world.size} ranks: make it a "
-            "multiple."
+            f"batch_rows = {config.batch_rows} does not divide among {world.data_size} ranks: make "
+            "it a multiple."
         )
     if config.micro_rows and rows % config.micro_rows:
         raise TrainingError(

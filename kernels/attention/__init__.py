@@ -15,12 +15,13 @@ from munro.kernels.attention.attend import UnsupportedAttention, attend
 from munro.kernels.attention.masks import block_mask
 from munro.kernels.attention.models import NAME, computes, give, register, row_mask, takes
 from munro.kernels.attention.reference import tree_mask
-from munro.kernels.attention.rows import TWINS, Documents, RowMask, documents_in
+from munro.kernels.attention.rows import TWINS, Documents, Ranks, RowMask, documents_in
 
 __all__ = [
     "NAME",
     "TWINS",
     "Documents",
+    "Ranks",
     "RowMask",
     "UnsupportedAttention",
     "attend",

@@ -99,7 +99,7 @@ def attend(
         softcap: bound of the scores, by a tanh; 0 for none.
         sinks: [H] score of a key that every query sees, whose value is nothing.
     """
-    query, key, value = _of_one_type(query, key, value)
+    query, key, value = of_one_type(query, key, value)
     window = mask.narrowed(window)
     chosen = way(
         Asked(
@@ -153,7 +153,7 @@ def _torchs(
     )
 
 
-def _of_one_type(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def of_one_type(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Autocast's, which does not know of every kernel, or that of the values."""
     device = query.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else value.dtype

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from munro.kernels.attention import reference
-from munro.kernels.attention.attend import UnsupportedAttention, attend
-from munro.kernels.attention.rows import Documents, RowMask
+from munro.kernels.attention.attend import UnsupportedAttention, attend, of_one_type
+from munro.kernels.attention.rows import Documents, Ranks, RowMask
 
 NAME = "munro"
 KINDS = {"full_attention", "sliding_attention"}
@@ -73,6 +73,7 @@ def row_mask(
     position_RL: Tensor,
     starts_N: Tensor | None = None,
     longest: int = 0,
+    ranks: Ranks | None = None,
 ) -> RowMask:
     """What that model's layers want to know of some rows.
 
@@ -82,6 +83,7 @@ def row_mask(
         position_RL: tokens before each on its own way.
         starts_N: see `Documents`; None where there are branches.
         longest: tokens of the longest document.
+        ranks: those that have a stretch of the columns each, if not one has all.
     """
     kinds, window = layers_of(config)
     rows, columns = position_RL.shape
@@ -94,6 +96,7 @@ def row_mask(
         position_RL,
         documents=None if starts_N is None else Documents(starts=starts_N, longest=longest),
         windows={0 if kind == "full_attention" else window for kind in kinds},
+        ranks=ranks,
     )
 
 
@@ -120,8 +123,11 @@ def attention_forward(
     scores: dict[str, Any] = {"softcap": softcap or 0.0, "sinks": s_aux}
     if isinstance(attention_mask, RowMask):
         _require_rows(module, query, key, dropout, kwargs)
-        window = sliding_window or 0
-        mixed = attend(query, key, value, attention_mask, scaling=scaling, window=window, **scores)
+        scores |= {"scaling": scaling, "window": sliding_window or 0}
+        if attention_mask.ranks is None:
+            mixed = attend(query, key, value, attention_mask, **scores)
+        else:
+            mixed = _by_ranks(query, key, value, attention_mask, attention_mask.ranks, scores)
         return mixed.transpose(1, 2).contiguous(), None
     if softcap or s_aux is not None:
         mask = attention_mask
@@ -136,6 +142,16 @@ def attention_forward(
         module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
     )
     return mixed, None
+
+
+def _by_ranks(
+    query: Tensor, key: Tensor, value: Tensor, mask: RowMask, ranks: Ranks, scores: dict[str, Any]
+) -> Tensor:
+    """Of columns whose rows go on elsewhere: this rank's heads over whole rows, and back."""
+    if scores["sinks"] is not None:
+        scores = scores | {"sinks": scores["sinks"][ranks.heads(query.shape[1])]}
+    query, key, value = ranks.to_heads(*of_one_type(query, key, value))
+    return ranks.to_columns(attend(query, key, value, mask, **scores))
 
 
 def _require_rows(

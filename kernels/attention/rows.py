@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -35,6 +35,22 @@ class Documents:
     one row to the next."""
     longest: int
     """Tokens of the longest."""
+
+
+class Ranks(Protocol):
+    """Those that have a stretch each of the columns of every row, seen from one."""
+
+    def heads(self, number: int) -> slice:
+        """Which of so many heads this rank computes, over whole rows."""
+        ...
+
+    def to_heads(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+        """From all heads of some columns to all columns of some heads."""
+        ...
+
+    def to_columns(self, mixed: Tensor) -> Tensor:
+        """And back."""
+        ...
 
 
 def documents_in(until_RL: NDArray[np.integer[Any]]) -> tuple[NDArray[np.int32], int] | None:
@@ -70,6 +86,7 @@ class RowMask(BlockMask):
         position_RL: tokens before each on its own way.
         documents: where there are no branches.
         windows: of the layers that are to come; 0 for one without. Their masks are made at once.
+        ranks: where layers have a stretch of the columns alone; the mask is of whole rows.
 
     Example:
         RowMask(until_RL, position_RL, windows=(0, 512))
@@ -82,10 +99,11 @@ class RowMask(BlockMask):
         *,
         documents: Documents | None = None,
         windows: Iterable[int] = (),
+        ranks: Ranks | None = None,
     ) -> None:
         self.until_RL = until_RL.to(torch.int32)
         self.position_RL = position_RL.to(torch.int32)
-        self.documents = documents
+        self.documents, self.ranks = documents, ranks
         self.twin = twin_on(until_RL.device)
         self.longest = until_RL.shape[1] if documents is None else documents.longest
         self._blocks: dict[int, BlockMask] = {}
@@ -138,7 +156,8 @@ class RowMask(BlockMask):
         documents = self.documents
         if documents is not None:
             documents = Documents(starts=documents.starts.to(device), longest=documents.longest)
-        return RowMask(self.until_RL.to(device), self.position_RL.to(device), documents=documents)
+        moved = self.until_RL.to(device), self.position_RL.to(device)
+        return RowMask(*moved, documents=documents, ranks=self.ranks)
 
     def __repr__(self) -> str:
         """Its size and what it holds."""

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from munro.base_model.training.goodput import Ledger
-from munro.machine.climb.checkpoints import Checkpoints, Saves
 from munro.machine.climb.evaluate import HeldOut, held_out, held_out_metrics, is_told_by_name
 from munro.machine.climb.interrupt import Interrupt
 from munro.machine.climb.origin import as_recorded
@@ -17,6 +16,7 @@ from munro.machine.climb.start import recorded
 from munro.machine.config import RunConfig
 from munro.machine.run.beside import Beside, Stores, note_parts
 from munro.machine.run.best import is_better
+from munro.machine.run.checkpoints import Checkpoints, Saves
 from munro.machine.run.console import Console
 from munro.machine.run.folder import RunFolder
 from munro.machine.run.goodput import Span, Spans

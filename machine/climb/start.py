@@ -170,7 +170,8 @@ def resume(
 ) -> Start:
     """Go back to the newest checkpoint that was written to its end; see `_resumed`."""
     unfinished = tuple(run.drop_unfinished())
-    return replace(_resumed(run, config, anew=anew, unattended=unattended), unfinished=unfinished)
+    start = _resumed(run, config, anew=anew, unattended=unattended)
+    return replace(start, unfinished=unfinished) if unfinished else start
 
 
 def _resumed(run: RunFolder, config: RunConfig, *, anew: bool, unattended: bool) -> Start:

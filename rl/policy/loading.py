@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from munro.base_model.checkpoint import Checkpoint
+from munro.base_model.checkpoint import Checkpoint, CheckpointError
 from munro.base_model.model.dropout import NoSubLayers, set_sublayer_dropout
-from munro.base_model.weights import load
+from munro.base_model.parallel.reading import fill, materialise
+from munro.base_model.training.sharding import World
+from munro.base_model.weights import BadWeights, blank, load
 from munro.kernels import attention
 from munro.rl.config import LearnerConfig
 from munro.rl.policy import adapter
@@ -50,6 +54,61 @@ def load_policy(path: str, config: LearnerConfig, *, device: torch.device, seed:
     return Policy(model, tile=config.logits_chunk)
 
 
+def spread_policy(
+    path: str,
+    config: LearnerConfig,
+    world: World,
+    *,
+    seed: int = 0,
+    before: Callable[[Policy], None] = lambda _: None,
+) -> Policy:
+    """`load_policy` over the ranks of a world, none of which reads more of a model than its part.
+
+    An adapter's base, and a model that is no folder of this machine, are read whole by each.
+
+    Args:
+        path: folder of a whole model or of an adapter.
+        config: of the learner.
+        world: the ranks.
+        seed: of a new adapter's first values.
+        before: what is done to the policy before it is sharded.
+
+    Raises:
+        CannotSpread: the model cannot lie over the ranks' meshes.
+
+    And as `load_policy`.
+    """
+    if world.size == 1 or config.lora is not None or not (Path(path) / "config.json").is_file():
+        policy = load_policy(path, config, device=world.device, seed=seed)
+        before(policy)
+        return world.shard(policy)
+    folder = Checkpoint(path).require().path
+    try:
+        model = blank(folder, attention=attention_of, dtype=torch.float32)
+        set_sublayer_dropout(model, 0.0)
+        if config.activation_checkpointing:
+            model.gradient_checkpointing_enable()
+        policy = Policy(model, tile=config.logits_chunk, prove=False)
+        before(policy)
+        policy = world.shard(policy)
+        materialise(policy, world.device)
+        fill(policy.model, folder)
+    except BadWeights as error:
+        raise CheckpointError(folder, error) from error
+    with eagerly(world.device):
+        policy.on_whole_weights(partial(_prove_quiet, policy.model))
+        policy.on_whole_weights(policy.prove_head)
+    _set_rate(policy.model, config.dropout)
+    return policy
+
+
+@contextmanager
+def eagerly(device: torch.device) -> Iterator[None]:
+    """Passes inside are not compiled: they are of a few tokens, once."""
+    with nullcontext() if device.type == "cpu" else torch.compiler.set_stance("force_eager"):
+        yield
+
+
 def load_model(path: str, *, device: torch.device, **how: Any) -> Any:
     """The model in float32, with the best attention that it knows.
 
@@ -84,7 +143,8 @@ def attention_of(kind: type) -> str:
 def layout_for(policy: Policy, *, share_prompts: bool) -> Layout:
     """How this model's rows are best made, by the attention it was loaded with, where it is."""
     device = policy.get_input_embeddings().weight.device
-    shared = share_prompts and policy.shares_prompts()
+    with eagerly(device):
+        shared = share_prompts and policy.on_whole_weights(policy.shares_prompts)
     if policy.takes_rows and device.type == "cuda":
         return Layout.FOREST if shared else Layout.PACKED
     return Layout.SHARED if shared else Layout.PADDED
@@ -99,6 +159,10 @@ def set_dropout(model: nn.Module, rate: float) -> None:
     """
     set_sublayer_dropout(model, 0.0)
     _prove_quiet(model)
+    _set_rate(model, rate)
+
+
+def _set_rate(model: nn.Module, rate: float) -> None:
     try:
         set_sublayer_dropout(model, rate)
     except NoSubLayers as error:

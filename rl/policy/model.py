@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import inspect
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from munro.base_model.model.logits import multiplier_of
+from munro.base_model.training.sharding import give_back
 from munro.kernels import attention
-from munro.kernels.attention import RowMask, tree_mask
+from munro.kernels.attention import Ranks, RowMask, tree_mask
 from munro.kernels.attention.models import layers_of
 from munro.kernels.gradient import can_add
 from munro.kernels.scale import Scale
@@ -25,6 +27,7 @@ from munro.rl.policy.logprob import Targets, sampled_logp
 log = logging.getLogger(__name__)
 
 PLAIN = Scale()
+Found = TypeVar("Found")
 
 
 class UnsupportedModel(ValueError):
@@ -72,12 +75,13 @@ class Policy(nn.Module):
             to its last hidden state, then times a constant or soft-capped at most. Its head is
             replaced, its weights are not.
         tile: positions whose logits exist at once.
+        prove: find out now whether the logits are made so; else whoever fills it with weights does.
 
     Raises:
         UnsupportedModel: the logits are made in another way.
     """
 
-    def __init__(self, model: Any, *, tile: int) -> None:
+    def __init__(self, model: Any, *, tile: int, prove: bool = True) -> None:
         super().__init__()
         head = model.get_output_embeddings()
         if head is None:
@@ -96,7 +100,8 @@ class Policy(nn.Module):
         # what accelerate asks of the module it shards
         self.config, self._no_split_modules = model.config, model._no_split_modules
         self.base_model_prefix = "base"
-        self._prove_head()
+        if prove:
+            self.prove_head()
 
     @property
     def base(self) -> Any:
@@ -126,38 +131,66 @@ class Policy(nn.Module):
         """Whether its attention is ours, in every layer, which knows rows of several sequences."""
         return "position_ids" in self._takes and attention.computes(self.config)
 
+    def on_whole_weights(self, work: Callable[[], Found]) -> Found:
+        """What some work on a model comes to that may be sharded; every rank must ask."""
+        found: Found = self(work)
+        give_back(self)
+        return found
+
     def forward(
-        self, micro: DeviceBatch, *, temperature: float, replay: bool = False
-    ) -> tuple[Tensor, Any]:
+        self,
+        micro: DeviceBatch | Callable[[], Any],
+        *,
+        temperature: float = 1.0,
+        replay: bool = False,
+    ) -> Any:
         """Log-probability of every sampled token of the micro-batch, and how experts were used.
 
         Args:
-            micro: what to compute, where the model is.
+            micro: what to compute, where the model is; or what `on_whole_weights` is to do, for a
+                sharded model gathers its weights when it is called.
             temperature: divides the logits.
             replay: have the model repeat the recorded choice of experts.
 
         Returns:
-            [T] float32, and the model's `routing` (None where it counts none).
+            [T] float32, all of them on every rank that computes some, with the gradient of its own;
+            and the model's `routing` (None where it counts none).
         """
+        if not isinstance(micro, DeviceBatch):
+            return micro()
         hidden_RLD, routing = self._hidden(micro, replay=replay)
         hidden_TD = hidden_RLD.flatten(0, 1).index_select(0, micro.predicted_at)
         scale = Scale(temperature=temperature / self.multiplier, softcap=self.softcap)
         logp_T: Tensor = self.get_output_embeddings()(
             hidden_TD, micro.targets, scale=scale, tile=self.tile
         )
-        return logp_T, routing
+        if micro.stretch is None:
+            return logp_T, routing
+        context = micro.stretch.context
+        if routing is not None:
+            counted = micro.present[:, micro.columns].sum()
+            routing.probability = context.mean(routing.probability, counted)
+        whole_T = context.gathered(logp_T, micro.stretch.sizes)
+        return whole_T.index_select(0, micro.stretch.place), routing
 
     def _hidden(self, micro: DeviceBatch, *, replay: bool) -> tuple[Tensor, Any]:
         """[R, L, D] what the output matrix is applied to, and the model's routing."""
         more: dict[str, Tensor] = {}
         if "position_ids" in self._takes:
-            more["position_ids"] = micro.positions
+            more["position_ids"] = micro.positions[:, micro.columns]
         if self.repeats_routing:
-            more["counted"] = micro.present
+            more["counted"] = micro.present[:, micro.columns]
         if replay and micro.routed_experts is not None:
-            more["routed_experts"] = micro.routed_experts
-        mask = self._mask(micro.until, micro.positions, micro.document_starts, micro.longest)
-        output = self.base(input_ids=micro.token_ids, attention_mask=mask, use_cache=False, **more)
+            more["routed_experts"] = micro.routed_experts[:, micro.columns]
+        mask = self._mask(
+            micro.until,
+            micro.positions,
+            micro.document_starts,
+            micro.longest,
+            ranks=micro.stretch.context if micro.stretch else None,
+        )
+        own = micro.token_ids[:, micro.columns]
+        output = self.base(input_ids=own, attention_mask=mask, use_cache=False, **more)
         return output.last_hidden_state, getattr(output, "routing", None)
 
     def _mask(
@@ -166,15 +199,20 @@ class Policy(nn.Module):
         position_RL: Tensor,
         starts_N: Tensor | None = None,
         longest: int = 0,
+        ranks: Ranks | None = None,
     ) -> RowMask | Tensor | None:
         """What tells the model's attention who sees whom; made once for all layers."""
         if not self.takes_rows:
             return None if until_RL is None else tree_mask(until_RL, self.model.dtype)
-        return attention.row_mask(self.config, until_RL, position_RL, starts_N, longest)
+        return attention.row_mask(self.config, until_RL, position_RL, starts_N, longest, ranks)
 
     @torch.no_grad()
-    def _prove_head(self) -> None:
-        """Compare the model's own logits with ours on a few tokens."""
+    def prove_head(self) -> None:
+        """Compare the model's own logits with ours on a few tokens.
+
+        Raises:
+            UnsupportedModel: they are made in another way.
+        """
         self.eval()
         device = self.get_input_embeddings().weight.device
         ids = torch.arange(4, device=device)[None] % self.get_input_embeddings().weight.shape[0]

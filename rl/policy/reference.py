@@ -17,7 +17,7 @@ from munro.base_model.training.sharding import World, working_dtype
 from munro.rl.config import LearnerConfig
 from munro.rl.loss import MAX_LOG_RATIO
 from munro.rl.policy.device import DeviceBatch
-from munro.rl.policy.loading import load_policy
+from munro.rl.policy.loading import spread_policy
 from munro.rl.policy.model import Policy
 
 
@@ -72,17 +72,17 @@ def reference_of(
         world: where it lies, sharded as the policy is.
         policy: that is trained.
 
-    Raises: as `load_policy`.
+    Raises: as `spread_policy`.
     """
     if not config.kl_weight:
         return None
     if config.lora is not None and not is_adapter(path):
         return LeftOut(policy)
     still = config.model_copy(update={"dropout": 0.0, "activation_checkpointing": False})
-    policy = load_policy(path, still, device=world.device)
+    policy = spread_policy(path, still, world)
     if dtype := working_dtype(world):
         narrow(policy, dtype)
-    return Frozen(world.shard(policy))
+    return Frozen(policy)
 
 
 def kl_to(reference_logp_T: Tensor, logp_T: Tensor) -> Tensor:

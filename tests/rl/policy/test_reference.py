@@ -50,9 +50,9 @@ def test_averaged_over_the_policy_it_is_the_kl_divergence():
 
 def test_without_a_weight_no_reference_is_loaded_and_nothing_changes(folder, monkeypatch):
     loaded = []
-    load = reference.load_policy
+    load = reference.spread_policy
     monkeypatch.setattr(
-        reference, "load_policy", lambda *args, **more: loaded.append(1) or load(*args, **more)
+        reference, "spread_policy", lambda *args, **more: loaded.append(1) or load(*args, **more)
     )
     plain = Learner(folder, CONFIG, seed=0)
     assert loaded == []

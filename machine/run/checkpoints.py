@@ -1,6 +1,6 @@
 """A climb's checkpoints: when one is due, what stands, what is kept.
 
-    due ──► the learner writes (several ranks behind the training) ──► it stands ──► the best, pruning
+    due ──► the learner writes, several ranks behind the training ──► it stands ──► best, pruning
      └─ while one is being written, a step later
 
 What does not stand yet is no checkpoint: nothing is pruned for it, and a climb that dies meanwhile
