@@ -126,6 +126,7 @@ class Attempt:
             dump,
             lambda: fleet.servers.restart(self.config.deadlines.start_s),
             fleet.solvers.restart,
+            is_tried_again=self.config.sync.max_staleness > 0,
             tried=fleet.servers.version,
         )
         source, lost = self._source(start.state, journal, fleet, watchdog), False

@@ -81,6 +81,8 @@ def pid_of(pool, rank):
     return pool.run_on(rank, os.getpid)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_dead_rank_is_replaced_by_a_spare_and_the_others_keep_their_processes(
     local_ray, tmp_path: Path
 ):

@@ -3,7 +3,7 @@
 lost         who notices                          what comes back
 a server     Ray; the router tries elsewhere      the server, with the newest weights
 a worker     Ray; its tasks are handed out again  the worker
-all servers  an update, or groups that stay away  servers (and workers), once without a step between
+all servers  an update, or groups that stay away  off-policy servers (and workers), once a step
 the learner  a call to it                         its ranks, from the last checkpoint
 the driver   whoever starts it again              on a cluster it finds servers and workers there
 """
@@ -117,6 +117,9 @@ class Patience:
     """Starts all servers anew."""
     workers: Callable[[], None]
     """Starts all problem workers anew."""
+    is_tried_again: bool = True
+    """Off-policy. A wave that broke off has handed out tasks that a second one would skip, so
+    on-policy a stall ends the climb, which goes on from its checkpoint."""
     tried: int = 0
     """The highest version that servers were told of, whether or not they have it."""
     _at: int = field(default=-1)
@@ -133,11 +136,11 @@ class Patience:
         """Write where everything stands, and start a role anew.
 
         Raises:
-            Stalled: that was done at this very step already.
+            Stalled: there is no patience, or that was done at this very step already.
         """
-        self.dump()
-        if self._at == self.spans.step:
+        if not self.is_tried_again or self._at == self.spans.step:
             raise stalled
+        self.dump()
         self._at = self.spans.step
         self.note(f"{stalled}; starting {role} anew")
         for one in restart:

@@ -57,7 +57,19 @@ def test_groups_that_stay_away_have_servers_and_workers_start_anew_once_a_step()
     assert told == ["stacks", note, "servers", "workers"]
     with pytest.raises(Stalled):
         patience.groups(Late(1)).take(2, STATE)
-    assert told[4:] == ["stacks"]
+    assert told[4:] == []
+
+
+def test_on_policy_a_stall_ends_the_climb_at_once():
+    told = []
+    patience = patience_of(told)
+    patience.is_tried_again = False
+    with pytest.raises(Stalled):
+        patience.groups(Late(1)).take(2, STATE)
+    with pytest.raises(Stalled):
+        patience.publisher(Late(1)).publish(7)
+    assert told == []
+    assert patience.tried == 7
 
 
 def test_an_update_that_stalls_twice_ends_the_climb_and_its_version_is_never_used_again():
