@@ -253,5 +253,5 @@ def saved_start(folder: Path) -> Start:
     Raises:
         CheckpointError: it is incomplete.
     """
-    saved = Checkpoint(folder).require().provenance()
+    saved = Checkpoint(folder).require(weights=False).provenance()
     return Start(state=ClimbState.from_json(saved["climb_state"]), checkpoint=folder, again=True)
