@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import ray
 from numpy.typing import NDArray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from munro.base_model.sharded.stage import Stage
 from munro.rl.batch import Batch, StepReport, batch_of
@@ -232,6 +232,12 @@ class LearnerPool:
         self._stand_by()
         return replaced
 
+    def has_lost_a_rank(self) -> bool:
+        """Whether one is dead; its group's end may be heard of a little before its own."""
+        calls = [rank.address.remote() for rank in self._ranks]
+        ray.wait(calls, num_returns=len(calls), timeout=LEAVE_S)
+        return any(_is_dead(call) for call in calls)
+
     @property
     def num_ranks(self) -> int:
         """Of the group, without spares."""
@@ -356,6 +362,16 @@ def _is_answer(call: Any) -> bool:
     except (RayActorError, RayTaskError):
         return False
     return True
+
+
+def _is_dead(call: Any) -> bool:
+    try:
+        ray.get(call, timeout=0)
+    except RayActorError:
+        return True
+    except (RayTaskError, GetTimeoutError):  # it lives, and is busy
+        return False
+    return False
 
 
 def _environment(rank: int, ranks: int, host: str, port: int) -> dict[str, str]:

@@ -101,7 +101,9 @@ def test_a_dead_rank_is_replaced_by_a_spare_and_the_others_keep_their_processes(
         os.kill(before[1], signal.SIGKILL)
         with pytest.raises((RayActorError, RuntimeError)):
             pool.step(groups, clip=Clip())
+        assert pool.has_lost_a_rank()
         assert pool.again() == 1
+        assert not pool.has_lost_a_rank()
         assert [pid_of(pool, rank) for rank in range(2)] == [before[0], spare]
         pool.load(tmp_path / "saved")
         again = pool.step(groups, clip=Clip())

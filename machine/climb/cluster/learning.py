@@ -80,7 +80,7 @@ class Trainer:
         """One optimizer step."""
         if self._turns:
             self._turns.learner()
-        with lost("an optimizer step"):
+        with lost("an optimizer step", self._pool):
             report = self._pool.step(groups, clip=clip)
             if self._turns:
                 self._pool.release()
@@ -88,14 +88,14 @@ class Trainer:
 
     def publish(self, version: int) -> WeightSource:
         """Write the current weights where servers can read them."""
-        with lost("publishing its weights"):
+        with lost("publishing its weights", self._pool):
             return self._pool.publish(version)
 
     def score(
         self, streams: Sequence[Sequence[int]], *, base: bool = False
     ) -> list[NDArray[np.float32]]:
         """Log-probability of each token given those before it: the proof, after an update."""
-        with lost("scoring"):
+        with lost("scoring", self._pool):
             # the servers have read what was published: the proof comes after
             self._pool.settle()
             return self._pool.score(streams, base=base)
@@ -108,7 +108,7 @@ class Trainer:
         What the ranks can write only on their own node is brought here once it stands there.
         """
         here = Path(folder).absolute()
-        with lost("writing a checkpoint"):
+        with lost("writing a checkpoint", self._pool):
             there = str(here)
             if not self._sees(0, here.parent):
                 there = self._scratch(0, here)
@@ -119,7 +119,7 @@ class Trainer:
 
     def saving(self) -> Stage:
         """How far it is with a checkpoint that it began to write."""
-        with lost("writing a checkpoint"):
+        with lost("writing a checkpoint", self._pool):
             stage = self._pool.saving()
             if stage and self._coming:
                 return "writing"  # what has not come does not stand
@@ -160,7 +160,7 @@ class Trainer:
     def load(self, folder: Path) -> None:
         """Take optimizer and random states from a checkpoint, sent to nodes that do not see it."""
         here = Path(folder).absolute()
-        with lost("loading a checkpoint"):
+        with lost("loading a checkpoint", self._pool):
             places = [self._placed(rank, here) for rank in range(self._pool.num_ranks)]
             self._pool.load(places)
             for rank, place in enumerate(places):
@@ -174,7 +174,7 @@ class Trainer:
             LearnerLost: one died again meanwhile.
         """
         self._coming = None
-        with lost("coming back"):
+        with lost("coming back", self._pool):
             replaced = self._pool.again()
         if checkpoint is not None:
             self.load(checkpoint)
@@ -202,8 +202,8 @@ class Trainer:
 
 
 @contextmanager
-def lost(doing: str) -> Iterator[None]:
-    """What a rank's death or silence turns into.
+def lost(doing: str, pool: LearnerPool | None = None) -> Iterator[None]:
+    """What a rank's death or silence turns into; the others hear of it from the broken group.
 
     Raises:
         LearnerLost: a process died.
@@ -215,6 +215,9 @@ def lost(doing: str) -> Iterator[None]:
         first = (str(error).strip().splitlines() or [""])[0]
         raise LearnerLost(f"the learner died while {doing} ({first})") from error
     except RayTaskError as error:
+        if pool and isinstance(error.cause, RuntimeError) and pool.has_lost_a_rank():
+            first = (str(error.cause).strip().splitlines() or [""])[0]
+            raise LearnerLost(f"a rank of the learner died while {doing} ({first})") from error
         # what was raised in the learner says more than where Ray carried it through
         raise error.cause if isinstance(error.cause, Exception) else error from None
     except Stalled as stalled:
