@@ -83,7 +83,7 @@ class WeightSource:
     """Where a version's weights can be read: a safetensors file in shared memory or on disk, or an
     adapter's folder.
 
-    Or, where they go from GPU to GPU by one of vLLM's own engines, what that has to be told.
+    Or, where they go without a file, what the engine has to be told to ask for them.
     """
 
     path: str
@@ -92,19 +92,38 @@ class WeightSource:
     meeting: Mapping[str, Any] = field(default_factory=dict)
     """How the engine finds the learner; told once, before the first update that carries it."""
     update: Mapping[str, Any] = field(default_factory=dict)
-    """What vLLM's engine is told of this update."""
+    """What the engine is told of this update."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sharing:
     """How an engine stands to the learner."""
 
-    transfer: Literal["file", "ipc", "nccl"] = "file"
+    transfer: Literal["file", "group", "ipc", "nccl"] = "file"
     """How new weights come."""
+    relay: Literal["none", "chain", "tree"] = "none"
+    """Whether servers hand weights on to each other, where they come by plan."""
+    slices: int = 1
+    """Parts of the fleet that are fed on their own, then."""
+    most_whole: float = 0.05
+    """Share of their bytes that may come whole to every process, where they come by plan."""
     sleeps: bool = False
     """It gives its GPU's memory up while the learner steps."""
     learner_bytes: int = 0
     """Of its GPU's memory that the learner holds also while the engine is awake."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """How much an engine has to do, as it counts itself; totals only grow."""
+
+    generated: int = 0
+    """Tokens sampled since it started."""
+    preempted: int | None = None
+    """Requests that lost their keys and values for want of room; None where it cannot tell."""
+    kv_use: float | None = None
+    """Share of its room for keys and values that is taken, in [0, 1]; None where nothing bounds
+    it."""
 
 
 ALONE = Sharing()
@@ -174,4 +193,8 @@ class SleepingEngine(Engine, Protocol):
 
     async def room(self) -> int | None:
         """Tokens whose keys and values it can hold at once; None where nothing bounds them."""
+        ...
+
+    def load(self) -> Load | None:
+        """What it has to do, at once and from any thread; None where it does not count."""
         ...

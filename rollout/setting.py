@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from munro.rewards.judge.config import JudgeConfig
 from munro.rollout.adapters import Adapters
 from munro.rollout.config import RolloutConfig
 from munro.rollout.engine import ALONE, Sharing
+from munro.rollout.types import Group, Worth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +42,18 @@ class Setting:
     grades."""
     placement: Any = "SPREAD"
     """Ray's scheduling strategy of the actors: spread over the cluster, or a placement group."""
-    server_placement: Any = None
-    """That of the servers, where it is another."""
+    server_placement: tuple[Any, ...] = ()
+    """That of each server, where it is another."""
+    lasting: str = ""
+    """Prefix of the names of servers and workers that outlive the climb's own process, and are
+    found by it again; empty where they end with it."""
     gpu_share: float = 1.0
     """Of each of its GPUs, what a server takes; the learner beside it has the rest."""
     sharing: Sharing = ALONE
     """How the servers' engines stand to the learner."""
     adapters: Adapters | None = None
     """What the learner trains and publishes, where that is no whole model."""
+    weigh: Callable[[Group], Worth] | None = None
+    """What a learner must know of a group to share it out; None where nothing is trained."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Environment variables of the actors' processes."""

@@ -16,7 +16,7 @@ from munro.rl.control.controller import Ledger
 from munro.rl.control.in_flight import InFlight
 from munro.rl.ports import Solvers
 from munro.rl.state import ClimbState, Cursor
-from munro.rollout.types import Group
+from munro.rollout.types import Outcome
 from munro.rollout.waits import Stalled
 
 
@@ -36,19 +36,23 @@ class OffPolicy:
         self._should_stop = should_stop
         self._in_flight = in_flight or InFlight(config)
         self._state = state
-        self._buffer: list[Group] = []
-        self._num_taken = 0
+        self._buffer: list[Outcome] = []
+        self._taken: list[Outcome] = []
         self._failure: BaseException | None = None
         self._closed = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._pump, name="pump", daemon=True)
-        self._thread.start()
+        self._thread = self._pumping()
+
+    def _pumping(self) -> threading.Thread:
+        thread = threading.Thread(target=self._pump, name="pump", daemon=True)
+        thread.start()
+        return thread
 
     @property
     def _room(self) -> int:
         """Tasks that may be handed out now: a slow learner slows sampling, not ages its groups."""
         batch, most = self._config.batch, self._most
-        sampling = self._ledger.num_out - len(self._buffer) - self._num_taken
+        sampling = self._ledger.num_out - len(self._buffer) - len(self._taken)
         return max(min(most - sampling, most + batch.num_groups - sampling - len(self._buffer)), 0)
 
     @property
@@ -60,21 +64,20 @@ class OffPolicy:
             while not self._closed:
                 with self._changed:
                     tasks = self._ledger.hand_out(self._room, self._state)
-                for index, cap in tasks:
-                    self._solvers.submit(index, cap)
-                outcomes = self._solvers.collect(timeout_s=0.2)
+                if tasks:
+                    self._solvers.assign(tasks)
+                outcomes = self._solvers.next_outcomes(timeout_s=0.2)
                 with self._changed:
                     for outcome in outcomes:
                         self._in_flight.seen(outcome)
-                        if self._ledger.take_in(outcome) and isinstance(outcome, Group):
-                            self._buffer.append(outcome)
+                    self._buffer += self._ledger.take_in(outcomes)
                     self._changed.notify_all()
         except BaseException as failure:  # noqa: BLE001 - handed to the loop, which raises it
             with self._changed:
                 self._failure = failure
                 self._changed.notify_all()
 
-    def take(self, num_groups: int, state: ClimbState) -> Sequence[Group]:
+    def take(self, num_groups: int, state: ClimbState) -> Sequence[Outcome]:
         """Block until `num_groups` fresh groups are there, oldest task first.
 
         Fewer, once `batch.patience` tasks per wanted group were abandoned meanwhile.
@@ -83,12 +86,15 @@ class OffPolicy:
             NoSignal: that many were abandoned, and no group is there.
             Stalled: no task came back within `deadlines.groups_s`.
         """
+        self._pump_again()
         with self._changed:
             self._state = state
             before, most = self._ledger.num_abandoned, num_groups * self._config.batch.patience
             while not self._closed:
                 self._raise_failure()
                 self._drop_stale(state)
+                if len(self._buffer) >= num_groups:
+                    self._drop_lost(num_groups)
                 done = self._ledger.is_exhausted and self._ledger.num_out == len(self._buffer)
                 if len(self._buffer) >= num_groups or done or self._should_stop():
                     break
@@ -99,8 +105,16 @@ class OffPolicy:
                     break
                 self._wait_for_change()
             taken, self._buffer = self._buffer[:num_groups], self._buffer[num_groups:]
-            self._num_taken = len(taken)
+            self._taken = taken
             return sorted(taken, key=lambda group: group.index)
+
+    def _drop_lost(self, num_groups: int) -> None:
+        """Groups that went with their node are sampled again, and not trained on."""
+        lost = self._solvers.lost(self._buffer[:num_groups])
+        if lost:
+            gone = {group.index for group in lost}
+            self._buffer = [group for group in self._buffer if group.index not in gone]
+            self._ledger.lost(lost)
 
     def _wait_for_change(self) -> None:
         before, limit_s = self._num_back, self._config.deadlines.groups_s
@@ -119,18 +133,33 @@ class OffPolicy:
         if self._failure:
             raise self._failure
 
-    def _drop_stale(self, state: ClimbState) -> None:
-        oldest = state.policy_version - self._config.sync.max_staleness
-        stale = [group for group in self._buffer if group.oldest_version < oldest]
-        if stale:
-            self._buffer = [group for group in self._buffer if group.oldest_version >= oldest]
-            self._ledger.too_old(stale)
+    def _pump_again(self) -> None:
+        """After a stall, which lost nothing: whoever takes again has mended it."""
+        if isinstance(self._failure, Stalled):
+            self._thread.join()
+            self._failure, self._thread = None, self._pumping()
 
-    def settle(self, groups: Sequence[Group], step: int) -> Cursor:
+    def _drop_stale(self, state: ClimbState) -> None:
+        most = self._config.sync.max_staleness
+        stale = [group for group in self._buffer if state.age(group.oldest_version) > most]
+        if stale:
+            self._buffer = [g for g in self._buffer if state.age(g.oldest_version) <= most]
+            self._ledger.too_old(stale)
+            self._solvers.forget(stale)
+
+    def settle(self, groups: Sequence[Outcome], step: int) -> Cursor:
         """See `munro.rl.ports.GroupSource`."""
         with self._changed:
-            self._num_taken = 0
+            self._taken = []
             return self._ledger.settle(groups, step)
+
+    def gone_back(self, state: ClimbState) -> None:
+        """Go on after a checkpoint's step: what is under way, or back and not trained on, stays."""
+        with self._changed:
+            self._buffer, self._taken = [*self._taken, *self._buffer], []
+            self._state = state
+            self._ledger.gone_back(state)
+            self._changed.notify_all()
 
     def metrics(self) -> dict[str, float]:
         """Figures since the last call."""

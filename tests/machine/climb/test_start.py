@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from munro.machine.climb.dry_run import _run
 from munro.machine.climb.process import run_climb
 from munro.machine.climb.rebase import run_rebase
-from munro.machine.climb.start import begin, has_nothing_left, raw, refuse_changes
+from munro.machine.climb.start import (
+    Start,
+    begin,
+    has_nothing_left,
+    raw,
+    refuse_changes,
+    saved_start,
+)
 from munro.machine.loading import BadConfig, from_overrides
 from munro.machine.run.folder import RunFolder, Status
+from munro.rl.clip import Clip
 from munro.rl.control.journal import Journal
+from munro.rl.state import ClimbState
 from munro.rollout.store.store import RolloutStore
 from tests.builders import make_group
 
@@ -179,3 +190,17 @@ def test_a_dry_run_says_where_a_run_would_go_on(tmp_path):
     assert "begun anew, for it took no step" in _run(config)
     run.metrics.append(2, {})
     assert "only with --force: no checkpoint is left of its 2 steps" in _run(config)
+
+
+def test_pieces_whose_model_is_not_made_yet_are_resumed_from(tmp_path):
+    """Several ranks wrote them, and one died while the model was being made of them."""
+    state = ClimbState(clip=Clip(), step=4)
+    (tmp_path / "state").mkdir()
+    for name, told in (
+        ("commit.json", {"files": {}}),
+        ("config.json", {}),
+        ("tokenizer_config.json", {}),
+        ("provenance.json", {"climb_state": state.to_json()}),
+    ):
+        (tmp_path / name).write_text(json.dumps(told))
+    assert saved_start(tmp_path) == Start(state=state, checkpoint=tmp_path, again=True)
