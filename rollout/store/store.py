@@ -22,7 +22,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -159,15 +158,14 @@ class RolloutStore:
         return packed
 
     def read(self, step: int) -> list[Group]:
-        """The groups of one step, as they were written.
+        """The groups of one step as they were written, in the order of their tasks.
 
         Raises:
             StoreError: the step was not stored, or its rows are damaged.
         """
-        parts = [list(store_rows.groups(rows)) for rows in self._tables([step])]
-        if len(parts) == 1:
-            return parts[0]
-        return sorted(chain.from_iterable(parts), key=lambda group: group.index)
+        # parts of several nodes lie one after another
+        found = [group for rows in self._tables([step]) for group in store_rows.groups(rows)]
+        return sorted(found, key=lambda group: group.index)
 
     def steps(self) -> list[int]:
         """Steps that are stored, in order."""
@@ -428,14 +426,9 @@ def _told(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Part]:
-    with _damage_told(path), store_files.opened(path) as part:
-        yield part
-
-
-@contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
     try:
-        yield
+        with store_files.opened(path) as part:
+            yield part
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowInvalid) as error:
