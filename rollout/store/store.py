@@ -158,14 +158,12 @@ class RolloutStore:
         return packed
 
     def read(self, step: int) -> list[Group]:
-        """The groups of one step as they were written, in the order of their tasks.
+        """The groups of one step, as they were written.
 
         Raises:
             StoreError: the step was not stored, or its rows are damaged.
         """
-        # parts of several nodes lie one after another
-        found = [group for rows in self._tables([step]) for group in store_rows.groups(rows)]
-        return sorted(found, key=lambda group: group.index)
+        return [group for rows in self._tables([step]) for group in store_rows.groups(rows)]
 
     def steps(self) -> list[int]:
         """Steps that are stored, in order."""
@@ -359,11 +357,14 @@ class RolloutStore:
     ) -> Iterator[pa.Table]:
         for step in steps:
             with self._open(step, places) as part:
-                yield _rows(part, step)
-                more = self._more(part.path)
+                rows, more = [_rows(part, step)], self._more(part.path)
             for path in more:
                 with _opened(path) as part:
-                    yield _rows(part, step)
+                    rows.append(_rows(part, step))
+            if more:  # of several nodes, in the order of their tasks
+                whole = pa.concat_tables(rows).unify_dictionaries()
+                rows = [whole.sort_by([("index", "ascending"), ("attempt", "ascending")])]
+            yield rows[0]
 
     def _num_groups(self, file: Path) -> int:
         with _opened(file) as part:
