@@ -21,7 +21,7 @@ from munro.rl.config import LearnerConfig
 from munro.rl.plugs import Advantage, advantage_of
 from munro.rl.policy.packing import Layout, MicroBatch, lay_out, planned
 from munro.rl.policy.sequences import Bundle, TrainingSequence
-from munro.rl.sharing import Share, shared_out, shares_of
+from munro.rl.policy.sharing import Share, shared_out, shares_of
 from munro.rollout.branches import refuse_broken
 from munro.rollout.payload import Tokens
 from munro.rollout.types import Group, Worth

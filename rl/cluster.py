@@ -26,8 +26,8 @@ from munro.base_model.sharded.stage import Stage
 from munro.rl.batch import Batch, StepReport, batch_of
 from munro.rl.clip import Clip
 from munro.rl.config import DeadlinesConfig, LearnerConfig
+from munro.rl.policy.sharing import Share, shares
 from munro.rl.ports import WeightTransfer
-from munro.rl.sharing import Share, shares
 from munro.rollout.cluster.stores import fetched
 from munro.rollout.engine import WeightSource
 from munro.rollout.openmp import preload

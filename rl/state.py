@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -11,7 +11,6 @@ from munro.rl.clip import Clip
 from munro.rl.collapse import Watch
 from munro.rl.config import ClipConfig, LengthConfig
 from munro.rl.plugs import next_stage
-from munro.rl.ranges import ranges
 
 TURNS = 16
 """Of the last goings back, what is remembered: groups of before are long trained on or dropped."""
@@ -170,6 +169,21 @@ def _between(one: int, other: int, turns: tuple[tuple[int, int], ...]) -> int:
     if low < number <= high:
         return high - number + _between(low, back_to, tuple(before))
     return _between(low, high, tuple(before))
+
+
+def ranges(indices: Iterable[int]) -> list[list[int]]:
+    """Numbers as ranges, in order.
+
+    Example:
+        ranges([3, 5, 4, 9])  # [[3, 6], [9, 10]]
+    """
+    found: list[list[int]] = []
+    for index in sorted(indices):
+        if found and found[-1][1] == index:
+            found[-1][1] = index + 1
+        else:
+            found.append([index, index + 1])
+    return found
 
 
 def _pending(told: Sequence[int | Sequence[int]]) -> Iterator[int]:

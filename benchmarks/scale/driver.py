@@ -37,7 +37,7 @@ from munro.rl.config import ClimbConfig
 from munro.rl.control.controller import Ledger
 from munro.rl.control.journal import Journal, audit
 from munro.rl.control.streaming import OffPolicy
-from munro.rl.sharing import shares
+from munro.rl.policy.sharing import shares
 from munro.rl.state import ClimbState
 from munro.rollout.cluster.dealing import Dealer
 from munro.rollout.telling import FIGURES, ROW

@@ -43,7 +43,7 @@ from munro.rl.control.controller import Ledger, OnPolicy
 from munro.rl.control.journal import Journal
 from munro.rl.learner import Learner
 from munro.rl.plugs import resolved
-from munro.rl.sharing import shares
+from munro.rl.policy.sharing import shares
 from munro.rl.state import ClimbState
 from munro.rollout.engine import WeightSource
 from munro.rollout.problem import ProblemWorker

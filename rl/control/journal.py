@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from munro.rl.ranges import ranges
+from munro.rl.state import ranges
 from munro.rollout.types import Outcome
 
 MOST_LETTERS = 300

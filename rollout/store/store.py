@@ -22,7 +22,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -164,10 +163,7 @@ class RolloutStore:
         Raises:
             StoreError: the step was not stored, or its rows are damaged.
         """
-        parts = [list(store_rows.groups(rows)) for rows in self._tables([step])]
-        if len(parts) == 1:
-            return parts[0]
-        return sorted(chain.from_iterable(parts), key=lambda group: group.index)
+        return [group for rows in self._tables([step]) for group in store_rows.groups(rows)]
 
     def steps(self) -> list[int]:
         """Steps that are stored, in order."""
@@ -361,11 +357,14 @@ class RolloutStore:
     ) -> Iterator[pa.Table]:
         for step in steps:
             with self._open(step, places) as part:
-                yield _rows(part, step)
-                more = self._more(part.path)
+                rows, more = [_rows(part, step)], self._more(part.path)
             for path in more:
                 with _opened(path) as part:
-                    yield _rows(part, step)
+                    rows.append(_rows(part, step))
+            if more:  # of several nodes, in the order of their tasks
+                whole = pa.concat_tables(rows).unify_dictionaries()
+                rows = [whole.sort_by([("index", "ascending"), ("attempt", "ascending")])]
+            yield rows[0]
 
     def _num_groups(self, file: Path) -> int:
         with _opened(file) as part:
@@ -428,14 +427,9 @@ def _told(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Part]:
-    with _damage_told(path), store_files.opened(path) as part:
-        yield part
-
-
-@contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
     try:
-        yield
+        with store_files.opened(path) as part:
+            yield part
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowInvalid) as error:

@@ -15,6 +15,7 @@ from munro.machine.watch.answers import Answers
 from munro.machine.watch.server import Server
 from munro.machine.watch.watched import Watched
 from munro.rl.control.journal import Journal
+from munro.rollout.store.node import NodeStore
 from munro.rollout.types import Reason
 from tests.builders import make_abandoned, make_attempt, make_group, make_task
 from tests.machine.builders import HOSTILE, make_run
@@ -23,7 +24,8 @@ from tests.machine.builders import HOSTILE, make_run
 def make_watched(path: Path, **how) -> RunFolder:
     """A made-up run that has dropped and evaluated as well; hostile wherever a model may write."""
     run = make_run(path, **how)
-    beside = Beside(run, RunConfig.model_validate({"num_steps": 9, "env": "arithmetic"}))
+    store = NodeStore("here", keep_dropped=8)
+    beside = Beside(run, RunConfig.model_validate({"num_steps": 9, "env": "arithmetic"}), store)
     journal = Journal(run.path / "journal.jsonl")
     for step in (3, 9):
         outcome = make_abandoned(
@@ -35,9 +37,9 @@ def make_watched(path: Path, **how) -> RunFolder:
             attempts=tuple(make_attempt(float(at == 1)) for at in range(4)),
             detail=f"failed {HOSTILE}",
         )
-        beside.dropped(step, [outcome])
-        journal.abandoned(outcome, step - 1)
-    beside.evaluated(5, [make_group(index=-1)])
+        beside.dropped(step, [store.tell(outcome, None)])
+        journal.abandoned(store.tell(outcome, None), step - 1)
+    beside.evaluated(5, [store.tell(make_group(index=-1), None)])
     journal.close()
     return run
 

@@ -8,7 +8,7 @@ import pytest
 
 from munro.machine.watch.given import GivenUp
 from munro.rl.control.journal import NEWEST, Journal, audit
-from munro.rl.ranges import ranges
+from munro.rl.state import ranges
 from tests.builders import make_abandoned, tell
 
 

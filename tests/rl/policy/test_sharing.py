@@ -13,7 +13,7 @@ from munro.rl.clip import Clip
 from munro.rl.config import LearnerConfig
 from munro.rl.learner import Learner
 from munro.rl.policy.sequences import TrainingSequence
-from munro.rl.sharing import shares
+from munro.rl.policy.sharing import shares
 from munro.rollout.store.node import NodeStore
 from tests.builders import make_group
 from tests.rl.builders import random_group, save_model
