@@ -137,5 +137,5 @@ def test_what_must_come_whole_is_foreseen_before_any_engine_is_started(
     (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
     del tensors["model.norm.weight"]
     save_file(tensors, tmp_path / "model.safetensors")
-    with pytest.raises(PolicyError, match="fills model.norm.weight of vLLM's model"):
+    with pytest.raises(PolicyError, match=r"fills model\.norm\.weight of vLLM's model"):
         foresee(tmp_path)
