@@ -44,13 +44,15 @@ from munro.rollout.telling import FIGURES, ROW
 from munro.rollout.types import Outcome, Place, Reason, Worth
 
 GROUP, RANKS, AT_ONCE = 16, 64, 2000
+EVERY = 50
+"""Steps between checkpoints."""
 PASSES = 4
 """One task in so many becomes a group."""
 LIMITS = {"us a task": 100.0, "peak MB": 1000.0, "resume s": 30.0}
 
 
-def outcome(index: int) -> Outcome:
-    """What a worker would tell of a task."""
+def outcome(index: int, version: int) -> Outcome:
+    """What a worker would tell of a task, by weights of this version."""
     common = {"index": index, "env": "sums", "task_id": f"sums/{index}", "num_attempts": GROUP}
     if index % PASSES:
         reason = Reason.TOO_HARD_EARLY
@@ -66,7 +68,7 @@ def outcome(index: int) -> Outcome:
         **common,
         pass_rate=0.5,
         num_sampled=int(figures[ROW["sampled"]].sum()),
-        oldest_version=10**9,  # of the newest weights, whichever those are
+        oldest_version=version,
         figures=figures,
         worth=Worth(
             advantages=tuple(rng.normal(size=GROUP).tolist()),
@@ -87,6 +89,7 @@ class Workers:
     spent_s: float = 0.0
     open: dict[int, str] = field(default_factory=dict)
     most_open: int = 0
+    version: int = 0
 
     def __post_init__(self) -> None:
         self.dealer = Dealer(self.names)
@@ -106,7 +109,7 @@ class Workers:
         began = time.thread_time()
         replies: defaultdict[str, list[Outcome]] = defaultdict(list)
         for index, name in zip(self.open, self.open.values(), strict=True):
-            replies[name].append(outcome(index))
+            replies[name].append(outcome(index, self.version))
             if sum(map(len, replies.values())) >= AT_ONCE or len(replies) > AT_ONCE:
                 break
         told = [(name, pickle.dumps(of)) for name, of in replies.items()]
@@ -163,16 +166,25 @@ class Run:
         """Count."""
         self.steps = state.step
 
+    def save_if_due(self, state: ClimbState) -> None:
+        """Now and then."""
+        if state.step % EVERY == 0:
+            self.save(state)
+
     def save(self, state: ClimbState) -> None:
         """As into a checkpoint."""
         self.saved = state.to_json()
 
 
+@dataclass
 class Publisher:
-    """Has nothing to send."""
+    """Has nothing to send but the number."""
 
-    def publish(self, version: int) -> Mapping[str, float]:  # noqa: ARG002 - a port
+    workers: Workers
+
+    def publish(self, version: int) -> Mapping[str, float]:
         """No figures."""
+        self.workers.version = version
         return {}
 
 
@@ -190,7 +202,7 @@ def configured(options: argparse.Namespace) -> ClimbConfig:
                 "group_size": GROUP,
             },
             "sync": {"every_steps": 1, "max_staleness": 8},
-            "checkpoint": {"every_steps": 50},
+            "checkpoint": {"every_steps": EVERY},
         }
     )
 
@@ -203,7 +215,7 @@ def climbed(
     ledger = Ledger(config, state.cursor, journal, str, step=state.step)
     groups = OffPolicy(config, ledger, workers, state, run.should_stop)
     try:
-        climb(config, state, groups, Learner(), Publisher(), run)
+        climb(config, state, groups, Learner(), Publisher(workers), run)
     finally:
         groups.close()
         journal.close()

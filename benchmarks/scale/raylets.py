@@ -79,9 +79,14 @@ def main() -> None:
     cluster.shutdown()
 
 
+# what Ray says goes where errors go
+ANSWERS = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+
+
 def say(what: object) -> None:
-    sys.stdout.write(json.dumps(what) + "\n")
-    sys.stdout.flush()
+    ANSWERS.write(json.dumps(what) + "\n")
+    ANSWERS.flush()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -24,7 +26,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from munro.rollout import waits
 from munro.rollout.cluster.actors import cause_of
 from munro.rollout.payload import Columns
-from munro.rollout.store.node import NodeStore, PayloadLost, halves
+from munro.rollout.store.node import Held, NodeStore, PayloadLost, halves
 from munro.rollout.telling import Weigh
 from munro.rollout.types import Abandoned, Group, Outcome, Place
 from munro.rollout.waits import waiting
@@ -43,6 +45,26 @@ class _StoreActor(NodeStore):
     def host(self) -> str:
         """Of this node."""
         return str(ray.util.get_node_ip_address())
+
+    def sees(self, path: str) -> bool:
+        """Whether a file is there for this node too."""
+        return Path(path).is_file()
+
+    def both(self, places: Sequence[Place]) -> list[tuple[str, Any, bytes]]:
+        """Key, reference of the arrays, and the rest, of those that it has."""
+        held = [(place.key, self._held.get(place.key)) for place in places]
+        return [(key, one.columns, one.rest) for key, one in held if one is not None]
+
+    def draft(
+        self, folder: str, step: int, places: Sequence[Place], *more: Any, **named: Any
+    ) -> None:
+        """As `NodeStore.draft`; also what lies with nodes that do not see the folder."""
+        elsewhere = [place for place in places if place.key not in self._held]
+        for name, numbers in _by_store(elsewhere).items():
+            own = [elsewhere[number] for number in numbers]
+            for key, columns, rest in ray.get(ray.get_actor(name).both.remote(own)):
+                self._held[key] = Held(columns, rest)
+        super().draft(folder, step, places, *more, **named)
 
 
 class Hands:
@@ -114,7 +136,8 @@ class Stores:
                 what they hold is then forgotten, for nobody knows of it any more.
         """
         self._deadline_s = deadline_s
-        self._drafts: dict[tuple[str, int], dict[str, Any]] = {}
+        self._run = run
+        self._drafts: dict[tuple[str, int], tuple[dict[str, Any], list[Place]]] = {}
         self.payload_bytes = 0
         """Of attempts that came to the driver: none but where a person reads (`found`)."""
         several = lasting or uuid4().hex
@@ -175,13 +198,34 @@ class Stores:
         to_read: bool = False,
     ) -> None:
         """Let every node begin to write its part of a step; see `NodeStore.draft`."""
+        writers = self._writers
+        by_writer: defaultdict[str, list[int]] = defaultdict(list)
+        for name, numbers in _by_store(places).items():
+            by_writer[writers[name]] += numbers
         drafts: dict[str, Any] = {}
-        for part, (name, numbers) in enumerate(sorted(_by_store(places).items())):
-            own = ([places[n] for n in numbers], [advantages[n] for n in numbers])
+        for part, (name, numbers) in enumerate(sorted(by_writer.items())):
+            own = ([places[n] for n in sorted(numbers)], [advantages[n] for n in sorted(numbers)])
             drafts[name] = self.actors[name].draft.remote(
                 folder, step, *own, to_read=to_read, part=part
             )
-        self._drafts[folder, step] = drafts
+        self._drafts[folder, step] = drafts, [p for p in places if writers[p.store] != p.store]
+
+    @cached_property
+    def _writers(self) -> dict[str, str]:
+        """Who writes what each store holds: itself, or this node's where it sees no run folder."""
+        if len(self.actors) == 1:
+            return {name: name for name in self.actors}
+        probe = Path(self._run) / f".seen-{uuid4().hex}"
+        probe.touch()
+        try:
+            asked = {name: one.sees.remote(str(probe)) for name, one in self.actors.items()}
+            sees = {
+                n: self._get(answer, "a node to look for the run") for n, answer in asked.items()
+            }
+        finally:
+            probe.unlink()
+        ours = self.known_as[ray.get_runtime_context().get_node_id()]
+        return {name: name if sees[name] else ours for name in self.actors}
 
     def commit(self, folder: str, step: int, most_bytes: int | None = None) -> dict[int, str]:
         """Wait for the parts and let them be seen, the first one last.
@@ -193,7 +237,7 @@ class Stores:
             StoreError: a disk refused.
             PayloadLost: a node died meanwhile.
         """
-        drafts, what = self._drafts.pop((folder, step)), f"step {step} to be stored"
+        (drafts, elsewhere), what = self._drafts.pop((folder, step)), f"step {step} to be stored"
         hosts: dict[int, str] = {}
         try:
             self._get(list(drafts.values()), what)
@@ -204,6 +248,7 @@ class Stores:
                     hosts[part] = self._get(store.host.remote(), what)
         except RayActorError as error:
             raise PayloadLost(f"a node died before its part of step {step} was stored") from error
+        self.forget(elsewhere)
         return hosts
 
     def close(self) -> None:

@@ -112,8 +112,9 @@ class Tending:
 
     def _tend(self, server: Listed, newest: tuple[WeightSource, bool] | None, now: float) -> None:
         """Bring one that joined late the weights that it lacks; replace one that hangs."""
-        which = (server.name, server.incarnation)
-        actor = self._actors[server.name]
+        which, actor = (server.name, server.incarnation), self._actors.get(server.name)
+        if actor is None:
+            return  # of an earlier process that had more of them
         if server.state is State.GONE:
             since = self._gone_since.setdefault(which, now)
             if now - since > HUNG_S:

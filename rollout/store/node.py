@@ -28,7 +28,9 @@ class PayloadLost(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class Held:
+    """A group in two halves."""
+
     columns: Any
     """What `put` made of the arrays; None of a task given up."""
     rest: bytes
@@ -78,7 +80,7 @@ class NodeStore:
         """
         self.name = name
         self._keep_dropped, self._put, self._get = keep_dropped, put, get
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, Held] = {}
         self._dropped: deque[str] = deque()
         self._stores: dict[str, RolloutStore] = {}
         self._drafts: dict[tuple[str, int], Sequence[Place]] = {}
@@ -94,7 +96,7 @@ class NodeStore:
 
     def hold(self, key: str, columns: Columns | None, rest: bytes) -> None:
         """Take a group in, or a task given up; of these the newest are kept."""
-        self._held[key] = _Held(None if columns is None else self._put(columns), rest)
+        self._held[key] = Held(None if columns is None else self._put(columns), rest)
         if columns is None:
             self._dropped.append(key)
             while len(self._dropped) > self._keep_dropped:

@@ -192,34 +192,19 @@ def compile(
         PlanError: a wanted element is held by nobody, or in two parts that are not the same box.
     """
     held, wanted = held.deep(wanted), wanted.deep(held)
-    at = {name: i for i, name in enumerate(held.names)}
-    for name in wanted.names:
-        if name not in at:
-            raise PlanError(f"{name}: the server wants it, and the learner has none of that name")
-    names = sorted(wanted.names, key=lambda name: (_layer(name), at[name]))
-    own = _unique(held, names)
-    units = _unique(wanted, names)
+    names, dtypes, dims = _common(held, wanted)
+    own, units = _unique(held, names), _unique(wanted, names)
     _require_disjoint(names, own)
-    by_name = {name: (kind, int(d)) for name, kind, d in _kinds(held)}
-    asked = {name: (kind, int(d)) for name, kind, d in _kinds(wanted)}
-    for name in names:
-        if by_name[name][1] != asked[name][1]:
-            raise PlanError(
-                f"{name}: the learner's has {by_name[name][1]} dimensions, the server's"
-                f" {asked[name][1]}"
-            )
-    dtypes = [_narrower(by_name[name][0], asked[name][0]) for name in names]
     size = np.array([WIDTHS[dtype] for dtype in dtypes], np.int64)
     volume = _volume(units.start, units.stop)
     pair_unit, pair_own, start, stop = _overlaps(own, units)
     covered = np.bincount(pair_unit, weights=_volume(start, stop), minlength=len(volume))
     if len(short := np.nonzero(covered != volume)[0]):
-        unit = int(short[0])
-        name = names[int(units.name[unit])]
-        box = _box(units.start[unit], units.stop[unit], asked[name][1])
+        at = int(units.name[short[0]])
+        box = _box(units.start[short[0]], units.stop[short[0]], dims[at])
         raise PlanError(
-            f"{name}: the server wants {box.start} to {box.stop}, {int(volume[unit])} elements, of "
-            f"which the learner holds {int(covered[unit])}: they are not of one model"
+            f"{names[at]}: the server wants {box.start} to {box.stop}, {box.size} elements, of "
+            f"which the learner holds {int(covered[short[0]])}: they are not of one model"
         )
     unit_bytes = volume * size[units.name]
     lead = _leads(units, unit_bytes)
@@ -227,7 +212,7 @@ def compile(
     return Plan(
         names=tuple(names),
         dtypes=tuple(dtypes),
-        dims=np.array([asked[name][1] for name in names], np.int64),
+        dims=np.array(dims, np.int64),
         targets=Targets(
             name=units.name,
             start=units.start,
@@ -244,7 +229,7 @@ def compile(
             stop=stop,
             bytes=bytes_,
         ),
-        unwanted=tuple(sorted(at.keys() - set(names))),
+        unwanted=tuple(sorted(set(held.names) - set(names))),
     )
 
 
@@ -378,8 +363,27 @@ def _buckets(lead: Ints, unit_bytes: Ints, most: int) -> Ints:
     return bucket
 
 
-def _kinds(layout: Layout) -> zip[tuple[str, str, int]]:
-    return zip(layout.names, layout.dtypes, layout.dims, strict=True)
+def _common(held: Layout, wanted: Layout) -> tuple[list[str], list[str], list[int]]:
+    """What is wanted, in the order in which it goes; what it is sent as; its dimensions.
+
+    Raises:
+        PlanError: the learner has no such tensor.
+    """
+    ours = {
+        name: (place, held.dtypes[place], int(held.dims[place]))
+        for place, name in enumerate(held.names)
+    }
+    for name, dims in zip(wanted.names, wanted.dims.tolist(), strict=True):
+        if name not in ours:
+            raise PlanError(f"{name}: the server wants it, and the learner has none of that name")
+        if ours[name][2] != dims:
+            raise PlanError(
+                f"{name}: the learner's has {ours[name][2]} dimensions, the server's {dims}"
+            )
+    theirs = dict(zip(wanted.names, wanted.dtypes, strict=True))
+    names = sorted(theirs, key=lambda name: (_layer(name), ours[name][0]))
+    dtypes = [_narrower(ours[name][1], theirs[name]) for name in names]
+    return names, dtypes, [ours[name][2] for name in names]
 
 
 def _narrower(ours: str, theirs: str) -> str:

@@ -145,15 +145,15 @@ class Receiver:
                 ask = self._ask(layout.digest, plan, update, done)
                 try:
                     for bucket in self._buckets(link, plan, ask, feeder, until):
+                        pieces = self._checked(plan, done, bucket, inner)
                         for follower in followers:
                             follower.hand(bucket)
-                        pieces = self._checked(plan, done, bucket, inner)
                         self.received += sum(move.bytes for move, _ in pieces)
                         for move, tensor in pieces:
                             yield move.name, move.box, tensor
                         done += 1
                     break
-                except RuntimeError:
+                except (RuntimeError, Corrupt):
                     if not feeder:
                         raise
                     feeder = ""  # the learner has it all
@@ -352,7 +352,9 @@ class _Follower:
         """Send what is handed over until there is no more; runs in a thread."""
         try:
             meeting = until.sooner(self._patience_s)
-            ask = Ask.unpacked(read(found(link.meeting, meeting), key, meeting))
+            own = found(link.meeting, meeting)  # another call may wait on the other connection
+            ask = Ask.unpacked(read(own, key, meeting))
+            own.delete_key(key)
             if ask.plan != plan.digest:
                 return  # cut in another way: the learner sends it what it needs
             store = found(ask.address, meeting)

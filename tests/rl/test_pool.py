@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +67,8 @@ def test_two_actors_are_one_learner(local_ray, tmp_path: Path):
 
         # tokens that are gone are told before any rank begins to wait for another
         stores.forget([outcomes[1].place])
+        while not stores.missing([outcomes[1].place]):
+            time.sleep(0.1)
         with pytest.raises(PayloadLost, match="not in their node's store"):
             pool.step(outcomes, clip=Clip())
         assert pool.step([outcomes[0], outcomes[2]], clip=Clip()).metrics["learner/groups"] == 2

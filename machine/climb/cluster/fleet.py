@@ -183,7 +183,7 @@ def start_fleet(
         setting = _shared(setting, config, learner=learner)
         again = False
         if config.ray.address and learner:
-            setting = replace(setting, lasting=name_of(setting, folder))
+            setting = replace(setting, lasting=name_of(config, model, folder))
             orphan_s = config.deadlines.orphan_s
             again = stack.enter_context(kept(setting.lasting, folder, orphan_s))
         places = stack.enter_context(reserved(config, learner=learner, lasting=setting.lasting))

@@ -7,7 +7,7 @@ import pytest
 
 from munro.distill.sources import Source, read_index, stored_steps
 from munro.distill.traces import read_traces
-from munro.machine.climb.start import resume
+from munro.machine.climb.start import Start, resume
 from munro.machine.config import RunConfig
 from munro.machine.report.rollouts import sample
 from munro.machine.run import token_figures
@@ -18,7 +18,7 @@ from munro.machine.verbs.lengths import run_lengths
 from munro.rl.clip import Clip
 from munro.rl.control.controller import Ledger
 from munro.rl.control.journal import Journal, audit
-from munro.rl.state import Cursor
+from munro.rl.state import ClimbState, Cursor
 from munro.rollout.store.node import NodeStore
 from munro.rollout.store.store import RolloutStore
 from munro.rollout.types import Reason
@@ -161,7 +161,8 @@ def test_a_resumed_run_forgets_what_it_takes_again(both):
         rows = [(step, 0, np.zeros(3, np.float32))]
         token_figures.write(run.path, step, rows, Clip())
     with pytest.MonkeyPatch.context() as patched, run.held():
-        patched.setattr("munro.machine.climb.start.saved_start", lambda folder: None)
+        start = Start(state=ClimbState.first(Clip()), checkpoint=None, again=True)
+        patched.setattr("munro.machine.climb.start.saved_start", lambda folder: start)
         resume(run, config())
     for folder in (run.rollouts, run.dropped, run.evaluated):
         assert RolloutStore(folder).steps() == [1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Sequence
 
@@ -10,6 +11,7 @@ import torch
 
 from munro.rollout.transfer.asking import NotReceived
 from munro.rollout.transfer.receiving import Receiver
+from munro.rollout.transfer.relay import addressed
 from munro.rollout.transfer.sending import GroupWeights, Shards
 from munro.rollout.transfer.types import Box, Held, Layout, Wanted
 
@@ -167,6 +169,19 @@ def test_what_cannot_be_sent_is_refused_with_a_sentence() -> None:
         list(Receiver(other, device=CPU).receive(old.meeting, old.update))
 
 
+def test_who_left_sends_no_more() -> None:
+    ranks = Ranks(2)
+    source = ranks.publish(1)
+    coming = Receiver(whole(), device=CPU).receive(source.meeting, source.update)
+    next(coming)
+    for transfer in ranks.transfers:
+        transfer.leave()
+    with pytest.raises(NotReceived):
+        list(coming)
+    with pytest.raises(NotReceived):
+        taken(Receiver(whole(), device=CPU), source, within_s=1.0)
+
+
 def test_another_plan_is_refused() -> None:
     ranks = Ranks(2)
     source = ranks.publish(1)
@@ -182,6 +197,25 @@ def test_a_new_version_cuts_off_who_is_slow() -> None:
     ranks.publish(2)
     with pytest.raises(NotReceived):
         list(coming)
+
+
+def test_it_crosses_to_a_learners_process_and_tells_each_server_of_its_place() -> None:
+    there = pickle.loads(pickle.dumps(GroupWeights(within_s=20.0, bucket_bytes=512)))
+    ranks = Ranks(1)
+    ranks.transfers = [there.at("127.0.0.1")]
+    told = addressed(ranks.publish(7), ["a", "b", "c"], slices=1, relay="chain")
+    told = pickle.loads(pickle.dumps(told))
+    assert told["b"].update["feeder"] == "a"
+    assert told["b"].update["followers"] == ("c",)
+    assert told["b"].version == told["b"].update["version"] == 7
+    got: dict[str, dict[str, torch.Tensor]] = {}
+    names = ["a", "b", "c"]
+
+    def take(i: int) -> None:
+        got[names[i]] = taken(Receiver(whole(), device=CPU), told[names[i]])
+
+    together(take, range(3))
+    assert all(torch.equal(got[name][n], ranks.full[n]) for name in names for n in SHAPES)
 
 
 def together(work, items: Sequence[int]) -> None:
