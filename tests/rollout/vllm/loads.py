@@ -210,5 +210,7 @@ if __name__ == "__main__":
     register_architectures()
     torch.accelerator.empty_cache = lambda: None  # as vLLM's CPU worker has it
     with environment(on_gpu=False):
-        found = [toy()] + [compare(Path(folder), RANKS, RANK) for folder in sys.argv[4:]]
-    Path(f"{RESULT}.{RANK}").write_text(json.dumps(found))
+        found = [toy()]
+        for folder in sys.argv[4:]:
+            found.append(compare(Path(folder), RANKS, RANK))
+            Path(f"{RESULT}.{RANK}").write_text(json.dumps(found))
