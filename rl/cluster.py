@@ -46,7 +46,7 @@ class _Rank:
 
     _batch: Batch | None = None
     _learner: Learner | None
-    _transfer: WeightTransfer | None
+    _transfer: WeightTransfer | None = None
 
     def get_ready(self, model_path: str) -> None:
         """Do beforehand what takes seconds and needs no other rank: imports, and the model without
@@ -67,6 +67,8 @@ class _Rank:
         import torch
 
         self._learner = self._batch = None
+        if self._transfer is not None:
+            self._transfer.leave()
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
         if "accelerate" in sys.modules:  # which remembers the group

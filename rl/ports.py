@@ -34,6 +34,10 @@ class WeightTransfer(Protocol):
         """Put (name, tensor) pairs where servers can read them."""
         ...
 
+    def leave(self) -> None:
+        """The learner's process begins anew: end what only it needed."""
+        ...
+
     def settle(self) -> None:
         """All servers have read them."""
         ...

@@ -51,6 +51,10 @@ class WeightTransfer(Protocol):
         """Make these weights readable as `version`; returns once they are."""
         ...
 
+    def leave(self) -> None:
+        """The learner's process begins anew: end what only it needed."""
+        ...
+
     def settle(self) -> None:
         """All engines have read what was published last: let go of what only they needed."""
         ...
@@ -144,6 +148,9 @@ class SharedMemoryWeights:
         room = f"{_in_gb(disk.free)} of {_in_gb(disk.total)} free"
         cause = str(error).splitlines()[0] if str(error) else type(error).__name__
         return f"{what} {self._folder}: {cause} ({room}). {mend}."
+
+    def leave(self) -> None:
+        """Nothing to do: files stay for servers that come later."""
 
     def settle(self) -> None:
         """Nothing to do: files stay for an engine that comes later."""

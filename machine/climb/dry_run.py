@@ -14,7 +14,6 @@ from munro.envs.problem_set import ProblemSet
 from munro.envs.types import Task
 from munro.kernels import dispatch
 from munro.machine.climb.adapters import described
-from munro.machine.climb.arriving import arriving
 from munro.machine.climb.evaluate import require_evaluations
 from munro.machine.climb.memory import (
     GB,
@@ -25,7 +24,7 @@ from munro.machine.climb.memory import (
     total_host,
 )
 from munro.machine.climb.models import foreseen, here
-from munro.machine.climb.needs import gpus_wanted, shortage, transport_of
+from munro.machine.climb.needs import arriving, gpus_wanted, shortage, transport_of
 from munro.machine.climb.origin import as_climbed
 from munro.machine.climb.probe import probe
 from munro.machine.climb.sizes import gpus_here, grown, loaded, machine_bytes, model_of

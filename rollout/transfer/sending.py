@@ -124,8 +124,16 @@ class GroupWeights:
     def settle(self) -> None:
         """Nothing to do: the weights stay for a server that comes later."""
 
+    def leave(self) -> None:
+        """See `munro.rollout.weights.WeightTransfer.leave`."""
+        self.close()
+
     def close(self) -> None:
-        """End: no server is sent anything any more."""
+        """End: no server is sent anything any more, and the copy goes."""
+        with self._guard:
+            late, self._open, self._now = self._open, {}, None
+        for group in late.values():
+            group.abort()
         if self._rank == 0 and self._store is not None:
             self._store.queue_push(ASKS, "")
 
@@ -170,9 +178,10 @@ class GroupWeights:
     def _answer(self, ask: Ask) -> None:
         """Serve one asking, on a thread of its own; a server that fails is its own affair."""
         assert self._where is not None
-        assert self._now is not None
-        until = Until.within(ask.within_s)
-        version, shards = self._now
+        until, now = Until.within(ask.within_s), self._now
+        if now is None:
+            return  # it has just been closed
+        version, shards = now
         try:
             store = found(self._where, until)
             plan, why_not = self._agreed(ask, version, shards.held, store, until)

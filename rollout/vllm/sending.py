@@ -107,6 +107,10 @@ class VllmTransfer:
         if failure is not None:
             raise NotSent(f"vLLM's {self._kind} engine could not send: {failure}") from failure
 
+    def leave(self) -> None:
+        """End the connections: a learner that begins anew makes others."""
+        self.close()
+
     def close(self) -> None:
         """End the connections."""
         self.settle()

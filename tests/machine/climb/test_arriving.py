@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from munro.machine.climb import arriving as module
-from munro.machine.climb.arriving import arriving
+from munro.machine.climb import needs as module
+from munro.machine.climb.needs import arriving
 from munro.machine.config import RunConfig
 from munro.machine.loading import BadConfig
 from munro.rewards.errors import PolicyError

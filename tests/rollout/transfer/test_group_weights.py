@@ -169,6 +169,19 @@ def test_what_cannot_be_sent_is_refused_with_a_sentence() -> None:
         list(Receiver(other, device=CPU).receive(old.meeting, old.update))
 
 
+def test_who_left_sends_no_more() -> None:
+    ranks = Ranks(2)
+    source = ranks.publish(1)
+    coming = Receiver(whole(), device=CPU).receive(source.meeting, source.update)
+    next(coming)
+    for transfer in ranks.transfers:
+        transfer.leave()
+    with pytest.raises(NotReceived):
+        list(coming)
+    with pytest.raises(NotReceived):
+        taken(Receiver(whole(), device=CPU), source, within_s=1.0)
+
+
 def test_another_plan_is_refused() -> None:
     ranks = Ranks(2)
     source = ranks.publish(1)

@@ -10,6 +10,7 @@ import os
 import random
 import sys
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,8 @@ def join(ranks: int) -> None:
     if torch.distributed.is_initialized():
         destroy_model_parallel()
     else:
-        os.environ["VLLM_DIST_IDENT"] = Path(RESULT).parent.name  # as vLLM's CPU worker does
+        # as vLLM's CPU worker does; names shared memory, which a run that was killed leaves behind
+        os.environ["VLLM_DIST_IDENT"] = sha256(RESULT.encode()).hexdigest()[:16]
         init_distributed_environment(ranks, RANK, f"file://{RESULT}.store", RANK, "gloo")
     initialize_model_parallel(ranks)
 
@@ -208,5 +210,7 @@ if __name__ == "__main__":
     register_architectures()
     torch.accelerator.empty_cache = lambda: None  # as vLLM's CPU worker has it
     with environment(on_gpu=False):
-        found = [toy()] + [compare(Path(folder), RANKS, RANK) for folder in sys.argv[4:]]
-    Path(f"{RESULT}.{RANK}").write_text(json.dumps(found))
+        found = [toy()]
+        for folder in sys.argv[4:]:
+            found.append(compare(Path(folder), RANKS, RANK))
+            Path(f"{RESULT}.{RANK}").write_text(json.dumps(found))

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -24,6 +25,8 @@ from transformers import (
     Qwen3MoeForCausalLM,
 )
 
+from munro.rewards.errors import PolicyError
+from munro.rollout.vllm.foresee import foresee
 from munro.rollout.weights import checkpoint_tensors
 from tests.base_model.tiny_munro import tiny_model
 
@@ -120,3 +123,19 @@ def test_an_update_by_boxes_equals_a_fresh_load(
             assert one["unread"] == []
             if ranks > 1:
                 assert one["wanted"] < 0.75 * one["published"], name
+
+
+def test_what_must_come_whole_is_foreseen_before_any_engine_is_started(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = folders["qwen3 moe"] / "random"
+    found = foresee(folder)
+    assert found.whole == {}
+    tensors = load_file(folder / "model.safetensors")
+    assert found.num_bytes == sum(tensor.nbytes for tensor in tensors.values())
+    assert "model.layers.0.self_attn.rotary_emb.cos_sin_cache" in found.untouched
+    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
+    del tensors["model.norm.weight"]
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(PolicyError, match=r"fills model\.norm\.weight of vLLM's model"):
+        foresee(tmp_path)
