@@ -6,11 +6,13 @@
     provenance.json                     where the weights come from (optional)
 
 That of an adapter holds, in the place of the first line, what `munro.base_model.adapters.files`
-says, and asks for its base: `model` gives the two as one.
+says, and asks for its base: `model` gives the two as one. That of several ranks holds, in the place
+of trainer_state.pt, what `munro.base_model.sharded` says, and its weights may be made later:
 
-It is written into a hidden sibling folder, flushed to the disk and renamed into place. When it
-replaces another, the old folder steps aside first and goes only once the new one stands; whoever
-opens a checkpoint whose writer died between those two renames puts the old one back.
+    state/                              weights and moments, every rank its pieces of them
+    commit.json                         written last: without it the checkpoint does not exist
+
+How it is written so that it is never there in part, `munro.base_model.whole` says.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -29,6 +32,7 @@ from munro.base_model.adapters import files as adapter
 from munro.base_model.adapters.errors import BadAdapter
 from munro.base_model.digests import digest_of
 from munro.base_model.weights import BadWeights, load, look, no_progress_bars, prove
+from munro.base_model.whole import draft_of, flush, put_back, swap
 
 if TYPE_CHECKING:  # who only asks whether a checkpoint is there does not wait for torch
     from torch import Tensor
@@ -39,6 +43,8 @@ TRAINER_STATE = "trainer_state.pt"
 PROVENANCE = "provenance.json"
 WEIGHTS = "model.safetensors"
 SHARDS = "model.safetensors.index.json"
+STATE = "state"
+COMMIT = "commit.json"
 
 
 class CheckpointError(Exception):
@@ -99,7 +105,7 @@ class Checkpoint:
         from munro.base_model.adapters.attach import is_adapted
 
         path = Path(os.path.abspath(path))
-        draft = _sibling(path, "draft")
+        draft = draft_of(path)
         try:
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir(parents=True)
@@ -115,8 +121,8 @@ class Checkpoint:
             if provenance is not None:
                 text = json.dumps(provenance, indent=2, sort_keys=True)
                 (draft / PROVENANCE).write_text(text + "\n", encoding="utf-8")
-            _flush(draft)
-            _swap(draft, path)
+            flush(draft)
+            swap(draft, path)
         except (OSError, SafetensorError) as error:
             raise CheckpointError(path, f"could not be written ({error})") from error
         except RuntimeError as error:
@@ -137,7 +143,22 @@ class Checkpoint:
     @property
     def has_trainer_state(self) -> bool:
         """Whether training can go on from it with its optimizer's moments."""
-        return (self.path / TRAINER_STATE).is_file()
+        return self.is_sharded or (self.path / TRAINER_STATE).is_file()
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether a complete one stands there that training can go on from."""
+        return self.has_trainer_state and not self.missing(weights=False)
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether it holds what several ranks wrote, every one its pieces."""
+        return (self.path / STATE).is_dir()
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether those ranks never came to say that it is whole: then it does not exist."""
+        return self.is_sharded and not (self.path / COMMIT).is_file()
 
     @property
     def is_adapter(self) -> bool:
@@ -155,14 +176,21 @@ class Checkpoint:
         except BadAdapter as error:
             raise CheckpointError(self.path, error) from error
 
-    def missing(self) -> tuple[str, ...]:
-        """Names of what a complete checkpoint has and this folder lacks; empty when complete."""
-        _put_back(self.path)
+    def missing(self, *, weights: bool = True) -> tuple[str, ...]:
+        """Names of what a complete checkpoint has and this folder lacks; empty when complete.
+
+        Args:
+            weights: of one of several ranks, the model's files too, which may be made later.
+        """
+        put_back(self.path)
         if not self.path.is_dir():
             return ("the folder itself",)
         whole = () if self.is_adapter else ("config.json",)
-        lacking = [name for name in whole if not (self.path / name).is_file()]
-        if self.is_adapter:
+        lacking = [*self._pieces_missing()]
+        lacking += [name for name in whole if not (self.path / name).is_file()]
+        if self.is_sharded and not weights:
+            pass
+        elif self.is_adapter:
             lacking += [name for name in adapter.FILES if not (self.path / name).is_file()]
         elif (self.path / SHARDS).is_file():
             shards = json.loads((self.path / SHARDS).read_text(encoding="utf-8"))["weight_map"]
@@ -173,19 +201,52 @@ class Checkpoint:
             lacking.append("tokenizer_config.json")
         return tuple(lacking)
 
-    def require(self) -> Self:
+    def _pieces_missing(self) -> Iterator[str]:
+        """What several ranks wrote and is not there, or not of its size."""
+        if not self.is_sharded:
+            return
+        if self.is_unfinished:
+            yield COMMIT
+            return
+        for name, size in self.commit()["files"].items():
+            file = self.path / STATE / name
+            if not file.is_file() or file.stat().st_size != size:
+                yield f"{STATE}/{name}"
+
+    def commit(self) -> dict[str, Any]:
+        """What the first of several ranks wrote last; see `munro.base_model.sharded.saver`."""
+        commit: dict[str, Any] = json.loads((self.path / COMMIT).read_text(encoding="utf-8"))
+        return commit
+
+    def require(self, *, weights: bool = True) -> Self:
         """This checkpoint, known to be complete.
+
+        Args:
+            weights: see `missing`.
 
         Raises:
             CheckpointError: something is missing; names it, or the checkpoint that lies inside.
         """
-        if missing := self.missing():
-            if inside := newest_inside(self.path):
-                raise CheckpointError(
-                    self.path, f"it is none itself, but holds some: give {inside}, the newest"
-                )
-            raise CheckpointError(self.path, f"{', '.join(missing)} missing")
+        if missing := self.missing(weights=weights):
+            raise CheckpointError(self.path, self._lacks(missing))
         return self
+
+    def _lacks(self, missing: tuple[str, ...]) -> str:
+        """What is missing and what to do about it, in a sentence."""
+        if self.is_unfinished:
+            return (
+                f"its ranks never came to write all of it ({COMMIT} missing), so it does not "
+                "exist: take the one before it"
+            )
+        if missing == (WEIGHTS,) and self.is_sharded:
+            step = self.path.name.removeprefix("step-").lstrip("0") or "STEP"
+            return (
+                f"its weights lie in the pieces that its ranks wrote ({STATE}): make the model of "
+                f"them by munro export {self.path.parent.parent} {step}"
+            )
+        if inside := newest_inside(self.path):
+            return f"it is none itself, but holds some: give {inside}, the newest"
+        return f"{', '.join(missing)} missing"
 
     def look(self) -> Self:
         """This checkpoint, its configs and headers opened: what can be seen in a blink.
@@ -256,9 +317,18 @@ class Checkpoint:
         state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         return state
 
+    def drop_trainer_state(self) -> None:
+        """Leave the model alone, from which no training can go on."""
+        (self.path / TRAINER_STATE).unlink(missing_ok=True)
+        aside = draft_of(self.path / STATE)
+        with suppress(FileNotFoundError):  # another rank was faster, or there is none
+            (self.path / STATE).rename(aside)
+        (self.path / COMMIT).unlink(missing_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+
     def provenance(self) -> dict[str, Any]:
         """Where the weights come from; empty for folders that others made."""
-        file = self.require().path / PROVENANCE
+        file = self.require(weights=False).path / PROVENANCE
         if not file.is_file():
             return {}
         provenance: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -278,44 +348,3 @@ def newest_inside(folder: Path) -> Path | None:
     ]
     newest = max(whole, key=lambda file: file.stat().st_mtime_ns, default=None)
     return newest.parent if newest else None
-
-
-def _sibling(path: Path, role: str) -> Path:
-    return path.with_name(f".{path.name}.{role}")
-
-
-def _flush(folder: Path) -> None:
-    """Force every file of the folder, and the folder, to the disk."""
-    for entry in (*(file for file in folder.rglob("*")), folder):
-        descriptor = os.open(entry, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _swap(draft: Path, path: Path) -> None:
-    """Rename `draft` to `path`, moving what stands there aside first."""
-    _put_back(path)
-    aside = _sibling(path, "aside")
-    shutil.rmtree(aside, ignore_errors=True)
-    if path.exists():
-        path.rename(aside)
-    try:
-        draft.rename(path)
-    except OSError:
-        _put_back(path)
-        raise
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def _put_back(path: Path) -> None:
-    """Undo a swap whose writer died after its first rename."""
-    aside = _sibling(path, "aside")
-    if aside.is_dir() and not path.exists():
-        aside.rename(path)

@@ -170,6 +170,32 @@ def identity(folder: Path) -> str:
     return _located("/".join(owner_and_name[1:]), folder).recorded
 
 
+def fetch_into(recorded: str, folder: Path) -> None:
+    """Fetch a model of the hub to where it lies in another machine's cache: the very same files.
+
+    Args:
+        recorded: `Located.recorded` of it.
+        folder: in that cache: CACHE/models--OWNER--NAME/snapshots/COMMIT.
+
+    Raises:
+        HubError: it cannot be had, or its files are others.
+    """
+    from huggingface_hub import snapshot_download
+
+    said = RECORDED.fullmatch(recorded)
+    assert said is not None, recorded
+    with told_in_a_sentence(said["repo"], said["commit"]):
+        snapshot_download(
+            said["repo"],
+            revision=said["commit"],
+            allow_patterns=[*WEIGHTS, *READ],
+            ignore_patterns=["*/*"],
+            cache_dir=folder.parents[2],
+        )
+    if digest_of_model(folder) != said["digest"]:
+        raise HubError(said["repo"], f"the files fetched to {folder} are others")
+
+
 def digest_of_model(folder: Path) -> str:
     """Hash of the files that make a model, told by their names; of large files, see `digest_of`."""
     found = sha256()

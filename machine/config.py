@@ -16,6 +16,10 @@ from munro.rewards.plugins import nearest
 from munro.rl.config import OF_TOTAL, ClimbConfig
 
 
+BY_PLAN = ("vllm", "transformers")
+"""Engines that say which parts of the weights they want."""
+
+
 class ModelConfig(Config):
     """The policy to start from."""
 
@@ -144,10 +148,38 @@ class RunConfig(ClimbConfig):
                 "sync.in_flight swaps weights under running requests, which max_staleness = 0 "
                 "rules out. Unset in_flight, or raise max_staleness."
             )
+        _require_fleet_can_change(self)
         _require_parts_to_be_scored(self)
         _require_one_gpu_will_do(self)
         _require_a_way_for_weights(self)
         return self
+
+
+def _require_fleet_can_change(config: RunConfig) -> None:
+    """Servers that come and go, and replies that move between them, are for off-policy climbs."""
+    rollout, is_in_step = config.rollout, config.sync.max_staleness == 0
+    if rollout.max_servers and rollout.max_servers < rollout.servers:
+        raise ValueError(
+            f"rollout.max_servers = {rollout.max_servers} is fewer than rollout.servers = "
+            f"{rollout.servers}. Raise it, or leave it out."
+        )
+    if rollout.max_servers > rollout.servers and is_in_step:
+        raise ValueError(
+            f"rollout.max_servers = {rollout.max_servers} lets servers join, and with "
+            "sync.max_staleness = 0 a wave repeats bit by bit only on as many as before. Leave it "
+            "out, or raise sync.max_staleness."
+        )
+    if rollout.max_servers > rollout.servers and config.sync.transfer == "nccl":
+        raise ValueError(
+            f'rollout.max_servers = {rollout.max_servers}: sync.transfer = "nccl" meets its '
+            "servers once, and none can join. Leave max_servers out, or set another sync.transfer."
+        )
+    if rollout.resume_partial and is_in_step:
+        raise ValueError(
+            f"rollout.resume_partial = {rollout.resume_partial} asks for replies in pieces, and "
+            "with sync.max_staleness = 0 a wave waits for whole ones. Set it to 0, or raise "
+            "sync.max_staleness."
+        )
 
 
 def _require_parts_to_be_scored(config: RunConfig) -> None:
@@ -190,26 +222,31 @@ def _require_one_gpu_will_do(config: RunConfig) -> None:
 
 
 def _require_a_way_for_weights(config: RunConfig) -> None:
-    way = config.sync.transfer
+    way = config.sync.transport
     if way in ("auto", "file"):
         return
-    if config.rollout.engine != "vllm":
+    if way == "group" and config.rollout.engine not in BY_PLAN:
         raise ValueError(
-            f'sync.transfer = "{way}" is vLLM\'s own, and rollout.engine = '
-            f'"{config.rollout.engine}". Set sync.transfer = "file".'
+            f'sync.transport = "group" is for engines that say which part of a weight they want, '
+            f'and rollout.engine = "{config.rollout.engine}" does not. Set sync.transport = "file".'
+        )
+    if way != "group" and config.rollout.engine != "vllm":
+        raise ValueError(
+            f'sync.transport = "{way}" is vLLM\'s own, and rollout.engine = '
+            f'"{config.rollout.engine}". Set sync.transport = "group" or "file".'
         )
     if config.learner.lora is not None:
         raise ValueError(
-            f'sync.transfer = "{way}" sends whole weights, and [learner.lora] publishes an '
-            'adapter, which goes in a file. Set sync.transfer = "file".'
+            f'sync.transport = "{way}" sends whole weights, and [learner.lora] publishes an '
+            'adapter, which goes in a file. Set sync.transport = "file".'
         )
     if way == "ipc" and not config.ray.colocate:
         raise ValueError(
-            'sync.transfer = "ipc" is within one GPU, which ray.colocate = true gives to server '
-            'and learner. Set that, or sync.transfer = "nccl" or "file".'
+            'sync.transport = "ipc" is within one GPU, which ray.colocate = true gives to server '
+            'and learner. Set that, or sync.transport = "nccl", "group" or "file".'
         )
-    if way == "nccl" and config.ray.colocate:
+    if way in ("nccl", "group") and config.ray.colocate:
         raise ValueError(
-            'sync.transfer = "nccl" is between GPUs, and ray.colocate = true is one. Set '
-            'sync.transfer = "ipc" or "file".'
+            f'sync.transport = "{way}" is between GPUs, and ray.colocate = true is one. Set '
+            'sync.transport = "ipc" or "file".'
         )

@@ -63,8 +63,7 @@ def climb(
             metrics.update(run.evaluate(state))
         run.log(state, metrics | clock.metrics(metrics) | restart)
         restart = {}
-        if state.step % config.checkpoint.every_steps == 0:
-            run.save(state)
+        run.save_if_due(state)
 
     run.save(state)
     return state

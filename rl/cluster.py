@@ -1,21 +1,24 @@
 """The learner's ranks as Ray actors, called as one. Placement and fan-out; no decisions.
 
 LearnerPool ──► rank 0 (publishes, saves)
-           └──► rank 1, 2, ...  sharded with it by FSDP2
+           ├──► rank 1, 2, ...  sharded with it by FSDP2
+           └──► spares, which have imported everything and take a dead rank's place
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import ray
 from numpy.typing import NDArray
+from ray.exceptions import RayActorError, RayTaskError
 
+from munro.base_model.sharded.stage import Stage
 from munro.rl.batch import Batch, StepReport
 from munro.rl.clip import Clip
 from munro.rl.config import DeadlinesConfig, LearnerConfig
@@ -24,9 +27,35 @@ from munro.rollout.engine import WeightSource
 from munro.rollout.openmp import preload
 from munro.rollout.waits import waiting
 
+if TYPE_CHECKING:
+    from munro.rl.learner import Learner
+
+LEAVE_S = 15.0
+"""What a living rank gets to leave the group that lost one of its others; then it is replaced."""
+
 
 class _Rank:
     """One learner process."""
+
+    _learner: Learner | None
+    _transfer: WeightTransfer | None
+
+    def get_ready(self, model_path: str) -> None:
+        """Do beforehand what takes seconds and needs no other rank."""
+        from munro.rl.spare import get_ready
+
+        get_ready(model_path)
+
+    def leave(self) -> None:
+        """Leave a group that has lost a rank, and forget the model: `start` comes next."""
+        from munro.rl.spare import leave_group
+
+        self._learner = None
+        leave_group()
+
+    def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """What a plain function returns in this process, on its node."""
+        return function(*args)
 
     def address(self) -> tuple[str, int]:
         """A host and a free port at which all ranks can meet."""
@@ -45,11 +74,13 @@ class _Rank:
             Learner,
         )  # seconds, which whoever starts ranks need not wait for
 
-        self._learner, self._transfer = Learner(**arguments), transfer
+        self._learner = Learner(**arguments)
+        self._transfer = transfer
 
     def publish(self, version: int) -> WeightSource | None:
         """The transfer lives here as long as the learner: it may hold connections, or tensors."""
         assert self._transfer is not None
+        assert self._learner is not None
         return self._learner.publish(self._transfer, version)
 
     def settle(self) -> None:
@@ -74,6 +105,8 @@ class LearnerPool:
         num_cpus: cores that Ray sets aside for a rank.
         num_gpus: GPUs that Ray sets aside for a rank.
         options: further Ray actor options (`runtime_env`, `max_restarts`, ...).
+        places: Ray's scheduling strategy for each rank; anywhere where there are none. Spares are
+            spread, for they are to outlive a node.
 
     Raises:
         Stalled: a wait overran its deadline; the wait is named.
@@ -94,25 +127,84 @@ class LearnerPool:
         num_cpus: float = 0,
         num_gpus: float = 0,
         options: Mapping[str, Any] | None = None,
+        places: Sequence[Any] = (),
     ) -> None:
-        self._deadlines, self._config = deadlines, config
+        self._deadlines, self._config, self._transfer = deadlines, config, transfer
         settings = {"runtime_env": {"env_vars": preload()}, **(options or {})}
         actor = ray.remote(_Rank).options(num_cpus=num_cpus, num_gpus=num_gpus, **settings)
-        self._ranks: list[Any] = [actor.remote() for _ in range(config.ranks)]
-        where = self._ranks[0].address.remote()
-        ((host, port),) = self._wait([where], "learner processes", deadlines.start_s)
-        arguments = {
+        self._actor, self._places = actor, list(places)
+        self._standby = config.standby
+        self._arguments = {
             "model_path": str(model_path),
             "config": config,
             "seed": seed,
             "temperature": temperature,
             "entropy_estimator": entropy_estimator,
         }
+        self._ranks: list[Any] = [self._new(rank) for rank in range(config.ranks)]
+        self._meet()
+        self._spares: list[Any] = []
+        self._stand_by()
+
+    def _new(self, rank: int) -> Any:
+        """A process in that rank's place."""
+        if not self._places:
+            return self._actor.remote()
+        return self._actor.options(scheduling_strategy=self._places[rank]).remote()
+
+    def _meet(self) -> None:
+        """Have all ranks form a group and load the model."""
+        where = self._ranks[0].address.remote()
+        ((host, port),) = self._wait([where], "learner processes", self._deadlines.start_s)
+        transfer = self._transfer and self._transfer.at(host)
         starting = [
-            actor.start.remote(_environment(rank, config.ranks, host, port), arguments, transfer)
+            actor.start.remote(
+                _environment(rank, len(self._ranks), host, port), self._arguments, transfer
+            )
             for rank, actor in enumerate(self._ranks)
         ]
-        self._wait(starting, "the learner to load its model", deadlines.start_s)
+        self._wait(starting, "the learner to load its model", self._deadlines.start_s)
+
+    def _stand_by(self) -> None:
+        """Have as many spares as the config asks for; nobody waits for them."""
+        while len(self._spares) < self._standby:
+            spare = self._actor.options(scheduling_strategy="SPREAD").remote()
+            spare.get_ready.remote(self._arguments["model_path"])
+            self._spares.append(spare)
+
+    def again(self) -> int:
+        """Put spares or new processes in the place of ranks that died or hang, and start anew.
+
+        Those that live keep their processes. All load the model; `load` brings a checkpoint.
+
+        Returns:
+            How many ranks were replaced.
+        """
+        living = _answer([rank.leave.remote() for rank in self._ranks], LEAVE_S)
+        ready = _answer([spare.address.remote() for spare in self._spares], LEAVE_S)
+        spares = [spare for spare, is_ready in zip(self._spares, ready, strict=True) if is_ready]
+        self._end([spare for spare in self._spares if spare not in spares])
+        replaced = 0
+        for place, lives in enumerate(living):
+            if not lives:
+                self._end([self._ranks[place]])
+                self._ranks[place] = spares.pop(0) if spares else self._new(place)
+                replaced += 1
+        self._spares = spares
+        self._meet()
+        self._stand_by()
+        return replaced
+
+    @property
+    def num_ranks(self) -> int:
+        """Of the group, without spares."""
+        return len(self._ranks)
+
+    def run_on(self, rank: int, function: Callable[..., Any], *args: Any) -> Any:
+        """What a plain function returns in a rank's process, on its node."""
+        what = f"rank {rank} of the learner to run {function.__name__}"
+        call = self._ranks[rank].run.remote(function, *args)
+        return self._wait([call], what, self._deadlines.sync_s)[0]
 
     def step(self, batch: Batch, *, clip: Clip) -> StepReport:
         """One optimizer step on a global batch; see `Learner.step`."""
@@ -150,7 +242,14 @@ class LearnerPool:
         """Give back the GPU memory that is not held; see `Learner.release`."""
         self._all("release", what="the learner to free memory", within_s=self._deadlines.step_s)
 
-    def save(self, folder: str | Path, provenance: Mapping[str, Any]) -> None:
+    def save(
+        self,
+        folder: str | Path,
+        provenance: Mapping[str, Any],
+        *,
+        wait: bool = True,
+        export: bool = True,
+    ) -> None:
         """Write a checkpoint; see `Learner.save`."""
         self._all(
             "save",
@@ -158,21 +257,37 @@ class LearnerPool:
             dict(provenance),
             what=f"the learner to save {folder}",
             within_s=self._deadlines.step_s,
+            wait=wait,
+            export=export,
         )
 
-    def load(self, folder: str | Path) -> None:
-        """Resume from a checkpoint; see `Learner.load`."""
-        self._all(
-            "load",
-            str(folder),
-            what=f"the learner to load {folder}",
-            within_s=self._deadlines.start_s,
-        )
+    def saving(self) -> Stage:
+        """The first rank's word; what went wrong on any; see `Learner.saving`."""
+        calls = [rank.call.remote("saving") for rank in self._ranks]
+        what = "what the learner has saved"
+        stages: list[Stage] = self._wait(calls, what, self._deadlines.step_s)
+        # a rank may be done a moment before another
+        return max(stages, key=("", "exporting", "writing").index)
+
+    def load(self, folders: str | Path | Sequence[str]) -> None:
+        """Resume from a checkpoint, the same one whatever its folder is on each rank's node.
+
+        See `Learner.load`.
+        """
+        each = [str(folders)] * len(self._ranks) if isinstance(folders, str | Path) else folders
+        calls = [
+            rank.call.remote("load", folder) for rank, folder in zip(self._ranks, each, strict=True)
+        ]
+        self._wait(calls, f"the learner to load {each[0]}", self._deadlines.start_s)
 
     def close(self) -> None:
         """End every rank's process."""
-        for rank in self._ranks:
-            ray.kill(rank)
+        self._end([*self._ranks, *self._spares])
+
+    @staticmethod
+    def _end(actors: Sequence[Any]) -> None:
+        for actor in actors:
+            ray.kill(actor)
 
     def _all(self, method: str, *args: Any, what: str, within_s: float, **named: Any) -> Any:
         """Call every rank; return what rank 0 answers."""
@@ -183,6 +298,20 @@ class LearnerPool:
         with waiting(what, within_s) as wait:
             answers: list[Any] = ray.get(calls, timeout=wait.remaining)
         return answers
+
+
+def _answer(calls: Sequence[Any], within_s: float) -> list[bool]:
+    """Which of the calls are answered in time; what was raised is no answer."""
+    done = set(ray.wait(list(calls), num_returns=len(calls), timeout=within_s)[0]) if calls else ()
+    return [call in done and _is_answer(call) for call in calls]
+
+
+def _is_answer(call: Any) -> bool:
+    try:
+        ray.get(call)
+    except (RayActorError, RayTaskError):
+        return False
+    return True
 
 
 def _environment(rank: int, ranks: int, host: str, port: int) -> dict[str, str]:

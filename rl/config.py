@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -99,6 +100,9 @@ class LearnerConfig(Config):
     """Weight of the load-balancing loss, for models with experts that count their load."""
     ranks: int = Field(1, ge=1)
     """Learner processes; more than one shards the model with FSDP2 through accelerate."""
+    standby: int = Field(0, ge=0)
+    """Further processes that have imported everything and take a dead rank's place at once; each
+    holds what a rank reserves, a GPU where there are any."""
     reduce_once: bool = True
     """With several ranks, sum gradients over them once a step: until then each rank holds those of
     the whole model, 4 bytes a parameter. Unset, it is done after every micro-batch."""
@@ -176,10 +180,23 @@ class SyncConfig(Config):
     max_staleness: int = Field(8, ge=0)
     """Groups older than this many weight updates are dropped; 0 takes turns and is deterministic:
     one wave of groups serves all steps up to the next weight update."""
-    transfer: Literal["auto", "file", "ipc", "nccl"] = "auto"
-    """How weights reach the servers: "file" (in shared memory, or `weights_folder`), or from GPU to
-    GPU by vLLM's own engines: "ipc" on the GPU that `ray.colocate` shares, "nccl" by a broadcast.
-    auto is "ipc" on a shared GPU and "file" elsewhere."""
+    transport: Literal["auto", "file", "group", "ipc", "nccl"] = "auto"
+    """How weights reach the servers: "file" (in shared memory, or `weights_folder`); "group", each
+    learner rank sending what it holds to those who want it, from node to node and without a file;
+    or from GPU to GPU by vLLM's own engines: "ipc" on the GPU that `ray.colocate` shares, "nccl" by
+    a broadcast. auto is "ipc" on a shared GPU, "group" on several nodes without a
+    `weights_folder`, and "file" elsewhere. (`transfer` is its former name.)"""
+    bucket_mib: int = Field(256, ge=1)
+    """With `transport` = "group": MiB that a server's process is sent at once; it holds two."""
+    relay: Literal["none", "chain", "tree"] = "none"
+    """With `transport` = "group": whether servers hand weights on, one to the next or one to two,
+    or each has them from the learner."""
+    slices: int = Field(1, ge=1)
+    """With `transport` = "group": parts of the fleet, each fed by learner ranks of its own where
+    they hold the same."""
+    max_whole: float = Field(0.05, ge=0, le=1)
+    """With `transport` = "group": share of the weights' bytes that may have to go whole to every
+    process of a server, for its engine's loaders do not say which part they use."""
     weights_folder: str = ""
     """Where servers find new weights. Empty is shared memory, on the learner's node alone; servers
     on other nodes need a folder of a file system that all nodes share."""
@@ -192,6 +209,19 @@ class SyncConfig(Config):
     """Stored tokens scored on both sides after every weight update."""
     proof_bound: float = Field(0.05, gt=0)
     """Largest mean |log-prob difference| between engine and learner after an update, in nats."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _transport_was_called_transfer(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or "transfer" not in given:
+            return given
+        old, told = given["transfer"], {k: v for k, v in given.items() if k != "transfer"}
+        if told.setdefault("transport", old) != old:
+            raise ValueError(
+                f'sync.transfer = "{old}" and sync.transport = "{told["transport"]}": these are two '
+                "names of one key. Keep sync.transport."
+            )
+        return told
 
 
 class LengthConfig(Config):
@@ -247,6 +277,9 @@ class CheckpointConfig(Config):
 
     every_steps: int = Field(50, ge=1)
     """Optimizer steps between checkpoints."""
+    ephemeral_steps: int = Field(0, ge=0)
+    """Optimizer steps between those in between, each removed once the next checkpoint stands; 0 for
+    none."""
     keep: int = Field(3, ge=1)
     """Newest checkpoints kept; older ones are removed."""
     best: str = "eval/pass_rate"
@@ -283,6 +316,11 @@ class DeadlinesConfig(Config):
     """For one optimizer step."""
     sync_s: float = Field(300.0, gt=0)
     """For a weight update of all servers, with its proof."""
+    orphan_s: float = Field(600.0, gt=0)
+    """On a cluster (`ray.address`), how long servers and workers wait for the same command to come
+    back once the climb's own process has died; they end themselves then."""
+    min_live_s: float = Field(300.0, gt=0)
+    """For `sync.min_servers` inference servers to serve, where fewer do."""
 
 
 class ClimbConfig(Config):
@@ -310,13 +348,15 @@ class ClimbConfig(Config):
 
     @model_validator(mode="after")
     def _checkpoints_stand_between_waves(self) -> Self:
-        every, saved = self.sync.every_steps, self.checkpoint.every_steps
-        if self.sync.max_staleness == 0 and saved % every:
-            raise ValueError(
-                f"checkpoint.every_steps = {saved} is no multiple of sync.every_steps = {every}: "
-                "with sync.max_staleness = 0 a checkpoint inside a wave would lose the rest of it. "
-                f"Set checkpoint.every_steps = {every * max(1, round(saved / every))}."
-            )
+        every = self.sync.every_steps
+        for key in ("every_steps", "ephemeral_steps"):
+            saved = getattr(self.checkpoint, key)
+            if self.sync.max_staleness == 0 and saved % every:
+                raise ValueError(
+                    f"checkpoint.{key} = {saved} is no multiple of sync.every_steps = {every}: "
+                    "with sync.max_staleness = 0 a checkpoint inside a wave would lose the rest of "
+                    f"it. Set checkpoint.{key} = {every * max(1, round(saved / every))}."
+                )
         return self
 
     @model_validator(mode="after")

@@ -49,7 +49,7 @@ def group_metrics(
 def _figures(groups: Sequence[Group], state: ClimbState) -> dict[str, float]:
     attempts = [attempt for group in groups for attempt in group.attempts]
     lengths = [attempt.trajectory.num_sampled for attempt in attempts]
-    ages = [state.policy_version - group.oldest_version for group in groups]
+    ages = [state.age(group.oldest_version) for group in groups]
     found = _rewards(attempts)
     found |= {
         "reward/std": fmean(pstdev([a.reward.total for a in group.attempts]) for group in groups),

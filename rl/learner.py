@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from munro.base_model.adapters.attach import left_out
 from munro.base_model.device.compiling import compile_layers
 from munro.base_model.device.fetch import fetched
+from munro.base_model.sharded.stage import Stage
 from munro.base_model.training.repeatable import repeat
 from munro.base_model.training.sharding import working_dtype, world
 from munro.rewards.plugins import BadPlugin
@@ -45,7 +46,9 @@ from munro.rl.policy.sequences import TrainingSequence
 from munro.rl.policy.sizes import TOKENS_ON_A_CPU
 from munro.rl.ports import LearnerDiverged, WeightTransfer
 from munro.rl.rate import rate_of
+from munro.rl.shards import HeldWeights
 from munro.rollout.engine import WeightSource
+from munro.rollout.transfer.sending import GroupWeights
 
 log = logging.getLogger(__name__)
 
@@ -104,9 +107,11 @@ class Learner:
             working=working_dtype(self._world),
         )
         self._optimizer = make_optimizer(self._policy, config)
+        self._saving = saving.Saving(self._policy.model, self._world, tokenizer_from=self._path)
         self._rate = rate_of(config)
         self._peaks = [float(group["lr"]) for group in self._optimizer.param_groups]
         self._num_steps = 0
+        self._held: HeldWeights | None = None
 
     def step(self, batch: Batch, *, clip: Clip) -> StepReport:
         """One optimizer step on this rank's share of a batch.
@@ -171,8 +176,14 @@ class Learner:
     def publish(self, transfer: WeightTransfer, version: int) -> WeightSource | None:
         """Put the weights, or those of the adapter alone, where inference servers can read them.
 
-        Every rank must call it; rank 0 returns the source, the others None.
+        Every rank must call it; rank 0 returns the source, the others None. Where each rank sends
+        what it holds, nothing is gathered.
         """
+        if isinstance(transfer, GroupWeights):
+            self._held = self._held or HeldWeights(self._policy.model, self._world)
+            return transfer.publish_shards(
+                self._held.now(), version, rank=self._world.rank, device=self._world.device
+            )
         weights = saving.published(self._policy.model, self._world)
         if self._world.device.type == "cuda" and transfer.through_host:
             weights = fetched(weights)
@@ -187,21 +198,43 @@ class Learner:
         if self._world.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def save(self, folder: str | Path, provenance: Mapping[str, Any]) -> None:
-        """Write a checkpoint that transformers loads and `load` resumes from. Every rank calls it.
+    def save(
+        self,
+        folder: str | Path,
+        provenance: Mapping[str, Any],
+        *,
+        wait: bool = True,
+        export: bool = True,
+    ) -> None:
+        """Write a checkpoint that `load` resumes from. Every rank calls it.
+
+        Args:
+            folder: what stands there is replaced.
+            provenance: goes into it.
+            wait: until it stands. Without, several ranks return once they have copied what they
+                write, and one or an adapter's as ever.
+            export: of several ranks: make the model that transformers loads afterwards.
 
         Raises:
             CheckpointError: the disk refused; what stood there before still does.
         """
-        saving.save(
+        self._saving.save(
             folder,
-            self._policy.model,
             self._optimizer,
-            self._world,
-            tokenizer_from=self._path,
             num_steps=self._num_steps,
             provenance=provenance,
+            export=export,
         )
+        if wait:
+            self._saving.wait()
+
+    def saving(self) -> Stage:
+        """Whether a checkpoint's pieces are being written, or, while it stands, its model made.
+
+        Raises:
+            CheckpointError: it could not be; what stood there before still does.
+        """
+        return self._saving.saving()
 
     def load(self, folder: str | Path) -> None:
         """Resume from a checkpoint of `save`: weights, optimizer and progress, exactly.

@@ -26,6 +26,10 @@ class WeightTransfer(Protocol):
         """It wants tensors in the host's memory."""
         ...
 
+    def at(self, host: str) -> WeightTransfer:
+        """The same, for a learner whose first process others reach by that address."""
+        ...
+
     def publish(self, named_tensors: Any, version: int) -> WeightSource:
         """Put (name, tensor) pairs where servers can read them."""
         ...
@@ -111,6 +115,10 @@ class Run(Protocol):
         """Write one line of metrics."""
         ...
 
+    def save_if_due(self, state: ClimbState) -> None:
+        """Write a checkpoint of state and learner where one is due, or begin to."""
+        ...
+
     def save(self, state: ClimbState) -> None:
-        """Write a checkpoint of state and learner."""
+        """Write a checkpoint of state and learner; it stands when this returns."""
         ...

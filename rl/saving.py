@@ -16,6 +16,9 @@ from transformers.core_model_loading import revert_weight_conversion
 
 from munro.base_model.adapters import attach, files
 from munro.base_model.checkpoint import Checkpoint, CheckpointError
+from munro.base_model.sharded import state as pieces
+from munro.base_model.sharded.saver import Order, Saver
+from munro.base_model.sharded.stage import Stage
 from munro.base_model.training.sharding import (
     World,
     at_first,
@@ -55,34 +58,77 @@ def published(model: Any, world: World) -> Iterator[tuple[str, Tensor]]:
         yield from named
 
 
-def save(
-    folder: str | Path,
-    model: Any,
-    optimizer: torch.optim.Optimizer,
-    world: World,
-    *,
-    tokenizer_from: str,
-    num_steps: int,
-    provenance: Mapping[str, Any],
-) -> None:
-    """See `Learner.save`."""
-    adapted = attach.is_adapted(model)
-    state = gathered(attach.weights_of(model) if adapted else model.state_dict(keep_vars=True))
-    trainer_state = {"num_steps": num_steps, "optimizer": optimizer_state(model, optimizer)}
-    if world.rank == 0:
-        Checkpoint.write(
-            folder,
-            model=model,
-            tokenizer=AutoTokenizer.from_pretrained(tokenizer_from),
-            trainer_state=trainer_state,
+class Saving:
+    """Writes a learner's checkpoints: of several ranks each writes its pieces, behind the training.
+
+    One rank alone, or the first of an adapter's, writes all of it before `save` returns.
+    """
+
+    def __init__(self, model: Any, world: World, *, tokenizer_from: str) -> None:
+        self._model, self._world, self._tokenizer_from = model, world, tokenizer_from
+        is_sharded = world.size > 1 and not attach.is_adapted(model)
+        self._saver = Saver() if is_sharded else None
+
+    def save(
+        self,
+        folder: str | Path,
+        optimizer: torch.optim.Optimizer,
+        *,
+        num_steps: int,
+        provenance: Mapping[str, Any],
+        export: bool,
+    ) -> None:
+        """Begin to write, once the last one is done; see `Learner.save`."""
+        if self._saver is None:
+            self._gather(folder, optimizer, num_steps, provenance)
+            return
+        order = Order(
+            path=Path(folder).absolute(),
+            model=self._model,
+            tokenizer=lambda: AutoTokenizer.from_pretrained(self._tokenizer_from),
+            progress={"num_steps": num_steps},
             provenance=provenance,
-            state_dict=state,
+            export="after" if export else "never",
         )
+        self._saver.begin(order, pieces.tensors_of(self._model, optimizer))
+
+    def saving(self) -> Stage:
+        """See `Learner.saving`."""
+        return self._saver.saving() if self._saver else ""
+
+    def wait(self) -> None:
+        """Until nothing is being written."""
+        if self._saver:
+            self._saver.wait()
+
+    def _gather(
+        self,
+        folder: str | Path,
+        optimizer: torch.optim.Optimizer,
+        num_steps: int,
+        provenance: Mapping[str, Any],
+    ) -> None:
+        model = self._model
+        adapted = attach.is_adapted(model)
+        state = gathered(attach.weights_of(model) if adapted else model.state_dict(keep_vars=True))
+        trainer_state = {"num_steps": num_steps, "optimizer": optimizer_state(model, optimizer)}
+        if self._world.rank == 0:
+            Checkpoint.write(
+                folder,
+                model=model,
+                tokenizer=AutoTokenizer.from_pretrained(self._tokenizer_from),
+                trainer_state=trainer_state,
+                provenance=provenance,
+                state_dict=state,
+            )
 
 
 def load(folder: str | Path, model: Any, optimizer: torch.optim.Optimizer) -> int:
     """See `Learner.load`; returns the number of optimizer steps taken."""
-    checkpoint = Checkpoint(folder).require()
+    checkpoint = Checkpoint(folder)
+    if checkpoint.is_sharded:
+        return _load_pieces(checkpoint.require(weights=False), model, optimizer)
+    checkpoint.require()
     if attach.is_adapted(model):
         adapter.load(model, checkpoint.path, like=like)
     elif files.is_adapter(folder):
@@ -97,6 +143,18 @@ def load(folder: str | Path, model: Any, optimizer: torch.optim.Optimizer) -> in
     if isinstance(optimizer, Offloaded):
         optimizer.put_away()
     return int(state["num_steps"])
+
+
+def _load_pieces(checkpoint: Checkpoint, model: Any, optimizer: torch.optim.Optimizer) -> int:
+    if attach.is_adapted(model):
+        raise CheckpointError(
+            checkpoint.path, "it holds a whole model: go on from it without [learner.lora]"
+        )
+    require_same(model, optimizer, pieces.moments_in(pieces.pieces_in(checkpoint.path)))
+    pieces.restore(checkpoint.path, model, optimizer)
+    if isinstance(optimizer, Offloaded):
+        optimizer.put_away()
+    return int(checkpoint.commit()["progress"]["num_steps"])
 
 
 def _load_whole(checkpoint: Checkpoint, model: Any) -> None:

@@ -12,6 +12,9 @@ from munro.rl.collapse import Watch
 from munro.rl.config import ClipConfig, LengthConfig
 from munro.rl.plugs import next_stage
 
+TURNS = 16
+"""Of the last goings back, what is remembered: groups of before are long trained on or dropped."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
@@ -52,6 +55,8 @@ class ClimbState:
     """Step at which the climb last began from fresh weights: 0, or its last distillation."""
     began_stage: int = 0
     """Stage at `began_step`."""
+    turns: tuple[tuple[int, int], ...] = ()
+    """Where versions do not follow one another: (version gone back to, number it has since)."""
 
     @classmethod
     def first(cls, config: ClipConfig) -> ClimbState:
@@ -112,6 +117,23 @@ class ClimbState:
         """The state once the servers are to have this step's weights."""
         return replace(self, policy_version=self.policy_version + 1)
 
+    def gone_back(self, newest: int) -> ClimbState:
+        """A checkpoint's state, where servers and rollouts of later weights are still there.
+
+        Its policy gets a number of its own, for no number may ever mean two policies.
+
+        Args:
+            newest: the highest number that any server was ever told of.
+        """
+        if newest < self.policy_version:
+            return self
+        turn = (self.policy_version, newest + 1)
+        return replace(self, policy_version=newest + 1, turns=(*self.turns, turn)[-TURNS:])
+
+    def age(self, version: int) -> int:
+        """Weight updates between that policy and the present one, the undone ones among them."""
+        return _between(version, self.policy_version, self.turns)
+
     def to_json(self) -> str:
         """Text from which `from_json` makes an equal state."""
         return json.dumps(asdict(self))
@@ -123,9 +145,25 @@ class ClimbState:
         cursor = raw.pop("cursor")
         watch = raw.pop("watch", {})
         return cls(
+            turns=tuple((old, new) for old, new in raw.pop("turns", ())),
             clip=Clip(**raw.pop("clip")),
             watch=Watch(rates=tuple(watch.pop("rates", ())), **watch),
             truncation=tuple(raw.pop("truncation")),
             cursor=Cursor(pending=tuple(cursor.pop("pending")), **cursor),
             **raw,
         )
+
+
+def _between(one: int, other: int, turns: tuple[tuple[int, int], ...]) -> int:
+    """Updates on the way from one policy to the other, along what was undone where need be.
+
+    Example:
+        _between(7, 10, ((5, 10),))  # 2: versions 6 and 7 are undone, and 10 is 5 again
+    """
+    low, high = sorted((one, other))
+    if not turns:
+        return high - low
+    *before, (back_to, number) = turns
+    if low < number <= high:
+        return high - number + _between(low, back_to, tuple(before))
+    return _between(low, high, tuple(before))

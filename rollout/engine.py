@@ -99,12 +99,27 @@ class WeightSource:
 class Sharing:
     """How an engine stands to the learner."""
 
-    transfer: Literal["file", "ipc", "nccl"] = "file"
+    transfer: Literal["file", "group", "ipc", "nccl"] = "file"
     """How new weights come."""
+    most_whole: float = 0.05
+    """Share of their bytes that may come whole to every process, where they come by plan."""
     sleeps: bool = False
     """It gives its GPU's memory up while the learner steps."""
     learner_bytes: int = 0
     """Of its GPU's memory that the learner holds also while the engine is awake."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """How much an engine has to do, as it counts itself; totals only grow."""
+
+    generated: int = 0
+    """Tokens sampled since it started."""
+    preempted: int | None = None
+    """Requests that lost their keys and values for want of room; None where it cannot tell."""
+    kv_use: float | None = None
+    """Share of its room for keys and values that is taken, in [0, 1]; None where nothing bounds
+    it."""
 
 
 ALONE = Sharing()
@@ -174,4 +189,8 @@ class SleepingEngine(Engine, Protocol):
 
     async def room(self) -> int | None:
         """Tokens whose keys and values it can hold at once; None where nothing bounds them."""
+        ...
+
+    def load(self) -> Load | None:
+        """What it has to do, at once and from any thread; None where it does not count."""
         ...

@@ -41,8 +41,11 @@ class Setting:
     grades."""
     placement: Any = "SPREAD"
     """Ray's scheduling strategy of the actors: spread over the cluster, or a placement group."""
-    server_placement: Any = None
-    """That of the servers, where it is another."""
+    server_placement: tuple[Any, ...] = ()
+    """That of each server, where it is another."""
+    lasting: str = ""
+    """Prefix of the names of servers and workers that outlive the climb's own process, and are
+    found by it again; empty where they end with it."""
     gpu_share: float = 1.0
     """Of each of its GPUs, what a server takes; the learner beside it has the rest."""
     sharing: Sharing = ALONE

@@ -29,8 +29,11 @@ from munro.kernels import vector_math
 from munro.rewards.errors import PolicyError
 from munro.rewards.serving.architectures import register_architectures
 from munro.rollout.config import RolloutConfig
-from munro.rollout.engine import Completion, Request, WeightSource
+from munro.rollout.engine import Completion, Load, Request, WeightSource
 from munro.rollout.nucleus import Draws, sample, uniforms
+from munro.rollout.transfer.asking import NotReceived
+from munro.rollout.transfer.boxes import NotABox
+from munro.rollout.transfer.intake import Intake
 
 T = TypeVar("T")
 
@@ -77,8 +80,10 @@ class TransformersEngine:
         self._max_context = max_context or self._own_limit(model)
         self._takes = inspect.signature(type(self._model).forward).parameters.keys()
         self._max_batch = config.max_batch
-        self._version = 0
+        self._version = self._num_generated = 0
         # one thread: its queue is what orders batches and updates
+        self._intake: Intake | None = None
+        self._torn = ""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="transformers_engine")
         self._is_closed = False
 
@@ -98,6 +103,7 @@ class TransformersEngine:
 
         @torch.inference_mode()
         def score() -> NDArray[np.float32]:
+            self._require_whole()
             ids_N = torch.tensor(list(token_ids), device=self._model.device)
             with attach.left_out(self._model) if base else nullcontext():
                 logits_NV = self._model(ids_N[None, :-1]).logits[0]
@@ -118,6 +124,10 @@ class TransformersEngine:
         Raises:
             PolicyError: the file is missing, or is not this model's.
         """
+        if source.meeting:
+            await self.wake()
+            await self._run(lambda: self._take_boxes(source))
+            return
         if not Path(source.path).exists():
             raise PolicyError(f"weights of version {source.version}: no file at {source.path}")
         if Path(source.path).is_dir():
@@ -186,13 +196,32 @@ class TransformersEngine:
         self._model.eval()
         self._version = source.version
 
+    def _take_boxes(self, source: WeightSource) -> None:
+        """Take new values in place, from those that hold them: no batch runs.
+
+        Raises:
+            PolicyError: they did not all come; what was begun makes it torn until a version is
+                whole.
+        """
+        try:
+            self._intake = self._intake or Intake(self._model, self._device)
+            for _ in self._intake.take(source):
+                self._torn = f"the update to version {source.version} stopped half-way"
+        except (NotReceived, NotABox) as error:
+            raise PolicyError(str(error)) from error
+        self._version, self._torn = source.version, ""
+
     async def version(self) -> int:
-        """See `munro.rollout.engine.Engine.version`."""
-        return await self._run(lambda: self._version)
+        """See `munro.rollout.engine.Engine.version`; -1 of a torn one, which has none."""
+        return await self._run(lambda: -1 if self._torn else self._version)
 
     async def room(self) -> int | None:
         """See `munro.rollout.engine.SleepingEngine.room`: it takes whatever memory it needs."""
         return None
+
+    def load(self) -> Load:
+        """See `munro.rollout.engine.SleepingEngine.load`."""
+        return Load(generated=self._num_generated)
 
     async def close(self) -> None:
         """Let go of model and thread."""
@@ -208,6 +237,10 @@ class TransformersEngine:
         raise PolicyError(
             f"model {model} states no longest context of its own: set rollout.max_context"
         )
+
+    def _require_whole(self) -> None:
+        if self._torn:
+            raise PolicyError(self._torn)
 
     async def _run(self, work: Callable[[], T]) -> T:
         if self._is_closed:
@@ -227,6 +260,7 @@ class TransformersEngine:
             )
 
     def _generate(self, requests: Sequence[Request]) -> list[Completion]:
+        self._require_whole()
         done: list[Completion] = []
         for first in range(0, len(requests), self._max_batch):
             done += self._batch(requests[first : first + self._max_batch])
@@ -259,6 +293,7 @@ class TransformersEngine:
             told = self._model(ids_BL, attention_mask=mask_BL, **how)
             drawn = rule.draw(told.logits[:, -1])
             routed = getattr(told, "routing", None)
+            self._num_generated += sum(not row.is_done for row in rows)
             for i, row in enumerate(rows):
                 if routed is not None:
                     row.read(routed.experts[i][mask_BL[i, -ids_BL.shape[1] :].bool()])

@@ -15,6 +15,8 @@ import asyncio
 import atexit
 import contextlib
 import faulthandler
+import getpass
+import hashlib
 import itertools
 import json
 import os
@@ -22,6 +24,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -184,6 +187,17 @@ class waiting:  # noqa: N801 - reads as a statement: `with waiting(...)`
 
     def _stall(self) -> Stalled:
         return Stalled(_registry.process, self._wait.what, time.time() - self._wait.since)
+
+
+def here(run_folder: str | Path) -> Path:
+    """The run's folder where this node sees it, else a folder of the node's own in its place."""
+    return Path(run_folder) if Path(run_folder).is_dir() else own(run_folder)
+
+
+def own(path: str | Path) -> Path:
+    """This node's folder for what belongs to a path that it may not see; not made."""
+    known = hashlib.sha256(str(Path(path).absolute()).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"munro-{getpass.getuser()}" / known
 
 
 def publish(run_folder: str | Path, process: str, *, every_s: float = 1.0) -> Callable[[], None]:

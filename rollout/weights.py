@@ -4,7 +4,8 @@
                        └──► latest.json, for an engine that starts later
 
 The way that works everywhere: a file in shared memory. It serves GPUs of the same node too, through
-host memory. From GPU to GPU weights go by `munro.rollout.vllm.sending`, another `WeightTransfer`.
+host memory. Without a file, and from node to node, weights go by `munro.rollout.transfer`, each rank
+sending what it holds; from GPU to GPU also by `munro.rollout.vllm.sending`.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ class WeightTransfer(Protocol):
         """It wants tensors in the host's memory, and not on the learner's device."""
         ...
 
+    def at(self, host: str) -> WeightTransfer:
+        """The same, for a learner whose first process others reach by that address."""
+        ...
+
     def publish(self, named_tensors: Iterable[tuple[str, Tensor]], version: int) -> WeightSource:
         """Make these weights readable as `version`; returns once they are."""
         ...
@@ -76,6 +81,11 @@ class SharedMemoryWeights:
         self._folder = Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._keep = keep
+
+    def at(self, host: str) -> SharedMemoryWeights:
+        """See `WeightTransfer.at`: a file is found by its path."""
+        del host
+        return self
 
     def publish(self, named_tensors: Iterable[tuple[str, Tensor]], version: int) -> WeightSource:
         """Write one file under the tensors' names, then point `latest.json` at it.

@@ -70,7 +70,7 @@ class Ledger:
         """
         self.mark(Span.DOWN if self._last else Span.BEGAN, at=at)
 
-    def mark(self, span: Span, *, phase: str = "", step: int = 0, at: int | None = None) -> None:
+    def mark(self, span: str, *, phase: str = "", step: int = 0, at: int | None = None) -> None:
         """End a span now; it began where the one before it ended.
 
         Raises:

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from munro.base_model.checkpoint import TRAINER_STATE, Checkpoint
+from munro.base_model.checkpoint import Checkpoint
 from munro.base_model.data.shards.texts import LadderText, prepare
 from munro.base_model.data.texts_config import name_of
 from munro.base_model.hub import is_hub_name, locate
@@ -28,7 +28,7 @@ from munro.base_model.training.evaluation import read_reference
 from munro.base_model.training.goodput import LEDGER, Ledger
 from munro.base_model.training.launch import launch, launched
 from munro.base_model.training.pretrain import FINISHED, Measuring, OnMetrics, StepMetrics, pretrain
-from munro.base_model.training.recipe import PretrainRecipe
+from munro.base_model.training.recipe import ParallelismConfig, PretrainRecipe
 from munro.base_model.training.records import write_whole
 from munro.base_model.training.sharding import Alone, World
 from munro.base_model.training.trainer import TrainingError
@@ -51,7 +51,8 @@ def train(
     """Train every phase that is not finished and return the last one's checkpoint.
 
     The same call after a kill goes on where the run stopped. Phases with several ranks start them
-    as processes on this machine, unless this process is itself one of a launcher's ranks.
+    as processes on this machine, or over a Ray cluster (`parallelism.address`), unless this process
+    is itself one of a launcher's ranks.
 
     Args:
         recipe: model, data and phases.
@@ -85,12 +86,30 @@ def train(
             note(f"phase {name}: {phase.num_steps:,} steps of {phase.batch_tokens:,} tokens")
         told = None if on_metrics is None else _named(on_metrics, name)
         if world is None and phase.parallelism.ranks > 1:
-            command = [sys.executable, "-m", "munro.base_model.training.rank", str(folder), name]
-            launch(command, phase.parallelism.ranks, on_line=_reader(told))
+            command = [sys.executable, "-m", "munro.base_model.training.rank"]
+            command += [str(folder.absolute()), name]
+            _launch(command, phase.parallelism, folder, _reader(told))
         else:
             train_phase(recipe, folder, name, world=world, on_metrics=told)
         _drop_moments(recipe, folder, name)
     return finished(recipe, folder)
+
+
+def _launch(
+    command: Sequence[str],
+    parallelism: ParallelismConfig,
+    folder: Path,
+    on_line: Callable[[dict[str, Any]], None],
+) -> None:
+    """The ranks here, or over the nodes of a cluster."""
+    if not parallelism.address:
+        launch(command, parallelism.ranks, on_line=on_line)
+        return
+    from munro.base_model.training.cluster import launch_over  # which imports Ray
+
+    launch_over(
+        parallelism.address, command, parallelism.ranks, seen=folder.absolute(), on_line=on_line
+    )
 
 
 def train_phase(
@@ -224,7 +243,7 @@ def _drop_moments(recipe: PretrainRecipe, folder: Path, name: str) -> None:
     """The optimizer's moments of the phase before have done their work."""
     start = _start(recipe, folder, name)
     if start is not None and start.path.is_relative_to(folder):
-        (start.path / TRAINER_STATE).unlink(missing_ok=True)
+        start.drop_trainer_state()
 
 
 def _named(on_metrics: Callable[[str, StepMetrics], None], name: str) -> OnMetrics:

@@ -9,6 +9,7 @@ One phase; several, one after the other, are `munro.base_model.training.phases`.
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +17,13 @@ from typing import Any
 
 from munro.base_model.checkpoint import Checkpoint
 from munro.base_model.config import PretrainConfig
-from munro.base_model.training.async_checkpoint import CheckpointWriter
+from munro.base_model.training.async_checkpoint import Writer, writer_of
 from munro.base_model.training.loss import language_loss
 from munro.base_model.training.repeatable import repeatable
 from munro.base_model.training.run_log import METRICS, Measuring, OnMetrics, RunLog, StepMetrics
 from munro.base_model.training.sharding import Alone, World
 from munro.base_model.training.trainer import Documents, Trainer
+from munro.base_model.whole import drafts_of
 
 __all__ = [
     "FINISHED",
@@ -33,6 +35,8 @@ __all__ = [
     "language_loss",
     "pretrain",
 ]
+
+log = logging.getLogger(__name__)
 
 UNFINISHED = "unfinished"
 FINISHED = "model"
@@ -85,17 +89,18 @@ def pretrain(
     ranks = (world or Alone(device)).over(config.parallel)
     measured = measuring or Measuring()
     folder.mkdir(parents=True, exist_ok=True)
-    with (
-        repeatable(ranks.device, threads=config.threads),
-        CheckpointWriter(unfinished.path, tokenizer) as writer,
-    ):
-        resume = unfinished if unfinished.exists else None
+    with repeatable(ranks.device, threads=config.threads):
+        resume = unfinished if unfinished.can_resume else None
+        if ranks.rank == 0 and drafts_of(unfinished.path):
+            log.warning("the last checkpoint was not finished: going on from the one before it")
         trainer = Trainer(make_model, documents, config, ranks, resume=resume, start=start)
-        log = RunLog(folder, trainer, config, measured, on_metrics, ranks)
-        _train(trainer, documents, config, log, writer, ranks)
-        given = {**(provenance or {}), "training": config.model_dump(mode="json")}
-        _finish(finished, trainer, tokenizer, given, ranks, keep_state=keep_state)
-        log.saved()
+        told = RunLog(folder, trainer, config, measured, on_metrics, ranks)
+        with writer_of(trainer, tokenizer, ranks) as writer:
+            _train(trainer, documents, config, told, writer, unfinished.path)
+            given = {**(provenance or {}), "training": config.model_dump(mode="json")}
+            given["num_tokens"] = trainer.num_tokens
+            writer.finish(finished.path, given, keep_state=keep_state)
+        told.saved()
     if ranks.rank == 0:
         shutil.rmtree(unfinished.path, ignore_errors=True)
     return finished
@@ -106,11 +111,12 @@ def _train(
     documents: Documents,
     config: PretrainConfig,
     log: RunLog,
-    writer: CheckpointWriter,
-    ranks: World,
+    writer: Writer,
+    unfinished: Path,
 ) -> None:
     """Take steps to the last one: told, evaluated and saved when due; nothing is being written."""
     log.began()
+    is_due = False
     while trainer.step < config.num_steps:
         progress = trainer.progress
         taken = trainer.take_step()
@@ -120,42 +126,13 @@ def _train(
         figures = log.evaluated() if last or _due(trainer.step, config.evaluate_every) else {}
         if last or figures or _due(trainer.step, config.log_every):
             log.write(taken, figures)
-        if not last and _due(trainer.step, config.checkpoint_every):
-            _save(writer, trainer, ranks)
+        is_due = is_due or _due(trainer.step, config.checkpoint_every)
+        if is_due and not last and writer.is_free():
+            writer.save(unfinished)
             log.saved()
+            is_due = False
     writer.wait()
 
 
 def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
-
-
-def _save(writer: CheckpointWriter, trainer: Trainer, ranks: World) -> None:
-    """Hand the writer what the run can go on from; every rank gathers, the first one writes."""
-    weights, state = trainer.weights(), trainer.state()
-    if ranks.rank == 0:
-        writer.write(trainer.model, weights, state)
-
-
-def _finish(
-    finished: Checkpoint,
-    trainer: Trainer,
-    tokenizer: Any,
-    provenance: dict[str, Any],
-    ranks: World,
-    *,
-    keep_state: bool,
-) -> None:
-    """Write the checkpoint that others start from, and wait until every rank can see it."""
-    weights = trainer.weights()
-    state = trainer.state() if keep_state else None
-    if ranks.rank == 0:
-        Checkpoint.write(
-            finished.path,
-            model=trainer.model,
-            tokenizer=tokenizer,
-            state_dict=weights,
-            trainer_state=state,
-            provenance=provenance | {"num_tokens": trainer.num_tokens},
-        )
-    ranks.largest(0)

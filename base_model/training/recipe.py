@@ -62,7 +62,10 @@ class ParallelismConfig(Config):
     """How a phase's work is spread."""
 
     ranks: int = Field(1, ge=1)
-    """Processes; on one machine they are started here, on several by torchrun."""
+    """Processes: started here, over the nodes of a cluster (`address`), or by torchrun."""
+    address: str = ""
+    """Of a running Ray cluster whose nodes all see the run's folder, for example "auto"; empty
+    starts the ranks on this machine."""
     shard: Literal["zero2", "zero3"] = "zero3"
     """FSDP2: zero3 gives a layer's weights back after its forward pass, zero2 keeps them until its
     backward pass."""

@@ -38,13 +38,14 @@ from munro.base_model.model.balance import (
     update_router_bias,
     violation_rate,
 )
-from munro.base_model.training.async_checkpoint import on_host
+from munro.base_model.sharded import state as pieces
 from munro.base_model.training.loss import summed_loss
 from munro.base_model.training.optim import adamw, set_learning_rate
 from munro.base_model.training.rows import rows_on_device
 from munro.base_model.training.schedule import schedule
 from munro.base_model.training.sharding import (
     World,
+    gathered,
     optimizer_state,
     reduce_next,
     restore_optimizer,
@@ -139,7 +140,7 @@ class Trainer:
         self.watch = SpikeWatch(config=config.spikes)
         origin = resume or start
         model = make_model()
-        if origin is not None:
+        if origin is not None and not origin.is_sharded:
             load_weights(model, origin)
         model.to(world.device).train()
         give_attention(model)
@@ -201,22 +202,30 @@ class Trainer:
         Of a model with an adapter the adapter's: the rest does not change.
         """
         if attach.is_adapted(self.model):
-            return on_host(attach.weights_of(self.model))
-        return on_host(self.model.state_dict(keep_vars=True))
+            return gathered(attach.weights_of(self.model), copy=True)
+        return gathered(self.model.state_dict(keep_vars=True), copy=True)
 
-    def state(self) -> dict[str, Any]:
-        """What beside the weights a run must remember, copied; every rank must ask.
-
-        The moments are on the first rank alone.
-        """
+    def position(self) -> dict[str, Any]:
+        """How far the run has come, as plain data."""
         return {
             "step": self.step,
             "num_tokens": self.num_tokens,
             "cursor": (self.cursor.document, self.cursor.offset),
             "losses": list(self.watch.losses),
             "grad_norms": list(self.watch.grad_norms),
-            "optimizer": optimizer_state(self.model, self._optimizer, copy=True),
         }
+
+    def state(self) -> dict[str, Any]:
+        """What beside the weights a run must remember, copied; every rank must ask.
+
+        The moments are on the first rank alone.
+        """
+        moments = optimizer_state(self.model, self._optimizer, copy=True)
+        return {**self.position(), "optimizer": moments}
+
+    def tensors(self, *, moments: bool = True) -> dict[str, Tensor]:
+        """Weights and moments where they are, sharded as they are, by name."""
+        return pieces.tensors_of(self.model, self._optimizer if moments else None)
 
     def _read(self) -> tuple[PackedRows, Cursor]:
         """The global batch."""
@@ -286,12 +295,19 @@ class Trainer:
                 )
 
     def _restore(self, origin: Checkpoint, *, whole_run: bool) -> None:
-        """The moments; of an interrupted run also how far it had come."""
-        state = origin.trainer_state()
-        try:
-            restore_optimizer(self.model, self._optimizer, state["optimizer"])
-        except ValueError as error:
-            raise CheckpointError(origin.path, error) from error
+        """The moments; of an interrupted run also how far it had come.
+
+        Of a sharded checkpoint the weights too: each rank reads what falls into its shards.
+        """
+        if origin.is_sharded:
+            pieces.restore(origin.require(weights=False).path, self.model, self._optimizer)
+            state = origin.commit()["progress"]
+        else:
+            state = origin.trainer_state()
+            try:
+                restore_optimizer(self.model, self._optimizer, state["optimizer"])
+            except ValueError as error:
+                raise CheckpointError(origin.path, error) from error
         if not whole_run:
             return
         self.step, self.num_tokens = state["step"], state["num_tokens"]

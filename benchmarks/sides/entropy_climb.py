@@ -296,6 +296,9 @@ class Record:
             self.lines.append({"step": state.step, **metrics})
             self._note(self.lines[-1])
 
+    def save_if_due(self, state: ClimbState) -> None:
+        """Nothing is."""
+
     def save(self, state: ClimbState) -> None:
         """Nothing is resumed."""
 

@@ -27,7 +27,7 @@ from munro.machine.cli.looking.sides import sides
 from munro.machine.cli.looking.thoughts import thoughts
 from munro.machine.cli.merge import merge
 from munro.machine.cli.mix import mix
-from munro.machine.cli.models import push
+from munro.machine.cli.models import export, push
 from munro.machine.cli.pipeline import run_whole
 from munro.machine.cli.pretrain import goodput, pretrain
 from munro.machine.cli.questions.group import questions
@@ -184,6 +184,7 @@ munro.add_command(init)
 munro.add_command(judge)
 munro.add_command(ladder)
 munro.add_command(merge)
+munro.add_command(export)
 munro.add_command(mix)
 munro.add_command(preference)
 munro.add_command(pretrain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -23,3 +24,17 @@ def push(source: str, repo: str, to: str, dry_run: bool, private: bool) -> None:
     from munro.machine.verbs.push import run_push
 
     sys.exit(run_push(source, repo, to=to, dry_run=dry_run, private=private))
+
+
+@click.command()
+@click.argument("run")
+@click.argument("step", type=click.IntRange(1))
+def export(run: str, step: int) -> None:
+    """Make the model of a checkpoint whose weights lie in the pieces that its ranks wrote.
+
+    A climb with several learner ranks does so by itself after each checkpoint, but for ephemeral
+    ones and for what a kill cut short.
+    """
+    from munro.machine.climb.checkpoints import export_model
+
+    click.echo(export_model(Path(run), step))

@@ -27,7 +27,7 @@ def pretrain(context: click.Context, file: str, out: str, dry_run: bool, force: 
 @click.command()
 @click.argument("run")
 def goodput(run: str) -> None:
-    """Where the wall-clock of a pre-training in RUN went."""
+    """Where the wall-clock of the pre-training or the climb in RUN went."""
     from munro.machine.verbs.pretrain import run_goodput
 
     sys.exit(run_goodput(run))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Protocol
+from typing import Any
 
+from munro.base_model.training.goodput import Ledger
+from munro.machine.climb.checkpoints import Checkpoints, Saves
 from munro.machine.climb.evaluate import HeldOut, held_out, held_out_metrics, is_told_by_name
 from munro.machine.climb.interrupt import Interrupt
 from munro.machine.climb.origin import as_recorded
@@ -17,27 +16,16 @@ from munro.machine.climb.restarting import Restarts
 from munro.machine.climb.start import recorded
 from munro.machine.config import RunConfig
 from munro.machine.run.beside import Beside
-from munro.machine.run.best import best_checkpoint, is_better, link_best
+from munro.machine.run.best import is_better
 from munro.machine.run.console import Console
-from munro.machine.run.files import RunError
 from munro.machine.run.folder import RunFolder
+from munro.machine.run.goodput import Span, Spans
 from munro.machine.run.tracking import Trackers
 from munro.machine.run.watches import Watches
 from munro.rl.plugs import advantage_of
 from munro.rl.state import ClimbState
 from munro.rollout.store.store import RolloutStore
 from munro.rollout.types import Abandoned, Group
-
-SEEN_WITHIN_S = 30.0
-"""A shared file system may take a while to show what another node wrote."""
-
-
-class Saves(Protocol):
-    """A learner, as far as saving goes."""
-
-    def save(self, folder: str, provenance: Mapping[str, object]) -> None:
-        """Write weights, tokenizer, optimizer and provenance, whole or not at all."""
-        ...
 
 
 class Keeper:
@@ -58,6 +46,7 @@ class Keeper:
         state: ClimbState,
         trackers: Trackers,
         dropped: Callable[[], Sequence[Abandoned]] = tuple,
+        spans: Spans | None = None,
     ) -> None:
         self._run, self._config, self._console = run, config, console
         self._restarts, self._state, self._due = restarts, state, restarts.due(state)
@@ -65,9 +54,10 @@ class Keeper:
         self._grading, self._publisher, self._model = grading, publisher, model
         self._store, self._beside = RolloutStore(run.rollouts), Beside(run, config)
         self._dropped, self._trackers = dropped, trackers
+        self._spans = spans or Spans(Ledger(None))
         self._advantage = advantage_of(config.learner)
         self._watches = Watches(config.env, run.metrics.read())
-        self._saved: int | None = None
+        self._checkpoints = Checkpoints(run, config, learner, self._provenance, console.phase)
         self._stage: int | None = None
 
     def should_stop(self) -> bool:
@@ -79,6 +69,7 @@ class Keeper:
         self._store.write(state.step + 1, groups, [self._advantage(group) for group in groups])
         self._publisher.remember(groups)
         self._beside.dropped(state.step + 1, self._dropped())
+        self._spans.mark(Span.STORE)
 
     def nothing_passed(self) -> None:
         """Show some replies of what the gates dropped, and store them: there will be no step."""
@@ -94,6 +85,7 @@ class Keeper:
         self._console.phase("evaluating")
         groups = held_out(self._held_out, self._config, state.stage)
         self._beside.evaluated(state.step, groups)
+        self._spans.mark(Span.EVALUATE)
         return held_out_metrics(groups, by_name=is_told_by_name(self._config))
 
     def log(self, state: ClimbState, metrics: Mapping[str, float]) -> None:
@@ -108,7 +100,8 @@ class Keeper:
         self._console.step(state.step, metrics)
         figure = self._config.checkpoint.best
         if figure and is_better(self._run, figure, state.step, metrics):
-            self.save(state)
+            self._checkpoints.take(state)
+            self._spans.mark(Span.SAVE)
 
     def _events(self, state: ClimbState, alarms: Sequence[str]) -> dict[str, list[str]]:
         told = list(alarms)
@@ -134,17 +127,21 @@ class Keeper:
         state = replace(self._state, watch=self._state.watch.failed(why))
         if self._restarts.due(state) is None:
             return None
-        self._saved = None
-        self.save(state)
+        self._checkpoints.finish(state, again=True)
         return state
+
+    def save_if_due(self, state: ClimbState) -> None:
+        """Begin the checkpoint that is due after this step, or was while another was written."""
+        self._checkpoints.after(state)
+        self._spans.mark(Span.SAVE)
 
     def save(self, state: ClimbState) -> None:
         """Write the checkpoint of this step, unless it was written or there is nothing yet."""
-        if state.step in (0, self._saved):
-            return
-        self._console.phase("checkpoint")
-        self._run.metrics.flush_to_disk()
-        provenance = {
+        self._checkpoints.finish(state)
+        self._spans.mark(Span.SAVE)
+
+    def _provenance(self, state: ClimbState) -> dict[str, Any]:
+        return {
             "run": self._run.name,
             "step": state.step,
             "began_from": self._model,
@@ -153,30 +150,3 @@ class Keeper:
             "config": as_recorded(self._config),
             "template": self._restarts.climbs_with().rollout.template,
         }
-        folder = self._run.checkpoint(state.step).absolute()
-        self._learner.save(str(folder), provenance)
-        _require_seen(folder)
-        self._run.note_saved(state.step)
-        best = None
-        if figure := self._config.checkpoint.best:
-            best = best_checkpoint(self._run, figure)
-            link_best(self._run, figure)
-        self._run.prune_checkpoints(self._config.checkpoint.keep, spare=best)
-        self._saved = state.step
-
-
-def _require_seen(folder: Path) -> None:
-    """The learner may live on another node: what it wrote must be here too, to be resumed from.
-
-    Raises:
-        RunError: it is not.
-    """
-    end = time.monotonic() + SEEN_WITHIN_S
-    while not folder.is_dir():
-        if time.monotonic() > end:
-            raise RunError(
-                f"the learner wrote {folder}, but {socket.gethostname()} does not see it there: "
-                "put the run's folder on a file system that the driver and the learner share "
-                "(folder = ... in the recipe)."
-            )
-        time.sleep(0.1)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from munro.machine.climb.needs import transfer_of
+from munro.machine.climb.needs import transport_of
 from munro.machine.climb.sizes import MIB, Loaded, Model, gpus_here, machine_bytes, model_of
 from munro.machine.config import RunConfig
 from munro.machine.loading import BadConfig
@@ -224,7 +224,7 @@ def room_of(config: RunConfig, model: Model, needs: Sequence[Need]) -> Room | No
 
 def shared_memory(config: RunConfig, model: Model, *, on_gpu: bool) -> float:
     """Bytes of the weights that lie in shared memory for the servers."""
-    if config.sync.weights_folder or transfer_of(config, on_gpu=on_gpu) != "file":
+    if config.sync.weights_folder or transport_of(config, on_gpu=on_gpu) != "file":
         return 0.0
     size = 2.0 if on_gpu and config.learner.lora is None else 4.0
     return PUBLISHED * size * model.trained

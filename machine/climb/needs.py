@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 from uuid import uuid4
 
-from munro.machine.config import RunConfig
+from munro.base_model.hub import HubError, fetch_into, identity
+from munro.machine.config import BY_PLAN, RunConfig
+from munro.rollout.setting import Setting
 
 
 def shortage(config: RunConfig, nodes: Sequence[Mapping[str, float]], *, learner: bool) -> str:
@@ -34,10 +37,10 @@ def shortage(config: RunConfig, nodes: Sequence[Mapping[str, float]], *, learner
             f"rollout.tensor_parallel = {rollout.tensor_parallel} asks for that many GPUs on one "
             f"node, and Ray finds {has}, {max(gpus, default=0)} at most on one. Lower it."
         )
-    if config.sync.transfer in ("ipc", "nccl") and not any(gpus):
+    if config.sync.transport in ("ipc", "nccl") and not any(gpus):
         return (
-            f'sync.transfer = "{config.sync.transfer}" takes weights from GPU to GPU, and Ray '
-            f'finds {has}. Set sync.transfer = "file".'
+            f'sync.transport = "{config.sync.transport}" takes weights from GPU to GPU, and Ray '
+            f'finds {has}. Set sync.transport = "group" or "file".'
         )
     wanted = gpus_wanted(config, learner=learner)
     if any(gpus) and wanted > sum(gpus):
@@ -66,13 +69,18 @@ def gpus_wanted(config: RunConfig, *, learner: bool = True) -> int:
     return servers + (config.learner.ranks if learner else 0)
 
 
-def transfer_of(config: RunConfig, *, on_gpu: bool) -> Literal["file", "ipc", "nccl"]:
+def transport_of(
+    config: RunConfig, *, on_gpu: bool, nodes: int = 1
+) -> Literal["file", "group", "ipc", "nccl"]:
     """How weights go, where the config leaves it open."""
-    if config.sync.transfer != "auto":
-        return config.sync.transfer
-    whole = config.learner.lora is None  # adapters go in files, to be loaded by their names
-    shared = on_gpu and config.ray.colocate and config.rollout.engine == "vllm" and whole
-    return "ipc" if shared else "file"
+    if config.sync.transport != "auto":
+        return config.sync.transport
+    if config.learner.lora is not None:
+        return "file"  # adapters are loaded by their names
+    if on_gpu and config.ray.colocate and config.rollout.engine == "vllm":
+        return "ipc"
+    apart = nodes > 1 and not config.sync.weights_folder and config.rollout.engine in BY_PLAN
+    return "group" if apart else "file"
 
 
 def _counted(number: int, what: str) -> str:
@@ -84,14 +92,20 @@ class Place:
     """A path that processes on every node must see. Crosses to them.
 
     Example:
-        Place(path="/data/base/config.json", what="the model", mend="model.path")
+        Place(path="/data/base", what="the model", mend="model.path", like="5f1c...")
     """
 
     path: str
     """Absolute."""
     what: str
     mend: str
-    """Key that says where it is."""
+    """Key that says where it is; empty for what a node may do without."""
+    like: str = ""
+    """What `likeness` says of the folder on the driver's node; empty to ask for no more than that
+    something is there."""
+    recorded: str = ""
+    """Of a model of the hub, `munro.base_model.hub.Located.recorded`: a node that lacks it may
+    fetch it."""
 
 
 @contextmanager
@@ -113,15 +127,55 @@ def marked(folders: Mapping[str, tuple[Path, str]]) -> Iterator[list[Place]]:
         yield places
 
 
+def read_by_all(setting: Setting) -> Iterator[Place]:
+    """What servers, workers and learner read wherever they run: the model, environments' files."""
+    model = Path(setting.model)
+    yield Place(
+        path=str(model),
+        what="the model",
+        mend="model.path",
+        like=likeness(model),
+        recorded=identity(model),
+    )
+    for env in (*setting.envs, *setting.held_out):
+        file, _, name = env.path.rpartition(":")
+        if name and Path(file).is_absolute():
+            yield Place(path=file, what=f"the environment {name}", mend="env.path")
+
+
+def likeness(folder: Path) -> str:
+    """What two copies of a model have in common: the sizes of their files, and their config."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    found = sha256()
+    for file in files:
+        if file.suffix in (".safetensors", ".json"):
+            found.update(f"{file.name} {file.stat().st_size}\n".encode())
+    config = folder / "config.json"
+    found.update(config.read_bytes() if config.is_file() else b"")
+    return found.hexdigest()
+
+
 def unseen(places: Sequence[Place]) -> list[Place]:
-    """Those that this node does not see. Runs there."""
-    return [place for place in places if not Path(place.path).exists()]
+    """Those that this node does not see, or sees otherwise. Runs there."""
+    return [place for place in places if not _is_there(place)]
+
+
+def _is_there(place: Place) -> bool:
+    path = Path(place.path)
+    if not path.exists() and place.recorded:
+        with suppress(HubError):
+            fetch_into(place.recorded, path)
+    return path.exists() and (not place.like or likeness(path) == place.like)
 
 
 def not_shared(host: str, place: Place) -> str:
     """The sentence about a node that does not see a place."""
-    folder = Path(place.path).parent
+    is_copy = place.like or place.mend == "env.path"
+    folder = Path(place.path) if is_copy else Path(place.path).parent
+    how = "put it on a file system that all nodes share"
+    how += ", or a copy in the same place of each" if is_copy else ""
     return (
-        f"the node {host} does not see {place.what}, {folder}: put it on a file system that all "
-        f"nodes share, and say where by {place.mend}."
+        f"the node {host} does not see {place.what}, {folder}"
+        + (" (or another one of that name)" if place.like else "")
+        + f": {how}, and say where by {place.mend}."
     )

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import psutil
+
+from munro.base_model.training.goodput import LEDGER, NS, Ledger
 from munro.machine.climb.interrupt import Interrupt
 from munro.machine.climb.models import Models, in_place, settle
 from munro.machine.climb.origin import as_climbed
@@ -20,6 +24,9 @@ from munro.machine.run import tracking
 from munro.machine.run.console import Console, Summary
 from munro.machine.run.folder import RunFolder, Status
 from munro.machine.sentences import in_one_line
+
+if TYPE_CHECKING:
+    from munro.machine.run.goodput import Spans
 
 
 def run_climb(config: RunConfig, *, force: bool = False, unattended: bool = False) -> int:
@@ -114,6 +121,7 @@ def _to_the_end(
             interrupt=interrupt,
             model=model,
             restarts=Restarts(run, loads, console, interrupt, model),
+            spans=_spans(run),
             trackers=tracking.Trackers(
                 config.tracking, run.path, config=raw(config), warn=console.note
             ),
@@ -132,3 +140,12 @@ def _to_the_end(
         page = write_report(run.path)
         console.note(f"{'stopped' if stopped else 'finished'} at step {state.step}: see {page}")
     return 130 if stopped else 0
+
+
+def _spans(run: RunFolder) -> Spans:
+    """The run's ledger of time, which goes on from when this process came to be."""
+    from munro.machine.run.goodput import Spans
+
+    ledger = Ledger(run.path / LEDGER)
+    ledger.begin(int(psutil.Process().create_time() * NS))
+    return Spans(ledger)

@@ -30,6 +30,8 @@ class Start:
     """The run was under way before."""
     model: Path | None = None
     """Distilled checkpoint that the climb last restarted from; None where it never did."""
+    unfinished: tuple[str, ...] = ()
+    """Checkpoints that were not written to their end, and do not exist."""
 
 
 def is_finished(run: RunFolder, config: RunConfig) -> bool:
@@ -166,6 +168,13 @@ def begin(
 def resume(
     run: RunFolder, config: RunConfig, *, anew: bool = False, unattended: bool = False
 ) -> Start:
+    """Go back to the newest checkpoint that was written to its end; see `_resumed`."""
+    unfinished = tuple(run.drop_unfinished())
+    start = _resumed(run, config, anew=anew, unattended=unattended)
+    return replace(start, unfinished=unfinished) if unfinished else start
+
+
+def _resumed(run: RunFolder, config: RunConfig, *, anew: bool, unattended: bool) -> Start:
     """Go back to the newest checkpoint, or to the beginning where no step was taken.
 
     Args:

@@ -31,7 +31,7 @@ DEFAULTS: dict[str, Any] = {
 NONE = {
     "deployment": "Ray gives servers and learner what there is; rollout.servers, learner.ranks",
     "slurm": "munro submit RECIPE --slurm",
-    "weight_broadcast": "sync.transfer",
+    "weight_broadcast": "sync.transport",
     "rollout_transport": "groups go from workers to the learner by Ray",
     "log": "every step is in metrics.jsonl",
     "prime": "tracking takes tensorboard, wandb or the path of one of yours",

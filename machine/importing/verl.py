@@ -44,7 +44,7 @@ NONE = {
     "global_profiler": "seconds by phase are metrics",
     "transfer_queue": "groups go from workers to the learner by Ray",
     "ray_kwargs": "ray.address and ray.cpus",
-    "checkpoint_engine": "sync.transfer",
+    "checkpoint_engine": "sync.transport",
     "engine_kwargs": "rollout.gpu_memory and the like are keys; others are not handed on",
     "sandbox_fusion": "programs run in Munro's own sandbox (rewards.sandbox)",
     "distillation": "a teacher's log-probabilities are not learnt from; munro distill takes traces",

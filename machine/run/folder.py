@@ -23,8 +23,8 @@ import platform
 import re
 import shutil
 import tomllib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -34,6 +34,7 @@ from typing import Any
 
 import tomli_w
 
+from munro.base_model.checkpoint import Checkpoint
 from munro.machine.run.files import RunError, explained, write_atomically
 from munro.machine.run.lock import held, holder
 from munro.machine.run.metrics import MetricsLog
@@ -265,12 +266,13 @@ class RunFolder:
     def list_checkpoints(self) -> list[tuple[int, Path]]:
         """Complete checkpoints as (step, folder), oldest first.
 
-        A checkpoint gets its name only once it is whole, so every folder of that name is.
+        A checkpoint gets its name only once it is whole, so every folder of that name is; but for
+        one that was copied here in part, which says so itself.
         """
         found = []
         for path in self.checkpoints.iterdir():
             name = STEP_NAME.fullmatch(path.name)
-            if name and path.is_dir():
+            if name and path.is_dir() and not Checkpoint(path).is_unfinished:
                 found.append((int(name[1]), path))
         return sorted(found)
 
@@ -279,8 +281,37 @@ class RunFolder:
         found = self.list_checkpoints()
         return found[-1] if found else None
 
-    def prune_checkpoints(self, keep: int, spare: int | None = None) -> list[int]:
+    def drop_unfinished(self) -> list[str]:
+        """Forget checkpoints that were being written when the run died: none of them exists.
+
+        Whoever still writes one, though nobody waits for it, cannot give it its name any more.
+
+        Returns:
+            Their names, those among them that were only copied here in part, and stay.
+
+        Raises:
+            RunError: a folder cannot be removed.
+        """
+        drafts = sorted(self.checkpoints.glob(".step-*.draft*"))
+        with explained(self.checkpoints):
+            for draft in drafts:
+                self._remove(draft)
+            self._sweep()
+        names = {draft.name[1:].partition(".draft")[0] for draft in drafts}
+        halves = {
+            path.name for path in self.checkpoints.iterdir() if Checkpoint(path).is_unfinished
+        }
+        return sorted(names | {name for name in halves if STEP_NAME.fullmatch(name)})
+
+    def prune_checkpoints(
+        self, keep: int, spare: int | None = None, ephemeral: Collection[int] = ()
+    ) -> list[int]:
         """Remove all but the newest `keep` checkpoints and that of step `spare`.
+
+        Args:
+            keep: how many.
+            spare: a step whose checkpoint stays whatever comes after it.
+            ephemeral: steps whose checkpoints count for nothing, and go but for the newest of all.
 
         Returns:
             The steps removed.
@@ -291,14 +322,24 @@ class RunFolder:
         """
         if keep < 1:
             raise ValueError(f"keep = {keep}: at least one checkpoint must stay.")
-        doomed = [one for one in self.list_checkpoints()[:-keep] if one[0] != spare]
+        found = self.list_checkpoints()
+        lasting = [step for step, _ in found if step not in ephemeral]
+        stay = {*lasting[-keep:], *(step for step, _ in found[-1:]), spare}
+        doomed = [one for one in found if one[0] not in stay]
         with explained(self.checkpoints):
             for _step, path in doomed:
-                # renamed first: a crash half-way must not leave half a checkpoint under its name
-                path.rename(path.with_name(f".removing-{path.name}"))
-            for leftover in self.checkpoints.glob(".removing-*"):
-                shutil.rmtree(leftover)
+                self._remove(path)
+            self._sweep()
         return [step for step, _path in doomed]
+
+    def _remove(self, checkpoint: Path) -> None:
+        # renamed first: a crash half-way must not leave half a checkpoint under its name
+        with suppress(FileNotFoundError):
+            checkpoint.rename(checkpoint.with_name(f".removing-{checkpoint.name}"))
+
+    def _sweep(self) -> None:
+        for leftover in self.checkpoints.glob(".removing-*"):
+            shutil.rmtree(leftover)
 
 
 def require_run(path: Path) -> None:

@@ -72,16 +72,25 @@ def run_pretrain(
 
 
 def run_goodput(run: str) -> int:
-    """Print where the wall-clock of the run went.
+    """Print where the wall-clock of a pre-training or of a climb went.
 
     Raises:
         RunError: there is no such run.
     """
+    from munro.base_model.training.goodput import LEDGER
     from munro.base_model.training.phases import RECIPE
 
     folder = Path(run).expanduser()
+    if (folder / "run.json").is_file() and (folder / LEDGER).is_file():
+        from munro.machine.run.goodput import read_climb
+
+        click.echo(read_climb(folder / LEDGER).table())
+        return 0
     if not (folder / RECIPE).is_file():
-        raise RunError(f"There is no pre-training at {folder}: it has no {RECIPE}.")
+        raise RunError(
+            f"There is no pre-training at {folder}: it has no {RECIPE}; nor a climb that has kept "
+            f"its time: it has no {LEDGER}."
+        )
     text = (folder / RECIPE).read_text(encoding="utf-8")
     click.echo(_goodput_table(PretrainRecipe.model_validate_json(text), folder))
     return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from munro.base_model.checkpoint import PROVENANCE, TRAINER_STATE, Checkpoint
+from munro.base_model.checkpoint import COMMIT, PROVENANCE, TRAINER_STATE, Checkpoint
 from munro.base_model.hub import NAME, HubError
 from munro.machine.errors import BadConfig
 from munro.machine.run.files import RunError, explained
@@ -95,7 +95,8 @@ def contents_of(checkpoint: Checkpoint, run: RunFolder | None, repo: str) -> Con
             "is nothing to write on a card: hf upload sends a folder as it is."
         )
     files = {path.name: path for path in sorted(checkpoint.path.iterdir()) if path.is_file()}
-    files.pop(TRAINER_STATE, None)
+    for of_the_run in (TRAINER_STATE, COMMIT):
+        files.pop(of_the_run, None)
     facts = card.gather(checkpoint.path, provenance, run, repo)
     shown = json.dumps(card.for_strangers(provenance), indent=2, sort_keys=True) + "\n"
     return {**files, CARD: card.render(facts).encode(), PROVENANCE: shown.encode()}

@@ -78,13 +78,17 @@ class _GraderActor:
 class Graders:
     """All grading actors, started and ended by the driver. Needs a running Ray."""
 
-    def __init__(self, rewards: RewardsConfig, judges: Mapping[str, JudgeConfig]) -> None:
+    def __init__(
+        self, rewards: RewardsConfig, judges: Mapping[str, JudgeConfig], *, lasting: str = ""
+    ) -> None:
         """
         Args:
             rewards: `service` says how many, where, and how large.
             judges: by name, for graders that ask one.
+            lasting: prefix of their names where they outlive this process, and may be there.
         """
-        config, several = rewards.service, uuid4().hex
+        config, several = rewards.service, lasting or uuid4().hex
+        stays = {"lifetime": "detached", "get_if_exists": True} if lasting else {}
         rewards = anywhere(rewards)
         self.known_as = tuple(f"{several}/grader-{n}" for n in range(config.actors))
         """Names under which other processes find them."""
@@ -99,6 +103,7 @@ class Graders:
                 max_task_retries=0,
                 max_concurrency=100_000,
                 scheduling_strategy="SPREAD",
+                **stays,
             )
             .remote(rewards, judges)
             for name in self.known_as

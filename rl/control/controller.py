@@ -148,6 +148,21 @@ class Ledger:
         self.cursor = replace(self.cursor, pending=tuple(sorted(self._out)))
         return self.cursor
 
+    def gone_back(self, state: ClimbState) -> None:
+        """Begin again after a checkpoint's step; tasks that are out stay out.
+
+        All else that was handed out since, or was pending then, is handed out again: the weights
+        that were trained on it are gone, and with them what they had given up.
+        """
+        held = self._out - set(self._again)
+        since = range(state.cursor.next_index, self.cursor.next_index)
+        self._out = held.union(state.cursor.pending, since)
+        self._again = sorted(self._out - held)
+        self.cursor = replace(state.cursor, next_index=self.cursor.next_index)
+        self.step = state.step
+        self._journal.resumed(state.step)
+        self._journal.write("out", sorted(held), version=state.policy_version)
+
     def metrics(self) -> dict[str, float]:
         """Figures since the last call."""
         found = self._tallies.metrics(several=self._config.has_several)

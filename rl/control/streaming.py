@@ -37,18 +37,22 @@ class OffPolicy:
         self._in_flight = in_flight or InFlight(config)
         self._state = state
         self._buffer: list[Group] = []
-        self._num_taken = 0
+        self._taken: list[Group] = []
         self._failure: BaseException | None = None
         self._closed = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._pump, name="pump", daemon=True)
-        self._thread.start()
+        self._thread = self._pumping()
+
+    def _pumping(self) -> threading.Thread:
+        thread = threading.Thread(target=self._pump, name="pump", daemon=True)
+        thread.start()
+        return thread
 
     @property
     def _room(self) -> int:
         """Tasks that may be handed out now: a slow learner slows sampling, not ages its groups."""
         batch, most = self._config.batch, self._most
-        sampling = self._ledger.num_out - len(self._buffer) - self._num_taken
+        sampling = self._ledger.num_out - len(self._buffer) - len(self._taken)
         return max(min(most - sampling, most + batch.num_groups - sampling - len(self._buffer)), 0)
 
     @property
@@ -83,6 +87,7 @@ class OffPolicy:
             NoSignal: that many were abandoned, and no group is there.
             Stalled: no task came back within `deadlines.groups_s`.
         """
+        self._pump_again()
         with self._changed:
             self._state = state
             before, most = self._ledger.num_abandoned, num_groups * self._config.batch.patience
@@ -99,7 +104,7 @@ class OffPolicy:
                     break
                 self._wait_for_change()
             taken, self._buffer = self._buffer[:num_groups], self._buffer[num_groups:]
-            self._num_taken = len(taken)
+            self._taken = taken
             return sorted(taken, key=lambda group: group.index)
 
     def _wait_for_change(self) -> None:
@@ -119,18 +124,32 @@ class OffPolicy:
         if self._failure:
             raise self._failure
 
+    def _pump_again(self) -> None:
+        """After a stall, which lost nothing: whoever takes again has mended it."""
+        if isinstance(self._failure, Stalled):
+            self._thread.join()
+            self._failure, self._thread = None, self._pumping()
+
     def _drop_stale(self, state: ClimbState) -> None:
-        oldest = state.policy_version - self._config.sync.max_staleness
-        stale = [group for group in self._buffer if group.oldest_version < oldest]
+        most = self._config.sync.max_staleness
+        stale = [group for group in self._buffer if state.age(group.oldest_version) > most]
         if stale:
-            self._buffer = [group for group in self._buffer if group.oldest_version >= oldest]
+            self._buffer = [g for g in self._buffer if state.age(g.oldest_version) <= most]
             self._ledger.too_old(stale)
 
     def settle(self, groups: Sequence[Group], step: int) -> Cursor:
         """See `munro.rl.ports.GroupSource`."""
         with self._changed:
-            self._num_taken = 0
+            self._taken = []
             return self._ledger.settle(groups, step)
+
+    def gone_back(self, state: ClimbState) -> None:
+        """Go on after a checkpoint's step: what is under way, or back and not trained on, stays."""
+        with self._changed:
+            self._buffer, self._taken = [*self._taken, *self._buffer], []
+            self._state = state
+            self._ledger.gone_back(state)
+            self._changed.notify_all()
 
     def metrics(self) -> dict[str, float]:
         """Figures since the last call."""

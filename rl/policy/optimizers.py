@@ -10,7 +10,7 @@ The rest is what is no matrix inside the model: embeddings, the output matrix, n
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -87,14 +87,14 @@ MOMENT = {"AdamW": "exp_avg", "Muon": "momentum_buffer", "AdamW8bit": "state1"}
 
 
 def require_same(
-    model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Mapping[str, Any]]
+    model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Collection[str]]
 ) -> None:
     """Refuse moments that another optimizer has saved: this one would begin without any.
 
     Args:
         model: whose parameters `state` names.
         optimizer: of `make_optimizer`.
-        state: of each parameter, by its name.
+        state: keys of each parameter's, by its name.
 
     Raises:
         NoOptimizer: a parameter's moments are of another kind.

@@ -8,7 +8,8 @@ Ray restarts an actor whose process died. What was under way there fails: at thi
 
 from __future__ import annotations
 
-from munro.rollout.cluster.servers import ServerHandle, Servers
+from munro.rollout.cluster.server import ServerHandle
+from munro.rollout.cluster.servers import Servers
 from munro.rollout.cluster.solvers import Solvers
 from munro.rollout.setting import Setting
 

@@ -19,16 +19,24 @@ CALLS_AT_ONCE = 100_000
 """Calls that one actor has open; the engine's own batch size is what limits work."""
 RETRY_S = 0.5
 """Between two looks at an actor that is being restarted."""
+AGAIN_AFTER: tuple[type[Exception], ...] = (RayActorError, PolicyError)
+"""Failures after which an actor is called again: it died, or cannot serve yet."""
 GRACE_S = 1.0
 """The least that an actor which was late the last time is waited for when the others are done."""
 
 
 def start(
-    kind: type, setting: Setting, name: str, num_gpus: float, *args: Any, known_as: str = ""
+    kind: type,
+    setting: Setting,
+    name: str,
+    num_gpus: float,
+    *args: Any,
+    known_as: str = "",
+    num_cpus: float = 0,
 ) -> Any:
-    """An actor that Ray starts again for ever."""
+    """An actor that Ray starts again for ever; of a lasting setting, the one that is there."""
     options: dict[str, Any] = {
-        "num_cpus": 0,
+        "num_cpus": num_cpus,
         "num_gpus": num_gpus,
         "max_restarts": -1,
         "max_task_retries": 0,
@@ -37,6 +45,8 @@ def start(
     }
     if known_as:
         options["name"] = known_as
+    if setting.lasting:
+        options |= {"lifetime": "detached", "get_if_exists": True}
     if setting.environment:
         options["runtime_env"] = {"env_vars": dict(setting.environment)}
     return ray.remote(kind).options(**options).remote(name, *args)
@@ -52,7 +62,7 @@ def everywhere(
     actors: Mapping[str, Any],
     call: Callable[[Any], Any],
     deadline_s: float,
-    again_after: tuple[type[Exception], ...] = (RayActorError, PolicyError),
+    again_after: tuple[type[Exception], ...] = AGAIN_AFTER,
     called: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Call all actors and wait for all; who dies or cannot serve is asked again.
@@ -86,6 +96,7 @@ def mostly(
     *,
     least: int,
     slow: Collection[str] = (),
+    waits_for_dead: bool = True,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """As `everywhere`, but `least` answers in time are enough.
 
@@ -97,6 +108,8 @@ def mostly(
         least: answers, without which the wait has failed.
         slow: actors that were late the last time: once the others have answered, these have as long
             again, so that they cost no more than a step of theirs.
+        waits_for_dead: whether those whose process dies meanwhile are waited for too; otherwise
+            they are only where fewer than `least` have answered.
 
     Returns:
         The answers, and what those who gave none in time were last waited for; both by name.
@@ -108,19 +121,28 @@ def mostly(
     began = time.monotonic()
     references = {name: call(actor) for name, actor in actors.items()}
     answers: dict[str, Any] = {}
-    late: dict[str, Stalled] = {}
-    for name in sorted(actors, key=lambda name: name in slow):
-        now = time.monotonic()
-        until = began + deadline_s
-        if name in slow and len(answers) >= least:
-            until = min(until, now + max(GRACE_S, now - began))
+    late: dict[str, Exception] = {}
+    until = began + deadline_s
+
+    def ask(name: str, until: float, again_after: tuple[type[Exception], ...]) -> None:
+        whom, reference = f"{what} ({name})", references[name]
         try:
-            answers[name] = _answer(f"{what} ({name})", references[name], actors[name], call, until)
-        except Stalled as stalled:
-            late[name] = stalled
+            answers[name] = _answer(whom, reference, actors[name], call, until, again_after)
+            late.pop(name, None)
+        except (Stalled, RayActorError) as failure:
+            late[name] = failure
+
+    again_after = AGAIN_AFTER if waits_for_dead else (PolicyError,)
+    for name in sorted(actors, key=lambda name: name in slow):
+        now, is_spared = time.monotonic(), name in slow and len(answers) >= least
+        most = min(until, now + max(GRACE_S, now - began)) if is_spared else until
+        ask(name, most, again_after)
+    for name in [name for name, failure in late.items() if isinstance(failure, RayActorError)]:
+        if len(answers) < least:
+            ask(name, until, AGAIN_AFTER)
     if len(answers) < least:
-        raise next(iter(late.values()))
-    return answers, {name: str(stalled) for name, stalled in late.items()}
+        raise next(iter(late.values()), Stalled("driver", what, deadline_s))
+    return answers, {name: first_line(failure) for name, failure in late.items()}
 
 
 def _answer(
@@ -129,7 +151,7 @@ def _answer(
     actor: Any,
     call: Callable[[Any], Any],
     until: float,
-    again_after: tuple[type[Exception], ...] = (RayActorError, PolicyError),
+    again_after: tuple[type[Exception], ...] = AGAIN_AFTER,
 ) -> Any:
     """What the actor answers before `until`; it is called again after those failures."""
     last_failure, given_s = "", max(until - time.monotonic(), 0)
@@ -184,6 +206,12 @@ def at_once(references: list[Any]) -> list[Any]:
         with suppress(RayActorError):
             found.append(ray.get(reference))
     return found
+
+
+def restart(actors: Mapping[str, Any]) -> None:
+    """End the actors' processes; Ray starts each again under its name, wherever there is room."""
+    for actor in actors.values():
+        ray.kill(actor, no_restart=False)
 
 
 def end(actors: Mapping[str, Any], last: Callable[[Any], Any] | None, deadline_s: float) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -12,135 +12,111 @@ from uuid import uuid4
 import numpy as np
 import ray
 from numpy.typing import NDArray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayActorError
 
 from munro.rollout import waits
 from munro.rollout.cluster.actors import (
-    as_ours,
     calling,
     end,
     everywhere,
     mostly,
     pids_of,
+    restart,
     start,
 )
-from munro.rollout.engine import Completion, Request, WeightSource
-from munro.rollout.inference import InferenceServer, build_engine
+from munro.rollout.cluster.registry import RegistryHandle
+from munro.rollout.cluster.server import _ServerActor
+from munro.rollout.cluster.tending import Tending
+from munro.rollout.engine import WeightSource
+from munro.rollout.fleet.errors import TooFewServers
+from munro.rollout.fleet.layout import layout_of
+from munro.rollout.fleet.types import Listed, Roster, State
 from munro.rollout.setting import Setting
+from munro.rollout.waits import Stalled
 
-
-class _ServerActor:
-    """An `InferenceServer` in a process of its own."""
-
-    def __init__(self, name: str, setting: Setting) -> None:
-        waits.publish(setting.run, name)
-        self._server = InferenceServer(
-            lambda: build_engine(
-                setting.model,
-                setting.rollout,
-                seed=setting.seed,
-                max_context=setting.max_context,
-                sharing=setting.sharing,
-                adapters=setting.adapters,
-            ),
-            setting.weights if setting.sharing.transfer == "file" else None,
-            catch_up=ray.get_runtime_context().was_current_actor_reconstructed,
-            deadline_s=setting.rollout.generate_deadline_s,
-        )
-
-    async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return await getattr(self._server, method)(*args, **kwargs)
-
-    async def pid(self) -> int:
-        return os.getpid()
-
-
-class ServerHandle:
-    """Makes a server's actor look like an `Engine`, from within an event loop.
-
-    Raises:
-        PolicyError: the server said so, or its process died or cannot be reached.
-    """
-
-    def __init__(self, name: str, actor: Any) -> None:
-        self.name = name
-        self._actor = actor
-
-    async def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """See `Engine.generate`."""
-        return list(await self._call("generate", list(requests)))
-
-    async def score(self, token_ids: Sequence[int], *, base: bool = False) -> NDArray[np.float32]:
-        """See `Engine.score`."""
-        return np.asarray(await self._call("score", list(token_ids), base=base))
-
-    async def update_weights(self, source: WeightSource, *, drain: bool) -> None:
-        """See `Engine.update_weights`."""
-        await self._call("update_weights", source, drain=drain)
-
-    async def sleep(self, *, level: int) -> None:
-        """See `SleepingEngine.sleep`."""
-        await self._call("sleep", level=level)
-
-    async def wake(self) -> None:
-        """See `SleepingEngine.wake`."""
-        await self._call("wake")
-
-    async def version(self) -> int:
-        """See `Engine.version`."""
-        return int(await self._call("version"))
-
-    async def close(self) -> None:
-        """See `Engine.close`."""
-        await self._call("close")
-
-    async def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        reference = self._actor.call.remote(method, *args, **kwargs)
-        try:
-            return await reference
-        except asyncio.CancelledError:
-            ray.cancel(reference)
-            raise
-        except RayError as error:
-            raise as_ours(self.name, error) from error
+ANSWER_S = 60.0
+"""Longest wait for the registry, which has nothing to do but answer."""
+JOIN_S = 0.05
+"""Between two looks whether the first servers have joined."""
 
 
 class Servers:
     """All inference servers, called as one from the driver. Needs a running Ray."""
 
-    def __init__(self, setting: Setting, *, least: int = 0) -> None:
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        least: int = 0,
+        waits_for_dead: bool = True,
+        min_live_s: float = math.inf,
+    ) -> None:
         """
         Args:
             setting: of the run.
             least: servers that must take new weights in time; 0 for all of them.
+            waits_for_dead: whether an update waits for servers whose process died, which on-policy
+                waves want, for with fewer they would be split otherwise. Else they catch up later.
+            min_live_s: how long fewer than `least` may serve.
         """
         self.version = 0
         """Of the weights that all of them serve but those set aside."""
         self.aside: dict[str, str] = {}
         """Servers that did not take these weights, or did not prove it, in time, and what they
         were waited for: they are asked for nothing until they take an update in time again."""
-        self._least = min(least or setting.rollout.servers, setting.rollout.servers)
+        self._first_ones = setting.rollout.servers
+        self._least = min(least or self._first_ones, self._first_ones)
+        self._waits_for_dead = waits_for_dead
         self.asleep = False
         """They gave their GPUs' memory up: nothing can be sampled."""
         self._workers = setting.rollout.tensor_parallel
-        num_gpus = 0.0
-        if ray.cluster_resources().get("GPU"):
-            num_gpus = setting.rollout.tensor_parallel * setting.gpu_share
-        if setting.server_placement is not None:
-            setting = replace(setting, placement=setting.server_placement)
+        self._start(setting)
+        self._took = tuple(self.actors)[: self._first_ones]
+        """Servers that take part in what is done in step: those that took the last update."""
+        self._roster: Roster | None = None
+        self._newest: tuple[WeightSource, bool] | None = None
+        self._lost_tokens = 0
+        self._tending = Tending(
+            self._registry,
+            self.actors,
+            least=self._least,
+            min_live_s=min_live_s,
+            newest=lambda: self._newest,
+        )
+
+    def _start(self, setting: Setting) -> None:
+        """Start the registry and all servers; those beyond the first come up where room is."""
+        first, most = self._first_ones, max(self._first_ones, setting.rollout.max_servers)
         # workers look servers up by name: a handle among an actor's arguments could not be had
         # again when the actor restarts
-        several = uuid4().hex
-        self.known_as = {
-            name: f"{several}/{name}"
-            for name in (f"server-{i}" for i in range(setting.rollout.servers))
-        }
-        self.actors: dict[str, Any] = {
-            name: start(_ServerActor, setting, name, num_gpus, setting, known_as=known)
-            for name, known in self.known_as.items()
-        }
+        several = setting.lasting or uuid4().hex
+        self.known_as = {name: f"{several}/{name}" for name in (f"server-{i}" for i in range(most))}
+        layout, self.registry = layout_of(setting.model, setting.rollout), f"{several}/registry"
+        self._registry = RegistryHandle(setting, self.registry, layout, ANSWER_S)
+        on_gpus = bool(ray.cluster_resources().get("GPU"))
+        num_gpus = setting.rollout.tensor_parallel * setting.gpu_share if on_gpus else 0.0
+        self.actors: dict[str, Any] = {}
+        for place, (name, known) in enumerate(self.known_as.items()):
+            is_late = place >= first
+            # Ray keeps these waiting for a free GPU, or without any a free CPU, of whatever node
+            places = ["SPREAD"] if is_late else setting.server_placement[place : place + 1]
+            where = replace(setting, placement=places[0]) if places else setting
+            self.actors[name] = start(
+                _ServerActor,
+                where,
+                name,
+                num_gpus,
+                setting,
+                known,
+                self.registry,
+                is_late,
+                known_as=known,
+                num_cpus=1 if is_late and not on_gpus else 0,
+            )
         # engines come up while others do; who waits for them hears of failures
-        self._starting = {name: actor.call.remote("version") for name, actor in self.actors.items()}
+        self._starting = {
+            name: self.actors[name].call.remote("version") for name in tuple(self.actors)[:first]
+        }
 
     def wait_ready(self, deadline_s: float) -> None:
         """Wait until all of them serve.
@@ -151,30 +127,119 @@ class Servers:
         """
         # the first answer counts: asked again, a server that cannot serve would start once more
         first, self._starting = self._starting, {}
-        everywhere("start", self.actors, calling("version"), deadline_s, (RayActorError,), first)
+        ones = self._first()
+        versions = everywhere(
+            "start", ones, calling("version"), deadline_s, (RayActorError,), first
+        )
+        self._wait_for_joining(deadline_s)
+        self._tending.begin()
+        # where they were there already, some may be about to load what is newer still
+        self.version = max([*versions.values(), self._registry.view(0).version])
 
-    def update_weights(self, source: WeightSource, *, drain: bool, deadline_s: float) -> None:
-        """Load the weights everywhere; a server that dies meanwhile is waited for.
-
-        Whoever is late is set aside, and goes on loading: it is back once it takes an update in
-        time.
+    def restart(self, deadline_s: float) -> None:
+        """Start all of them anew; each gets the newest weights before it serves.
 
         Raises:
-            Stalled: fewer got there than must.
+            Stalled: one does not come up.
+        """
+        restart(self._placed())
+        everywhere("start", self._first(), calling("version"), deadline_s)
+        self._wait_for_joining(deadline_s)
+        self._took, self.aside = tuple(self._first()), {}
+        self._tending.forgive()
+
+    def _first(self) -> dict[str, Any]:
+        """Those that a run begins with."""
+        return {name: self.actors[name] for name in tuple(self.actors)[: self._first_ones]}
+
+    def _wait_for_joining(self, deadline_s: float) -> None:
+        with waits.waiting("the servers to join", deadline_s) as wait:
+            while set(self._first()) - {one.name for one in self._live()}:
+                if not wait.remaining:
+                    raise TimeoutError
+                time.sleep(JOIN_S)
+
+    def _live(self) -> list[Listed]:
+        return [one for one in self._registry.view(self.version).servers if one.state.has_weights]
+
+    def freeze(self, version: int) -> Roster:
+        """Who takes part in the next update; the same until that is over.
+
+        What lets the learner's ranks meet the servers: their names, incarnations and layouts.
+        """
+        if self._roster is None or self._roster.version != version:
+            self._roster = self._registry.freeze(version)
+        return self._roster
+
+    def update_weights(self, source: WeightSource, *, drain: bool, deadline_s: float) -> None:
+        """Load the weights on all servers of the roster.
+
+        Whoever is late is set aside, and goes on loading: it is back once it takes an update in
+        time. Whoever joins meanwhile, or died, gets these weights later and is not waited for.
+
+        Raises:
+            TooFewServers: fewer got there than must.
         """
         what = f"weights of version {source.version} to be loaded"
+        self._newest, roster = None, self.freeze(source.version)
+        asked = [name for name in self.actors if self._is_asked(name, roster)]
         sources = {
-            id(actor): self._met_by(place, source)
-            for place, actor in enumerate(self.actors.values())
+            id(self.actors[name]): self._met_by(place, source) for place, name in enumerate(asked)
         }
 
         def load(actor: Any) -> Any:
             return actor.call.remote("update_weights", sources[id(actor)], drain=drain)
 
-        _, self.aside = mostly(
-            what, self.actors, load, deadline_s, least=self._least, slow=self.aside
-        )
+        actors = {name: self.actors[name] for name in asked}
+        took, late = self._mostly(what, actors, load, deadline_s, slow=self.aside)
+        self._roster = None
+        self._registry.closed(roster, tuple(took))
+        self._took, self.aside = tuple(name for name in asked if name in took), late
         self.version, self.asleep = source.version, False
+        self._newest = (source, drain)
+
+    def _is_asked(self, name: str, roster: Roster) -> bool:
+        is_first = name in tuple(self.actors)[: self._first_ones]
+        return name in roster.members or (self._waits_for_dead and is_first)
+
+    def _mostly(
+        self,
+        what: str,
+        actors: Mapping[str, Any],
+        call: Callable[[Any], Any],
+        deadline_s: float,
+        slow: Collection[str] = (),
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        try:
+            return mostly(
+                what,
+                actors,
+                call,
+                deadline_s,
+                least=self._least,
+                slow=slow,
+                waits_for_dead=self._waits_for_dead,
+            )
+        except Stalled as stalled:
+            raise TooFewServers(stalled.who, stalled.what, stalled.seconds) from stalled
+
+    def require_enough(self) -> None:
+        """There have not been too few servers for too long.
+
+        Raises:
+            TooFewServers: there have.
+        """
+        self._tending.require_enough()
+
+    def metrics(self) -> dict[str, float]:
+        """What became of servers since the last call; nothing where nothing did."""
+        view, found = self._tending.view, {}
+        if view is not None and view.lost_tokens > self._lost_tokens:
+            found["rollout/lost_tokens"] = float(view.lost_tokens - self._lost_tokens)
+        if view is not None and len(self.actors) > self._first_ones:
+            found["rollout/servers"] = float(view.count(State.SERVING))
+        self._lost_tokens = view.lost_tokens if view is not None else 0
+        return found
 
     def _met_by(self, place: int, source: WeightSource) -> WeightSource:
         """What the server at that place is told: each has a rank where it meets the learner."""
@@ -190,7 +255,7 @@ class Servers:
             Stalled: one did not in time.
         """
         if not self.asleep:
-            everywhere("sleep", self.actors, calling("sleep", level=level), deadline_s)
+            everywhere("sleep", self.in_use, calling("sleep", level=level), deadline_s)
             self.asleep = True
 
     def wake(self, deadline_s: float) -> None:
@@ -200,7 +265,7 @@ class Servers:
             Stalled: one did not in time.
         """
         if self.asleep:
-            everywhere("wake", self.actors, calling("wake"), deadline_s)
+            everywhere("wake", self.in_use, calling("wake"), deadline_s)
             self.asleep = False
 
     def rooms(self, deadline_s: float) -> list[int | None]:
@@ -209,7 +274,7 @@ class Servers:
         Raises:
             Stalled: one does not answer in time.
         """
-        return list(everywhere("room", self.actors, calling("room"), deadline_s).values())
+        return list(everywhere("room", self.in_use, calling("room"), deadline_s).values())
 
     def score_each(
         self, streams: Sequence[Sequence[int]], deadline_s: float, *, base: bool = False
@@ -221,22 +286,35 @@ class Servers:
         Raises:
             Stalled: fewer answered than must.
         """
-        scored: dict[str, list[NDArray[np.float32]]] = {n: [] for n in self._asked()}
+        scored: dict[str, list[NDArray[np.float32]]] = {name: [] for name in self.in_use}
         for stream in streams:
             score = calling("score", list(stream), base=base)
-            answers, late = mostly("scores", self._asked(), score, deadline_s, least=self._least)
+            answers, late = self._mostly("scores", self.in_use, score, deadline_s)
             self.aside = {**self.aside, **late}
             for name, scores in answers.items():
                 scored[name].append(scores)
         return {name: scores for name, scores in scored.items() if name not in self.aside}
 
-    def _asked(self) -> dict[str, Any]:
-        return {name: actor for name, actor in self.actors.items() if name not in self.aside}
+    @property
+    def in_use(self) -> dict[str, Any]:
+        """The actors of those that took the last update, and are not aside."""
+        return {name: self.actors[name] for name in self._took if name not in self.aside}
 
     def pids(self) -> list[int]:
         """See `pids_of`."""
-        return pids_of(self.actors)
+        return pids_of(self._placed())
+
+    def _placed(self) -> dict[str, Any]:
+        """All actors but those that wait for room on some node."""
+        view = self._tending.view
+        there = {one.name for one in view.servers} if view is not None else set()
+        first = tuple(self.actors)[: self._first_ones]
+        return {name: one for name, one in self.actors.items() if name in there or name in first}
 
     def close(self, deadline_s: float = 30.0) -> None:
         """End all servers, and their engines' processes."""
-        end(self.actors, calling("close"), deadline_s)
+        self._tending.close()
+        placed = self._placed()
+        end(placed, calling("close"), deadline_s)
+        end({n: one for n, one in self.actors.items() if n not in placed}, None, 0)
+        self._registry.close()

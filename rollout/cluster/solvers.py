@@ -21,9 +21,19 @@ from munro.rewards.service.meter import merged
 from munro.rewards.service.setup import configure
 from munro.rollout import waits
 from munro.rollout.boxes import pool_of
-from munro.rollout.cluster.actors import at_once, cause_of, end, everywhere, pids_of, start
+from munro.rollout.cluster.actors import (
+    at_once,
+    cause_of,
+    end,
+    everywhere,
+    pids_of,
+    restart,
+    start,
+)
 from munro.rollout.cluster.dealing import Dealer
-from munro.rollout.cluster.servers import ServerHandle, Servers
+from munro.rollout.cluster.registry import RemoteDirectory
+from munro.rollout.cluster.server import ServerHandle
+from munro.rollout.cluster.servers import Servers
 from munro.rollout.engine import Engine
 from munro.rollout.problem import ProblemWorker
 from munro.rollout.router import Patience, Router
@@ -34,9 +44,12 @@ from munro.rollout.types import Abandoned, Group
 class _WorkerActor:
     """A `ProblemWorker` in a process of its own, with its problem set and its router."""
 
-    def __init__(self, name: str, setting: Setting, servers: Mapping[str, str]) -> None:
-        waits.publish(setting.run, name)
-        self._setting = setting
+    def __init__(
+        self, name: str, setting: Setting, servers: Mapping[str, str], registry: str
+    ) -> None:
+        waits.publish(waits.here(setting.run), name)
+        self._name, self._setting, self._registry = name, setting, registry
+        self._under_way: set[asyncio.Future[Group | Abandoned]] = set()
         self._handles = {
             server: ServerHandle(server, ray.get_actor(known)) for server, known in servers.items()
         }
@@ -44,8 +57,14 @@ class _WorkerActor:
     # not in `__init__`: Ray never starts an actor again whose constructor raised
     @cached_property
     def _router(self) -> Router:
-        deadline_s = self._setting.rollout.generate_deadline_s
-        return Router(self._handles, Patience(deadline_s=deadline_s, patience_s=deadline_s))
+        rollout = self._setting.rollout
+        deadline_s = rollout.generate_deadline_s
+        return Router(
+            {},
+            Patience(deadline_s=deadline_s, patience_s=deadline_s),
+            directory=RemoteDirectory(self._registry, self._name, self._handles),
+            piece=rollout.resume_partial,
+        )
 
     @cached_property
     def _problems(self) -> ProblemSet:
@@ -77,40 +96,48 @@ class _WorkerActor:
         """Load everything; what a person should know of it, a line each."""
         return self._worker.warnings()
 
+    async def forget(self) -> None:
+        """Give up all that is under way."""
+        for task in list(self._under_way):
+            task.cancel()
+
     async def solve(self, index: int, cap: int, version: int) -> Group | Abandoned:
         self._router.expect(version)
-        return await self._worker.solve(index, self._problems.task(index), cap)
+        work = asyncio.ensure_future(self._worker.solve(index, self._problems.task(index), cap))
+        self._under_way.add(work)
+        work.add_done_callback(self._under_way.discard)
+        return await work
 
     async def solve_all(
-        self, items: Sequence[tuple[int, int]], version: int, aside: Sequence[str]
+        self, items: Sequence[tuple[int, int]], version: int, servers: Sequence[str]
     ) -> list[Group | Abandoned]:
         self._router.expect(version)
         wave = [(index, self._problems.task(index), cap) for index, cap in items]
-        return await self._worker.solve_all(wave, version=version, servers=self._but(aside))
+        return await self._worker.solve_all(wave, version=version, servers=self._those(servers))
 
     async def evaluate(
-        self, num_tasks: int, num_attempts: int, cap: int, version: int, aside: Sequence[str]
+        self, num_tasks: int, num_attempts: int, cap: int, version: int, servers: Sequence[str]
     ) -> list[Group]:
         self._router.expect(version)
         tasks = self._problems.held_out(num_tasks)
         # indices below 0 keep the seeds apart from those of the training stream
         items = [(-1 - place, task, cap) for place, task in enumerate(tasks)]
         return await self._worker.evaluate(
-            items, num_attempts, version=version, servers=self._but(aside)
+            items, num_attempts, version=version, servers=self._those(servers)
         )
 
     async def attempts(
         self,
         items: Sequence[tuple[int, Task, int, Sequence[int]]],
         version: int,
-        aside: Sequence[str],
+        servers: Sequence[str],
     ) -> list[Group | Abandoned]:
         self._router.expect(version)
-        return await self._worker.attempts(items, version=version, servers=self._but(aside))
+        return await self._worker.attempts(items, version=version, servers=self._those(servers))
 
-    def _but(self, aside: Sequence[str]) -> list[Engine]:
+    def _those(self, servers: Sequence[str]) -> list[Engine]:
         """The servers that may be asked: lockstep waits for each that it is given."""
-        return [handle for name, handle in self._handles.items() if name not in aside]
+        return [self._handles[name] for name in servers]
 
     async def task_id(self, index: int) -> str:
         return self._problems.task(index).id
@@ -132,14 +159,19 @@ class Solvers:
     def __init__(self, setting: Setting, servers: Servers) -> None:
         self._servers = servers
         self.actors: dict[str, Any] = {
-            name: start(_WorkerActor, setting, name, 0, setting, servers.known_as)
+            name: start(
+                _WorkerActor, setting, name, 0, setting, servers.known_as, servers.registry,
+                known_as=setting.lasting and f"{setting.lasting}/{name}",
+            )
             for name in (f"worker-{i}" for i in range(setting.rollout.workers))
-        }
+        }  # fmt: skip
         self.warnings: list[str] = []
         """What a person should know, once all are ready, a line each."""
         self._running: dict[Any, tuple[str, int, int]] = {}
         self._dealer = Dealer(self.actors)
         for actor in self.actors.values():
+            # one that is there already may be at what the process before us handed out
+            actor.forget.remote()
             actor.load.remote()
 
     def wait_ready(self, deadline_s: float) -> None:
@@ -152,6 +184,10 @@ class Solvers:
         said = everywhere("start", self.actors, lambda actor: actor.load.remote(), deadline_s)
         self.warnings = list(dict.fromkeys(line for lines in said.values() for line in lines))
 
+    def restart(self) -> None:
+        """Start all of them anew; what they were at is handed out again."""
+        restart(self.actors)
+
     def submit(self, index: int, max_response_tokens: int) -> None:
         """Hand out a task; its outcome will come from `collect`."""
         self._hand_out(self._dealer.deal(), index, max_response_tokens)
@@ -161,7 +197,12 @@ class Solvers:
         self._running[reference] = (name, index, cap)
 
     def collect(self, timeout_s: float) -> list[Group | Abandoned]:
-        """What has come back, waiting at most `timeout_s` for the first of it."""
+        """What has come back, waiting at most `timeout_s` for the first of it.
+
+        Raises:
+            TooFewServers: there are none to go on with.
+        """
+        self._servers.require_enough()
         if not self._running:
             time.sleep(timeout_s)
             return []
@@ -189,7 +230,7 @@ class Solvers:
             Stalled: the wave is not done in time.
         """
         what = f"a wave of {len(tasks)} groups"
-        given = (list(tasks), self._servers.version, tuple(self._servers.aside))
+        given = (list(tasks), self._servers.version, tuple(self._servers.in_use))
         return list(self._first(what, lambda actor: actor.solve_all.remote(*given), deadline_s))
 
     def evaluate(
@@ -206,7 +247,7 @@ class Solvers:
             num_attempts,
             max_response_tokens,
             servers.version,
-            tuple(servers.aside),
+            tuple(servers.in_use),
         )
         what = f"an evaluation on {num_tasks} tasks"
         return list(self._first(what, lambda actor: actor.evaluate.remote(*given), deadline_s))
@@ -219,7 +260,7 @@ class Solvers:
         Raises:
             Stalled: not done in time.
         """
-        given = (list(items), self._servers.version, tuple(self._servers.aside))
+        given = (list(items), self._servers.version, tuple(self._servers.in_use))
         what = f"attempts at {len(items)} tasks"
         return list(self._first(what, lambda actor: actor.attempts.remote(*given), deadline_s))
 

@@ -1,7 +1,7 @@
 """An inference engine on vLLM: continuous batching, exact nucleus, new weights in place.
 
     generate ──► AsyncLLM (this process) ──► engine process: scheduler, model, `NucleusSampler`
-    update_weights ──► pause ──► `FileTransfer` in the engine process ──► caches emptied ──► resume
+    update_weights ──► pause ──► `FileTransfer` or `PlanTransfer` ──► caches emptied ──► resume
 
 What can make a call wait: `generate` for a free place in the batch; everything for an update that
 drains. Nothing waits for an engine process that has died: that is a `PolicyError`.
@@ -16,6 +16,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +24,11 @@ from numpy.typing import NDArray
 from munro.rewards.errors import PolicyError
 from munro.rollout.adapters import Adapters
 from munro.rollout.config import RolloutConfig
-from munro.rollout.engine import ALONE, Completion, Request, Sharing, WeightSource
+from munro.rollout.engine import ALONE, Completion, Load, Request, Sharing, WeightSource
 from munro.rollout.vllm.adapters import Served, ServedAdapters
 from munro.rollout.vllm.last_words import LastWords
 from munro.rollout.vllm.launch import start
+from munro.rollout.vllm.load import Meter
 from munro.rollout.vllm.outputs import completion
 
 if TYPE_CHECKING:
@@ -73,7 +75,7 @@ class VllmEngine:
         Raises:
             PolicyError: vLLM is not installed, or the model does not come up.
         """
-        self._words = LastWords()
+        self._words, self._meter = LastWords(), Meter()
         try:
             self._llm: AsyncLLM = start(
                 model,
@@ -83,11 +85,14 @@ class VllmEngine:
                 sharing=sharing,
                 words=self._words,
                 adapters=adapters,
+                meter=self._meter,
             )
         except BaseException:
             self._words.forget()
             raise
         self.repack = repack
+        self._by_plan = sharing.transfer == "group"
+        self._most_whole = sharing.most_whole
         self._vocab = int(self._llm.model_config.get_vocab_size())
         self._max_context = int(self._llm.model_config.max_model_len)
         # vLLM reports a row for every layer, of which our model fills its mixtures' first
@@ -104,7 +109,7 @@ class VllmEngine:
         self._adapters = ServedAdapters(self._llm, self._alive, room) if adapters else None
         self._opening = asyncio.Lock()
         self._is_open = self._is_closed = False
-        self._broken = ""
+        self._broken = self._torn = ""
 
     async def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """See `munro.rollout.engine.Engine.generate`.
@@ -118,10 +123,11 @@ class VllmEngine:
             ValueError: a request that no engine could serve.
         """
         await self._open()
-        self._require_awake()
+        self._require_serving()
         params = [self._sampling(request) for request in requests]
         with self._policy() as policy:
             async with self._admission:
+                self._require_serving()  # an update may have torn it meanwhile
                 running = await self._start([r.prompt_ids for r in requests], params, policy)
             done = await self._finish(running)
         version = policy.version if self._adapters else None
@@ -133,10 +139,11 @@ class VllmEngine:
     async def score(self, token_ids: Sequence[int], *, base: bool = False) -> NDArray[np.float32]:
         """See `munro.rollout.engine.Engine.score`. At most `max_context - 1` tokens."""
         await self._open()
-        self._require_awake()
+        self._require_serving()
         self._check_length(token_ids)
         with self._policy() as policy:
             async with self._admission:
+                self._require_serving()
                 asked = Served() if base else policy
                 running = [await self._add(token_ids, _one_token(prompt_logprobs=0), asked)]
             (done,) = await self._finish(running)
@@ -150,7 +157,8 @@ class VllmEngine:
 
         Raises:
             PolicyError: the file is missing, or could not be loaded; after the latter an engine of
-                whole weights serves no more.
+                whole weights serves no more. One that takes them by plan is torn after half an
+                update: it serves nothing until another comes to its end.
         """
         from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
 
@@ -165,9 +173,13 @@ class VllmEngine:
             if drain:
                 await self._alive(self._idle.wait())
             update = dict(source.update) or {"path": source.path, "repack": self.repack}
+            if self._by_plan:
+                update = {"told": {**update, "session": uuid4().hex}, "repack": self.repack}
+            await self._meet(source)
             try:
                 await self._alive(self._core.pause_scheduler_async("keep", True))
-                await self._meet(source)
+                if self._torn:
+                    await self._alive(self._llm.collective_rpc("munro_mend"))
                 if self._is_asleep:
                     # keys and values need their room only once the weights have come
                     await self._alive(self._llm.wake_up(["weights"]))
@@ -177,10 +189,11 @@ class VllmEngine:
                 if self._is_asleep:
                     await self._alive(self._llm.wake_up(["kv_cache"]))
                     self._is_asleep = False
-            except (PolicyError, asyncio.CancelledError) as error:
-                self._broken = f"the update to version {source.version} stopped half-way: {error}"
+            except (PolicyError, ValueError, asyncio.CancelledError) as error:
+                said = f"the update to version {source.version} stopped half-way: {error}"
+                self._torn, self._broken = (said, "") if self._by_plan else ("", said)
                 raise
-            self._version = source.version
+            self._version, self._torn = source.version, ""
             await self._alive(self._core.resume_scheduler_async())
 
     async def _meet(self, source: WeightSource) -> None:
@@ -188,7 +201,10 @@ class VllmEngine:
         from vllm.distributed.weight_transfer.base import WeightTransferInitRequest
 
         if source.meeting and source.meeting != self._met:
-            request = WeightTransferInitRequest(dict(source.meeting))
+            told = dict(source.meeting)
+            if self._by_plan:
+                told = {"meeting": told, "most_whole": self._most_whole}
+            request = WeightTransferInitRequest(told)
             await self._alive(self._llm.init_weight_transfer_engine(request))
             self._met = source.meeting
 
@@ -209,16 +225,22 @@ class VllmEngine:
                 await self._alive(self._llm.wake_up())
                 self._is_asleep = False
 
-    def _require_awake(self) -> None:
+    def _require_serving(self) -> None:
         if self._is_asleep:
             raise PolicyError("the inference engine sleeps, for the learner has its GPU's memory")
+        if self._torn:
+            raise PolicyError(self._torn)
 
     async def version(self) -> int:
-        """See `munro.rollout.engine.Engine.version`: asks the engine process itself."""
+        """See `munro.rollout.engine.Engine.version`: asks the engine process itself.
+
+        -1 of a torn one, which has none.
+        """
         await self._open()
         if self._adapters is not None:
             return await self._adapters.version()
-        return int(await self._alive(self._llm.get_weight_version()))
+        version = int(await self._alive(self._llm.get_weight_version()))
+        return -1 if self._torn else version
 
     async def room(self) -> int | None:
         """See `munro.rollout.engine.SleepingEngine.room`."""
@@ -226,6 +248,10 @@ class VllmEngine:
         # of layers that keep them in several ways vLLM itself says what that comes to
         told = getattr(cache, "kv_cache_size_tokens", None)
         return int(told or (cache.num_gpu_blocks or 0) * cache.block_size) or None
+
+    def load(self) -> Load:
+        """See `munro.rollout.engine.SleepingEngine.load`."""
+        return self._meter.load
 
     async def close(self) -> None:
         """End the engine process and wait for it."""
@@ -338,7 +364,7 @@ class VllmEngine:
     async def _finish(self, running: Sequence[RequestOutputCollector]) -> list[RequestOutput]:
         """Wait for queued sequences; giving up frees their places."""
         try:
-            done = [await self._alive(queued.get()) for queued in running]
+            done = [await self._alive(queued.get(), serving=True) for queued in running]
         except BaseException:
             await self._forget(running)
             raise
@@ -356,11 +382,11 @@ class VllmEngine:
         if not self._num_running:
             self._idle.set()
 
-    async def _alive(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await `work`, but no longer than the engine process lives.
+    async def _alive(self, work: Coroutine[Any, Any, T], *, serving: bool = False) -> T:
+        """Await `work`, but no longer than the engine process lives, or is whole where it serves.
 
         Raises:
-            PolicyError: it died, or reported a failure (vLLM gives those no type of their own).
+            PolicyError: it died, was torn, or reported a failure (vLLM gives those no type).
             ValueError: vLLM refused what it was given.
         """
         from vllm.v1.engine.exceptions import EngineDeadError
@@ -369,6 +395,8 @@ class VllmEngine:
         try:
             while not task.done():
                 await asyncio.wait({task}, timeout=PULSE_S)
+                if serving and self._torn:
+                    raise PolicyError(self._torn)
                 if not task.done() and self._llm.errored:
                     raise PolicyError(self._words.after("the inference engine's process has died"))
         finally:

@@ -19,6 +19,7 @@ from munro.rollout.config import RolloutConfig
 from munro.rollout.engine import ALONE, Sharing
 from munro.rollout.openmp import preload
 from munro.rollout.vllm.last_words import VARIABLE, LastWords
+from munro.rollout.vllm.load import Meter
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -28,7 +29,7 @@ PREFILL_TOKENS = 2048
 
 GIB = 1 << 30
 
-BACKENDS = {"file": "munro_file", "ipc": "ipc", "nccl": "nccl"}
+BACKENDS = {"file": "munro_file", "group": "munro_plan", "ipc": "ipc", "nccl": "nccl"}
 """vLLM's name of the engine that takes new weights in, by ours of the way they come."""
 
 
@@ -41,6 +42,7 @@ def start(
     sharing: Sharing = ALONE,
     words: LastWords,
     adapters: Adapters | None = None,
+    meter: Meter | None = None,
 ) -> AsyncLLM:
     """Start the engine process and wait until it serves.
 
@@ -52,6 +54,7 @@ def start(
         sharing: how it stands to the learner.
         words: where its processes write why they failed.
         adapters: to be ready for; None where whole weights are updated.
+        meter: told how much the engine has to do.
 
     Raises:
         PolicyError: vLLM is not installed, or the model does not come up; says what to do.
@@ -80,7 +83,8 @@ def start(
             from vllm.engine.arg_utils import AsyncEngineArgs
             from vllm.v1.engine.async_llm import AsyncLLM
 
-            return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+            loggers = [meter.reporter()] if meter is not None else None
+            return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=loggers)
         except ModuleNotFoundError as error:
             raise PolicyError(
                 f"rollout.engine = 'vllm', but vLLM cannot be imported ({error}). Install it with "
@@ -121,7 +125,7 @@ def engine_arguments(
         "use_tqdm_on_load": False,
         "enable_log_requests": False,
         "weight_transfer_config": {"backend": BACKENDS[sharing.transfer]},
-        "worker_extension_cls": "munro.rollout.vllm.weights.Extension",
+        "worker_extension_cls": "munro.rollout.vllm.extension.Extension",
     }
     if on_gpu:
         return arguments | {

@@ -162,8 +162,9 @@ class ParallelExperts(nn.Module):
 
 def load_gate_up(param: Tensor, loaded_weight: Tensor) -> None:
     """This rank's rows of gate and of up. vLLM's reload calls loaders by these argument names."""
-    gate, up = loaded_weight.chunk(2, dim=1)
-    default_weight_loader(param, torch.cat((_mine(gate, 1), _mine(up, 1)), dim=1))
+    # copied half by half, not concatenated: who watches a loader follows boxes, not new tensors
+    for own, whole in zip(param.data.chunk(2, dim=1), loaded_weight.chunk(2, dim=1), strict=True):
+        own.copy_(_mine(whole, 1))
 
 
 def load_down(param: Tensor, loaded_weight: Tensor) -> None:

@@ -62,6 +62,12 @@ class VllmTransfer:
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self._meeting: dict[str, Any] | None = None
+        self._address = "127.0.0.1"
+
+    def at(self, host: str) -> VllmTransfer:
+        """See `munro.rollout.weights.WeightTransfer.at`."""
+        self._address = host
+        return self
 
     def publish(self, named_tensors: Iterable[tuple[str, Tensor]], version: int) -> WeightSource:
         """Begin to send; the servers are then to be told what this returns.
@@ -127,11 +133,10 @@ class VllmTransfer:
             return IPCTrainerInitInfo(rank=0)
         from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 
-        address = socket.gethostbyname(socket.gethostname())
         with socket.socket() as probe:
             probe.bind(("", 0))
             port = int(probe.getsockname()[1])
-        return NCCLTrainerInitInfo(address, port, 1 + self._num_workers, packed=False, rank=0)
+        return NCCLTrainerInitInfo(self._address, port, 1 + self._num_workers, packed=False, rank=0)
 
     def _noted(self, notes: queue.Queue[dict[str, Any]]) -> dict[str, Any]:
         while True:

@@ -1,17 +1,10 @@
-"""New weights into a running vLLM, in its engine process: our transfer engine and its repacking.
+"""A file's weights into a running vLLM, in its engine process, and the repacking they need.
 
-    file in shared memory ──► load_weights, layer by layer ──► packed matrices made again
-
-Importing this module, which every engine process does as its worker extension, registers the
-transfer engine with vLLM and ties the process's life to the one that started it.
+file in shared memory ──► load_weights, layer by layer ──► packed matrices made again
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,7 +15,6 @@ from vllm.distributed.weight_transfer.base import (
     WeightTransferInitInfo,
     WeightTransferUpdateInfo,
 )
-from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 from vllm.model_executor.layers.attention import is_deferred_attention_layer
 from vllm.model_executor.layers.linear import LinearBase
 from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
@@ -33,7 +25,6 @@ from vllm.model_executor.model_loader.reload import (
 from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
 
 BACKEND = "munro_file"
-PARENT_PULSE_S = 0.5
 
 
 @dataclass
@@ -144,30 +135,3 @@ def incomplete(model: nn.Module) -> list[str]:
         if lacks and not is_deferred_attention_layer(layer) and not (tied and name == "lm_head"):
             names.append(name)
     return names
-
-
-class Extension:
-    """vLLM wants a class to mix into its worker; what we need is that this module is imported."""
-
-
-def end_with_parent() -> None:
-    """End this process when the one that started it is gone, even by kill -9.
-
-    A thread that watches the parent, not PR_SET_PDEATHSIG: that signal would also come when only
-    the parent's *thread* that started us ends.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        while os.getppid() == parent.pid:
-            time.sleep(PARENT_PULSE_S)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="end_with_parent").start()
-
-
-if BACKEND not in WeightTransferEngineFactory._registry:
-    WeightTransferEngineFactory.register_engine(BACKEND, FileTransfer)
-end_with_parent()

@@ -61,9 +61,12 @@ def run(folder: Path) -> None:
     scores = learner.score(task["texts"])
     with Widest() as publishing:
         source = learner.publish(Shelf(folder / f"published-{ranks}.pt"), 3)
+    learner.load(folder / f"saved-{ranks}")
+    resumed = learner.step(shares[2], clip=clip)
     learner.load(task.get("load") or folder / f"saved-{ranks}")
     again = learner.step(shares[2], clip=clip)
     answer = {"reports": reports, "scores": scores, "again": again, "source": source}
+    answer["resumed"] = resumed
     answer["widest"] = {"save": saving.most, "publish": publishing.most}
     (folder / f"answer-{rank}-of-{ranks}.pkl").write_bytes(pickle.dumps(answer))
 

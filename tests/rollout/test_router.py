@@ -102,10 +102,13 @@ async def test_an_open_server_is_used_again_once_a_probe_finds_it_well():
     assert "server-0 open" in str(routed)
     servers[0].is_down = False
     servers[0].calls.clear()
-    while not servers[0].calls:
-        await routed.generate([request()])
+    stages = []
+    while "server-0 closed" not in str(routed):
+        await asyncio.gather(*(routed.generate([request(n)]) for n in range(2)))
+        stages.append(str(routed).split(",")[0])
         await asyncio.sleep(0.001)
-    assert "server-0 closed" in str(routed)
+    assert servers[0].calls
+    assert "server-0 trial" in stages
 
 
 async def test_a_lone_server_is_waited_for_while_it_restarts():
@@ -264,7 +267,7 @@ async def test_an_episode_leaves_a_server_that_is_crowded():
 
 
 async def test_homes_are_forgotten_in_the_end(monkeypatch):
-    monkeypatch.setattr("munro.rollout.router.MOST_HOMES", 3)
+    monkeypatch.setattr("munro.rollout.fleet.known.MOST_HOMES", 3)
     routed = router(engines(2))
     for episode in range(9):
         await routed.generate([turn_of(episode, 0)])

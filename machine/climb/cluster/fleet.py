@@ -7,118 +7,43 @@ driver (this process) ──► Solvers (problem workers) ──► Servers (inf
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import psutil
 import ray
-from numpy.typing import NDArray
-from ray.exceptions import RayActorError, RayTaskError
 
 from munro.envs.loader import resolve_config
 from munro.envs.types import Task
 from munro.machine.climb.adapters import served_model, told, transfer, with_whole_judges
-from munro.machine.climb.cluster.node import Places, ray_node, require_shared, reserved
+from munro.machine.climb.cluster.elsewhere import Elsewhere
+from munro.machine.climb.cluster.learning import Trainer, Turns, lost
+from munro.machine.climb.cluster.lease import kept, name_of, shared_name
+from munro.machine.climb.cluster.node import ray_node, require_seen
+from munro.machine.climb.cluster.places import Places, reserved
 from munro.machine.climb.memory import resident_bytes
-from munro.machine.climb.needs import transfer_of
+from munro.machine.climb.needs import transport_of
 from munro.machine.climb.sizes import model_config
 from munro.machine.config import EvalConfig, RunConfig
 from munro.machine.loading import BadConfig
 from munro.rewards.service.cluster import Graders
 from munro.rewards.service.meter import merged
 from munro.rewards.service.setup import anywhere
-from munro.rl.batch import Batch, StepReport
-from munro.rl.clip import Clip
 from munro.rl.cluster import LearnerPool
 from munro.rl.plugs import resolved
 from munro.rl.ports import WeightTransfer
 from munro.rollout import waits
 from munro.rollout.cluster import Servers, Solvers
-from munro.rollout.engine import Sharing, WeightSource
+from munro.rollout.engine import Sharing
 from munro.rollout.setting import Setting
 from munro.rollout.types import Abandoned, Group
 from munro.rollout.weights import SharedMemoryWeights, place, sweep
 
 SHARED_HALF = 0.5
 """Of a GPU, as Ray counts: what server and learner each take of one that they share."""
-
-
-class LearnerLost(Exception):
-    """A learner process died: the climb goes back to its last checkpoint."""
-
-    is_sentence = True
-
-
-class Turns:
-    """Who has the GPU that a server and the learner share."""
-
-    def __init__(self, servers: Servers, config: RunConfig) -> None:
-        self._servers, self._deadline_s = servers, config.deadlines.sync_s
-        # where every step is followed by new weights, all of them, the old ones need not be kept
-        replaced = config.sync.every_steps == 1 and config.learner.lora is None
-        self._level = 2 if replaced else 1
-
-    def learner(self) -> None:
-        """The servers sleep until they get new weights, or are asked for something."""
-        self._servers.sleep(self._deadline_s, level=self._level)
-
-    def servers(self) -> None:
-        """They are asked for something."""
-        self._servers.wake(self._deadline_s)
-
-
-class Trainer:
-    """The learner's ranks with their way to publish; a death is a `LearnerLost`."""
-
-    def __init__(self, pool: LearnerPool, *, turns: Turns | None) -> None:
-        """
-        Args:
-            pool: all ranks.
-            turns: with servers on the same GPU.
-        """
-        self._pool, self._turns = pool, turns
-
-    def step(self, batch: Batch, *, clip: Clip) -> StepReport:
-        """One optimizer step."""
-        if self._turns:
-            self._turns.learner()
-        with _lost("an optimizer step"):
-            report = self._pool.step(batch, clip=clip)
-            if self._turns:
-                self._pool.release()
-            return report
-
-    def publish(self, version: int) -> WeightSource:
-        """Write the current weights where servers can read them."""
-        with _lost("publishing its weights"):
-            return self._pool.publish(version)
-
-    def score(
-        self, streams: Sequence[Sequence[int]], *, base: bool = False
-    ) -> list[NDArray[np.float32]]:
-        """Log-probability of each token given those before it: the proof, after an update."""
-        with _lost("scoring"):
-            # the servers have read what was published: the proof comes after
-            self._pool.settle()
-            return self._pool.score(streams, base=base)
-
-    def save(self, folder: str, provenance: Mapping[str, object]) -> None:
-        """Write a checkpoint."""
-        with _lost("writing a checkpoint"):
-            self._pool.save(str(Path(folder).absolute()), provenance)
-
-    def load(self, folder: Path) -> None:
-        """Take optimizer and random states from a checkpoint."""
-        with _lost("loading a checkpoint"):
-            self._pool.load(Path(folder).absolute())
-
-    def close(self) -> None:
-        """End the learner's processes."""
-        self._pool.close()
 
 
 class Workers:
@@ -130,8 +55,11 @@ class Workers:
         deadline_s: float,
         graders: Graders | None,
         turns: Turns | None = None,
+        *,
+        servers: Servers,
     ) -> None:
         self._solvers, self._deadline_s, self._graders = solvers, deadline_s, graders
+        self._servers = servers
         self._turns = turns
 
     def submit(self, index: int, max_response_tokens: int) -> None:
@@ -150,14 +78,18 @@ class Workers:
             self._turns.servers()
         return self._solvers.solve_all(tasks, deadline_s)
 
+    def restart(self) -> None:
+        """Start their processes anew; what they were at is handed out again."""
+        self._solvers.restart()
+
     def task_id(self, index: int) -> str:
         """Id of a task of the stream."""
         return self._solvers.task_id(index)
 
     def metrics(self) -> dict[str, float]:
-        """What was graded since the last call, by kind, wherever it was."""
+        """What was graded since the last call, by kind, wherever it was, and what servers lost."""
         elsewhere = [self._graders.metrics()] if self._graders is not None else []
-        return merged([self._solvers.metrics(), *elsewhere])
+        return merged([self._solvers.metrics(), *elsewhere]) | self._servers.metrics()
 
     def evaluate(self, config: EvalConfig, max_response_tokens: int) -> list[Group]:
         """Held-out attempts."""
@@ -188,12 +120,22 @@ class Fleet:
     """Tokens that a server can score at once: the context, but for the one that comes after."""
     warnings: tuple[str, ...] = ()
     """What a person should know, a line each."""
+    is_found: bool = False
+    """Servers and workers were there already, left by a process of this climb that was killed."""
+    elsewhere: Elsewhere | None = None
+    """Nodes that do not see the run's folder, where there are any."""
 
     @property
     def trainer(self) -> Trainer:
         """The learner of a fleet that was started with one."""
         assert self.learner is not None
         return self.learner
+
+    def dump_stacks(self, run: Path) -> None:
+        """Write where every process stands into the run's folder."""
+        waits.dump_stacks(run, self.pids())
+        if self.elsewhere is not None:
+            self.elsewhere.bring_stacks()
 
     @staticmethod
     def pids() -> list[int]:
@@ -207,6 +149,8 @@ def start_fleet(
 ) -> Iterator[Fleet]:
     """Start servers, workers and learner for `model`; end all of them whatever happens.
 
+    On a cluster, what a killed process of the same climb left there is found and gone on with.
+
     Raises:
         BadConfig: the model has less context than the config asks for.
         BadAdapter: the model cannot have the adapter that the config asks for.
@@ -217,62 +161,77 @@ def start_fleet(
     model = served_model(config, trained, folder.absolute(), learner=learner)
     adapters = told(config, model, learner=learner)
     setting = replace(_setting(config, model, folder), adapters=adapters)
-    weights = transfer(setting.weights, adapters)
-    with ray_node(config), _published(folder), reserved(config, learner=learner) as places:
-        require_shared(config, setting)
-        setting = _placed(setting, config, places, learner=learner)
-        running: list[Any] = []
-        try:
-            # a broadcast is for all, or it does not end
-            all_of_them = setting.sharing.transfer == "nccl"
-            servers = Servers(setting, least=0 if all_of_them else config.sync.min_servers)
-            running.append(servers)
-            turns = Turns(servers, config) if config.ray.colocate and learner else None
-            if turns:
-                # vLLM measures what is free as it starts: the learner comes once it has let go
-                servers.wait_ready(config.deadlines.start_s)
-                turns.learner()
-            graders = None
-            if config.rewards.service.actors:
-                graders = Graders(config.rewards, config.judge)
-                running.append(graders)
-                graders.wait_ready(config.deadlines.start_s)
-                setting = replace(setting, graders=graders.known_as)
-            solvers = Solvers(setting, servers)
-            running.append(solvers)
-            trainer = None
-            if learner:
-                with _lost("loading its model"):
-                    way = _way(config, setting, weights)
-                    start = trained if adapters else model
-                    trainer = _trainer(config, start, way, places, turns)
-                running.append(trainer)
-            solvers.wait_ready(config.deadlines.start_s)
-            servers.wait_ready(config.deadlines.start_s)
-            yield Fleet(
-                servers=servers,
-                solvers=Workers(solvers, config.deadlines.groups_s, graders, turns),
-                learner=trainer,
-                longest=setting.max_context - 1 if setting.max_context else None,
-                vocabulary=int(model_config(model).get_text_config().vocab_size),
-                warnings=tuple(solvers.warnings),
-            )
-        finally:
-            for part in reversed(running):
-                part.close()
-            weights.close()
+    with ExitStack() as stack:
+        weights = stack.enter_context(closing(transfer(setting.weights, adapters)))
+        stack.enter_context(ray_node(config))
+        stack.enter_context(_published(folder))
+        elsewhere = require_seen(config, setting)
+        if elsewhere is not None:
+            stack.enter_context(elsewhere.followed())
+        setting = _shared(setting, config, learner=learner)
+        again = False
+        if config.ray.address and learner:
+            setting = replace(setting, lasting=name_of(setting, folder))
+            orphan_s = config.deadlines.orphan_s
+            again = stack.enter_context(kept(setting.lasting, folder, orphan_s))
+        places = stack.enter_context(reserved(config, learner=learner, lasting=setting.lasting))
+        setting = _placed(setting, places)
+        start = trained if adapters else model
+        way = _way(config, setting, weights)
+        fleet = _started(
+            stack, config, setting, partial(_pool, config, start, way, places), learner
+        )
+        yield replace(fleet, is_found=again, elsewhere=elsewhere)
 
 
-@contextmanager
-def _lost(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except RayActorError as error:
-        first = (str(error).strip().splitlines() or [""])[0]
-        raise LearnerLost(f"the learner died while {doing} ({first})") from error
-    except RayTaskError as error:
-        # what was raised in the learner says more than where Ray carried it through
-        raise error.cause if isinstance(error.cause, Exception) else error from None
+def _started(
+    stack: ExitStack,
+    config: RunConfig,
+    setting: Setting,
+    pool: Callable[[float], LearnerPool],
+    learner: bool,
+) -> Fleet:
+    """All processes up; `stack` ends them."""
+    start_s = config.deadlines.start_s
+    # a broadcast is for all, or it does not end
+    all_of_them = setting.sharing.transfer == "nccl"
+    servers = Servers(
+        setting,
+        least=0 if all_of_them else config.sync.min_servers,
+        waits_for_dead=all_of_them or config.sync.max_staleness == 0,
+        min_live_s=config.deadlines.min_live_s,
+    )
+    stack.callback(servers.close)
+    turns = Turns(servers, config) if config.ray.colocate and learner else None
+    if turns:
+        # vLLM measures what is free as it starts: the learner comes once it has let go
+        servers.wait_ready(start_s)
+        turns.learner()
+    graders = None
+    if config.rewards.service.actors:
+        graders = Graders(config.rewards, config.judge, lasting=setting.lasting)
+        stack.callback(graders.close)
+        graders.wait_ready(start_s)
+        setting = replace(setting, graders=graders.known_as)
+    solvers = Solvers(setting, servers)
+    stack.callback(solvers.close)
+    trainer = None
+    if learner:
+        with lost("loading its model"):
+            ranks = pool(SHARED_HALF if turns else 1.0)
+        trainer = Trainer(ranks, turns=turns, elsewhere=bool(config.ray.address))
+        stack.callback(trainer.close)
+        trainer.require_place(Path(setting.run) / "checkpoints")
+    solvers.wait_ready(start_s)
+    servers.wait_ready(start_s)
+    return Fleet(
+        servers=servers,
+        solvers=Workers(solvers, config.deadlines.groups_s, graders, turns, servers=servers),
+        learner=trainer,
+        longest=setting.max_context - 1 if setting.max_context else None,
+        vocabulary=int(model_config(Path(setting.model)).get_text_config().vocab_size),
+        warnings=tuple(solvers.warnings),
+    )
 
 
 @contextmanager
@@ -284,39 +243,54 @@ def _published(folder: Path) -> Iterator[None]:
         stop()
 
 
-def _placed(setting: Setting, config: RunConfig, places: Places, *, learner: bool) -> Setting:
-    """The setting, once it is known where and beside whom servers run."""
-    on_gpu = bool(ray.cluster_resources().get("GPU"))
-    setting = replace(setting, placement=places.all or setting.placement)
+def _shared(setting: Setting, config: RunConfig, *, learner: bool) -> Setting:
+    """The setting, once it is known whether there are GPUs to share."""
     if not learner:
         return setting
-    together = config.ray.colocate
+    on_gpu, together = bool(ray.cluster_resources().get("GPU")), config.ray.colocate
     sharing = Sharing(
-        transfer=transfer_of(config, on_gpu=on_gpu),
+        transfer=transport_of(config, on_gpu=on_gpu, nodes=_num_nodes()),
+        most_whole=config.sync.max_whole,
         sleeps=together,
         learner_bytes=resident_bytes(config, Path(setting.model)) if together and on_gpu else 0,
     )
-    if not together:
-        return replace(setting, sharing=sharing)
-    return replace(setting, sharing=sharing, server_placement=places.shared, gpu_share=SHARED_HALF)
+    return replace(setting, sharing=sharing, gpu_share=SHARED_HALF if together else 1.0)
+
+
+def _placed(setting: Setting, places: Places) -> Setting:
+    """The setting, once it is known where servers and workers run."""
+    return replace(
+        setting,
+        placement=places.workers or setting.placement,
+        server_placement=places.servers,
+    )
+
+
+def _num_nodes() -> int:
+    return sum(node["Alive"] for node in ray.nodes())
 
 
 def _way(config: RunConfig, setting: Setting, weights: SharedMemoryWeights) -> WeightTransfer:
-    """How the learner's weights reach the servers: in files, or from GPU to GPU."""
+    """How the learner's weights reach the servers."""
     kind = setting.sharing.transfer
     if kind == "file":
         return weights
+    if kind == "group":
+        from munro.rollout.transfer.sending import GroupWeights
+
+        return GroupWeights(
+            within_s=config.deadlines.sync_s, bucket_bytes=config.sync.bucket_mib << 20
+        )
     from munro.rollout.vllm.sending import VllmTransfer
 
     return VllmTransfer(kind, num_workers=config.rollout.servers * config.rollout.tensor_parallel)
 
 
-def _trainer(
-    config: RunConfig, model: Path, transfer: WeightTransfer, places: Places, turns: Turns | None
-) -> Trainer:
-    placement = places.shared or places.all
-    whole = 1 if ray.cluster_resources().get("GPU") else 0
-    pool = LearnerPool(
+def _pool(
+    config: RunConfig, model: Path, transfer: WeightTransfer, places: Places, share: float
+) -> LearnerPool:
+    """The learner's ranks, each with that share of a GPU where there are any."""
+    return LearnerPool(
         model,
         resolved(config.learner, num_steps=config.num_steps),
         deadlines=config.deadlines,
@@ -324,10 +298,9 @@ def _trainer(
         temperature=config.rollout.temperature,
         entropy_estimator=config.clip.entropy_estimator,
         transfer=transfer,
-        num_gpus=whole * (SHARED_HALF if turns else 1),
-        options={"scheduling_strategy": placement} if placement else None,
+        num_gpus=share if ray.cluster_resources().get("GPU") else 0,
+        places=places.ranks,
     )
-    return Trainer(pool, turns=turns)
 
 
 def _setting(config: RunConfig, model: Path, folder: Path) -> Setting:
@@ -353,7 +326,7 @@ def _setting(config: RunConfig, model: Path, folder: Path) -> Setting:
 
 
 def _weights_folder(config: RunConfig, run: Path) -> Path:
-    name = f"{run.name}-{os.getpid()}"
+    name = shared_name(run) if config.ray.address else f"{run.name}-{os.getpid()}"
     if config.sync.weights_folder:
         return Path(config.sync.weights_folder).expanduser().resolve() / name
     sweep(run.name)

@@ -1,4 +1,4 @@
-"""The Ray node or cluster of one climb: how it is reached, and what is set aside on it."""
+"""The Ray node or cluster of one climb: how it is reached, and what its nodes see."""
 
 from __future__ import annotations
 
@@ -8,17 +8,13 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import ray
-from ray.util.placement_group import placement_group, remove_placement_group
-from ray.util.scheduling_strategies import (
-    NodeAffinitySchedulingStrategy,
-    PlacementGroupSchedulingStrategy,
-)
 
-from munro.machine.climb.needs import Place, marked, not_shared, shortage, unseen
+from munro.machine.climb.cluster.elsewhere import Elsewhere, on
+from munro.machine.climb.cluster.lease import NAMESPACE
+from munro.machine.climb.needs import marked, not_shared, read_by_all, transport_of, unseen
 from munro.machine.config import RunConfig
 from munro.machine.loading import BadConfig
 from munro.rollout import waits
@@ -49,7 +45,7 @@ def ray_node(config: RunConfig) -> Iterator[None]:
         if config.ray.address:
             del common["include_dashboard"]
             try:
-                ray.init(address=config.ray.address, **common)
+                ray.init(address=config.ray.address, namespace=NAMESPACE, **common)
             except ConnectionError as error:
                 raise BadConfig(
                     f'ray.address = "{config.ray.address}": no Ray cluster answers there ({error})'
@@ -62,89 +58,38 @@ def ray_node(config: RunConfig) -> Iterator[None]:
         ray.shutdown()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
-    """Where Ray is to start a climb's processes; None is anywhere."""
+def require_seen(config: RunConfig, setting: Setting) -> Elsewhere | None:
+    """Every node of a cluster sees what its processes will read; not all need see the run's folder.
 
-    all: PlacementGroupSchedulingStrategy | None = None
-    shared: PlacementGroupSchedulingStrategy | None = None
-    """Of the server and the learner that share a GPU."""
+    A model of the hub is fetched by each node that lacks it.
 
-
-@contextmanager
-def reserved(config: RunConfig, *, learner: bool) -> Iterator[Places]:
-    """One placement group for all processes, where the config asks for it; freed at the end.
+    Returns:
+        The nodes that do not see the run's folder; None without a cluster.
 
     Raises:
-        BadConfig: the cluster has not got that much, or not within `deadlines.start_s`.
-    """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if lacking := shortage(config, nodes, learner=learner):
-        raise BadConfig(lacking)
-    together = config.ray.colocate and learner
-    if not config.ray.reserve and not together:
-        yield Places()
-        return
-    bundles = _bundles(config, learner=learner, together=together)
-    wanted = {kind: sum(bundle[kind] for bundle in bundles) for kind in ("CPU", "GPU")}
-    group = placement_group([{k: n for k, n in bundle.items() if n} for bundle in bundles])
-    try:
-        if not group.wait(config.deadlines.start_s):
-            has = {kind: int(ray.cluster_resources().get(kind, 0)) for kind in wanted}
-            raise BadConfig(
-                f"the cluster could not set aside {wanted['CPU']} CPUs and {wanted['GPU']} GPUs "
-                f"within {config.deadlines.start_s:g} s (it has {has['CPU']} and {has['GPU']} in "
-                "all, others may hold them): raise deadlines.start_s, ask for fewer servers, "
-                "workers or ranks, or set ray.reserve = false."
-            )
-        anywhere_in_it = PlacementGroupSchedulingStrategy(group)
-        yield Places(
-            all=anywhere_in_it if config.ray.reserve else None,
-            shared=PlacementGroupSchedulingStrategy(group, 0) if together else None,
-        )
-    finally:
-        remove_placement_group(group)
-
-
-def _bundles(config: RunConfig, *, learner: bool, together: bool) -> list[dict[str, int]]:
-    """What is set aside, one entry a process; the first is for two where they share a GPU."""
-    gpu = 1 if ray.cluster_resources().get("GPU") else 0
-    if together:
-        bundles = [{"CPU": 1, "GPU": gpu}]
-    else:
-        bundles = [{"CPU": 1, "GPU": gpu * config.rollout.tensor_parallel}] * config.rollout.servers
-        bundles += [{"CPU": 1, "GPU": gpu}] * (config.learner.ranks if learner else 0)
-    workers = config.rollout.workers if config.ray.reserve else 0
-    return [*bundles, *[{"CPU": 1, "GPU": 0}] * workers]
-
-
-def require_shared(config: RunConfig, setting: Setting) -> None:
-    """Every node of a cluster sees what its processes will read.
-
-    Raises:
-        BadConfig: one does not; names the node, the path and the key.
+        BadConfig: a node does not see something; names the node, the path and the key.
     """
     if not config.ray.address:
-        return
-    folders = {
-        "the run's folder": (Path(setting.run), "folder"),
-        "the folder of new weights": (Path(setting.weights), "sync.weights_folder"),
-    }
-    ask, deadline_s = ray.remote(num_cpus=0)(unseen), config.deadlines.start_s
+        return None
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    folders = {"the run's folder": (Path(setting.run), "")}
+    if setting.weights and transport_of(config, on_gpu=False, nodes=len(nodes)) == "file":
+        what = "the folder of new weights"
+        folders[what] = (Path(setting.weights), "sync.weights_folder")
     with marked(folders) as places:
-        config_file = str(Path(setting.model) / "config.json")
-        places.append(Place(path=config_file, what="the model", mend="model.path"))
-        asked = {
-            node["NodeManagerHostname"]: ask.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ).remote(places)
-            for node in ray.nodes()
-            if node["Alive"]
-        }
-        for host, answer in asked.items():
-            with waits.waiting(f"the node {host} to look for its paths", deadline_s) as wait:
-                for place in ray.get(answer, timeout=wait.remaining)[:1]:
+        places += [*read_by_all(setting)]
+        asked = [(node, on(node["NodeID"], unseen, places)) for node in nodes]
+        without = []
+        for node, answer in asked:
+            host = str(node["NodeManagerHostname"])
+            what = f"the node {host} to look for its paths"
+            with waits.waiting(what, config.deadlines.start_s) as wait:
+                lacking = ray.get(answer, timeout=wait.remaining)
+            for place in lacking:
+                if place.mend:
                     raise BadConfig(not_shared(host, place))
+                without.append(str(node["NodeID"]))
+    return Elsewhere(Path(setting.run), without)
 
 
 @contextmanager

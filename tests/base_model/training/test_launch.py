@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 import pytest
+import ray
 
+from munro.base_model.training.cluster import over
 from munro.base_model.training.launch import launch
 from munro.base_model.training.trainer import TrainingError
 
@@ -60,3 +63,21 @@ def test_when_one_rank_ends_the_others_are_ended_and_the_cause_is_told(tmp_path,
             on_line=lambda line: None,
         )
     assert not any(is_alive(int((tmp_path / rank).read_text())) for rank in "01")
+
+
+@pytest.mark.ray
+def test_over_a_cluster_ranks_meet_at_the_first_ones_node_and_end_together(local_ray, tmp_path):
+    heard: list[dict[str, str]] = []
+    over([sys.executable, "-c", TELL], 2, seen=tmp_path, on_line=heard.append)
+    assert sorted(line["RANK"] for line in heard) == ["0", "1"]
+    assert {line["MASTER_ADDR"] for line in heard} == {ray.util.get_node_ip_address()}
+    assert {line["LOCAL_RANK"] for line in heard} == {"0"}
+    fails = f"{OTHERS_SLEEP}\nelse:\n    os.kill(os.getpid(), 9)"
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    with pytest.raises(TrainingError, match="rank 1 of 2 died of signal 9"):
+        over([sys.executable, "-c", fails, str(pids)], 2, seen=tmp_path, on_line=heard.append)
+    end = time.monotonic() + 60
+    while is_alive(int((pids / "0").read_text())) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not is_alive(int((pids / "0").read_text()))

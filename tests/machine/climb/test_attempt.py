@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from munro.machine.climb import attempt
-from munro.machine.climb.attempt import LEARNER_RESTARTS, Attempt
-from munro.machine.climb.cluster import LearnerLost
+from munro.machine.climb.attempt import Attempt
+from munro.machine.climb.cluster import LearnerHangs, LearnerLost
+from munro.machine.climb.roles import LEARNER_RESTARTS, Deaths
 from munro.machine.climb.start import Start
 from munro.rl.clip import Clip
 from munro.rl.state import ClimbState
@@ -30,7 +31,7 @@ class Dying(Attempt):
 
     lives: Iterator[int]
 
-    def once(self, start: Start) -> ClimbState:
+    def once(self, start: Start, deaths: Deaths) -> ClimbState:
         if next(self.lives, None) is None:
             return start.state
         raise LearnerLost("the learner died")
@@ -55,6 +56,7 @@ def climb(monkeypatch: pytest.MonkeyPatch, saved: Iterable[int]) -> tuple[ClimbS
         model=nothing,
         restarts=nothing,
         trackers=nothing,
+        spans=nothing,
     )
     return climbs.to_the_next_restart(at(0)), console.notes
 
@@ -76,3 +78,11 @@ def test_deaths_before_the_same_checkpoint_end_the_climb_and_say_so(monkeypatch)
 def test_as_many_deaths_as_allowed_are_lived_through(monkeypatch):
     state, notes = climb(monkeypatch, [0] * LEARNER_RESTARTS)
     assert (state.step, len(notes)) == (0, LEARNER_RESTARTS)
+
+
+def test_a_learner_that_hangs_at_the_same_checkpoint_twice_ends_the_climb():
+    deaths = Deaths(3)
+    deaths.another(LearnerHangs("it hangs"), 3)
+    deaths.another(LearnerHangs("it hangs"), 6)
+    with pytest.raises(LearnerHangs, match="it hangs; it died 2 times without getting from step 6"):
+        deaths.another(LearnerHangs("it hangs"), 6)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from munro.machine.climb.cluster.fleet import Turns, Workers
-from munro.machine.climb.needs import gpus_wanted, shortage, transfer_of
+from munro.machine.climb.needs import gpus_wanted, shortage, transport_of
 from munro.machine.loading import BadConfig, from_overrides
 from munro.machine.pipeline.resources import gpus_of
 from tests.machine.climbing import munro, rows, write_recipe
@@ -111,13 +111,13 @@ def test_one_gpu_is_all_that_is_asked_for(colocate, num_gpus):
 
 def test_the_way_of_weights_follows_the_place():
     shared, apart = config_of(), config_of(("ray.colocate", "false"))
-    assert transfer_of(shared, on_gpu=True) == "ipc"
-    assert transfer_of(shared, on_gpu=False) == "file"
-    assert transfer_of(apart, on_gpu=True) == "file"
-    assert transfer_of(config_of(("sync.transfer", "file")), on_gpu=True) == "file"
-    assert transfer_of(config_of(("rollout.engine", "transformers")), on_gpu=True) == "file"
+    assert transport_of(shared, on_gpu=True) == "ipc"
+    assert transport_of(shared, on_gpu=False) == "file"
+    assert transport_of(apart, on_gpu=True) == "file"
+    assert transport_of(config_of(("sync.transfer", "file")), on_gpu=True) == "file"
+    assert transport_of(config_of(("rollout.engine", "transformers")), on_gpu=True) == "file"
     # an adapter goes in a file, by its own name
-    assert transfer_of(config_of(("learner.lora.rank", "4")), on_gpu=True) == "file"
+    assert transport_of(config_of(("learner.lora.rank", "4")), on_gpu=True) == "file"
 
 
 @pytest.mark.ray
@@ -168,7 +168,7 @@ def test_ways_from_gpu_to_gpu_are_refused_on_a_cpu(tmp_path, way):
     done = munro("climb", recipe, *more)
     assert done.returncode == 2
     said = done.stderr.strip().splitlines()[-1]
-    assert f'sync.transfer = "{way}" takes weights from GPU to GPU, and Ray finds 0 GPUs' in said
+    assert f'sync.transport = "{way}" takes weights from GPU to GPU, and Ray finds 0 GPUs' in said
 
 
 @pytest.mark.gpu

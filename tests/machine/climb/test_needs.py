@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from munro.machine.climb.needs import marked, not_shared, shortage, unseen
+from munro.machine.climb.needs import (
+    Place,
+    likeness,
+    marked,
+    not_shared,
+    shortage,
+    unseen,
+)
 from munro.machine.loading import from_overrides
 
 
@@ -69,3 +76,19 @@ def test_a_node_that_has_another_folder_of_that_name_does_not_see_ours(tmp_path)
     said = not_shared("node-2", place)
     assert said.startswith(f"the node node-2 does not see the run's folder, {tmp_path / 'run'}: ")
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_copy_of_the_model_is_as_good_and_another_one_of_its_name_is_not(tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text('{"hidden_size": 8}')
+    (model / "model.safetensors").write_bytes(b"1234")
+    place = Place(path=str(model), what="the model", mend="model.path", like=likeness(model))
+    assert unseen([place]) == []
+    (model / "model.safetensors").write_bytes(b"4321")  # a copy is not compared byte by byte
+    assert unseen([place]) == []
+    (model / "config.json").write_text('{"hidden_size": 9}')
+    assert unseen([place]) == [place]
+    said = not_shared("node-2", place)
+    assert f"the node node-2 does not see the model, {model} (or another one of that name)" in said
+    assert "or a copy in the same place of each, and say where by model.path" in said

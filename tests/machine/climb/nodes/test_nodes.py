@@ -99,7 +99,11 @@ def test_gpus_that_are_not_there_are_told_at_once(folder, address):
     assert "Ray finds 2 GPUs on 2 nodes" in said
 
 
-def test_a_node_that_does_not_see_the_run_is_named(folder, address):
-    said = climb(folder, address, "unseen")
-    assert f"does not see the run's folder, {folder / 'runs' / 'unseen'}: put it on a" in said
+def test_a_node_that_does_not_see_the_weights_is_named(folder, address):
+    weights = folder / "runs" / "weights"
+    said = climb(
+        folder, address, "unseen", "--sync.transport", "file", "--sync.weights_folder", str(weights)
+    )
+    assert f"does not see the folder of new weights, {weights}" in said
+    assert "put it on a file system that all nodes share, and say where by sync.weights" in said
     assert socket.gethostname() in said

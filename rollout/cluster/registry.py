@@ -1,0 +1,115 @@
+"""The registry of a run's servers as an actor, and how it is asked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from munro.rewards.errors import PolicyError
+from munro.rollout.cluster.actors import first_line, start
+from munro.rollout.engine import Engine
+from munro.rollout.fleet.registry import Registry
+from munro.rollout.fleet.types import Beat, Listed, Roster, View
+from munro.rollout.setting import Setting
+from munro.rollout.waits import waiting
+
+
+class _RegistryActor:
+    """A `Registry` in a process of its own; its clock is this process's monotonic one."""
+
+    def __init__(self, _: str, layout: str) -> None:
+        self._registry = Registry(layout=layout)
+
+    async def join(self, name: str, address: str, token: str, had: int) -> int | None:
+        return self._registry.join(name, address, token=token, now=time.monotonic(), had=had)
+
+    async def beat(self, beat: Beat) -> bool:
+        return self._registry.beat(beat, now=time.monotonic())
+
+    async def leave(self, name: str, incarnation: int) -> None:
+        self._registry.leave(name, incarnation, now=time.monotonic())
+
+    async def caught(self, name: str, incarnation: int, why: str) -> None:
+        self._registry.caught(name, incarnation, why, now=time.monotonic())
+
+    async def freeze(self, version: int) -> Roster:
+        return self._registry.freeze(version, now=time.monotonic())
+
+    async def closed(self, roster: Roster, took: Collection[str]) -> None:
+        self._registry.closed(roster, took, now=time.monotonic())
+
+    async def view(self, router: str = "", served: int = 0) -> View:
+        self._registry.served(served)
+        return self._registry.view(now=time.monotonic(), router=router)
+
+
+class RegistryHandle:
+    """The registry, as the driver calls it."""
+
+    def __init__(self, setting: Setting, known_as: str, layout: str, deadline_s: float) -> None:
+        """Start it; it lives as long as the driver does.
+
+        Args:
+            setting: of the run.
+            known_as: name of its actor.
+            layout: see `Registry`.
+            deadline_s: longest wait for an answer: it has nothing to do but answer.
+        """
+        self.known_as, self._deadline_s = known_as, deadline_s
+        self._actor = start(_RegistryActor, setting, "registry", 0, layout, known_as=known_as)
+
+    def view(self, served: int) -> View:
+        """All servers; `served` is the version that a quorum has."""
+        view: View = self._get("the registry's view", self._actor.view.remote("", served))
+        return view
+
+    def freeze(self, version: int) -> Roster:
+        """See `Registry.freeze`."""
+        roster: Roster = self._get("a roster", self._actor.freeze.remote(version))
+        return roster
+
+    def closed(self, roster: Roster, took: Collection[str]) -> None:
+        """See `Registry.closed`."""
+        self._get("a roster to be closed", self._actor.closed.remote(roster, list(took)))
+
+    def close(self) -> None:
+        """End it."""
+        ray.kill(self._actor, no_restart=True)
+
+    def _get(self, what: str, reference: Any) -> Any:
+        with waiting(what, self._deadline_s) as wait:
+            return ray.get(reference, timeout=wait.remaining)
+
+
+class RemoteDirectory:
+    """The registry, as a router asks it. Implements `munro.rollout.router.Directory`.
+
+    Args:
+        known_as: name of its actor.
+        router: of who asks.
+        engines: of all servers that there can be, by name.
+    """
+
+    def __init__(self, known_as: str, router: str, engines: Mapping[str, Engine]) -> None:
+        self._actor = ray.get_actor(known_as)
+        self._router, self._engines = router, engines
+
+    async def view(self) -> View:
+        """See `Directory.view`."""
+        try:
+            view: View = await self._actor.view.remote(self._router)
+        except RayError as error:
+            raise PolicyError(f"the servers' registry: {first_line(error)}") from error
+        return view
+
+    async def caught(self, listed: Listed, why: str) -> None:
+        """See `Directory.caught`; where nobody hears it, the router that found it knows."""
+        self._actor.caught.remote(listed.name, listed.incarnation, why)
+
+    def engine(self, listed: Listed) -> Engine:
+        """See `Directory.engine`."""
+        return self._engines[listed.name]

@@ -1,0 +1,227 @@
+"""Small process groups that are made for one transfer and thrown away after it.
+
+torch's default group is one per process and for its whole life; who joined it late, or lost a
+member, could not go on. These have a store, a name and a life of their own.
+
+The traffic is neither authenticated nor encrypted: for a private network only. Stores and gloo
+listen on the interface by which the other side is reached, and on no other.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed import PrefixStore, ProcessGroup, TCPStore
+
+LISTEN = 1024
+"""Connections that may wait to be accepted."""
+NEVER_SENT = 1 << 20
+"""A tag under which nobody sends."""
+FIND_S = 30.0
+"""Longest wait for a store to take a connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """A point in time by which something must be done."""
+
+    at: float
+
+    @classmethod
+    def within(cls, seconds: float) -> Until:
+        """That many seconds from now."""
+        return cls(time.monotonic() + seconds)
+
+    @property
+    def left(self) -> timedelta:
+        """What remains, and never nothing: who asks tries once."""
+        return timedelta(seconds=max(self.at - time.monotonic(), 0.001))
+
+    @property
+    def is_over(self) -> bool:
+        """There is nothing left."""
+        return time.monotonic() >= self.at
+
+    def sooner(self, seconds: float) -> Until:
+        """The same, but no later than that many seconds from now."""
+        return Until(min(self.at, time.monotonic() + seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a store listens."""
+
+    host: str
+    port: int
+
+
+def address_towards(host: str) -> str:
+    """This machine's address on the interface by which `host` is reached."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((host, 1))  # sends nothing
+        return str(probe.getsockname()[0])
+
+
+def hosted(address: str) -> tuple[TCPStore, Address]:
+    """A store that listens on one interface, at a free port. It ends with the object."""
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.bind((address, 0))
+    listening.listen(LISTEN)
+    port = int(listening.getsockname()[1])
+    within = timedelta(seconds=FIND_S)
+    store = TCPStore(
+        address, port, None, True, within, False, master_listen_fd=listening.detach()
+    )
+    return store, Address(address, port)
+
+
+def found(address: Address, until: Until) -> TCPStore:
+    """A connection of one's own to a store: a call that waits blocks all others of its connection.
+
+    Raises:
+        RuntimeError: nobody listens there.
+    """
+    within = until.sooner(FIND_S).left
+    return TCPStore(address.host, address.port, None, False, within, False)
+
+
+def read(store: TCPStore, key: str, until: Until) -> bytes:
+    """What a key holds, once it is there.
+
+    Raises:
+        RuntimeError: nobody said it in time, or the store is gone.
+    """
+    store.set_timeout(until.left)
+    told: bytes = store.get(key)
+    return told
+
+
+class Group:
+    """Members that send each other tensors of bytes, until it is closed or one of them is gone.
+
+    Each call that waits raises RuntimeError when a member has died, or `until` is over.
+    """
+
+    def __init__(
+        self,
+        group: ProcessGroup,
+        until: Until,
+        device: torch.device,
+        patience_s: float | None = None,
+    ) -> None:
+        """
+        Args:
+            group: of torch.
+            device: of the tensors that it sends.
+            until: when all must be over.
+            patience_s: longest single wait, where that is less.
+        """
+        self._group, self._until, self._device = group, until, device
+        self._patience_s = patience_s
+
+    def send(self, tensor: Tensor, to: int, tag: int) -> Any:
+        """Begin; `done` with what this returns, and do not change the tensor before."""
+        return self._group.send([tensor], to, tag)
+
+    def receive(self, into: Tensor, source: int, tag: int) -> Any:
+        """Begin; `done` with what this returns."""
+        return self._group.recv([into], source, tag)
+
+    def broadcast(self, tensor: Tensor, root: int) -> None:
+        """From one to all; all must call it."""
+        options = torch.distributed.BroadcastOptions()
+        options.rootRank = root
+        self.done(self._group.broadcast([tensor], options))
+
+    def meet(self) -> None:
+        """Wait for all others to call this."""
+        self.done(self._group.barrier())
+
+    def done(self, work: Any) -> None:
+        """Wait for what was begun."""
+        patient = self._patience_s is None
+        until = self._until if patient else self._until.sooner(self._patience_s or 0)
+        if not work.wait(until.left):
+            raise RuntimeError("a transfer was given up")
+
+    def abort(self) -> None:
+        """Have everybody who waits in it fail, here and on the other side; never waits itself.
+
+        gloo has no call for that, but a wait whose time is over closes all of a group's
+        connections: so one waits a moment for what nobody sends.
+        """
+        with suppress(RuntimeError):
+            if self._group._get_backend(self._device).name() != "gloo":
+                self._group.abort()
+            elif self._group.size() > 1:
+                other = (self._group.rank() + 1) % self._group.size()
+                nothing = self._group.recv([torch.empty(1, dtype=torch.uint8)], other, NEVER_SENT)
+                nothing.wait(timedelta(milliseconds=1))
+
+
+@contextmanager
+def opened(
+    store: TCPStore,
+    name: str,
+    rank: int,
+    size: int,
+    until: Until,
+    device: torch.device,
+    *,
+    patience_s: float | None = None,
+) -> Iterator[Group]:
+    """A group of `size` members that know the store and the name; aborted when this ends.
+
+    With `patience_s`, no single wait is longer, nor that for all to come.
+
+    Raises:
+        RuntimeError: not all came in time.
+    """
+    come = until if patience_s is None else until.sooner(patience_s)
+    store.set_timeout(come.left)
+    made = _made(PrefixStore(name, store), rank, size, come.left, device)
+    group = Group(made, until, device, patience_s)
+    try:
+        yield group
+    finally:
+        group.abort()
+
+
+def _made(
+    store: PrefixStore, rank: int, size: int, timeout: timedelta, device: torch.device
+) -> ProcessGroup:
+    """NCCL between GPUs, gloo between hosts: the one place that knows how torch makes a group.
+
+    What `torch.distributed._dist2` does, which is experimental and cannot be told an interface.
+    """
+    group = ProcessGroup(store, rank, size)
+    if device.type == "cuda":
+        from torch.distributed import ProcessGroupNCCL
+
+        nccl = ProcessGroupNCCL.Options()
+        nccl._timeout = timeout
+        backend: Any = ProcessGroupNCCL(store, rank, size, nccl)
+        kind = ProcessGroup.BackendType.NCCL
+    else:
+        from torch.distributed import ProcessGroupGloo
+
+        gloo = ProcessGroupGloo._Options()
+        host = store.underlying_store.host
+        gloo._devices = [ProcessGroupGloo.create_device(hostname=address_towards(host))]
+        gloo._timeout = timeout
+        backend = ProcessGroupGloo(store, rank, size, gloo)
+        kind = ProcessGroup.BackendType.GLOO
+    backend._set_sequence_number_for_group()
+    group._set_default_backend(kind)
+    group._register_backend(device, kind, backend)
+    if device.type == "cuda":
+        backend.eager_connect_single_device(device)
+    return group
