@@ -47,7 +47,7 @@ class DeviceRows:
     """Tokens of the longest document."""
     num_tokens: int
     """Tokens that are not padding."""
-    own: slice = slice(None)
+    own: slice
     """Columns that this rank computes."""
     context: Context | None = None
     """The ranks that compute the others."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from munro.rl.batch import build_batch
 from munro.rl.clip import Clip
@@ -102,6 +103,20 @@ def test_every_mesh_comes_to_what_one_rank_does(tmp_path, ranks):
 def test_a_model_of_transformers_lies_in_stretches_too(tmp_path):
     made = task(tmp_path, make_model(tied=False), routed=False, kl_weight=0.1)
     compare(tmp_path, made, 2, [{"context": 2}])
+
+
+@pytest.mark.slow
+def test_experts_that_transformers_makes_of_several_weights_are_read_whole(tmp_path):
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "intermediate_size": 48, "moe_intermediate_size": 24}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
+    config = Qwen3MoeConfig(
+        **shape, **heads, vocab_size=VOCAB, num_hidden_layers=2, num_experts=4,
+        num_experts_per_tok=2, max_position_embeddings=256, initializer_range=0.3,
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    made = task(tmp_path, Qwen3MoeForCausalLM(config), routed=False)
+    compare(tmp_path, made, 2, [{}, {"replicate": 2}])
 
 
 @pytest.mark.slow
