@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 from munro.envs.types import Ending, KeptTokens, Task, Trajectory
 from munro.rewards.combine.compose import RewardBreakdown
 from munro.rewards.types import Grade
-from munro.rl.batch import Batch, StepReport
+from munro.rl.batch import StepReport
 from munro.rl.climb import climb
 from munro.rl.clip import Clip
 from munro.rl.config import BatchConfig, CheckpointConfig, ClimbConfig, SyncConfig
@@ -43,7 +43,8 @@ from munro.rl.control.journal import Journal
 from munro.rl.control.streaming import OffPolicy
 from munro.rl.state import ClimbState, Cursor
 from munro.rollout.config import RolloutConfig
-from munro.rollout.types import Attempt, Group
+from munro.rollout.telling import told
+from munro.rollout.types import Attempt, Group, Outcome
 
 BAR = 0.85
 NUM_GROUPS = 8
@@ -63,15 +64,17 @@ class Servers:
     version: int = 0
     seconds: list[float] = field(default_factory=list)
     """Of every group that came back."""
-    _running: list[tuple[float, float, Group]] = field(default_factory=list)
+    _running: list[tuple[float, float, Outcome]] = field(default_factory=list)
 
-    def submit(self, index: int, max_response_tokens: int) -> None:  # noqa: ARG002 - a port
+    def assign(self, tasks: Sequence[tuple[int, int]]) -> None:
         """Begin at once."""
-        drawn = random.Random(f"group {index}").expovariate(2 / self.mean_s)
-        seconds = self.mean_s / 2 + drawn
-        self._running.append((time.monotonic() + seconds, seconds, group(index, self.version)))
+        for index, _ in tasks:
+            drawn = random.Random(f"group {index}").expovariate(2 / self.mean_s)
+            seconds = self.mean_s / 2 + drawn
+            made = told(group(index, self.version), None)
+            self._running.append((time.monotonic() + seconds, seconds, made))
 
-    def collect(self, timeout_s: float) -> Sequence[Group]:
+    def next_outcomes(self, timeout_s: float) -> Sequence[Outcome]:
         """Those that are done, after at most so long a wait for the first."""
         now = time.monotonic()
         first = min((end for end, _, _ in self._running), default=now + timeout_s)
@@ -82,9 +85,16 @@ class Servers:
         self.seconds += [seconds for _, seconds, _ in done]
         return [one for _, _, one in done]
 
-    def solve_all(self, tasks: Sequence[tuple[int, int]], deadline_s: float) -> Sequence[Group]:
+    def solve_all(self, tasks: Sequence[tuple[int, int]], deadline_s: float) -> Sequence[Outcome]:
         """Of a climb that takes turns: not measured here."""
         raise NotImplementedError
+
+    def lost(self, groups: Sequence[Outcome]) -> Sequence[Outcome]:  # noqa: ARG002 - a port
+        """None."""
+        return []
+
+    def forget(self, groups: Sequence[Outcome]) -> None:
+        """Nothing is held."""
 
 
 @dataclass
@@ -93,7 +103,7 @@ class Learner:
 
     seconds: float
 
-    def step(self, batch: Batch, *, clip: Clip) -> StepReport:  # noqa: ARG002 - a port
+    def step(self, groups: Sequence[Outcome], *, clip: Clip) -> StepReport:  # noqa: ARG002 - a port
         """One step."""
         time.sleep(self.seconds)
         return StepReport(metrics={}, entropy=1.0)
@@ -124,7 +134,10 @@ class Run:
         """Never."""
         return False
 
-    def record(self, state: ClimbState, groups: Sequence[Group]) -> None:
+    def draft(self, state: ClimbState, groups: Sequence[Outcome]) -> None:
+        """Nothing to keep."""
+
+    def record(self, state: ClimbState, groups: Sequence[Outcome]) -> None:
         """Nothing to keep."""
 
     def evaluate(self, state: ClimbState) -> Mapping[str, float]:  # noqa: ARG002 - a port
@@ -138,7 +151,7 @@ class Run:
             self.stale += metrics.get("groups/stale", 0.0)
 
     def save_if_due(self, state: ClimbState) -> None:
-        """Nothing is."""
+        """Nor where one is due."""
 
     def save(self, state: ClimbState) -> None:
         """Nothing to write."""

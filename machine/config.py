@@ -15,7 +15,6 @@ from munro.rewards.judge.config import JudgeConfig
 from munro.rewards.plugins import nearest
 from munro.rl.config import OF_TOTAL, ClimbConfig
 
-
 BY_PLAN = ("vllm", "transformers")
 """Engines that say which parts of the weights they want."""
 
@@ -169,10 +168,10 @@ def _require_fleet_can_change(config: RunConfig) -> None:
             "sync.max_staleness = 0 a wave repeats bit by bit only on as many as before. Leave it "
             "out, or raise sync.max_staleness."
         )
-    if rollout.max_servers > rollout.servers and config.sync.transfer == "nccl":
+    if rollout.max_servers > rollout.servers and config.sync.transport == "nccl":
         raise ValueError(
-            f'rollout.max_servers = {rollout.max_servers}: sync.transfer = "nccl" meets its '
-            "servers once, and none can join. Leave max_servers out, or set another sync.transfer."
+            f'rollout.max_servers = {rollout.max_servers}: sync.transport = "nccl" meets its '
+            "servers once, and none can join. Leave max_servers out, or set another sync.transport."
         )
     if rollout.resume_partial and is_in_step:
         raise ValueError(

@@ -1,5 +1,9 @@
 """What one optimizer step trains on: the sequences of the groups that carry a signal.
 
+    group ──► weighed ──► Worth ──► shares (driver) ──► a Share a rank ──► batch_of ──► Batch
+      └─────────────────────── tokens, where they were made ───────────────────┘
+
+Whoever shares a step out among ranks needs to know how long sequences are, and no token of them.
 NumPy only, so that it crosses Ray without copies. `rl/policy/packing.py` lays it out for the model.
 """
 
@@ -7,16 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from munro.envs.types import Trajectory
 from munro.rl.advantage import group_relative
-from munro.rl.plugs import Advantage
+from munro.rl.config import LearnerConfig
+from munro.rl.plugs import Advantage, advantage_of
 from munro.rl.policy.packing import Layout, MicroBatch, lay_out, planned
 from munro.rl.policy.sequences import Bundle, TrainingSequence
+from munro.rl.sharing import Share, shared_out, shares_of
 from munro.rollout.branches import refuse_broken
-from munro.rollout.types import Group
+from munro.rollout.payload import Tokens
+from munro.rollout.types import Group, Worth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,13 +38,10 @@ class Batch:
 
     bundles: tuple[Bundle, ...]
     num_global_tokens: int
-    """Sampled tokens to train on, over all ranks: what the loss is divided by."""
+    """As `Counts.tokens`."""
     num_groups: int
-    """Groups of the step over all ranks, those without signal included."""
     num_silent_groups: int
-    """Groups whose rewards all agree: nothing to learn from, not trained on."""
     num_global_sequences: int
-    """Sequences to train on, over all ranks."""
 
     @property
     def sequences(self) -> list[TrainingSequence]:
@@ -58,17 +63,20 @@ class Batch:
         Bundles larger than an even share are cut (each part reads the common prefix again), then
         the largest goes to the least loaded rank. Every share keeps the global counts.
         """
-        if num_ranks == 1:
-            return [self]
-        share = max(1, sum(bundle.num_inputs for bundle in self.bundles) // num_ranks)
-        parts = [part for bundle in self.bundles for part in bundle.cut(share)]
-        shares: list[list[Bundle]] = [[] for _ in range(num_ranks)]
-        load = [0] * num_ranks
-        for part in sorted(parts, key=lambda part: -part.num_inputs):
-            rank = load.index(min(load))
-            shares[rank].append(part)
-            load[rank] += part.num_inputs
-        return [replace(self, bundles=tuple(bundles)) for bundles in shares]
+        sizes = [(b.num_shared, [s.num_inputs for s in b.sequences]) for b in self.bundles]
+        return [
+            replace(
+                self,
+                bundles=tuple(
+                    Bundle(
+                        num_shared=self.bundles[number].num_shared,
+                        sequences=tuple(self.bundles[number].sequences[place] for place in places),
+                    )
+                    for number, places in of_rank
+                ),
+            )
+            for of_rank in shared_out(sizes, num_ranks)
+        ]
 
     def micro_batches(
         self, budget: int, *, layout: Layout = Layout.PADDED, width: int = 1024
@@ -102,7 +110,7 @@ class StepReport:
 
 
 def build_batch(groups: Sequence[Group], advantage: Advantage = group_relative) -> Batch:
-    """Turn groups into one step's work.
+    """Turn groups into one step's work, where all of it is at hand.
 
     Args:
         groups: graded attempts, in any order.
@@ -113,30 +121,94 @@ def build_batch(groups: Sequence[Group], advantage: Advantage = group_relative) 
             that is not finite, sampled a token outside its own nucleus, or forks where it cannot.
             Names the task.
     """
-    bundles, num_silent = [], 0
-    for group in groups:
-        advantages = advantage(group)
-        if not any(advantages):
-            num_silent += 1
-            continue
-        sequences = [
-            sequence_of(attempt.trajectory, advantage, group.task.id)
-            for attempt, advantage in zip(group.attempts, advantages, strict=True)
-            if attempt.trajectory.sampled.any()
-        ]
-        if sequences:
-            bundles.append(Bundle.of(sequences))
-    sequences = [sequence for bundle in bundles for sequence in bundle.sequences]
-    return Batch(
-        bundles=tuple(bundles),
-        num_global_tokens=sum(sequence.num_sampled for sequence in sequences),
-        num_groups=len(groups),
-        num_silent_groups=num_silent,
-        num_global_sequences=len(sequences),
+    worths = [weighed(group, advantage) for group in groups]
+    tasks = [group.task.id for group in groups]
+    (share,) = shares_of(worths, tasks, [None] * len(groups), 1)
+    taught = [
+        [attempt.trajectory for attempt in group.attempts]
+        for group, worth in zip(groups, worths, strict=True)
+        if worth.attempts
+    ]
+    return batch_of(share, taught)
+
+
+def weighed(group: Group, advantage: Advantage) -> Worth:
+    """What sharing out must know of a group, reckoned where its tokens are.
+
+    Raises:
+        ValueError: as `build_batch`.
+    """
+    advantages = tuple(advantage(group))
+    if not any(advantages):
+        return Worth(advantages=advantages)
+    sequences = {
+        place: sequence_of(attempt.trajectory, advantages[place], group.task.id)
+        for place, attempt in enumerate(group.attempts)
+        if attempt.trajectory.sampled.any()
+    }
+    if not sequences:
+        return Worth(advantages=advantages)
+    return Worth(
+        advantages=advantages,
+        attempts=tuple(sequences),
+        num_inputs=tuple(sequence.num_inputs for sequence in sequences.values()),
+        num_shared=Bundle.of([*sequences.values()]).num_shared,
+        num_sampled=sum(sequence.num_sampled for sequence in sequences.values()),
     )
 
 
-def sequence_of(trajectory: Trajectory, advantage: float, task_id: str) -> TrainingSequence:
+class Weigher:
+    """`weighed` by the advantage that a config names, which is found where it is called.
+
+    Example:
+        Weigher(resolved(config.learner))(group)
+    """
+
+    def __init__(self, config: LearnerConfig) -> None:
+        self._config = config
+
+    @cached_property
+    def _advantage(self) -> Advantage:
+        return advantage_of(self._config)
+
+    def __call__(self, group: Group) -> Worth:
+        """What sharing out must know of a group."""
+        return weighed(group, self._advantage)
+
+
+def batch_of(share: Share, taught: Sequence[Sequence[Trajectory | Tokens]]) -> Batch:
+    """A rank's share once its tokens are there.
+
+    Args:
+        share: the rank's.
+        taught: for each part of it, the tokens of every attempt of its group.
+
+    Raises:
+        ValueError: as `build_batch`.
+    """
+    bundles = tuple(
+        Bundle(
+            num_shared=part.num_shared,
+            sequences=tuple(
+                sequence_of(told[place], advantage, part.task_id)
+                for place, advantage in zip(part.attempts, part.advantages, strict=True)
+            ),
+        )
+        for part, told in zip(share.parts, taught, strict=True)
+    )
+    counts = share.counts
+    return Batch(
+        bundles=bundles,
+        num_global_tokens=counts.tokens,
+        num_groups=counts.groups,
+        num_silent_groups=counts.silent_groups,
+        num_global_sequences=counts.sequences,
+    )
+
+
+def sequence_of(
+    trajectory: Trajectory | Tokens, advantage: float, task_id: str
+) -> TrainingSequence:
     """A trajectory as it is trained on.
 
     Raises:

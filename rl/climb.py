@@ -3,15 +3,15 @@
 problems -> rollouts -> rewards -> groups -> batch -> step -> weights
                 ^                                                |
                 +------------------------------------------------+
+
+The loop sees no token: of a group it has figures, and where the rest of it lies.
 """
 
 from __future__ import annotations
 
-from munro.rl.batch import build_batch
 from munro.rl.clock import Clock
 from munro.rl.config import ClimbConfig
 from munro.rl.group_metrics import group_metrics
-from munro.rl.plugs import advantage_of
 from munro.rl.ports import GroupSource, Learner, Publisher, Run
 from munro.rl.state import ClimbState
 
@@ -25,7 +25,6 @@ def climb(
     run: Run,
 ) -> ClimbState:
     """Take optimizer steps until `config.num_steps`; safe to call again from a saved state."""
-    advantage = advantage_of(config.learner)
     proof = publisher.publish(state.policy_version)
     restart: dict[str, float] = {}
     if state.step == 0:
@@ -41,8 +40,8 @@ def climb(
         if not fresh or run.should_stop():
             break
         with clock("train"):
-            batch = build_batch(fresh, advantage)
-            report = learner.step(batch, clip=state.clip)
+            run.draft(state, fresh)
+            report = learner.step(fresh, clip=state.clip)
         trained = group_metrics(fresh, state, several=config.has_several)
         metrics = trained | dict(report.metrics) | dict(groups.metrics())
         run.record(state, fresh)

@@ -3,12 +3,16 @@
 LearnerPool ──► rank 0 (publishes, saves)
            ├──► rank 1, 2, ...  sharded with it by FSDP2
            └──► spares, which have imported everything and take a dead rank's place
+
+Each rank is told which attempts are its own, and fetches their tokens from where they were made.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,12 +23,15 @@ from numpy.typing import NDArray
 from ray.exceptions import RayActorError, RayTaskError
 
 from munro.base_model.sharded.stage import Stage
-from munro.rl.batch import Batch, StepReport
+from munro.rl.batch import Batch, StepReport, batch_of
 from munro.rl.clip import Clip
 from munro.rl.config import DeadlinesConfig, LearnerConfig
 from munro.rl.ports import WeightTransfer
+from munro.rl.sharing import Share, shares
+from munro.rollout.cluster.stores import fetched
 from munro.rollout.engine import WeightSource
 from munro.rollout.openmp import preload
+from munro.rollout.types import Outcome
 from munro.rollout.waits import waiting
 
 if TYPE_CHECKING:
@@ -37,21 +44,39 @@ LEAVE_S = 15.0
 class _Rank:
     """One learner process."""
 
+    _batch: Batch | None = None
     _learner: Learner | None
     _transfer: WeightTransfer | None
 
     def get_ready(self, model_path: str) -> None:
-        """Do beforehand what takes seconds and needs no other rank."""
-        from munro.rl.spare import get_ready
+        """Do beforehand what takes seconds and needs no other rank: imports, and the model without
+        memory for its weights."""
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
 
-        get_ready(model_path)
+        import munro.base_model.model.model  # which transformers then knows
+        import munro.rl.learner  # noqa: F401
+        from munro.base_model.checkpoint import Checkpoint
+
+        folder = Checkpoint(model_path).base()
+        with torch.device("meta"):
+            AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
 
     def leave(self) -> None:
         """Leave a group that has lost a rank, and forget the model: `start` comes next."""
-        from munro.rl.spare import leave_group
+        import torch
 
-        self._learner = None
-        leave_group()
+        self._learner = self._batch = None
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        if "accelerate" in sys.modules:  # which remembers the group
+            from accelerate.state import AcceleratorState, GradientState
+
+            AcceleratorState._reset_state(reset_partial_state=True)
+            GradientState._reset_state()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """What a plain function returns in this process, on its node."""
@@ -76,6 +101,18 @@ class _Rank:
 
         self._learner = Learner(**arguments)
         self._transfer = transfer
+
+    def fetch(self, share: Share) -> None:
+        """Take in the tokens of the next step, before any rank waits for another."""
+        columns = fetched([part.place for part in share.parts if part.place is not None])
+        self._batch = batch_of(share, [one.attempts() for one in columns])
+
+    def step(self, clip: Clip) -> StepReport:
+        """One optimizer step on what was fetched, which is then forgotten."""
+        batch, self._batch = self._batch, None
+        assert batch is not None, "fetched before"
+        assert self._learner is not None
+        return self._learner.step(batch, clip=clip)
 
     def publish(self, version: int) -> WeightSource | None:
         """The transfer lives here as long as the learner: it may hold connections, or tensors."""
@@ -129,10 +166,10 @@ class LearnerPool:
         options: Mapping[str, Any] | None = None,
         places: Sequence[Any] = (),
     ) -> None:
-        self._deadlines, self._config, self._transfer = deadlines, config, transfer
+        self._deadlines, self._transfer, self._config = deadlines, transfer, config
         settings = {"runtime_env": {"env_vars": preload()}, **(options or {})}
-        actor = ray.remote(_Rank).options(num_cpus=num_cpus, num_gpus=num_gpus, **settings)
-        self._actor, self._places = actor, list(places)
+        self._options = {"num_cpus": num_cpus, "num_gpus": num_gpus, **settings}
+        self._places = list(places)
         self._standby = config.standby
         self._arguments = {
             "model_path": str(model_path),
@@ -148,9 +185,8 @@ class LearnerPool:
 
     def _new(self, rank: int) -> Any:
         """A process in that rank's place."""
-        if not self._places:
-            return self._actor.remote()
-        return self._actor.options(scheduling_strategy=self._places[rank]).remote()
+        where = {"scheduling_strategy": self._places[rank]} if self._places else {}
+        return ray.remote(_Rank).options(**self._options, **where).remote()
 
     def _meet(self) -> None:
         """Have all ranks form a group and load the model."""
@@ -168,7 +204,8 @@ class LearnerPool:
     def _stand_by(self) -> None:
         """Have as many spares as the config asks for; nobody waits for them."""
         while len(self._spares) < self._standby:
-            spare = self._actor.options(scheduling_strategy="SPREAD").remote()
+            away = {**self._options, "scheduling_strategy": "SPREAD"}
+            spare = ray.remote(_Rank).options(**away).remote()
             spare.get_ready.remote(self._arguments["model_path"])
             self._spares.append(spare)
 
@@ -206,14 +243,21 @@ class LearnerPool:
         call = self._ranks[rank].run.remote(function, *args)
         return self._wait([call], what, self._deadlines.sync_s)[0]
 
-    def step(self, batch: Batch, *, clip: Clip) -> StepReport:
-        """One optimizer step on a global batch; see `Learner.step`."""
-        shares = batch.split(self._config.data_ranks)
-        calls = [
-            rank.call.remote("step", shares[self._config.data_rank(number)], clip=clip)
+    def step(self, groups: Sequence[Outcome], *, clip: Clip) -> StepReport:
+        """One optimizer step on groups, which the ranks fetch; see `Learner.step`.
+
+        Raises:
+            PayloadLost: tokens of some are gone; no rank has begun.
+        """
+        within_s = self._deadlines.step_s
+        parts = shares(groups, self._config.data_ranks)
+        fetching = [
+            rank.fetch.remote(parts[self._config.data_rank(number)])
             for number, rank in enumerate(self._ranks)
         ]
-        report: StepReport = self._wait(calls, "an optimizer step", self._deadlines.step_s)[0]
+        self._wait(fetching, "the learner to fetch its groups", within_s)
+        calls = [rank.step.remote(clip) for rank in self._ranks]
+        report: StepReport = self._wait(calls, "an optimizer step", within_s)[0]
         return report
 
     def score(

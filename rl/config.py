@@ -218,8 +218,8 @@ class SyncConfig(Config):
         old, told = given["transfer"], {k: v for k, v in given.items() if k != "transfer"}
         if told.setdefault("transport", old) != old:
             raise ValueError(
-                f'sync.transfer = "{old}" and sync.transport = "{told["transport"]}": these are two '
-                "names of one key. Keep sync.transport."
+                f'sync.transfer = "{old}" and sync.transport = "{told["transport"]}": these are '
+                "two names of one key. Keep sync.transport."
             )
         return told
 
@@ -313,7 +313,7 @@ class DeadlinesConfig(Config):
     groups_s: float = Field(1800.0, gt=0)
     """For the next group (or, on-policy, the next wave of groups)."""
     step_s: float = Field(1800.0, gt=0)
-    """For one optimizer step."""
+    """For one optimizer step; three times as long without any is a fault, whatever waits."""
     sync_s: float = Field(300.0, gt=0)
     """For a weight update of all servers, with its proof."""
     orphan_s: float = Field(600.0, gt=0)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from munro.rl.batch import Batch, StepReport
+from munro.rl.batch import StepReport
 from munro.rl.clip import Clip
 from munro.rl.state import ClimbState, Cursor
 from munro.rollout.engine import WeightSource
-from munro.rollout.types import Abandoned, Group
+from munro.rollout.types import Outcome
 
 
 class LearnerDiverged(Exception):
@@ -42,32 +42,38 @@ class WeightTransfer(Protocol):
 class Solvers(Protocol):
     """The problem workers, called as one."""
 
-    def submit(self, index: int, max_response_tokens: int) -> None:
-        """Hand out a task; its outcome will come from `collect`."""
+    def assign(self, tasks: Sequence[tuple[int, int]]) -> None:
+        """Hand out (index, max_response_tokens) pairs; outcomes come from `next_outcomes`."""
         ...
 
-    def collect(self, timeout_s: float) -> Sequence[Group | Abandoned]:
+    def next_outcomes(self, timeout_s: float) -> Sequence[Outcome]:
         """What has come back, waiting at most `timeout_s` for the first of it."""
         ...
 
-    def solve_all(
-        self, tasks: Sequence[tuple[int, int]], deadline_s: float
-    ) -> Sequence[Group | Abandoned]:
+    def solve_all(self, tasks: Sequence[tuple[int, int]], deadline_s: float) -> Sequence[Outcome]:
         """Solve (index, max_response_tokens) pairs in lockstep: repeatable bit by bit."""
+        ...
+
+    def lost(self, groups: Sequence[Outcome]) -> Sequence[Outcome]:
+        """Those of them whose tokens are there no more: their node has died."""
+        ...
+
+    def forget(self, groups: Sequence[Outcome]) -> None:
+        """Nobody will ask for their tokens any more."""
         ...
 
 
 class GroupSource(Protocol):
     """Where the loop gets its groups."""
 
-    def take(self, num_groups: int, state: ClimbState) -> Sequence[Group]:
+    def take(self, num_groups: int, state: ClimbState) -> Sequence[Outcome]:
         """Block until enough groups, none too old for `state`, are there.
 
         Returns fewer, even none, when the run is asked to stop or the task limit is reached.
         """
         ...
 
-    def settle(self, groups: Sequence[Group], step: int) -> Cursor:
+    def settle(self, groups: Sequence[Outcome], step: int) -> Cursor:
         """Note that optimizer step `step` trained on these; return where the stream is now."""
         ...
 
@@ -83,8 +89,8 @@ class GroupSource(Protocol):
 class Learner(Protocol):
     """The model being trained, all ranks as one."""
 
-    def step(self, batch: Batch, *, clip: Clip) -> StepReport:
-        """One optimizer step."""
+    def step(self, groups: Sequence[Outcome], *, clip: Clip) -> StepReport:
+        """One optimizer step; its ranks fetch the groups' tokens themselves."""
         ...
 
 
@@ -103,8 +109,12 @@ class Run(Protocol):
         """Whether to end here: a person asked for it (Ctrl-C), or the climb is to restart."""
         ...
 
-    def record(self, state: ClimbState, groups: Sequence[Group]) -> None:
-        """Keep a trained step's rollouts."""
+    def draft(self, state: ClimbState, groups: Sequence[Outcome]) -> None:
+        """Begin to write a step's rollouts, while it is trained; nobody sees them yet."""
+        ...
+
+    def record(self, state: ClimbState, groups: Sequence[Outcome]) -> None:
+        """Keep a trained step's rollouts: what `draft` wrote is there from now on."""
         ...
 
     def evaluate(self, state: ClimbState) -> Mapping[str, float]:

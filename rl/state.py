@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from munro.rl.clip import Clip
 from munro.rl.collapse import Watch
 from munro.rl.config import ClipConfig, LengthConfig
 from munro.rl.plugs import next_stage
+from munro.rl.ranges import ranges
 
 TURNS = 16
 """Of the last goings back, what is remembered: groups of before are long trained on or dropped."""
@@ -135,8 +136,10 @@ class ClimbState:
         return _between(version, self.policy_version, self.turns)
 
     def to_json(self) -> str:
-        """Text from which `from_json` makes an equal state."""
-        return json.dumps(asdict(self))
+        """Text from which `from_json` makes an equal state; pending tasks as ranges."""
+        told = asdict(self)
+        told["cursor"]["pending"] = ranges(self.cursor.pending)
+        return json.dumps(told)
 
     @classmethod
     def from_json(cls, text: str) -> ClimbState:
@@ -149,7 +152,7 @@ class ClimbState:
             clip=Clip(**raw.pop("clip")),
             watch=Watch(rates=tuple(watch.pop("rates", ())), **watch),
             truncation=tuple(raw.pop("truncation")),
-            cursor=Cursor(pending=tuple(cursor.pop("pending")), **cursor),
+            cursor=Cursor(pending=tuple(_pending(cursor.pop("pending"))), **cursor),
             **raw,
         )
 
@@ -167,3 +170,12 @@ def _between(one: int, other: int, turns: tuple[tuple[int, int], ...]) -> int:
     if low < number <= high:
         return high - number + _between(low, back_to, tuple(before))
     return _between(low, high, tuple(before))
+
+
+def _pending(told: Sequence[int | Sequence[int]]) -> Iterator[int]:
+    """Tasks from ranges, or one by one as they were written before."""
+    for one in told:
+        if isinstance(one, int):
+            yield one
+        else:
+            yield from range(*one)

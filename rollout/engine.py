@@ -83,7 +83,7 @@ class WeightSource:
     """Where a version's weights can be read: a safetensors file in shared memory or on disk, or an
     adapter's folder.
 
-    Or, where they go from GPU to GPU by one of vLLM's own engines, what that has to be told.
+    Or, where they go without a file, what the engine has to be told to ask for them.
     """
 
     path: str
@@ -92,7 +92,7 @@ class WeightSource:
     meeting: Mapping[str, Any] = field(default_factory=dict)
     """How the engine finds the learner; told once, before the first update that carries it."""
     update: Mapping[str, Any] = field(default_factory=dict)
-    """What vLLM's engine is told of this update."""
+    """What the engine is told of this update."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +101,10 @@ class Sharing:
 
     transfer: Literal["file", "group", "ipc", "nccl"] = "file"
     """How new weights come."""
+    relay: Literal["none", "chain", "tree"] = "none"
+    """Whether servers hand weights on to each other, where they come by plan."""
+    slices: int = 1
+    """Parts of the fleet that are fed on their own, then."""
     most_whole: float = 0.05
     """Share of their bytes that may come whole to every process, where they come by plan."""
     sleeps: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from munro.rewards.judge.config import JudgeConfig
 from munro.rollout.adapters import Adapters
 from munro.rollout.config import RolloutConfig
 from munro.rollout.engine import ALONE, Sharing
+from munro.rollout.types import Group, Worth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,5 +53,7 @@ class Setting:
     """How the servers' engines stand to the learner."""
     adapters: Adapters | None = None
     """What the learner trains and publishes, where that is no whole model."""
+    weigh: Callable[[Group], Worth] | None = None
+    """What a learner must know of a group to share it out; None where nothing is trained."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Environment variables of the actors' processes."""

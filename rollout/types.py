@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
 
 from munro.envs.types import KeptTokens, Task, Trajectory
 from munro.rewards.combine.compose import RewardBreakdown
@@ -115,3 +118,91 @@ class Abandoned:
             num_unscored=self.num_unscored,
             detail=self.detail,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the tokens and texts of an outcome lie.
+
+    Example:
+        Place(store="store-0", key="worker-3/5c1f.../17")
+    """
+
+    store: str
+    """Of which node (`munro.rollout.cluster.stores`)."""
+    key: str
+    num_bytes: int = 0
+    """Of its arrays."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worth:
+    """What a learner must know of a group to share it out: no tokens, only how many."""
+
+    advantages: tuple[float, ...]
+    """One an attempt; all 0 where there is nothing to learn."""
+    attempts: tuple[int, ...] = ()
+    """Places of those that are trained on; none where there is nothing to learn."""
+    num_inputs: tuple[int, ...] = ()
+    """Of each of these, tokens that the model must read."""
+    num_shared: int = 0
+    """Tokens that all of these begin with."""
+    num_sampled: int = 0
+    """Tokens to train on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calls:
+    """What the attempts of a group called, all together."""
+
+    num: int = 0
+    failed: int = 0
+    malformed: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """By tool; those that the task does not offer as one."""
+
+
+NO_CALLS = Calls()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a task, as the driver knows it: figures, and where the rest lies.
+
+    `munro.rollout.telling` makes it where the attempts are; tokens and texts stay there.
+    """
+
+    index: int
+    env: str
+    task_id: str
+    reason: Reason | None = None
+    """Why the task was given up; None for a group."""
+    detail: str = ""
+    pass_rate: float | None = None
+    num_attempts: int = 0
+    """That were graded."""
+    num_unscored: int = 0
+    num_resumed: int = 0
+    num_sampled: int = 0
+    """Policy tokens spent on it."""
+    oldest_version: int = -1
+    figures: NDArray[np.float64] | None = None
+    """(F, A) `munro.rollout.telling.FIGURES` of every attempt; None for a task given up."""
+    parts: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    """Parts of every attempt's grade (None where it lacks one), as many as become metrics."""
+    offers_tools: bool = False
+    """The task does."""
+    calls: Calls = NO_CALLS
+    worth: Worth | None = None
+    place: Place | None = None
+    """None where nothing of it is kept."""
+
+    @property
+    def is_group(self) -> bool:
+        """There is something to learn from, as far as gates can tell."""
+        return self.reason is None
+
+
+def places_of(outcomes: Iterable[Outcome]) -> list[Place]:
+    """Where these lie, of those that are kept."""
+    return [outcome.place for outcome in outcomes if outcome.place is not None]

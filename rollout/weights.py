@@ -4,7 +4,7 @@
                        └──► latest.json, for an engine that starts later
 
 The way that works everywhere: a file in shared memory. It serves GPUs of the same node too, through
-host memory. Without a file, and from node to node, weights go by `munro.rollout.transfer`, each rank
+host memory. Without a file, from node to node, weights go by `munro.rollout.transfer`, each rank
 sending what it holds; from GPU to GPU also by `munro.rollout.vllm.sending`.
 """
 

@@ -10,7 +10,8 @@ import numpy as np
 from munro.envs.types import Ending, KeptTokens, Message, Task, Trajectory
 from munro.rewards.combine.compose import RewardBreakdown
 from munro.rewards.types import Grade
-from munro.rollout.types import Abandoned, Attempt, Group, Reason
+from munro.rollout.telling import told
+from munro.rollout.types import Abandoned, Attempt, Group, Outcome, Reason
 
 
 def make_task(id: str = "17+25", **fields: Any) -> Task:
@@ -84,3 +85,8 @@ def make_group(*rewards: float, index: int = 0, task: Task | None = None, **fiel
 def make_abandoned(reason: Reason = Reason.TOO_HARD_EARLY, **fields: Any) -> Abandoned:
     """A task that was given up."""
     return Abandoned(**({"index": 0, "task": make_task(), "reason": reason} | fields))
+
+
+def tell(found: Group | Abandoned) -> Outcome:
+    """What the driver is told of it, where nothing is trained."""
+    return told(found, None)

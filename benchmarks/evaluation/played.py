@@ -34,6 +34,7 @@ from munro.rl.config import ClipConfig, LearnerConfig
 from munro.rl.group_metrics import group_metrics
 from munro.rl.state import ClimbState
 from munro.rollout.config import RolloutConfig
+from munro.rollout.telling import told as tell
 from munro.rollout.types import Group
 
 JUDGES = Path(__file__).with_name("played_judges.py")
@@ -125,7 +126,7 @@ def line_of(
     step: int, groups: Sequence[Group], state: ClimbState, watches: Watches
 ) -> dict[str, Any]:
     """A step's metrics, as a climb logs them, and how often the token was used."""
-    metrics = group_metrics(groups, state)
+    metrics = group_metrics([tell(group, None) for group in groups], state)
     trends, alarms = watches.after(step, metrics)
     replies = [attempt.trajectory.reply for group in groups for attempt in group.attempts]
     used = sum(TOKEN in reply for reply in replies) / len(replies)

@@ -78,12 +78,9 @@ def mixture(millions: float, seed: int) -> Any:
     torch.manual_seed(seed)
     sizes = {"hidden_size": 32, "intermediate_size": 48, "moe_intermediate_size": 20}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
-    return Qwen3MoeForCausalLM(
-        Qwen3MoeConfig(
-            vocab_size=VOCAB, num_hidden_layers=2, num_experts=6, num_experts_per_tok=2,
-            initializer_range=0.1, **sizes, **heads,
-        )  # fmt: skip
-    )
+    experts = {"num_experts": 6, "num_experts_per_tok": 2}
+    shape = {**sizes, **heads, **experts, "num_hidden_layers": 2, "vocab_size": VOCAB}
+    return Qwen3MoeForCausalLM(Qwen3MoeConfig(initializer_range=0.1, **shape))
 
 
 MODELS: dict[str, Callable[[float, int], Any]] = {"llama": llama, "mixture": mixture}

@@ -15,7 +15,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +51,11 @@ def main() -> None:
 
     # Ray's sockets need a short name
     short = tempfile.mkdtemp(prefix="r", dir="/tmp")
-    cluster, nodes = Cluster(), []
+    cluster, nodes, made = Cluster(), [], len(cpus) - 1
     for number, each in enumerate(cpus):
         in_its_own_place(folder, number, hidden)
         more = {"temp_dir": short, "include_dashboard": False} if number == 0 else {}
-        nodes.append(cluster.add_node(num_cpus=each, object_store_memory=ROOM, **more))
+        nodes.append(node_of(cluster, each, number, **more))
     ray.init(cluster.address, logging_level="ERROR", log_to_driver=False)
     say({"address": cluster.address, "temp": short})
     for line in sys.stdin:
@@ -72,16 +71,29 @@ def main() -> None:
             place = next((i for i, node in enumerate(nodes) if node.node_id == where), 0)
             assert place, f"{what} runs on the head"
             cluster.remove_node(nodes[place], allow_graceful=False)
-            in_its_own_place(folder, len(cpus) + int(time.time()), hidden)
-            nodes[place] = cluster.add_node(num_cpus=cpus[place], object_store_memory=ROOM)
+            made += 1
+            in_its_own_place(folder, made, hidden)
+            nodes[place] = node_of(cluster, cpus[place], made)
             say({"killed": place})
     ray.shutdown()
     cluster.shutdown()
 
 
+def node_of(cluster: Any, cpus: int, number: int, **more: Any) -> Any:
+    """A raylet, but for the head with an address of its own: a driver joins that which has its."""
+    if number:
+        more["node_ip_address"] = f"127.0.0.{1 + number}"
+    return cluster.add_node(num_cpus=cpus, object_store_memory=ROOM, **more)
+
+
+# what Ray says goes where errors go
+ANSWERS = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+
+
 def say(what: object) -> None:
-    sys.stdout.write(json.dumps(what) + "\n")
-    sys.stdout.flush()
+    ANSWERS.write(json.dumps(what) + "\n")
+    ANSWERS.flush()
 
 
 if __name__ == "__main__":

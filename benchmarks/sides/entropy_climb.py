@@ -35,17 +35,21 @@ from munro.envs.shuffle import shuffled
 from munro.envs.types import Task
 from munro.machine.climb.publisher import Publisher
 from munro.rewards.types import Grade
+from munro.rl.batch import StepReport, Weigher, batch_of
 from munro.rl.climb import climb
+from munro.rl.clip import Clip
 from munro.rl.config import ClimbConfig
 from munro.rl.control.controller import Ledger, OnPolicy
 from munro.rl.control.journal import Journal
 from munro.rl.learner import Learner
 from munro.rl.plugs import resolved
+from munro.rl.sharing import shares
 from munro.rl.state import ClimbState
 from munro.rollout.engine import WeightSource
 from munro.rollout.problem import ProblemWorker
+from munro.rollout.store.node import NodeStore
 from munro.rollout.transformers_engine import TransformersEngine
-from munro.rollout.types import Abandoned, Group
+from munro.rollout.types import Abandoned, Group, Outcome, places_of
 from munro.rollout.weights import SharedMemoryWeights, place
 
 T = TypeVar("T")
@@ -193,6 +197,7 @@ class Parts:
             entropy_estimator=config.clip.entropy_estimator,
         )
         self._weights = SharedMemoryWeights(place(f"entropy-{os.getpid()}"))
+        self.store, self._weigh = NodeStore("here", keep_dropped=0), Weigher(config.learner)
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return self._loop.run_until_complete(work)
@@ -202,11 +207,11 @@ class Parts:
         epoch, at = divmod(index, len(self._tasks))
         return self._tasks[shuffled(at, len(self._tasks), f"{self._seed}/{epoch}")]
 
-    def submit(self, index: int, max_response_tokens: int) -> None:
+    def assign(self, tasks: Sequence[tuple[int, int]]) -> None:
         """Part of the port; nothing streams here."""
         raise NotImplementedError
 
-    def collect(self, timeout_s: float) -> Sequence[Group | Abandoned]:
+    def next_outcomes(self, timeout_s: float) -> Sequence[Outcome]:
         """Part of the port; nothing streams here."""
         raise NotImplementedError
 
@@ -214,10 +219,25 @@ class Parts:
         self,
         tasks: Sequence[tuple[int, int]],
         deadline_s: float,  # noqa: ARG002 - one process: there is nobody to wait for
-    ) -> Sequence[Group | Abandoned]:
+    ) -> Sequence[Outcome]:
         """A wave, in lockstep."""
         wave = [(index, self.task(index), cap) for index, cap in tasks]
-        return self._run(self._worker.solve_all(wave, version=self._version))
+        found = self._run(self._worker.solve_all(wave, version=self._version))
+        return [self.store.tell(one, self._weigh) for one in found]
+
+    def lost(self, groups: Sequence[Outcome]) -> Sequence[Outcome]:  # noqa: ARG002 - a port
+        """None: one process holds all."""
+        return []
+
+    def forget(self, groups: Sequence[Outcome]) -> None:
+        """Nobody will ask for their tokens any more."""
+        self.store.forget(places_of(groups))
+
+    def step(self, groups: Sequence[Outcome], *, clip: Clip) -> StepReport:
+        """One optimizer step on groups, whose tokens lie here."""
+        (share,) = shares(groups, 1)
+        laid = self.store.laid([part.place for part in share.parts if part.place])
+        return self.learner.step(batch_of(share, [one.attempts() for one in laid]), clip=clip)
 
     def attempts(self, tasks: Sequence[Task], runs: int, cap: int) -> list[Group | Abandoned]:
         """Graded attempts at each of these tasks, with the weights that were loaded last."""
@@ -271,7 +291,7 @@ class Record:
     def __init__(
         self,
         note: Callable[[Line], None],
-        remember: Callable[[Sequence[Group]], None],
+        remember: Callable[[Sequence[Outcome]], None],
         look: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.lines: list[Line] = []
@@ -281,7 +301,10 @@ class Record:
         """Nobody asks."""
         return False
 
-    def record(self, state: ClimbState, groups: Sequence[Group]) -> None:  # noqa: ARG002
+    def draft(self, state: ClimbState, groups: Sequence[Outcome]) -> None:
+        """Nothing is kept."""
+
+    def record(self, state: ClimbState, groups: Sequence[Outcome]) -> None:  # noqa: ARG002
         """Let the next weight update be proven on some of these tokens."""
         self._remember(groups)
 
@@ -297,7 +320,7 @@ class Record:
             self._note(self.lines[-1])
 
     def save_if_due(self, state: ClimbState) -> None:
-        """Nothing is."""
+        """Nor where one is due."""
 
     def save(self, state: ClimbState) -> None:
         """Nothing is resumed."""
@@ -341,6 +364,11 @@ def climbed(
         publisher = Publisher(
             parts, parts, config.sync, DEADLINE_S, parts.vocabulary, lambda _: None, print
         )
-        record = Record(note, publisher.remember, look)
-        climb(config, state, OnPolicy(config, ledger, parts), parts.learner, publisher, record)
+
+        def remember(groups: Sequence[Outcome]) -> None:
+            publisher.remember(places_of(groups), parts.store.first_tokens)
+            parts.forget(groups)
+
+        record = Record(note, remember, look)
+        climb(config, state, OnPolicy(config, ledger, parts), parts, publisher, record)
         return record.lines

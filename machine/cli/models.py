@@ -35,6 +35,6 @@ def export(run: str, step: int) -> None:
     A climb with several learner ranks does so by itself after each checkpoint, but for ephemeral
     ones and for what a kill cut short.
     """
-    from munro.machine.climb.checkpoints import export_model
+    from munro.machine.run.checkpoints import export_model
 
     click.echo(export_model(Path(run), step))

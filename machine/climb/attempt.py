@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from munro.machine.climb.cluster import Fleet, LearnerLost, start_fleet
+from munro.machine.climb.cluster.roles import STEPS_LATE, Deaths, Patience, Watchdog
 from munro.machine.climb.interrupt import Interrupt
 from munro.machine.climb.keeping import Keeper
 from munro.machine.climb.publisher import Publisher
 from munro.machine.climb.restarting import Restarts
-from munro.machine.climb.roles import STEPS_LATE, Deaths, Patience, Watchdog
 from munro.machine.climb.start import Start, resume
 from munro.machine.config import RunConfig
 from munro.machine.run.console import Console
@@ -24,6 +24,7 @@ from munro.rl.control.journal import Journal
 from munro.rl.control.streaming import OffPolicy
 from munro.rl.ports import LearnerDiverged
 from munro.rl.state import ClimbState
+from munro.rollout.store.node import PayloadLost
 from munro.rollout.waits import Stalled
 
 
@@ -72,7 +73,7 @@ class Attempt:
             except LearnerLost as lost:  # before the climb was under way
                 start = self._gone_back(lost, deaths)
 
-    def _gone_back(self, lost: LearnerLost, deaths: Deaths) -> Start:
+    def _gone_back(self, lost: LearnerLost | PayloadLost, deaths: Deaths) -> Start:
         """Where the climb goes on after the learner's death.
 
         Raises:
@@ -141,7 +142,7 @@ class Attempt:
                             self.spans.goes_on(Span.START, start.state.step)
                         watchdog.stepped()
                         return self._loop(start, source, fleet, patience)
-                    except LearnerLost as error:
+                    except (LearnerLost, PayloadLost) as error:
                         lost, start = True, self._gone_back(error, deaths)
                         start = replace(start, state=start.state.gone_back(patience.tried))
                         source = self._rewound(source, start.state, journal, fleet, watchdog)
@@ -208,6 +209,7 @@ class Attempt:
             fleet.trainer,
             fleet.solvers,
             fleet.solvers.metrics,
+            fleet.solvers.stores,
             publisher,
             self.restarts,
             str(start.model or self.model),

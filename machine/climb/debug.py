@@ -31,7 +31,8 @@ from munro.rl.learner import Learner
 from munro.rl.plugs import Advantage, advantage_of
 from munro.rl.state import ClimbState
 from munro.rollout.store.store import RolloutStore
-from munro.rollout.types import Group
+from munro.rollout.telling import told
+from munro.rollout.types import Group, places_of
 
 COMPARED = ("learner/", "policy/", "clip/", "ratio/", "reward/", "response/")
 
@@ -52,12 +53,12 @@ def run_rollout(config: RunConfig, steps: int) -> int:
         provenance = {"model": str(model), **models.provenance}
         run.begin(raw(config), seed=config.seed, provenance=provenance)
         journal = Journal(run.path / "journal.jsonl")
-        store, beside = RolloutStore(run.rollouts), Beside(run, config)
         state = ClimbState.first(config.clip)
         console.phase("starting servers and workers")
         with start_fleet(loads, model, run.path, learner=False) as fleet:
             ledger = Ledger(config, state.cursor, journal, fleet.solvers.task_id, step=0)
-            advantage = advantage_of(config.learner)
+            stores, rollouts = fleet.solvers.stores, str(run.rollouts.absolute())
+            beside = Beside(run, config, stores)
             source = OnPolicy(config, ledger, fleet.solvers)
             for step in range(1, steps + 1):
                 console.phase("sampling")
@@ -67,7 +68,9 @@ def run_rollout(config: RunConfig, steps: int) -> int:
                     beside.nothing_passed(step, ledger.dropped(), console.note)
                     raise
                 beside.dropped(step, ledger.dropped())
-                store.write(step, groups, [advantage(group) for group in groups])
+                worth = [group.worth.advantages for group in groups if group.worth]
+                stores.draft(rollouts, step, places_of(groups), worth)
+                stores.commit(rollouts, step)
                 metrics = group_metrics(groups, state, several=config.has_several)
                 metrics |= source.metrics()
                 run.metrics.append(step, metrics)
@@ -125,7 +128,8 @@ def _again(run: RunFolder, config: RunConfig, step: int, *, tokens: bool) -> Map
         if tokens and state.step + 1 == step:
             _keep_tokens(run, learner, state, groups, advantage)
         report = learner.step(batch, clip=state.clip)
-        metrics = group_metrics(groups, state) | dict(report.metrics)
+        outcomes = [told(group, None) for group in groups]
+        metrics = group_metrics(outcomes, state) | dict(report.metrics)
         state = state.after(
             entropy=report.entropy,
             truncated=metrics["response/truncated"],

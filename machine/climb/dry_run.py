@@ -14,6 +14,7 @@ from munro.envs.problem_set import ProblemSet
 from munro.envs.types import Task
 from munro.kernels import dispatch
 from munro.machine.climb.adapters import described
+from munro.machine.climb.arriving import arriving
 from munro.machine.climb.evaluate import require_evaluations
 from munro.machine.climb.memory import (
     GB,
@@ -24,7 +25,7 @@ from munro.machine.climb.memory import (
     total_host,
 )
 from munro.machine.climb.models import foreseen, here
-from munro.machine.climb.needs import gpus_wanted, shortage
+from munro.machine.climb.needs import gpus_wanted, shortage, transport_of
 from munro.machine.climb.origin import as_climbed
 from munro.machine.climb.probe import probe
 from munro.machine.climb.sizes import gpus_here, grown, loaded, machine_bytes, model_of
@@ -49,7 +50,8 @@ def plan(config: RunConfig, *, probe_s: float = 0.0) -> str:
 
     Raises:
         BadAdapter: the adapter that is asked for cannot be on this model.
-        BadConfig: it cannot fit on this machine, or the probe came to no figures.
+        BadConfig: it cannot fit on this machine, its weights cannot come by plan as asked, or the
+            probe came to no figures.
         NoOptimizer: an optimizer cannot be used.
         NoSuchTwin: MUNRO_KERNELS asks for kernels that cannot run here.
         BadPlugin: a loss, an advantage or a curriculum cannot be used.
@@ -77,6 +79,7 @@ def plan(config: RunConfig, *, probe_s: float = 0.0) -> str:
         *described(config),
         _distilling(config),
         _processes(config),
+        *arriving(config, _folder(config), transport_of(config, on_gpu=bool(gpus_here()))),
         *_memory(config, task, environment),
         *(_probed(config, probe_s) if probe_s else []),
         *said,

@@ -11,13 +11,14 @@ from munro.evaluation.statistics import pass_at_1
 from munro.machine.config import EvalConfig, RunConfig
 from munro.machine.loading import BadConfig
 from munro.rl.config import WHOLE
-from munro.rollout.types import Group
+from munro.rollout.telling import figure
+from munro.rollout.types import Outcome
 
 
 class HeldOut(Protocol):
     """Problem workers, as far as evaluation goes."""
 
-    def evaluate(self, config: EvalConfig, max_response_tokens: int) -> Sequence[Group]:
+    def evaluate(self, config: EvalConfig, max_response_tokens: int) -> Sequence[Outcome]:
         """`config.runs` graded attempts at each of `config.num_tasks` held-out tasks."""
         ...
 
@@ -47,12 +48,12 @@ def is_told_by_name(config: RunConfig) -> bool:
     return bool(config.eval.env) or len(config.env) > 1
 
 
-def held_out(workers: HeldOut, config: RunConfig, stage: int) -> Sequence[Group]:
+def held_out(workers: HeldOut, config: RunConfig, stage: int) -> Sequence[Outcome]:
     """The attempts at the held-out tasks, under the stage's cap."""
     return workers.evaluate(config.eval, config.length.stages[stage])
 
 
-def held_out_metrics(groups: Sequence[Group], *, by_name: bool = False) -> dict[str, float]:
+def held_out_metrics(groups: Sequence[Outcome], *, by_name: bool = False) -> dict[str, float]:
     """Figures for one line of metrics: pass rate, its 95% interval, response length.
 
     Args:
@@ -60,22 +61,23 @@ def held_out_metrics(groups: Sequence[Group], *, by_name: bool = False) -> dict[
         by_name: give those of each environment too, as "eval/NAME/...".
     """
     found = _figures(groups, "eval")
-    for name in sorted({group.task.env for group in groups}) if by_name else ():
-        found |= _figures([one for one in groups if one.task.env == name], f"eval/{name}")
+    for name in sorted({group.env for group in groups}) if by_name else ():
+        found |= _figures([one for one in groups if one.env == name], f"eval/{name}")
     return found
 
 
-def _figures(groups: Sequence[Group], prefix: str) -> dict[str, float]:
+def _figures(groups: Sequence[Outcome], prefix: str) -> dict[str, float]:
     estimate = pass_at_1(verdicts(groups))
-    attempts = [attempt for group in groups for attempt in group.attempts]
     return {
         f"{prefix}/pass_rate": estimate.mean,
         f"{prefix}/pass_rate_low": estimate.low,
         f"{prefix}/pass_rate_high": estimate.high,
-        f"{prefix}/response_length": fmean(one.trajectory.num_sampled for one in attempts),
+        f"{prefix}/response_length": fmean(
+            length for group in groups for length in figure(group, "sampled")
+        ),
     }
 
 
-def verdicts(groups: Sequence[Group]) -> list[list[bool]]:
+def verdicts(groups: Sequence[Outcome]) -> list[list[bool]]:
     """[N, R] whether each attempt at each task passed."""
-    return [[attempt.grade.solved for attempt in group.attempts] for group in groups]
+    return [[bool(solved) for solved in figure(group, "solved")] for group in groups]

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from munro.base_model.training.goodput import Ledger
-from munro.machine.climb.checkpoints import Checkpoints, Saves
 from munro.machine.climb.evaluate import HeldOut, held_out, held_out_metrics, is_told_by_name
 from munro.machine.climb.interrupt import Interrupt
 from munro.machine.climb.origin import as_recorded
@@ -15,17 +14,16 @@ from munro.machine.climb.publisher import Publisher
 from munro.machine.climb.restarting import Restarts
 from munro.machine.climb.start import recorded
 from munro.machine.config import RunConfig
-from munro.machine.run.beside import Beside
+from munro.machine.run.beside import Beside, Stores, note_parts
 from munro.machine.run.best import is_better
+from munro.machine.run.checkpoints import Checkpoints, Saves
 from munro.machine.run.console import Console
 from munro.machine.run.folder import RunFolder
 from munro.machine.run.goodput import Span, Spans
 from munro.machine.run.tracking import Trackers
 from munro.machine.run.watches import Watches
-from munro.rl.plugs import advantage_of
 from munro.rl.state import ClimbState
-from munro.rollout.store.store import RolloutStore
-from munro.rollout.types import Abandoned, Group
+from munro.rollout.types import Outcome, places_of
 
 
 class Keeper:
@@ -40,22 +38,22 @@ class Keeper:
         learner: Saves,
         held_out: HeldOut,
         grading: Callable[[], Mapping[str, float]],
+        stores: Stores,
         publisher: Publisher,
         restarts: Restarts,
         model: str,
         state: ClimbState,
         trackers: Trackers,
-        dropped: Callable[[], Sequence[Abandoned]] = tuple,
+        dropped: Callable[[], Sequence[Outcome]] = tuple,
         spans: Spans | None = None,
     ) -> None:
         self._run, self._config, self._console = run, config, console
         self._restarts, self._state, self._due = restarts, state, restarts.due(state)
         self._interrupt, self._learner, self._held_out = interrupt, learner, held_out
         self._grading, self._publisher, self._model = grading, publisher, model
-        self._store, self._beside = RolloutStore(run.rollouts), Beside(run, config)
+        self._stores, self._beside = stores, Beside(run, config, stores)
         self._dropped, self._trackers = dropped, trackers
         self._spans = spans or Spans(Ledger(None))
-        self._advantage = advantage_of(config.learner)
         self._watches = Watches(config.env, run.metrics.read())
         self._checkpoints = Checkpoints(run, config, learner, self._provenance, console.phase)
         self._stage: int | None = None
@@ -64,10 +62,17 @@ class Keeper:
         """See `munro.rl.ports.Run`: also where the climb is to restart from a distillation."""
         return self._interrupt.requested or self._due is not None
 
-    def record(self, state: ClimbState, groups: Sequence[Group]) -> None:
+    def draft(self, state: ClimbState, groups: Sequence[Outcome]) -> None:
+        """Begin to write a step's groups, each where it lies."""
+        worth = [group.worth.advantages for group in groups if group.worth]
+        folder = str(self._run.rollouts.absolute())
+        self._stores.draft(folder, state.step + 1, places_of(groups), worth)
+
+    def record(self, state: ClimbState, groups: Sequence[Outcome]) -> None:
         """Store a step's groups and take the next proof's tokens from them."""
-        self._store.write(state.step + 1, groups, [self._advantage(group) for group in groups])
-        self._publisher.remember(groups)
+        self._publisher.remember(places_of(groups), self._stores.first_tokens)
+        hosts = self._stores.commit(str(self._run.rollouts.absolute()), state.step + 1)
+        note_parts(self._run.rollouts, state.step + 1, hosts)
         self._beside.dropped(state.step + 1, self._dropped())
         self._spans.mark(Span.STORE)
 

@@ -19,9 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from munro.rl.config import SyncConfig
-from munro.rollout.branches import way
 from munro.rollout.engine import WeightSource
-from munro.rollout.types import Group
+from munro.rollout.types import Place
 
 Scores = Sequence[NDArray[np.float32]]
 Tokens = NDArray[np.float32]
@@ -136,17 +135,20 @@ class Publisher:
         first = np.random.default_rng(0).integers(0, vocabulary, size=size)
         self._streams: list[list[int]] = [first.tolist()]
 
-    def remember(self, groups: Sequence[Group]) -> None:
-        """Take the next proofs' tokens from these groups' first attempts."""
+    def remember(
+        self, places: Sequence[Place], read: Callable[[Place, int | None], Sequence[int]]
+    ) -> None:
+        """Take the next proofs' tokens from these groups' first attempts, where these lie.
+
+        Args:
+            places: of groups.
+            read: gives what an attempt's last turn read and wrote, of at most so many tokens.
+        """
         streams: list[list[int]] = []
-        for group in groups:
+        for place in places:
             if sum(map(len, streams)) >= self._config.proof_tokens:
                 break
-            told = group.attempts[0].trajectory
-            # of a tree, what the last turn read and wrote: no server could take more at once; nor
-            # could it score all of one that the context has cut off
-            read = told.token_ids[way(len(told.token_ids) - 1, told.forks)]
-            streams.append(read[: self._longest].tolist())
+            streams.append([*read(place, self._longest)])
         self._streams = streams or self._streams
 
     def publish(self, version: int) -> Mapping[str, float]:

@@ -17,6 +17,7 @@ ACTORS = {
     "ray::_ServerActor": "server",
     "ray::_WorkerActor": "worker",
     "ray::_GraderActor": "grader",
+    "ray::_RegistryActor": "registry",
 }
 
 

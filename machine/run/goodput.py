@@ -16,11 +16,11 @@ from pathlib import Path
 
 from munro.base_model.training.goodput import NS, Ledger
 from munro.base_model.training.records import Records
-from munro.rl.batch import Batch, StepReport
+from munro.rl.batch import StepReport
 from munro.rl.clip import Clip
 from munro.rl.ports import GroupSource, Learner, Publisher
 from munro.rl.state import ClimbState, Cursor
-from munro.rollout.types import Group
+from munro.rollout.types import Outcome
 
 
 class Span(StrEnum):
@@ -89,13 +89,13 @@ class _Groups:
     spans: Spans
     source: GroupSource
 
-    def take(self, num_groups: int, state: ClimbState) -> Sequence[Group]:
+    def take(self, num_groups: int, state: ClimbState) -> Sequence[Outcome]:
         self.spans.step = state.step + 1
         found = self.source.take(num_groups, state)
         self.spans.mark(Span.WAIT)
         return found
 
-    def settle(self, groups: Sequence[Group], step: int) -> Cursor:
+    def settle(self, groups: Sequence[Outcome], step: int) -> Cursor:
         return self.source.settle(groups, step)
 
     def metrics(self) -> Mapping[str, float]:
@@ -110,8 +110,8 @@ class _Learner:
     spans: Spans
     one: Learner
 
-    def step(self, batch: Batch, *, clip: Clip) -> StepReport:
-        report = self.one.step(batch, clip=clip)
+    def step(self, groups: Sequence[Outcome], *, clip: Clip) -> StepReport:
+        report = self.one.step(groups, clip=clip)
         self.spans.mark(Span.STEP)
         return report
 

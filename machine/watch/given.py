@@ -22,6 +22,10 @@ class GivenUp:
         """Take in a line of the journal, of whatever kind."""
         if line.get("event") != "abandoned":
             return
+        if "index" not in line:  # what a long journal says of earlier ones
+            self.counts.update(line.get("reasons", {}))
+            self.total += sum(line.get("reasons", {}).values())
+            return
         rate, attempts = line.get("pass_rate"), line.get("attempts")
         passed = None
         if isinstance(rate, int | float) and isinstance(attempts, int):

@@ -16,11 +16,15 @@ from itertools import pairwise
 from munro.rewards.errors import EpisodeError
 from munro.rl.config import ClimbConfig
 from munro.rl.control.journal import Journal
+from munro.rl.control.pass_rates import PassRates
 from munro.rl.control.tally import Tallies
 from munro.rl.curriculum import response_cap
 from munro.rl.ports import Solvers
 from munro.rl.state import ClimbState, Cursor
-from munro.rollout.types import Abandoned, Group
+from munro.rollout.types import Outcome
+
+PASS_RATES = "pass_rates.jsonl"
+"""Beside the journal, for budgets by difficulty."""
 
 
 class NoSignal(Exception):
@@ -53,10 +57,14 @@ class Ledger:
         self._again = list(cursor.pending)
         self._out: set[int] = set(cursor.pending)
         self._tallies = Tallies()
-        self._recent: list[tuple[int, int]] = []
+        self._recent: deque[tuple[int, int]] = deque(maxlen=20)
         self._last_failure = ""
         # as a deque, which one thread may empty while another fills it
-        self._dropped: deque[Abandoned] = deque(maxlen=config.rollout.keep_dropped)
+        self._dropped: deque[Outcome] = deque(maxlen=config.rollout.keep_dropped)
+        self._rates: PassRates | None = None
+        if config.length.budget == "difficulty":
+            self._rates = PassRates(journal.path.with_name(PASS_RATES), cursor.pass_rates, step)
+            self.cursor = replace(cursor, pass_rates={})
         self.num_abandoned = 0
         """Tasks that came back without a group, so far."""
 
@@ -82,44 +90,45 @@ class Ledger:
         self.cursor = replace(self.cursor, next_index=start + fresh)
         self._out |= set(indices)
         self._journal.write("out", indices, version=state.policy_version)
+        self._journal.flush()
         return [(index, self._cap(index, state)) for index in indices]
 
     def _cap(self, index: int, state: ClimbState) -> int:
-        known = None
-        if self._config.length.budget == "difficulty":
-            known = self.cursor.pass_rates.get(self._task_id(index))
+        known = None if self._rates is None else self._rates.of(self._task_id(index))
         return response_cap(self._config.length, state.stage, known)
 
-    def take_in(self, outcome: Group | Abandoned) -> bool:
-        """Account for what came back; True for a group.
+    def take_in(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """Account for what came back; the groups among it.
 
         Raises:
             TooManyUnscored: the rate over the last 20 outcomes is above the config's bound.
         """
-        accepted = isinstance(outcome, Group)
-        rate = 0.9 * self.cursor.acceptance + 0.1 * accepted
+        for outcome in outcomes:
+            self._take_in(outcome)
+        self._journal.flush()
+        if self._rates is not None:
+            self._rates.flush()
+        return [outcome for outcome in outcomes if outcome.is_group]
+
+    def _take_in(self, outcome: Outcome) -> None:
+        rate = 0.9 * self.cursor.acceptance + 0.1 * outcome.is_group
         self.cursor = replace(self.cursor, acceptance=rate)
-        self._tallies.of(outcome.task.env).add(outcome)
-        if isinstance(outcome, Group):
+        self._tallies.of(outcome.env).add(outcome)
+        if outcome.is_group:
             self._journal.write("group", [outcome.index])
-            scored = len(outcome.attempts)
         else:
             self.num_abandoned += 1
             self._out.discard(outcome.index)
-            self._dropped.append(outcome)
+            if outcome.place is not None:
+                self._dropped.append(outcome)
             self._journal.abandoned(outcome, self.step)
-            scored = outcome.num_attempts if outcome.pass_rate is not None else 0
-        self._recent = [*self._recent, (scored, outcome.num_unscored)][-20:]
-        self._remember(outcome)
-        self._check_unscored()
-        return accepted
-
-    def _remember(self, outcome: Group | Abandoned) -> None:
+        scored = outcome.num_attempts if outcome.pass_rate is not None else 0
+        self._recent.append((scored, outcome.num_unscored))
         if outcome.num_unscored:
             self._last_failure = outcome.detail
-        if self._config.length.budget == "difficulty" and outcome.pass_rate is not None:
-            rates = {**self.cursor.pass_rates, outcome.task.id: outcome.pass_rate}
-            self.cursor = replace(self.cursor, pass_rates=rates)
+        if self._rates is not None and outcome.pass_rate is not None:
+            self._rates.note(outcome.task_id, outcome.pass_rate, self.step)
+        self._check_unscored()
 
     def _check_unscored(self) -> None:
         scored, unscored = (sum(column) for column in zip(*self._recent, strict=True))
@@ -131,18 +140,23 @@ class Ledger:
             f"(rewards.max_unscored_rate = {bound}). Last failure: {self._last_failure}"
         )
 
-    def too_old(self, groups: Sequence[Group]) -> None:
+    def too_old(self, groups: Sequence[Outcome]) -> None:
         """Note groups that aged out; their tasks will be handed out again."""
-        self._journal.write("stale", [group.index for group in groups])
         for group in groups:
-            self._tallies.of(group.task.env).stale += 1
+            self._tallies.of(group.env).stale += 1
+        self.lost(groups)
+
+    def lost(self, groups: Sequence[Outcome]) -> None:
+        """Note groups that are there no more; their tasks will be handed out again."""
+        self._journal.write("stale", [group.index for group in groups])
         self._again += [group.index for group in groups]
 
-    def settle(self, groups: Sequence[Group], step: int) -> Cursor:
+    def settle(self, groups: Sequence[Outcome], step: int) -> Cursor:
         """Note that these were trained on; the cursor that the checkpoint of `step` must hold."""
         indices = [group.index for group in groups]
         self._journal.write("trained", indices, step=step)
         self._journal.commit()
+        self._journal.compact()
         self._out -= set(indices)
         self.step = step
         self.cursor = replace(self.cursor, pending=tuple(sorted(self._out)))
@@ -160,8 +174,11 @@ class Ledger:
         self._again = sorted(self._out - held)
         self.cursor = replace(state.cursor, next_index=self.cursor.next_index)
         self.step = state.step
+        if self._rates is not None:
+            self._rates = self._rates.gone_back(state.step)
         self._journal.resumed(state.step)
         self._journal.write("out", sorted(held), version=state.policy_version)
+        self._journal.flush()
 
     def metrics(self) -> dict[str, float]:
         """Figures since the last call."""
@@ -169,7 +186,7 @@ class Ledger:
         self._tallies = Tallies()
         return found
 
-    def dropped(self) -> list[Abandoned]:
+    def dropped(self) -> list[Outcome]:
         """The last tasks given up since the last call, as many as `rollout.keep_dropped`."""
         found = []
         while self._dropped:
@@ -197,9 +214,9 @@ class OnPolicy:
 
     def __init__(self, config: ClimbConfig, ledger: Ledger, solvers: Solvers) -> None:
         self._config, self._ledger, self._solvers = config, ledger, solvers
-        self._batches: list[list[Group]] = []
+        self._batches: list[list[Outcome]] = []
 
-    def take(self, num_groups: int, state: ClimbState) -> Sequence[Group]:
+    def take(self, num_groups: int, state: ClimbState) -> Sequence[Outcome]:
         """The next batch of the wave; a new wave where the last one is used up.
 
         Raises:
@@ -211,15 +228,15 @@ class OnPolicy:
             self._batches = split(self._wave(steps * num_groups, state), steps)
         return self._batches.pop(0) if self._batches else []
 
-    def _wave(self, num_groups: int, state: ClimbState) -> list[Group]:
+    def _wave(self, num_groups: int, state: ClimbState) -> list[Outcome]:
         """Groups that passed the gates, `num_groups` or more: what came beyond is kept."""
-        found: list[Group] = []
+        found: list[Outcome] = []
         tried, most = 0, num_groups * self._config.batch.patience
         while len(found) < num_groups and tried < most and not self._ledger.is_exhausted:
             wave = self._ledger.hand_out(self._wave_size(num_groups - len(found)), state)
             tried += len(wave)
             outcomes = self._solvers.solve_all(wave, self._config.deadlines.groups_s)
-            found += [o for o in outcomes if self._ledger.take_in(o) and isinstance(o, Group)]
+            found += self._ledger.take_in(outcomes)
         if not found and tried >= most:
             raise self._ledger.no_signal(tried, state.step)
         return found
@@ -228,7 +245,7 @@ class OnPolicy:
         chance = max(self._ledger.cursor.acceptance, 1 / 8)
         return math.ceil(wanted / chance)
 
-    def settle(self, groups: Sequence[Group], step: int) -> Cursor:
+    def settle(self, groups: Sequence[Outcome], step: int) -> Cursor:
         """See `munro.rl.ports.GroupSource`."""
         return self._ledger.settle(groups, step)
 
@@ -240,7 +257,7 @@ class OnPolicy:
         """Nothing runs between waves."""
 
 
-def split(groups: list[Group], parts: int) -> list[list[Group]]:
+def split(groups: list[Outcome], parts: int) -> list[list[Outcome]]:
     """The groups in order, in at most `parts` batches of nearly equal size, none of them empty."""
     parts = min(parts, len(groups))
     bounds = [len(groups) * part // parts for part in range(parts + 1)] if parts else []

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from munro.rl.config import ClimbConfig
-from munro.rollout.types import Abandoned, Group
+from munro.rollout.telling import mean_tokens
+from munro.rollout.types import Outcome
 
 MARGIN = 1.25
 """Times the mean attempt: while some are short, others are long."""
@@ -81,11 +82,10 @@ class InFlight:
         self._config, self._room = config, room
         self._lengths: deque[float] = deque(maxlen=REMEMBERED)
 
-    def seen(self, outcome: Group | Abandoned) -> None:
+    def seen(self, outcome: Outcome) -> None:
         """Note how long the attempts were."""
-        if isinstance(outcome, Group):
-            told = [len(attempt.trajectory.token_ids) for attempt in outcome.attempts]
-            self._lengths.append(fmean(told))
+        if outcome.is_group:
+            self._lengths.append(mean_tokens(outcome))
         elif outcome.num_sampled and outcome.num_attempts:
             self._lengths.append(outcome.num_sampled / outcome.num_attempts)
 

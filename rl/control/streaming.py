@@ -16,7 +16,7 @@ from munro.rl.control.controller import Ledger
 from munro.rl.control.in_flight import InFlight
 from munro.rl.ports import Solvers
 from munro.rl.state import ClimbState, Cursor
-from munro.rollout.types import Group
+from munro.rollout.types import Outcome
 from munro.rollout.waits import Stalled
 
 
@@ -36,8 +36,8 @@ class OffPolicy:
         self._should_stop = should_stop
         self._in_flight = in_flight or InFlight(config)
         self._state = state
-        self._buffer: list[Group] = []
-        self._taken: list[Group] = []
+        self._buffer: list[Outcome] = []
+        self._taken: list[Outcome] = []
         self._failure: BaseException | None = None
         self._closed = False
         self._changed = threading.Condition()
@@ -64,21 +64,20 @@ class OffPolicy:
             while not self._closed:
                 with self._changed:
                     tasks = self._ledger.hand_out(self._room, self._state)
-                for index, cap in tasks:
-                    self._solvers.submit(index, cap)
-                outcomes = self._solvers.collect(timeout_s=0.2)
+                if tasks:
+                    self._solvers.assign(tasks)
+                outcomes = self._solvers.next_outcomes(timeout_s=0.2)
                 with self._changed:
                     for outcome in outcomes:
                         self._in_flight.seen(outcome)
-                        if self._ledger.take_in(outcome) and isinstance(outcome, Group):
-                            self._buffer.append(outcome)
+                    self._buffer += self._ledger.take_in(outcomes)
                     self._changed.notify_all()
         except BaseException as failure:  # noqa: BLE001 - handed to the loop, which raises it
             with self._changed:
                 self._failure = failure
                 self._changed.notify_all()
 
-    def take(self, num_groups: int, state: ClimbState) -> Sequence[Group]:
+    def take(self, num_groups: int, state: ClimbState) -> Sequence[Outcome]:
         """Block until `num_groups` fresh groups are there, oldest task first.
 
         Fewer, once `batch.patience` tasks per wanted group were abandoned meanwhile.
@@ -94,6 +93,8 @@ class OffPolicy:
             while not self._closed:
                 self._raise_failure()
                 self._drop_stale(state)
+                if len(self._buffer) >= num_groups:
+                    self._drop_lost(num_groups)
                 done = self._ledger.is_exhausted and self._ledger.num_out == len(self._buffer)
                 if len(self._buffer) >= num_groups or done or self._should_stop():
                     break
@@ -106,6 +107,14 @@ class OffPolicy:
             taken, self._buffer = self._buffer[:num_groups], self._buffer[num_groups:]
             self._taken = taken
             return sorted(taken, key=lambda group: group.index)
+
+    def _drop_lost(self, num_groups: int) -> None:
+        """Groups that went with their node are sampled again, and not trained on."""
+        lost = self._solvers.lost(self._buffer[:num_groups])
+        if lost:
+            gone = {group.index for group in lost}
+            self._buffer = [group for group in self._buffer if group.index not in gone]
+            self._ledger.lost(lost)
 
     def _wait_for_change(self) -> None:
         before, limit_s = self._num_back, self._config.deadlines.groups_s
@@ -136,8 +145,9 @@ class OffPolicy:
         if stale:
             self._buffer = [g for g in self._buffer if state.age(g.oldest_version) <= most]
             self._ledger.too_old(stale)
+            self._solvers.forget(stale)
 
-    def settle(self, groups: Sequence[Group], step: int) -> Cursor:
+    def settle(self, groups: Sequence[Outcome], step: int) -> Cursor:
         """See `munro.rl.ports.GroupSource`."""
         with self._changed:
             self._taken = []

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from munro.rollout.types import Abandoned, Group, Reason
+from munro.rollout.types import Outcome, Reason
 
 
 @dataclass(slots=True)
@@ -22,19 +22,14 @@ class Tally:
     sampled_tokens: int = 0
     abandoned: Counter[Reason] = field(default_factory=Counter)
 
-    def add(self, outcome: Group | Abandoned) -> None:
+    def add(self, outcome: Outcome) -> None:
         """Count what came of one task."""
         self.unscored += outcome.num_unscored
-        if isinstance(outcome, Group):
-            self.groups += 1
-            self.attempts += len(outcome.attempts)
-            self.passed += outcome.pass_rate * len(outcome.attempts)
-            self.sampled_tokens += sum(
-                attempt.trajectory.num_sampled for attempt in outcome.attempts
-            )
-            return
-        self.abandoned[outcome.reason] += 1
         self.sampled_tokens += outcome.num_sampled
+        if outcome.reason is None:
+            self.groups += 1
+        else:
+            self.abandoned[outcome.reason] += 1
         if outcome.pass_rate is not None:
             self.attempts += outcome.num_attempts
             self.passed += outcome.pass_rate * outcome.num_attempts

@@ -104,15 +104,22 @@ class Bundle:
         own = sum(sequence.num_inputs - self.num_shared for sequence in self.sequences)
         return self.num_shared + own
 
-    def cut(self, most: int) -> list[Bundle]:
-        """Parts of about `most` tokens, at least one sequence each; each reads what is shared."""
-        parts: list[list[TrainingSequence]] = [[]]
-        load = self.num_shared
-        for sequence in self.sequences:
-            own = sequence.num_inputs - self.num_shared
-            if parts[-1] and load + own > most:
-                parts.append([])
-                load = self.num_shared
-            parts[-1].append(sequence)
-            load += own
-        return [replace(self, sequences=tuple(part)) for part in parts]
+
+def cut(num_shared: int, num_inputs: Sequence[int], *, most: int) -> list[list[int]]:
+    """Places of a bundle's sequences in parts of about `most` tokens, at least one sequence each.
+
+    Args:
+        num_shared: tokens that every part reads.
+        num_inputs: of each sequence, these included.
+        most: tokens of a part.
+    """
+    parts: list[list[int]] = [[]]
+    load = num_shared
+    for place, inputs in enumerate(num_inputs):
+        own = inputs - num_shared
+        if parts[-1] and load + own > most:
+            parts.append([])
+            load = num_shared
+        parts[-1].append(place)
+        load += own
+    return parts

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import os
 import threading
 import time
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, Protocol
 from uuid import uuid4
 
 import psutil
-import ray
-from ray.exceptions import GetTimeoutError, RayError
 
 from munro.rewards.errors import PolicyError
 from munro.rollout.fleet.registry import LeaseClock
@@ -27,12 +25,27 @@ from munro.rollout.inference import InferenceServer
 
 BEAT_S = 1.0
 """Between two words to the registry, where nothing happens."""
-HEARD_S = 5.0
-"""Longest wait for the registry to hear one."""
 CLOSE_S = 10.0
 """Longest wait for the engine's processes to end, before this one does."""
-AGAIN = 75
-"""Exit status of a server that wants to be started again."""
+
+
+class Line(Protocol):
+    """The registry, as a server tells it; `munro.rollout.cluster.registry` has one.
+
+    All raise `PolicyError` where nobody hears.
+    """
+
+    def join(self, token: str, had: int) -> int | None:
+        """See `Registry.join`."""
+        ...
+
+    def beat(self, beat: Beat) -> bool:
+        """See `Registry.beat`."""
+        ...
+
+    def leave(self, incarnation: int) -> None:
+        """See `Registry.leave`."""
+        ...
 
 
 class Pulse:
@@ -40,26 +53,24 @@ class Pulse:
 
     Args:
         name: of the server.
-        address: name of its actor.
-        registry: name of the registry's actor.
+        line: to the registry.
         layout: digest of its model's layout.
         most_gb: bound on its processes' resident memory; 0 for none.
         is_late: nobody asks it for an engine: it gets one by itself, and at once.
+        end: ends the process, so that it is started again.
     """
 
     def __init__(
         self,
         name: str,
-        address: str,
-        registry: str,
+        line: Line,
         layout: str,
         *,
         most_gb: float,
         is_late: bool,
+        end: Callable[[], None],
     ) -> None:
-        self._name, self._address, self._layout = name, address, layout
-        self._known_as = registry
-        self._registry: Any = None
+        self._name, self._line, self._layout, self._end = name, line, layout, end
         self._token, self._incarnation, self._number = uuid4().hex, 0, 0
         self._is_joined = False
         self._clock = LeaseClock()
@@ -85,22 +96,21 @@ class Pulse:
         self._loop = loop
 
     def _run(self) -> None:
-        # whatever asks it runs in its event loop, which it does not know before
-        ray.get_runtime_context().current_actor.pid.remote()
         while True:
             self._changed.wait(timeout=BEAT_S)
             self._changed.clear()
-            try:
-                self._beat()
-            except (RayError, GetTimeoutError, ValueError):
-                self._registry = None  # it is being started again, or the run ends
-                time.sleep(BEAT_S)
-            self._watch(self._clock.look(time.monotonic()))
+            self.turn(self._clock.look(time.monotonic()))
+
+    def turn(self, now: float) -> None:
+        """Beat once, and look after the server once."""
+        try:
+            self._beat()
+        except PolicyError:
+            time.sleep(BEAT_S)  # the registry is being started again, or the run ends
+        self._watch(now)
 
     def _beat(self) -> None:
         assert self._server is not None
-        if self._registry is None:
-            self._registry = ray.get_actor(self._known_as)
         if not self._is_joined and not self._join():
             return
         told = self._server.told()
@@ -117,16 +127,13 @@ class Pulse:
             load=told.load,
             why=told.why,
         )
-        self._is_joined = ray.get(self._registry.beat.remote(beat), timeout=HEARD_S)
+        self._is_joined = self._line.beat(beat)
         if not self._is_joined:
             self._token = uuid4().hex  # this one's lease is over
             self._changed.set()
 
     def _join(self) -> bool:
-        joining = self._registry.join.remote(
-            self._name, self._address, self._token, self._incarnation
-        )
-        incarnation = ray.get(joining, timeout=HEARD_S)
+        incarnation = self._line.join(self._token, self._incarnation)
         if incarnation is None:
             self._token = uuid4().hex
             return False
@@ -196,11 +203,11 @@ class Pulse:
             return
         assert self._loop is not None
         assert self._server is not None
-        if self._registry is not None:
-            self._registry.leave.remote(self._name, self._incarnation)
+        with suppress(PolicyError):
+            self._line.leave(self._incarnation)
         closing = asyncio.run_coroutine_threadsafe(self._server.close(), self._loop)
         concurrent.futures.wait([closing], timeout=CLOSE_S)
-        os._exit(AGAIN)
+        self._end()
 
 
 def _resident_gb() -> float:

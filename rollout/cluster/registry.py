@@ -17,6 +17,9 @@ from munro.rollout.fleet.types import Beat, Listed, Roster, View
 from munro.rollout.setting import Setting
 from munro.rollout.waits import waiting
 
+HEARD_S = 5.0
+"""Longest wait of a server for the registry to hear it."""
+
 
 class _RegistryActor:
     """A `Registry` in a process of its own; its clock is this process's monotonic one."""
@@ -42,8 +45,9 @@ class _RegistryActor:
     async def closed(self, roster: Roster, took: Collection[str]) -> None:
         self._registry.closed(roster, took, now=time.monotonic())
 
-    async def view(self, router: str = "", served: int = 0) -> View:
-        self._registry.served(served)
+    async def view(self, router: str = "", served: int | None = None) -> View:
+        if served is not None:
+            self._registry.served(served)
         return self._registry.view(now=time.monotonic(), router=router)
 
 
@@ -62,8 +66,8 @@ class RegistryHandle:
         self.known_as, self._deadline_s = known_as, deadline_s
         self._actor = start(_RegistryActor, setting, "registry", 0, layout, known_as=known_as)
 
-    def view(self, served: int) -> View:
-        """All servers; `served` is the version that a quorum has."""
+    def view(self, served: int | None) -> View:
+        """All servers; `served` is the version that a quorum has, where no update is under way."""
         view: View = self._get("the registry's view", self._actor.view.remote("", served))
         return view
 
@@ -113,3 +117,39 @@ class RemoteDirectory:
     def engine(self, listed: Listed) -> Engine:
         """See `Directory.engine`."""
         return self._engines[listed.name]
+
+
+class RemoteLine:
+    """The registry, as a server tells it. Implements `munro.rollout.cluster.pulse.Line`.
+
+    Args:
+        known_as: name of the registry's actor.
+        name: of the server.
+        address: name of its actor.
+    """
+
+    def __init__(self, known_as: str, name: str, address: str) -> None:
+        self._known_as, self._name, self._address = known_as, name, address
+        self._actor: Any = None
+
+    def join(self, token: str, had: int) -> int | None:
+        """See `Line.join`."""
+        given: int | None = self._say("join", self._name, self._address, token, had)
+        return given
+
+    def beat(self, beat: Beat) -> bool:
+        """See `Line.beat`."""
+        return bool(self._say("beat", beat))
+
+    def leave(self, incarnation: int) -> None:
+        """See `Line.leave`."""
+        self._say("leave", self._name, incarnation)
+
+    def _say(self, what: str, *words: Any) -> Any:
+        try:
+            if self._actor is None:
+                self._actor = ray.get_actor(self._known_as)
+            return ray.get(getattr(self._actor, what).remote(*words), timeout=HEARD_S)
+        except (RayError, ValueError) as error:  # a name that nobody has is a ValueError
+            self._actor = None
+            raise PolicyError(f"the servers' registry: {first_line(error)}") from error

@@ -15,10 +15,14 @@ from ray.exceptions import RayError
 from munro.rollout import waits
 from munro.rollout.cluster.actors import as_ours
 from munro.rollout.cluster.pulse import Pulse
+from munro.rollout.cluster.registry import RemoteLine
 from munro.rollout.engine import Completion, Request, WeightSource
 from munro.rollout.fleet.layout import layout_of
 from munro.rollout.inference import InferenceServer, build_engine
 from munro.rollout.setting import Setting
+
+AGAIN = 75
+"""Exit status of a server that wants Ray to start it again."""
 
 
 class _ServerActor:
@@ -32,11 +36,11 @@ class _ServerActor:
         is_late = is_late or ray.get_runtime_context().was_current_actor_reconstructed
         self._pulse = Pulse(
             name,
-            address,
-            registry,
+            RemoteLine(registry, name, address),
             layout_of(setting.model, setting.rollout),
             most_gb=setting.rollout.max_server_gb,
             is_late=is_late,
+            end=lambda: os._exit(AGAIN),
         )
         self._server = InferenceServer(
             lambda: build_engine(
@@ -53,6 +57,8 @@ class _ServerActor:
             changed=self._pulse.changed,
         )
         self._pulse.begin(self._server)
+        # what the pulse asks of the server runs in the loop of its calls: one tells which that is
+        ray.get_runtime_context().current_actor.pid.remote()
 
     async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         return await getattr(self._server, method)(*args, **kwargs)

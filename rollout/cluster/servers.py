@@ -32,6 +32,7 @@ from munro.rollout.fleet.errors import TooFewServers
 from munro.rollout.fleet.layout import layout_of
 from munro.rollout.fleet.types import Listed, Roster, State
 from munro.rollout.setting import Setting
+from munro.rollout.transfer.relay import addressed
 from munro.rollout.waits import Stalled
 
 ANSWER_S = 60.0
@@ -69,7 +70,7 @@ class Servers:
         self._waits_for_dead = waits_for_dead
         self.asleep = False
         """They gave their GPUs' memory up: nothing can be sampled."""
-        self._workers = setting.rollout.tensor_parallel
+        self._workers, self._sharing = setting.rollout.tensor_parallel, setting.sharing
         self._start(setting)
         self._took = tuple(self.actors)[: self._first_ones]
         """Servers that take part in what is done in step: those that took the last update."""
@@ -183,9 +184,8 @@ class Servers:
         what = f"weights of version {source.version} to be loaded"
         self._newest, roster = None, self.freeze(source.version)
         asked = [name for name in self.actors if self._is_asked(name, roster)]
-        sources = {
-            id(self.actors[name]): self._met_by(place, source) for place, name in enumerate(asked)
-        }
+        told = self._told(asked, source)
+        sources = {id(self.actors[name]): told[name] for name in asked}
 
         def load(actor: Any) -> Any:
             return actor.call.remote("update_weights", sources[id(actor)], drain=drain)
@@ -241,12 +241,22 @@ class Servers:
         self._lost_tokens = view.lost_tokens if view is not None else 0
         return found
 
-    def _met_by(self, place: int, source: WeightSource) -> WeightSource:
-        """What the server at that place is told: each has a rank where it meets the learner."""
+    def _told(self, names: Sequence[str], source: WeightSource) -> dict[str, WeightSource]:
+        """What each server is told of an update."""
+        if "host" in source.meeting:  # nobody is to depend on one that was late
+            by_trust = sorted(names, key=lambda name: name in self.aside)
+            how = self._sharing
+            return addressed(source, by_trust, slices=how.slices, relay=how.relay)
         if "rank_offset" not in source.meeting:
-            return source
-        first = source.meeting["rank_offset"] + place * self._workers
-        return replace(source, meeting={**source.meeting, "rank_offset": first})
+            return dict.fromkeys(names, source)
+        # each has a rank where it meets the learner
+        first = source.meeting["rank_offset"]
+        return {
+            name: replace(
+                source, meeting={**source.meeting, "rank_offset": first + place * self._workers}
+            )
+            for place, name in enumerate(names)
+        }
 
     def sleep(self, deadline_s: float, *, level: int) -> None:
         """Have all of them give their GPUs' memory up; see `SleepingEngine.sleep`.

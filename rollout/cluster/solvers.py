@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
 
 from munro.envs.base import contain
 from munro.envs.problem_set import ProblemSet
@@ -21,35 +19,35 @@ from munro.rewards.service.meter import merged
 from munro.rewards.service.setup import configure
 from munro.rollout import waits
 from munro.rollout.boxes import pool_of
-from munro.rollout.cluster.actors import (
-    at_once,
-    cause_of,
-    end,
-    everywhere,
-    pids_of,
-    restart,
-    start,
-)
-from munro.rollout.cluster.dealing import Dealer
+from munro.rollout.cluster.actors import at_once, end, everywhere, pids_of, restart, start
+from munro.rollout.cluster.hub import Hub
 from munro.rollout.cluster.registry import RemoteDirectory
 from munro.rollout.cluster.server import ServerHandle
 from munro.rollout.cluster.servers import Servers
+from munro.rollout.cluster.stores import Hands, Stores
 from munro.rollout.engine import Engine
 from munro.rollout.problem import ProblemWorker
 from munro.rollout.router import Patience, Router
 from munro.rollout.setting import Setting
-from munro.rollout.types import Abandoned, Group
+from munro.rollout.types import Abandoned, Group, Outcome, places_of
 
 
 class _WorkerActor:
     """A `ProblemWorker` in a process of its own, with its problem set and its router."""
 
     def __init__(
-        self, name: str, setting: Setting, servers: Mapping[str, str], registry: str
+        self,
+        name: str,
+        setting: Setting,
+        servers: Mapping[str, str],
+        registry: str,
+        stores: Mapping[str, str],
     ) -> None:
         waits.publish(waits.here(setting.run), name)
         self._name, self._setting, self._registry = name, setting, registry
-        self._under_way: set[asyncio.Future[Group | Abandoned]] = set()
+        self._hands = Hands(stores)
+        self._done: asyncio.Queue[Outcome | Exception] = asyncio.Queue()
+        self._solving: set[asyncio.Task[None]] = set()
         self._handles = {
             server: ServerHandle(server, ray.get_actor(known)) for server, known in servers.items()
         }
@@ -97,34 +95,63 @@ class _WorkerActor:
         return self._worker.warnings()
 
     async def forget(self) -> None:
-        """Give up all that is under way."""
-        for task in list(self._under_way):
+        """Give up all that is under way, for who asked for it is gone."""
+        for task in list(self._solving):
             task.cancel()
+        # whoever still waits at the old one takes nothing that is meant for others
+        self._done = asyncio.Queue()
 
-    async def solve(self, index: int, cap: int, version: int) -> Group | Abandoned:
+    async def assign(self, items: Sequence[tuple[int, int]], version: int) -> None:
+        """Begin these tasks; what comes of them is had from `next_outcomes`."""
         self._router.expect(version)
-        work = asyncio.ensure_future(self._worker.solve(index, self._problems.task(index), cap))
-        self._under_way.add(work)
-        work.add_done_callback(self._under_way.discard)
-        return await work
+        for index, cap in items:
+            task = asyncio.create_task(self._solve(index, cap))
+            self._solving.add(task)
+            task.add_done_callback(self._solving.discard)
+
+    async def _solve(self, index: int, cap: int) -> None:
+        done = self._done
+        try:
+            found = await self._worker.solve(index, self._problems.task(index), cap)
+            done.put_nowait(await self._tell(found))
+        except Exception as error:  # noqa: BLE001 - told to whoever asks for outcomes
+            done.put_nowait(error)
+
+    async def next_outcomes(self) -> list[Outcome]:
+        """All that is done; waits for the first of it."""
+        queue = self._done
+        done = [await queue.get()]
+        while not queue.empty():
+            done.append(queue.get_nowait())
+        told: list[Outcome] = []
+        for one in done:
+            if isinstance(one, Exception):
+                raise one
+            told.append(one)
+        return told
+
+    async def _tell(self, found: Group | Abandoned) -> Outcome:
+        return await self._hands.tell(found, self._setting.weigh)
 
     async def solve_all(
         self, items: Sequence[tuple[int, int]], version: int, servers: Sequence[str]
-    ) -> list[Group | Abandoned]:
+    ) -> list[Outcome]:
         self._router.expect(version)
         wave = [(index, self._problems.task(index), cap) for index, cap in items]
-        return await self._worker.solve_all(wave, version=version, servers=self._those(servers))
+        found = await self._worker.solve_all(wave, version=version, servers=self._those(servers))
+        return await _in_turn(self._tell(one) for one in found)
 
     async def evaluate(
         self, num_tasks: int, num_attempts: int, cap: int, version: int, servers: Sequence[str]
-    ) -> list[Group]:
+    ) -> list[Outcome]:
         self._router.expect(version)
         tasks = self._problems.held_out(num_tasks)
         # indices below 0 keep the seeds apart from those of the training stream
         items = [(-1 - place, task, cap) for place, task in enumerate(tasks)]
-        return await self._worker.evaluate(
+        found = await self._worker.evaluate(
             items, num_attempts, version=version, servers=self._those(servers)
         )
+        return await _in_turn(self._hands.tell(group, None) for group in found)
 
     async def attempts(
         self,
@@ -149,26 +176,38 @@ class _WorkerActor:
         return os.getpid()
 
 
+async def _in_turn(coroutines: Iterable[Coroutine[Any, Any, Outcome]]) -> list[Outcome]:
+    return [await one for one in coroutines]
+
+
 class Solvers:
     """All problem workers, called as one. Implements `munro.rl.ports.Solvers`.
 
-    Tasks are dealt out to the worker with the fewest; one that dies is given its tasks again.
-    Waves and evaluations, which must repeat bit by bit, go to the first worker whole.
+    Tasks are dealt out to the worker with the fewest; one that dies is given its tasks again. Each
+    worker has one call open, which brings what is done. Waves and evaluations, which must repeat
+    bit by bit, go to the first worker whole.
     """
 
     def __init__(self, setting: Setting, servers: Servers) -> None:
         self._servers = servers
+        deadline_s = setting.rollout.generate_deadline_s
+        self.stores = Stores(
+            setting.run,
+            keep_dropped=setting.rollout.keep_dropped,
+            deadline_s=deadline_s,
+            lasting=setting.lasting,
+        )
+        known = (servers.known_as, servers.registry, self.stores.known_as)
         self.actors: dict[str, Any] = {
             name: start(
-                _WorkerActor, setting, name, 0, setting, servers.known_as, servers.registry,
+                _WorkerActor, setting, name, 0, setting, *known,
                 known_as=setting.lasting and f"{setting.lasting}/{name}",
             )
             for name in (f"worker-{i}" for i in range(setting.rollout.workers))
         }  # fmt: skip
         self.warnings: list[str] = []
         """What a person should know, once all are ready, a line each."""
-        self._running: dict[Any, tuple[str, int, int]] = {}
-        self._dealer = Dealer(self.actors)
+        self._hub = Hub(self.actors, lambda: servers.version, self.forget)
         for actor in self.actors.values():
             # one that is there already may be at what the process before us handed out
             actor.forget.remote()
@@ -188,42 +227,29 @@ class Solvers:
         """Start all of them anew; what they were at is handed out again."""
         restart(self.actors)
 
-    def submit(self, index: int, max_response_tokens: int) -> None:
-        """Hand out a task; its outcome will come from `collect`."""
-        self._hand_out(self._dealer.deal(), index, max_response_tokens)
+    def assign(self, tasks: Sequence[tuple[int, int]]) -> None:
+        """Hand out (index, max_response_tokens) pairs; outcomes come from `next_outcomes`."""
+        self._hub.assign(tasks)
 
-    def _hand_out(self, name: str, index: int, cap: int) -> None:
-        reference = self.actors[name].solve.remote(index, cap, self._servers.version)
-        self._running[reference] = (name, index, cap)
-
-    def collect(self, timeout_s: float) -> list[Group | Abandoned]:
+    def next_outcomes(self, timeout_s: float) -> list[Outcome]:
         """What has come back, waiting at most `timeout_s` for the first of it.
 
         Raises:
             TooFewServers: there are none to go on with.
         """
         self._servers.require_enough()
-        if not self._running:
-            time.sleep(timeout_s)
-            return []
-        done, _ = ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
-        more, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
-        outcomes = []
-        for reference in dict.fromkeys([*done, *more]):
-            name, index, cap = self._running.pop(reference)
-            try:
-                outcomes.append(ray.get(reference))
-            except RayActorError:
-                self._hand_out(name, index, cap)
-                continue
-            except RayTaskError as error:
-                raise cause_of(error) from error
-            self._dealer.back(name)
-        return outcomes
+        return self._hub.next_outcomes(timeout_s)
 
-    def solve_all(
-        self, tasks: Sequence[tuple[int, int]], deadline_s: float
-    ) -> list[Group | Abandoned]:
+    def lost(self, groups: Sequence[Outcome]) -> list[Outcome]:
+        """Those of them whose tokens are there no more."""
+        gone = {place.key for place in self.stores.missing(places_of(groups))}
+        return [group for group in groups if group.place and group.place.key in gone]
+
+    def forget(self, groups: Sequence[Outcome]) -> None:
+        """Nobody will ask for their tokens any more."""
+        self.stores.forget(places_of(groups))
+
+    def solve_all(self, tasks: Sequence[tuple[int, int]], deadline_s: float) -> list[Outcome]:
         """Solve (index, max_response_tokens) pairs in lockstep: repeatable bit by bit.
 
         Raises:
@@ -235,7 +261,7 @@ class Solvers:
 
     def evaluate(
         self, num_tasks: int, num_attempts: int, max_response_tokens: int, deadline_s: float
-    ) -> list[Group]:
+    ) -> list[Outcome]:
         """`num_attempts` graded attempts at each of at most `num_tasks` held-out tasks.
 
         Raises:
@@ -278,10 +304,9 @@ class Solvers:
         return pids_of(self.actors)
 
     def close(self) -> None:
-        """End all workers."""
-        self._running.clear()
-        self._dealer = Dealer(self.actors)
+        """End all workers, and what they made."""
         end(self.actors, None, 0)
+        self.stores.close()
 
     def _first(self, what: str, call: Callable[[Any], Any], deadline_s: float) -> Any:
         name, actor = next(iter(self.actors.items()))

@@ -87,7 +87,7 @@ class Tending:
         while not self._closing.wait(LOOK_S):
             newest = self._newest()
             try:
-                view = self._registry.view(newest[0].version if newest else 0)
+                view = self._registry.view(newest[0].version if newest else None)
             except (RayError, Stalled):
                 continue  # it is being started again
             now = self._clock.look(time.monotonic())
@@ -112,8 +112,9 @@ class Tending:
 
     def _tend(self, server: Listed, newest: tuple[WeightSource, bool] | None, now: float) -> None:
         """Bring one that joined late the weights that it lacks; replace one that hangs."""
-        which = (server.name, server.incarnation)
-        actor = self._actors[server.name]
+        which, actor = (server.name, server.incarnation), self._actors.get(server.name)
+        if actor is None:
+            return  # of an earlier process that had more of them
         if server.state is State.GONE:
             since = self._gone_since.setdefault(which, now)
             if now - since > HUNG_S:

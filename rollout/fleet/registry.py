@@ -94,6 +94,8 @@ class Registry:
         """Incarnation of every process that ever joined, by its token."""
         self._routers: dict[str, float] = {}
         self._announced = self._newest = 0
+        self._is_told = False
+        """Which versions there are; one that was started again must be told anew."""
         self._num_rosters = 0
         self._lost_tokens = 0
 
@@ -127,6 +129,9 @@ class Registry:
         if entry.beat is not None and beat.number <= entry.beat.number:
             return True
         entry.heard, entry.beat = at, beat
+        if self._is_told and beat.version > self._announced:
+            # for good: that version will come, and it has still not got it
+            entry.torn, entry.whole_at = self._why_not(beat), None
         entry.bound = entry.bound.after(beat.running, beat.load)
         is_whole = beat.standing is Standing.WHOLE and entry.whole_at is not None
         if entry.torn and is_whole and beat.version >= (entry.whole_at or 0):
@@ -150,7 +155,7 @@ class Registry:
     def freeze(self, version: int, *, now: float) -> Roster:
         """Who takes part in the update to that version: all that live and are cut alike."""
         self._look(now)
-        self._announced = max(self._announced, version)
+        self._announced, self._is_told = max(self._announced, version), True
         self._num_rosters += 1
         members = {
             entry.name: Member(
@@ -182,7 +187,7 @@ class Registry:
 
     def served(self, version: int) -> None:
         """A quorum serves that version: what a registry that was started again must be told."""
-        self._announced = max(self._announced, version)
+        self._announced, self._is_told = max(self._announced, version), True
         self._newest = max(self._newest, version)
 
     def view(self, *, now: float, router: str = "") -> View:

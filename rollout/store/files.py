@@ -59,27 +59,44 @@ def write(
     Raises:
         OSError: the disk refused; what stood at `path` is untouched.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    give_name(draft(path, steps, tables, most_groups=most_groups), path)
+
+
+def draft(
+    path: Path,
+    steps: Sequence[int],
+    tables: Callable[[], Iterable[pa.Table]],
+    *,
+    most_groups: int,
+) -> Path:
+    """As `write`, but for the name: the file that is on the disk, for `give_name`."""
+    made = path.with_name(f".{path.name}.{os.getpid()}")
     room = ROOM + ROOM_PER_GROUP * most_groups
     try:
-        while not _drafted(draft, steps, tables(), room):
+        while not _drafted(made, steps, tables(), room):
             room *= 2
-        draft.replace(path)
-        _flush(path.parent)
-    finally:
+    except BaseException:
         with contextlib.suppress(FileNotFoundError):
-            draft.unlink()
+            made.unlink()
+        raise
+    return made
 
 
-def _drafted(draft: Path, steps: Sequence[int], tables: Iterable[pa.Table], room: int) -> bool:
+def give_name(made: Path, path: Path) -> None:
+    """Let a draft be the file at `path`."""
+    made.replace(path)
+    _flush(path.parent)
+
+
+def _drafted(made: Path, steps: Sequence[int], tables: Iterable[pa.Table], room: int) -> bool:
     """Write the file with this much room in front; False where that is too little."""
     schema = SCHEMA.with_metadata({STEPS_KEY: ",".join(map(str, steps))})
     options = {"compression": "zstd", "write_page_checksum": True, "write_statistics": STATISTICS}
-    with pa.OSFile(str(draft), "wb") as sink, pq.ParquetWriter(sink, schema, **options) as writer:
+    with pa.OSFile(str(made), "wb") as sink, pq.ParquetWriter(sink, schema, **options) as writer:
         sink.write(HEAD.pack(MARK, room, 0, 0).ljust(room, b"\0"))
         for table in tables:
             writer.write_table(table.cast(schema), row_group_size=max(table.num_rows, 1))
-    with draft.open("r+b") as file:
+    with made.open("r+b") as file:
         footer = zlib.compress(_footer(file))
         if HEAD.size + len(footer) > room:
             return False

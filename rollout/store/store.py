@@ -4,6 +4,7 @@ The store is what the report browses, what `munro replay` learns from again, and
 self-distillation selects its traces from. Reading gives back the very arrays that were written.
 
     rollouts/step-000512.parquet            a step, a row group for each of its groups
+    rollouts/step-000512.p1.parquet         more of it, where several nodes have a part each
     rollouts/steps-000001-000064.parquet    earlier steps, packed together by and by
 
 A file is written beside, flushed to the disk and renamed, so it is whole or not there, whenever the
@@ -12,7 +13,8 @@ goes; where both are there, the step's own file counts, so a kill between the tw
 doubles nothing, and the next packing clears up. A file that lost its end all the same (a copy that
 broke off, a disk that failed) is still read up to its last whole row group: see `store_files`.
 
-One process writes (the run's lock sees to that); others may read meanwhile.
+One process writes, or one a node, each its part of a step (the run's lock sees to that); others
+may read meanwhile. The part without a number comes last: with it the step is there.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +57,14 @@ class RolloutStore:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self._packed: dict[tuple[str, int, int], tuple[int, ...]] = {}
+        self._drafts: dict[Path, Path] = {}
 
     def write(
         self,
         step: int,
         groups: Sequence[Group],
         advantages: Sequence[Sequence[float | None]],
-        given_up: Sequence[str] | None = None,
+        given_up: Sequence[str | None] | None = None,
     ) -> Path:
         """Store one step's groups, replacing what that step held, and pack old steps when due.
 
@@ -75,7 +79,24 @@ class RolloutStore:
         Raises:
             StoreError: the disk is full or not writable.
         """
-        path = self.folder / f"step-{step:06d}.parquet"
+        path = self.draft(step, groups, advantages, given_up)
+        self.commit(step)
+        self.tidy()
+        return path
+
+    def draft(
+        self,
+        step: int,
+        groups: Sequence[Group],
+        advantages: Sequence[Sequence[float | None]],
+        given_up: Sequence[str | None] | None = None,
+        *,
+        part: int = 0,
+    ) -> Path:
+        """Write one step's groups, or a part of them, where nobody sees them before `commit`.
+
+        Args and raises: as `write`.
+        """
         reasons: Sequence[str | None] = given_up or [None] * len(groups)
         parts = list(zip(groups, advantages, reasons, strict=True))
 
@@ -83,12 +104,26 @@ class RolloutStore:
             # a row group per group: whoever reads needs memory for one of them at a time
             return (store_rows.table(step, *part) for part in parts)
 
+        path = self._path(step, part)
         with _told(path):
             self.folder.mkdir(parents=True, exist_ok=True)
-            store_files.write(path, [step], tables, most_groups=len(parts))
+            self._drafts[path] = store_files.draft(path, [step], tables, most_groups=len(parts))
+        return path
+
+    def commit(self, step: int, *, part: int = 0) -> None:
+        """Let be seen what `draft` wrote. Part 0 comes last, for with it the step is there.
+
+        Raises:
+            StoreError: the disk refused.
+        """
+        path = self._path(step, part)
+        with _told(path):
+            store_files.give_name(self._drafts.pop(path), path)
+
+    def tidy(self) -> None:
+        """Pack old steps where many stand loose. Raises as `pack`."""
         if len(self._loose()) >= 2 * STEPS_PACKED:
             self.pack(keep=STEPS_PACKED)
-        return path
 
     def pack(self, *, keep: int = 0) -> list[int]:
         """Put loose steps together into files of up to `STEPS_PACKED`, and clear up after a kill.
@@ -129,10 +164,10 @@ class RolloutStore:
         Raises:
             StoreError: the step was not stored, or its rows are damaged.
         """
-        with self._open(step) as part:
-            if part.lost([step]):
-                raise StoreError(_cut(part, [step]))
-            return list(store_rows.groups(part.read(step)))
+        parts = [list(store_rows.groups(rows)) for rows in self._tables([step])]
+        if len(parts) == 1:
+            return parts[0]
+        return sorted(chain.from_iterable(parts), key=lambda group: group.index)
 
     def steps(self) -> list[int]:
         """Steps that are stored, in order."""
@@ -190,11 +225,11 @@ class RolloutStore:
         while rest:
             with self._open(rest[0], places) as part:
                 here = [step for step in rest if places.get(step) == part.path] or rest[:1]
-                if part.lost(here):
-                    if on_cut is None:
-                        raise StoreError(_cut(part, here))
-                    on_cut(_cut(part, here))
-                yield from part.batches(columns, where, here)
+                yield from _whole(part, columns, where, here, on_cut)
+                more = self._more(part.path)
+            for path in more:
+                with _opened(path) as part:
+                    yield from _whole(part, columns, where, here, on_cut)
             rest = [step for step in rest if step not in set(here)]
 
     def shrink(self, most_bytes: int) -> list[Path]:
@@ -209,11 +244,13 @@ class RolloutStore:
         ages = {file: max(self._steps_of(file)) for file in self._packed_files()}
         ages |= {file: step for step, file in self._loose().items()}
         files = sorted(ages, key=ages.__getitem__)
-        sizes = {file: file.stat().st_size for file in files}
+        sizes = {
+            file: sum(one.stat().st_size for one in [file, *self._more(file)]) for file in files
+        }
         gone: list[Path] = []
         while len(files) > 1 and sum(sizes[file] for file in files) > most_bytes:
             with _told(files[0]):
-                files[0].unlink()
+                self._unlink(files[0])
             gone.append(files.pop(0))
         return gone
 
@@ -236,11 +273,26 @@ class RolloutStore:
             file.unlink()
         for stored, file in self._loose().items():
             if stored > step:
+                self._unlink(file)
+        for file in self.folder.glob("step-*.p*.parquet"):  # of steps that never were whole
+            if int(file.name[5:].partition(".")[0]) > step:
                 file.unlink()
         self._remove_drafts()
         return later
 
     # files
+
+    def _path(self, step: int, part: int = 0) -> Path:
+        return self.folder / f"step-{step:06d}{f'.p{part}' if part else ''}.parquet"
+
+    def _more(self, file: Path) -> list[Path]:
+        """The other parts of a loose step."""
+        return sorted(self.folder.glob(f"{file.stem}.p*.parquet"))
+
+    def _unlink(self, file: Path) -> None:
+        """Remove a file, and first the other parts of its step."""
+        for part in [*self._more(file), file]:
+            part.unlink(missing_ok=True)
 
     def _remove_drafts(self) -> None:
         """Remove what writers that were killed left behind."""
@@ -297,23 +349,48 @@ class RolloutStore:
         def tables() -> Iterator[pa.Table]:
             return _gathered(self._tables(steps, places))
 
-        groups = sum(self._num_groups(file) for file in {places[step] for step in steps})
+        files = {places[step] for step in steps}
+        groups = sum(self._num_groups(one) for file in files for one in [file, *self._more(file)])
         with _told(path):
             store_files.write(path, steps, tables, most_groups=groups)
             for step in steps:
-                (self.folder / f"step-{step:06d}.parquet").unlink(missing_ok=True)
+                self._unlink(self._path(step))
 
-    def _tables(self, steps: Sequence[int], places: dict[int, Path]) -> Iterator[pa.Table]:
+    def _tables(
+        self, steps: Sequence[int], places: dict[int, Path] | None = None
+    ) -> Iterator[pa.Table]:
         for step in steps:
             with self._open(step, places) as part:
-                if part.lost([step]):
-                    raise StoreError(_cut(part, [step]))
-                rows = part.read(step)
-            yield store_rows.completed(rows)
+                yield _rows(part, step)
+                more = self._more(part.path)
+            for path in more:
+                with _opened(path) as part:
+                    yield _rows(part, step)
 
     def _num_groups(self, file: Path) -> int:
         with _opened(file) as part:
             return int(part.file.num_row_groups)
+
+
+def _rows(part: Part, step: int) -> pa.Table:
+    if part.lost([step]):
+        raise StoreError(_cut(part, [step]))
+    return store_rows.completed(part.read(step))
+
+
+def _whole(
+    part: Part,
+    columns: Sequence[str],
+    where: pc.Expression | None,
+    steps: Sequence[int],
+    on_cut: Callable[[str], None] | None,
+) -> Iterator[pa.RecordBatch]:
+    """A file's rows of these steps; what a cut took is told, or an error."""
+    if part.lost(steps):
+        if on_cut is None:
+            raise StoreError(_cut(part, steps))
+        on_cut(_cut(part, steps))
+    yield from part.batches(columns, where, steps)
 
 
 def field(name: str) -> pc.Expression:

@@ -1,8 +1,8 @@
 """What crosses when a server asks for weights, and what may go wrong.
 
-    a server's rank ──Ask──► the learner's first rank ──► the ranks that hold what it wants
-                    ◄─────── "" or why not
-    a server's rank ──Ask──► the server that feeds it, in a relay
+a server's rank ──Ask──► the learner's first rank ──► the ranks that hold what it wants
+                ◄─────── "" or why not
+a server's rank ──Ask──► the server that feeds it, in a relay
 """
 
 from __future__ import annotations

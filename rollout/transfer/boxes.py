@@ -5,8 +5,9 @@ Geometry over all ranks at once, in NumPy: no rank asks another.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from munro.rollout.transfer.types import Box, Into, Layout
 
 Ints = NDArray[np.int64]
+
+ROWS_BYTES = 32 << 20
+"""A large tensor is wanted in parts of about so many bytes, so that buckets stay what they are."""
 
 
 class NotABox(Exception):
@@ -84,7 +88,7 @@ def boxes(shape: Sequence[int], mesh: NDArray[np.int64], placements: Sequence[An
         elif kind != "Replicate":
             raise NotABox(
                 f"a weight of shape {tuple(shape)} is spread by {kind}: a transfer knows Shard and "
-                "Replicate. Shard the learner in another way, or set sync.transport = \"file\"."
+                'Replicate. Shard the learner in another way, or set sync.transport = "file".'
             )
     return Spread(rank=mesh.reshape(-1).astype(np.int64), start=start, stop=stop)
 
@@ -119,3 +123,14 @@ def layout(parts: Sequence[tuple[str, str, Spread]]) -> Layout:
         start=column(0, [spread.start for spread in spreads]),
         stop=column(1, [spread.stop for spread in spreads]),
     )
+
+
+def rows(box: Box, element_bytes: int) -> Iterator[Box]:
+    """A box in parts of some rows each, of about `ROWS_BYTES`."""
+    if not box.start:
+        yield box
+        return
+    num = max(ROWS_BYTES // max(prod(box.shape[1:]) * element_bytes, 1), 1)
+    for low in range(box.start[0], box.stop[0], num):
+        high = min(low + num, box.stop[0])
+        yield Box((low, *box.start[1:]), (high, *box.stop[1:]))

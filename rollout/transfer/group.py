@@ -19,7 +19,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed import PrefixStore, ProcessGroup, TCPStore
+from torch.distributed import PrefixStore, ProcessGroup, TCPStore  # type: ignore[attr-defined]
+
+Store = Any
+"""A `TCPStore`, which torch has no types for."""
 
 LISTEN = 1024
 """Connections that may wait to be accepted."""
@@ -70,20 +73,18 @@ def address_towards(host: str) -> str:
         return str(probe.getsockname()[0])
 
 
-def hosted(address: str) -> tuple[TCPStore, Address]:
+def hosted(address: str) -> tuple[Store, Address]:
     """A store that listens on one interface, at a free port. It ends with the object."""
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listening.bind((address, 0))
     listening.listen(LISTEN)
     port = int(listening.getsockname()[1])
     within = timedelta(seconds=FIND_S)
-    store = TCPStore(
-        address, port, None, True, within, False, master_listen_fd=listening.detach()
-    )
+    store = TCPStore(address, port, None, True, within, False, master_listen_fd=listening.detach())
     return store, Address(address, port)
 
 
-def found(address: Address, until: Until) -> TCPStore:
+def found(address: Address, until: Until) -> Store:
     """A connection of one's own to a store: a call that waits blocks all others of its connection.
 
     Raises:
@@ -93,7 +94,7 @@ def found(address: Address, until: Until) -> TCPStore:
     return TCPStore(address.host, address.port, None, False, within, False)
 
 
-def read(store: TCPStore, key: str, until: Until) -> bytes:
+def read(store: Store, key: str, until: Until) -> bytes:
     """What a key holds, once it is there.
 
     Raises:
@@ -169,7 +170,7 @@ class Group:
 
 @contextmanager
 def opened(
-    store: TCPStore,
+    store: Store,
     name: str,
     rank: int,
     size: int,
@@ -196,7 +197,7 @@ def opened(
 
 
 def _made(
-    store: PrefixStore, rank: int, size: int, timeout: timedelta, device: torch.device
+    store: Store, rank: int, size: int, timeout: timedelta, device: torch.device
 ) -> ProcessGroup:
     """NCCL between GPUs, gloo between hosts: the one place that knows how torch makes a group.
 
@@ -213,7 +214,7 @@ def _made(
     else:
         from torch.distributed import ProcessGroupGloo
 
-        gloo = ProcessGroupGloo._Options()
+        gloo = ProcessGroupGloo._Options()  # type: ignore[attr-defined]
         host = store.underlying_store.host
         gloo._devices = [ProcessGroupGloo.create_device(hostname=address_towards(host))]
         gloo._timeout = timeout

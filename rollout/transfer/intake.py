@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import prod
 from typing import Any
 
 import torch
@@ -11,12 +10,10 @@ from torch import Tensor
 
 from munro.rollout.engine import WeightSource
 from munro.rollout.transfer.asking import NotReceived
+from munro.rollout.transfer.boxes import rows
 from munro.rollout.transfer.receiving import Receiver
 from munro.rollout.transfer.types import Box, Into, Wanted
 from munro.rollout.transfer.views import seen, views
-
-ROWS_BYTES = 32 << 20
-"""A large tensor is wanted in parts of about so many bytes, so that buckets stay what they are."""
 
 
 class Intake:
@@ -39,9 +36,9 @@ class Intake:
         wanted = [
             Wanted(rank=0, name=name, box=part, dtype=self._dtype(into), into=into)
             for name, (into, whole) in self._views.items()
-            for part in _rows(whole, self._tensors[into.parameter].element_size())
+            for part in rows(whole, self._tensors[into.parameter].element_size())
         ]
-        self._receiver = Receiver(wanted, device=device)
+        self._receiver = Receiver(wanted, device=device, takes_all=True)
 
     @torch.no_grad()
     def take(self, source: WeightSource) -> Iterator[None]:
@@ -61,14 +58,3 @@ class Intake:
 
     def _dtype(self, into: Into) -> str:
         return str(self._tensors[into.parameter].dtype).removeprefix("torch.")
-
-
-def _rows(whole: Box, element_bytes: int) -> Iterator[Box]:
-    """A box in parts of some rows each."""
-    if not whole.start:
-        yield whole
-        return
-    rows = max(ROWS_BYTES // max(prod(whole.shape[1:]) * element_bytes, 1), 1)
-    for low in range(0, whole.stop[0], rows):
-        high = min(low + rows, whole.stop[0])
-        yield Box((low, *whole.start[1:]), (high, *whole.stop[1:]))

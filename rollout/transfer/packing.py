@@ -1,6 +1,6 @@
 """Boxes of tensors as one message of bytes, with a checksum of each box behind them.
 
-    piece, piece, ... (each to a multiple of 8 bytes) | sum, xor of each piece's 64-bit words
+piece, piece, ... (each to a multiple of 8 bytes) | sum, xor of each piece's 64-bit words
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ def message_bytes(moves: Sequence[Move]) -> int:
     return sum(_padded(move.bytes) + 2 * WORD for move in moves)
 
 
-def pack(
-    moves: Sequence[Move], part: Callable[[str, Box], Tensor], device: torch.device
-) -> Tensor:
+def pack(moves: Sequence[Move], part: Callable[[str, Box], Tensor], device: torch.device) -> Tensor:
     """The message, as bytes on `device`.
 
     Args:

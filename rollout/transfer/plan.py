@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from munro.rollout.transfer.types import Box, Layout, Move, digest
 
 Ints = NDArray[np.int64]
-Relay = Literal["chain", "tree", "none"]
 
 WIDTHS = {"float64": 8, "int64": 8, "float32": 4, "int32": 4, "bfloat16": 2, "float16": 2}
 WIDTHS |= {"int16": 2, "int8": 1, "uint8": 1, "bool": 1, "float8_e4m3fn": 1, "float8_e5m2": 1}
@@ -174,7 +173,7 @@ class Plan:
         )
 
 
-def compile(  # noqa: A001 - what it is called
+def compile(
     held: Layout,
     wanted: Layout,
     *,
@@ -193,32 +192,19 @@ def compile(  # noqa: A001 - what it is called
         PlanError: a wanted element is held by nobody, or in two parts that are not the same box.
     """
     held, wanted = held.deep(wanted), wanted.deep(held)
-    at = {name: i for i, name in enumerate(held.names)}
-    for name in wanted.names:
-        if name not in at:
-            raise PlanError(f"{name}: the server wants it, and the learner has none of that name")
-    names = sorted(wanted.names, key=lambda name: (_layer(name), at[name]))
-    own = _unique(held, names)
-    units = _unique(wanted, names)
+    names, dtypes, dims = _common(held, wanted)
+    own, units = _unique(held, names), _unique(wanted, names)
     _require_disjoint(names, own)
-    by_name = {name: (kind, int(d)) for name, kind, d in _kinds(held)}
-    asked = {name: (kind, int(d)) for name, kind, d in _kinds(wanted)}
-    for name in names:
-        if by_name[name][1] != asked[name][1]:
-            raise PlanError(f"{name}: the learner's has {by_name[name][1]} dimensions, the server's"
-                            f" {asked[name][1]}")
-    dtypes = [_narrower(by_name[name][0], asked[name][0]) for name in names]
     size = np.array([WIDTHS[dtype] for dtype in dtypes], np.int64)
     volume = _volume(units.start, units.stop)
     pair_unit, pair_own, start, stop = _overlaps(own, units)
     covered = np.bincount(pair_unit, weights=_volume(start, stop), minlength=len(volume))
     if len(short := np.nonzero(covered != volume)[0]):
-        unit = int(short[0])
-        name = names[int(units.name[unit])]
-        box = _box(units.start[unit], units.stop[unit], asked[name][1])
+        at = int(units.name[short[0]])
+        box = _box(units.start[short[0]], units.stop[short[0]], dims[at])
         raise PlanError(
-            f"{name}: the server wants {box.start} to {box.stop}, {int(volume[unit])} elements, of "
-            f"which the learner holds {int(covered[unit])}: they are not of one model"
+            f"{names[at]}: the server wants {box.start} to {box.stop}, {box.size} elements, of "
+            f"which the learner holds {int(covered[short[0]])}: they are not of one model"
         )
     unit_bytes = volume * size[units.name]
     lead = _leads(units, unit_bytes)
@@ -226,7 +212,7 @@ def compile(  # noqa: A001 - what it is called
     return Plan(
         names=tuple(names),
         dtypes=tuple(dtypes),
-        dims=np.array([asked[name][1] for name in names], np.int64),
+        dims=np.array(dims, np.int64),
         targets=Targets(
             name=units.name,
             start=units.start,
@@ -243,7 +229,7 @@ def compile(  # noqa: A001 - what it is called
             stop=stop,
             bytes=bytes_,
         ),
-        unwanted=tuple(sorted(at.keys() - set(names))),
+        unwanted=tuple(sorted(set(held.names) - set(names))),
     )
 
 
@@ -291,7 +277,7 @@ def _require_disjoint(names: Sequence[str], own: _Unique) -> None:
     """
     bounds = np.searchsorted(own.name, np.arange(len(names) + 1))
     proven: set[bytes] = set()  # layers are alike
-    for i, (low, high) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for i, (low, high) in enumerate(pairwise(bounds)):
         if high - low < 2:
             continue
         start, stop = own.start[low:high], own.stop[low:high]
@@ -377,8 +363,27 @@ def _buckets(lead: Ints, unit_bytes: Ints, most: int) -> Ints:
     return bucket
 
 
-def _kinds(layout: Layout) -> zip[tuple[str, str, int]]:
-    return zip(layout.names, layout.dtypes, layout.dims, strict=True)
+def _common(held: Layout, wanted: Layout) -> tuple[list[str], list[str], list[int]]:
+    """What is wanted, in the order in which it goes; what it is sent as; its dimensions.
+
+    Raises:
+        PlanError: the learner has no such tensor.
+    """
+    ours = {
+        name: (place, held.dtypes[place], int(held.dims[place]))
+        for place, name in enumerate(held.names)
+    }
+    for name, dims in zip(wanted.names, wanted.dims.tolist(), strict=True):
+        if name not in ours:
+            raise PlanError(f"{name}: the server wants it, and the learner has none of that name")
+        if ours[name][2] != dims:
+            raise PlanError(
+                f"{name}: the learner's has {ours[name][2]} dimensions, the server's {dims}"
+            )
+    theirs = dict(zip(wanted.names, wanted.dtypes, strict=True))
+    names = sorted(theirs, key=lambda name: (_layer(name), ours[name][0]))
+    dtypes = [_narrower(ours[name][1], theirs[name]) for name in names]
+    return names, dtypes, [ours[name][2] for name in names]
 
 
 def _narrower(ours: str, theirs: str) -> str:
@@ -398,33 +403,3 @@ def _layer(name: str) -> int:
     """Number of the layer that a weight is of; -1 of what is in none."""
     found = re.search(r"\.(\d+)\.", name)
     return int(found.group(1)) if found else -1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edge:
-    """Whom a server takes its weights from."""
-
-    server: str
-    feeder: str
-    """Another server; empty for the learner."""
-    slice: int
-
-
-def expand(servers: Sequence[str], *, slices: int, relay: Relay) -> list[Edge]:
-    """Cut the fleet in slices of one learner's copy each, and have servers feed each other.
-
-    Args:
-        servers: names, in the order in which they are served.
-        slices: parts of the fleet; each is fed on its own, by other ranks where weights are held
-            more than once.
-        relay: within a slice, "chain" feeds the first from the learner and each other from the one
-            before it, "tree" two from each, "none" all from the learner.
-    """
-    edges = []
-    for number in range(slices):
-        members = servers[number::slices]
-        for i, server in enumerate(members):
-            before = {"chain": i - 1, "tree": (i - 1) // 2, "none": -1}[relay] if i else -1
-            feeder = members[before] if before >= 0 else ""
-            edges.append(Edge(server=server, feeder=feeder, slice=number))
-    return edges

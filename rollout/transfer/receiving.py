@@ -21,7 +21,6 @@ from uuid import uuid4
 
 import torch
 from torch import Tensor
-from torch.distributed import TCPStore
 
 from munro.rollout.transfer.asking import (
     ASKS,
@@ -36,6 +35,7 @@ from munro.rollout.transfer.asking import (
 from munro.rollout.transfer.group import (
     Address,
     Group,
+    Store,
     Until,
     address_towards,
     found,
@@ -70,8 +70,13 @@ class Receiver:
     """
 
     def __init__(
-        self, wanted: Iterable[Wanted] | Layout, *, device: torch.device, rank: int = 0,
+        self,
+        wanted: Iterable[Wanted] | Layout,
+        *,
+        device: torch.device,
+        rank: int = 0,
         ranks: int = 1,
+        takes_all: bool = False,
     ) -> None:
         """
         Args:
@@ -79,7 +84,9 @@ class Receiver:
             device: where the tensors are to be handed out.
             rank: of this process in its server.
             ranks: of the server.
+            takes_all: it is an error where the learner has weights that the server does not want.
         """
+        self._takes_all = takes_all
         self._own = wanted if isinstance(wanted, Layout) else Layout.of(wanted)
         self._device, self._rank, self._ranks = device, rank, ranks
         self._link: _Link | None = None
@@ -121,26 +128,32 @@ class Receiver:
         link = self._link
         layout = self._agree_on_layout(link, update, until)
         plan = link.plan(layout, update)
+        if plan.unwanted and self._takes_all:
+            raise PlanError(
+                f"{plan.unwanted[0]}: the learner has it, and the server's model has no such weight"
+            )
         # whoever fed it the last time may be why it did not come
         feeder = "" if self._failed == update.version else update.feeder
         done = 0
         with ExitStack() as stack:
             inner = self._inner(stack, link, update, until)
-            followers = [self._feeding(link, plan, update, name, until) for name in update.followers]
+            followers = [
+                self._feeding(link, plan, update, name, until) for name in update.followers
+            ]
             stack.push(partial(_left_alone, followers))
             while True:
                 ask = self._ask(layout.digest, plan, update, done)
                 try:
                     for bucket in self._buckets(link, plan, ask, feeder, until):
+                        pieces = self._checked(plan, done, bucket, inner)
                         for follower in followers:
                             follower.hand(bucket)
-                        pieces = self._checked(plan, done, bucket, inner)
                         self.received += sum(move.bytes for move, _ in pieces)
                         for move, tensor in pieces:
                             yield move.name, move.box, tensor
                         done += 1
                     break
-                except RuntimeError:
+                except (RuntimeError, Corrupt):
                     if not feeder:
                         raise
                     feeder = ""  # the learner has it all
@@ -162,9 +175,7 @@ class Receiver:
             link.store.set(layout_key(layout.digest), layout.packed())
         return layout
 
-    def _inner(
-        self, stack: ExitStack, link: _Link, update: Update, until: Until
-    ) -> Group | None:
+    def _inner(self, stack: ExitStack, link: _Link, update: Update, until: Until) -> Group | None:
         """The group of this server's ranks, by which a lead hands on what others want too."""
         if self._ranks == 1:
             return None
@@ -217,9 +228,7 @@ class Receiver:
         members = [0] * len(sources) if feeder else list(range(len(sources)))
         place = dict(zip(sources, members, strict=True))
         size, at = len(set(members)) + 1, self._device
-        with opened(
-            store, ask.session, size - 1, size, until, at, patience_s=patience_s
-        ) as group:
+        with opened(store, ask.session, size - 1, size, until, at, patience_s=patience_s) as group:
             todo = plan.messages(self._rank)[ask.bucket :]
             coming = self._begin(group, todo[0], place) if todo else []
             for i in range(len(todo)):
@@ -245,7 +254,7 @@ class Receiver:
     def _checked(
         self, plan: Plan, number: int, bucket: Bucket, inner: Group | None
     ) -> list[tuple[Move, Tensor]]:
-        """All boxes of a bucket that this rank wants, those of its other ranks' leads among them."""
+        """All boxes of a bucket that this rank wants, those that other leads got among them."""
         mine = list(bucket)
         if inner is not None:
             mine = [(message, buffer) for message, buffer in bucket if not message.shared]
@@ -280,7 +289,7 @@ class _Link:
     """The learner, as this process has found it."""
 
     meeting: Address
-    store: TCPStore
+    store: Store
     held: Layout
     plans: dict[tuple[str, int], Plan]
 
@@ -343,7 +352,9 @@ class _Follower:
         """Send what is handed over until there is no more; runs in a thread."""
         try:
             meeting = until.sooner(self._patience_s)
-            ask = Ask.unpacked(read(found(link.meeting, meeting), key, meeting))
+            own = found(link.meeting, meeting)  # another call may wait on the other connection
+            ask = Ask.unpacked(read(own, key, meeting))
+            own.delete_key(key)
             if ask.plan != plan.digest:
                 return  # cut in another way: the learner sends it what it needs
             store = found(ask.address, meeting)
@@ -362,6 +373,8 @@ class _Follower:
                     for _, buffer in bucket:
                         group.done(group.send(buffer, 1, 0))
         except RuntimeError as error:
-            log.warning("a server that this one feeds is left to the learner: %s", first_line(error))
+            log.warning(
+                "a server that this one feeds is left to the learner: %s", first_line(error)
+            )
         finally:
             self._is_lost.set()

@@ -19,11 +19,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed
-from torch.distributed import TCPStore
 
 from munro.rollout.engine import WeightSource
 from munro.rollout.transfer.asking import ASKS, HELD, Ask, Update, answer_key, layout_key
-from munro.rollout.transfer.group import Address, Group, Until, found, hosted, opened, read
+from munro.rollout.transfer.group import (
+    Address,
+    Group,
+    Store,
+    Until,
+    found,
+    hosted,
+    opened,
+    read,
+)
 from munro.rollout.transfer.packing import pack
 from munro.rollout.transfer.plan import Plan, PlanError, compile
 from munro.rollout.transfer.types import Box, Layout
@@ -55,9 +63,7 @@ class GroupWeights:
 
     through_host = False
 
-    def __init__(
-        self, *, within_s: float, bucket_bytes: int, address: str = "127.0.0.1"
-    ) -> None:
+    def __init__(self, *, within_s: float, bucket_bytes: int, address: str = "127.0.0.1") -> None:
         """
         Args:
             within_s: longest that a transfer to one server may take.
@@ -66,7 +72,7 @@ class GroupWeights:
         """
         self._within_s, self._bucket_bytes, self._address = within_s, bucket_bytes, address
         self._rank = 0
-        self._store: TCPStore | None = None
+        self._store: Store | None = None
         self._where: Address | None = None
         self._accepting: threading.Thread | None = None
         self._now: tuple[int, Shards] | None = None
@@ -79,9 +85,7 @@ class GroupWeights:
 
     def at(self, host: str) -> GroupWeights:
         """See `munro.rollout.weights.WeightTransfer.at`."""
-        return GroupWeights(
-            within_s=self._within_s, bucket_bytes=self._bucket_bytes, address=host
-        )
+        return GroupWeights(within_s=self._within_s, bucket_bytes=self._bucket_bytes, address=host)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Crosses to a learner's process before it is used."""
@@ -191,7 +195,7 @@ class GroupWeights:
             )
 
     def _agreed(
-        self, ask: Ask, version: int, held: Layout, store: TCPStore, until: Until
+        self, ask: Ask, version: int, held: Layout, store: Store, until: Until
     ) -> tuple[Plan | None, str]:
         """The plan that both sides have compiled; or why there is none."""
         if ask.version != version:
@@ -225,7 +229,7 @@ class GroupWeights:
             with self._guard:
                 self._open.pop(ask.session, None)
 
-    def _plan(self, layout: str, number: int, store: TCPStore, until: Until, held: Layout) -> Plan:
+    def _plan(self, layout: str, number: int, store: Store, until: Until, held: Layout) -> Plan:
         with self._guard:
             if (layout, number) not in self._plans:
                 wanted = Layout.unpacked(read(store, layout_key(layout), until))

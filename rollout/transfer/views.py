@@ -33,7 +33,7 @@ def views(model: Any, shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[In
 
     state = {name: torch.empty(tuple(shape), device="meta") for name, shape in shapes.items()}
     own = {tensor.untyped_storage()._cdata: name for name, tensor in state.items()}
-    with _NoCopies():
+    with _NoCopies():  # type: ignore[no-untyped-call]
         try:
             saved = dict(revert_weight_conversion(model, dict(state)))
         except RuntimeError as error:
@@ -101,12 +101,10 @@ def _no_view(name: str, why: str) -> str:
     )
 
 
-class _NoCopies(TorchDispatchMode):
+class _NoCopies(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A copy would be its original in another place: here it stays a view of it."""
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
         if func is torch.ops.aten.clone.default:
             return torch.ops.aten.alias.default(args[0])

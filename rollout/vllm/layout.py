@@ -30,6 +30,7 @@ from vllm.model_executor.model_loader.reload.layerwise import (
 from vllm.model_executor.model_loader.reload.meta import SKIP_LOAD_TENSORS
 from vllm.model_executor.model_loader.reload.utils import get_layer_tensors
 
+from munro.rollout.transfer.boxes import rows
 from munro.rollout.transfer.types import Box, Wanted
 from munro.rollout.vllm.recording import Landing, Recorder, Strided, written
 
@@ -106,7 +107,8 @@ class Intake:
         return [
             Wanted(rank=rank, name=name, box=box, dtype=str(dtypes[name]).removeprefix("torch."))
             for name, (shape, _) in self.catalogue.items()
-            for box in _apart(boxes[name], shape)
+            for whole in _apart(boxes[name], shape)
+            for box in rows(whole, dtypes[name].itemsize)
         ]
 
     def require_fit(self, most_whole: float) -> None:
@@ -176,8 +178,14 @@ def record(model: Any, catalogue: Catalogue) -> Intake:
         for name, tensor in get_layer_tensors(layer).items()
     }
     recorder = Recorder(sources, places)
-    with _watched(places, recorder), recorder:
-        model.load_weights(iter(sources.items()))
+    try:
+        with _watched(places, recorder), recorder:
+            model.load_weights(iter(sources.items()))
+    except Exception as error:  # vLLM's loaders raise anything for what they do not know
+        why = (str(error).splitlines() or [""])[0][:200]
+        raise BadLayout(
+            f"vLLM's model cannot load what the learner publishes ({type(error).__name__}: {why})"
+        ) from error
     for place, at in recorder.landings.items():
         if written(places[place].numel(), [landing.at for landing in at])[1] > 1:
             recorder.spoiled[place] |= {landing.name for landing in at}

@@ -14,7 +14,7 @@ from munro.rewards.combine.watch import is_looked_at
 from munro.rl.config import ClipConfig
 from munro.rl.group_metrics import group_metrics
 from munro.rl.state import ClimbState
-from tests.builders import make_group
+from tests.builders import make_group, tell
 from tests.envs.test_combined import combined, graded
 
 LONG = {"kind": "brevity", "args": {"most": 10, "unit": "characters"}}
@@ -85,7 +85,9 @@ def test_its_figures_are_metrics_of_their_own():
         replace(attempt, grade=replace(attempt.grade, parts=each))
         for attempt, each in zip(group.attempts, parts, strict=True)
     )
-    metrics = group_metrics([replace(group, attempts=attempts)], ClimbState.first(ClipConfig()))
+    metrics = group_metrics(
+        [tell(replace(group, attempts=attempts))], ClimbState.first(ClipConfig())
+    )
     of_watch = {key: value for key, value in metrics.items() if key.startswith("watch/")}
     assert of_watch == {
         "watch/nice/failed": 1,

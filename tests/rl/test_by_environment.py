@@ -17,7 +17,14 @@ from munro.rl.control.tally import Tallies
 from munro.rl.group_metrics import group_metrics
 from munro.rl.state import ClimbState
 from munro.rollout.types import Reason
-from tests.builders import make_abandoned, make_attempt, make_group, make_task, make_trajectory
+from tests.builders import (
+    make_abandoned,
+    make_attempt,
+    make_group,
+    make_task,
+    make_trajectory,
+    tell,
+)
 
 STATE = replace(ClimbState.first(Clip()), policy_version=5)
 NAMES = ("math", "tools", "a/b#2")
@@ -119,7 +126,7 @@ def require_sums(found, groups):
 
 
 def test_weighted_sums_of_the_trained_groups_equal_the_whole(groups):
-    found = group_metrics(groups, STATE, several=True)
+    found = group_metrics([*map(tell, groups)], STATE, several=True)
     assert found["pass_rate/trained/a/b#2"] != found["pass_rate/trained"]
     assert found["groups/trained/math"] == 4
     require_sums(found, groups)
@@ -128,11 +135,11 @@ def test_weighted_sums_of_the_trained_groups_equal_the_whole(groups):
 def test_weighted_sums_of_what_was_sampled_equal_the_whole(groups):
     tallies = Tallies()
     for group in groups:
-        tallies.of(group.task.env).add(group)
+        tallies.of(group.task.env).add(tell(group))
     tallies.of("math").stale += 2
     task = make_task(env="tools")
-    tallies.of("tools").add(make_abandoned(Reason.TOO_HARD_EARLY, task=task, num_sampled=7))
-    tallies.of("math").add(make_abandoned(Reason.TOO_EASY, task=make_task(env="math")))
+    tallies.of("tools").add(tell(make_abandoned(Reason.TOO_HARD_EARLY, task=task, num_sampled=7)))
+    tallies.of("math").add(tell(make_abandoned(Reason.TOO_EASY, task=make_task(env="math"))))
     found = tallies.metrics(several=True)
     assert found["groups/abandoned/too_hard_early/tools"] == 1
     assert "groups/abandoned/too_hard_early/math" not in found
@@ -141,7 +148,7 @@ def test_weighted_sums_of_what_was_sampled_equal_the_whole(groups):
 
 
 def test_one_environment_has_no_figures_beside_the_whole(groups):
-    alone = [group for group in groups if group.task.env == "math"]
+    alone = [tell(group) for group in groups if group.task.env == "math"]
     found = group_metrics(alone, STATE)
     assert not [name for name in found if name.endswith("/math")]
     # where there are several, one that is alone in a step still has its own

@@ -202,7 +202,7 @@ def test_two_ranks_go_on_from_what_they_saved_bit_for_bit(runs):
 
 
 def test_one_rank_goes_on_from_what_two_saved(runs, tmp_path):
-    folder, one, two = runs
+    folder, _, two = runs
     task = pickle.loads((folder / "task.pkl").read_bytes())
     (tmp_path / "task.pkl").write_bytes(pickle.dumps(task | {"load": folder / "saved-2"}))
     run(tmp_path)

@@ -8,11 +8,16 @@ from munro.envs.types import CallRecord, Ending, Message
 from munro.rewards.combine.compose import RewardBreakdown
 from munro.rewards.types import Grade
 from munro.rl.clip import Clip
-from munro.rl.group_metrics import MOST_PARTS, OTHER, group_metrics
+from munro.rl.group_metrics import MOST_PARTS, OTHER
+from munro.rl.group_metrics import group_metrics as metrics_of
 from munro.rl.state import ClimbState
-from tests.builders import make_attempt, make_group, make_task, make_trajectory
+from tests.builders import make_attempt, make_group, make_task, make_trajectory, tell
 
 STATE = ClimbState.first(Clip())
+
+
+def group_metrics(groups, state):
+    return metrics_of([tell(group) for group in groups], state)
 
 
 def attempt_of(parts, **reward):

@@ -95,3 +95,10 @@ def test_an_upper_bound_of_its_own_is_kept_and_widened_from_there():
     assert (state.clip.low, state.clip.high) == (0.8, 1.28)
     assert ClimbState.from_json(state.to_json()) == state
     assert stepped(state).clip.high == 1.53
+
+
+def test_pending_tasks_are_written_as_ranges():
+    pending = (3, 4, 5, *range(10, 100_000))
+    state = replace(ClimbState.first(ClipConfig()), cursor=Cursor(next_index=1, pending=pending))
+    assert '"pending": [[3, 6], [10, 100000]]' in state.to_json()
+    assert ClimbState.from_json(state.to_json()) == state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from munro.envs.config import EnvConfig
 from munro.rewards.config import RewardsConfig
 from munro.rewards.errors import PolicyError
 from munro.rollout.config import RolloutConfig
-from munro.rollout.types import Group
+from munro.rollout.types import Group, places_of
 from munro.rollout.waits import Stalled, read_waits
 from munro.rollout.weights import SharedMemoryWeights
 from tests.rollout.builders import make_tokenizer
@@ -87,12 +88,17 @@ def fleet(local_ray, setting):
     servers.close()
 
 
-def told(outcomes):
+def groups_of(solvers, outcomes):
+    found = solvers.stores.found(places_of(outcomes))
+    assert all(isinstance(group, Group) for group in found)
+    return found
+
+
+def told(solvers, outcomes):
     """Everything that must repeat, to the last bit."""
-    assert all(isinstance(group, Group) for group in outcomes)
     return [
         (group.index, a.trajectory.token_ids.tolist(), a.trajectory.behaviour_logp.tobytes())
-        for group in outcomes
+        for group in groups_of(solvers, outcomes)
         for a in group.attempts
     ]
 
@@ -108,7 +114,7 @@ def log_probs(model):
 def collected(solvers, num):
     outcomes = []
     while len(outcomes) < num:
-        outcomes += solvers.collect(timeout_s=1)
+        outcomes += solvers.next_outcomes(timeout_s=1)
     return outcomes
 
 
@@ -123,11 +129,15 @@ def test_waves_and_evaluations_repeat_bit_by_bit_over_two_servers(fleet):
     wave = [(index, CAP) for index in range(5)]
     first = solvers.solve_all(wave, DEADLINE_S)
     assert [group.index for group in first] == list(range(5))
-    assert [group.task.id for group in first] == [solvers.task_id(index) for index in range(5)]
-    assert told(first) == told(solvers.solve_all(wave, DEADLINE_S))
+    assert [group.task_id for group in first] == [solvers.task_id(index) for index in range(5)]
+    assert told(solvers, first) == told(solvers, solvers.solve_all(wave, DEADLINE_S))
     held_out = [solvers.evaluate(3, 2, CAP, DEADLINE_S) for _ in range(2)]
     streams = [
-        [a.trajectory.token_ids.tolist() for task in tasks for a in task.attempts]
+        [
+            a.trajectory.token_ids.tolist()
+            for task in groups_of(solvers, tasks)
+            for a in task.attempts
+        ]
         for tasks in held_out
     ]
     assert len(streams[0]) == 6
@@ -154,18 +164,24 @@ def test_a_killed_server_and_a_killed_worker_cost_no_task(fleet, setting):
     servers, solvers = fleet
     before = servers.score_each([STREAM], DEADLINE_S)["server-0"][0].tolist()
     wave = [(index, CAP) for index in range(3)]
-    undisturbed = told(solvers.solve_all(wave, DEADLINE_S))
+    undisturbed = told(solvers, solvers.solve_all(wave, DEADLINE_S))
 
-    for index in range(12):
-        solvers.submit(index, CAP)
+    solvers.assign([(index, CAP) for index in range(12)])
     gone = {kill(setting, "server-0"), kill(setting, "worker-0")}
     outcomes = collected(solvers, 12)
     assert sorted(group.index for group in outcomes) == list(range(12))
     assert {group.oldest_version for group in outcomes} == {1}
+    # what the killed worker told of lies with its node's store, and can be learned from
+    assert [one.index for one in groups_of(solvers, outcomes)] == [one.index for one in outcomes]
+    assert solvers.lost(outcomes) == []
+    solvers.forget(outcomes[:2])
+    while not (lost := solvers.lost(outcomes)):  # it is told, and not waited for
+        time.sleep(0.1)
+    assert {one.index for one in lost} <= {one.index for one in outcomes[:2]}
 
     # the one that came back serves the weights it never was given
     assert servers.score_each([STREAM], DEADLINE_S)["server-0"][0].tolist() == before
-    assert told(solvers.solve_all(wave, DEADLINE_S)) == undisturbed
+    assert told(solvers, solvers.solve_all(wave, DEADLINE_S)) == undisturbed
     said = {process.process: process.pid for process in read_waits(setting.run)}
     assert not gone & set(said.values())
     assert {said["server-0"], said["worker-0"]} <= {*servers.pids(), *solvers.pids()}
@@ -199,7 +215,7 @@ def test_a_server_that_is_too_slow_is_set_aside_and_comes_back(local_ray, settin
         assert update(2, 5) == ["server-1"]
         assert "weights of version 2 to be loaded (server-0)" in servers.aside["server-0"]
         assert sampled_by() == 2
-        solvers.submit(1, CAP)
+        solvers.assign([(1, CAP)])
         assert [group.oldest_version for group in collected(solvers, 1)] == [2]
         os.kill(slow, signal.SIGCONT)
         assert update(3, DEADLINE_S) == ["server-1"] or servers.aside == {}

@@ -17,6 +17,7 @@ from munro.rl.state import ClimbState
 from munro.rollout.problem import ProblemWorker
 from munro.rollout.store.store import RolloutStore
 from munro.rollout.types import Group
+from tests.builders import tell
 from tests.rollout.builders import ScriptedEngine, make_tokenizer
 
 TOKENIZER = make_tokenizer(None)
@@ -77,7 +78,7 @@ async def test_every_part_reaches_the_store_and_the_metrics_by_itself(tmp_path):
     parts = [dict(attempt.grade.parts) for attempt in back.attempts]
     assert "brief" not in parts[0]
     assert {"shows_work", "task", "brief"} <= set(parts[1])
-    found = group_metrics([back], ClimbState.first(Clip()))
+    found = group_metrics([tell(back)], ClimbState.first(Clip()))
     assert found["reward/shows_work"] == 0.75
     assert 0 < found["reward/brief"] < 1
     assert all(map(math.isfinite, found.values()))

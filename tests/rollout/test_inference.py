@@ -205,10 +205,10 @@ async def test_a_server_that_sleeps_takes_the_same_weights_once_more():
 
 
 def test_each_server_has_a_rank_of_its_own_where_all_meet():
-    servers = object.__new__(Servers)
+    servers, names = object.__new__(Servers), ["server-0", "server-1", "server-2"]
     servers._workers = 2
     met = WeightSource(path="", version=1, meeting={"rank_offset": 1, "master_port": 4})
-    offsets = [servers._met_by(place, met).meeting["rank_offset"] for place in range(3)]
-    assert offsets == [1, 3, 5]
+    told = servers._told(names, met)
+    assert [told[name].meeting["rank_offset"] for name in names] == [1, 3, 5]
     file = WeightSource(path="w", version=1)
-    assert servers._met_by(1, file) is file
+    assert servers._told(names, file) == dict.fromkeys(names, file)

@@ -32,14 +32,15 @@ from munro.machine.loading import BadConfig
 from munro.rewards.service.cluster import Graders
 from munro.rewards.service.meter import merged
 from munro.rewards.service.setup import anywhere
+from munro.rl.batch import Weigher
 from munro.rl.cluster import LearnerPool
 from munro.rl.plugs import resolved
 from munro.rl.ports import WeightTransfer
 from munro.rollout import waits
-from munro.rollout.cluster import Servers, Solvers
+from munro.rollout.cluster import Servers, Solvers, Stores
 from munro.rollout.engine import Sharing
 from munro.rollout.setting import Setting
-from munro.rollout.types import Abandoned, Group
+from munro.rollout.types import Abandoned, Group, Outcome
 from munro.rollout.weights import SharedMemoryWeights, place, sweep
 
 SHARED_HALF = 0.5
@@ -62,17 +63,28 @@ class Workers:
         self._servers = servers
         self._turns = turns
 
-    def submit(self, index: int, max_response_tokens: int) -> None:
-        """Hand out a task."""
-        self._solvers.submit(index, max_response_tokens)
+    @property
+    def stores(self) -> Stores:
+        """Where what they made lies."""
+        return self._solvers.stores
 
-    def collect(self, timeout_s: float) -> list[Group | Abandoned]:
+    def assign(self, tasks: Sequence[tuple[int, int]]) -> None:
+        """Hand out tasks."""
+        self._solvers.assign(tasks)
+
+    def next_outcomes(self, timeout_s: float) -> list[Outcome]:
         """What has come back."""
-        return self._solvers.collect(timeout_s)
+        return self._solvers.next_outcomes(timeout_s)
 
-    def solve_all(
-        self, tasks: Sequence[tuple[int, int]], deadline_s: float
-    ) -> list[Group | Abandoned]:
+    def lost(self, groups: Sequence[Outcome]) -> list[Outcome]:
+        """Those whose tokens are there no more."""
+        return self._solvers.lost(groups)
+
+    def forget(self, groups: Sequence[Outcome]) -> None:
+        """Nobody will ask for their tokens any more."""
+        self._solvers.forget(groups)
+
+    def solve_all(self, tasks: Sequence[tuple[int, int]], deadline_s: float) -> list[Outcome]:
         """Solve a wave in lockstep."""
         if self._turns:
             self._turns.servers()
@@ -91,7 +103,7 @@ class Workers:
         elsewhere = [self._graders.metrics()] if self._graders is not None else []
         return merged([self._solvers.metrics(), *elsewhere]) | self._servers.metrics()
 
-    def evaluate(self, config: EvalConfig, max_response_tokens: int) -> list[Group]:
+    def evaluate(self, config: EvalConfig, max_response_tokens: int) -> list[Outcome]:
         """Held-out attempts."""
         if self._turns:
             self._turns.servers()
@@ -171,7 +183,7 @@ def start_fleet(
         setting = _shared(setting, config, learner=learner)
         again = False
         if config.ray.address and learner:
-            setting = replace(setting, lasting=name_of(setting, folder))
+            setting = replace(setting, lasting=name_of(config, model, folder))
             orphan_s = config.deadlines.orphan_s
             again = stack.enter_context(kept(setting.lasting, folder, orphan_s))
         places = stack.enter_context(reserved(config, learner=learner, lasting=setting.lasting))
@@ -250,6 +262,8 @@ def _shared(setting: Setting, config: RunConfig, *, learner: bool) -> Setting:
     on_gpu, together = bool(ray.cluster_resources().get("GPU")), config.ray.colocate
     sharing = Sharing(
         transfer=transport_of(config, on_gpu=on_gpu, nodes=_num_nodes()),
+        relay=config.sync.relay,
+        slices=config.sync.slices,
         most_whole=config.sync.max_whole,
         sleeps=together,
         learner_bytes=resident_bytes(config, Path(setting.model)) if together and on_gpu else 0,
@@ -322,6 +336,7 @@ def _setting(config: RunConfig, model: Path, folder: Path) -> Setting:
         max_context=wanted or most,
         weights=str(_weights_folder(config, run)),
         run=str(run),
+        weigh=Weigher(resolved(config.learner)),
     )
 
 

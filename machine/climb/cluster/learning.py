@@ -24,11 +24,12 @@ from munro.machine.climb.cluster.carrying import (
 )
 from munro.machine.config import RunConfig
 from munro.machine.loading import BadConfig
-from munro.rl.batch import Batch, StepReport
+from munro.rl.batch import StepReport
 from munro.rl.clip import Clip
 from munro.rl.cluster import LearnerPool
 from munro.rollout.cluster import Servers
 from munro.rollout.engine import WeightSource
+from munro.rollout.types import Outcome
 from munro.rollout.waits import Stalled
 
 SEEN = "seen"
@@ -75,12 +76,12 @@ class Trainer:
         self._pool, self._turns, self._elsewhere = pool, turns, elsewhere
         self._coming: tuple[str, Path] | None = None
 
-    def step(self, batch: Batch, *, clip: Clip) -> StepReport:
+    def step(self, groups: Sequence[Outcome], *, clip: Clip) -> StepReport:
         """One optimizer step."""
         if self._turns:
             self._turns.learner()
         with lost("an optimizer step"):
-            report = self._pool.step(batch, clip=clip)
+            report = self._pool.step(groups, clip=clip)
             if self._turns:
                 self._pool.release()
             return report

@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
-from munro.rollout.setting import Setting
+from munro.machine.config import RunConfig
 
 NAMESPACE = "munro"
 """Of names on a cluster: without one, each process would have names of its own."""
@@ -31,12 +30,15 @@ KEEPER = "keeper"
 MOST_BEATS_S = 5.0
 
 
-def name_of(setting: Setting, run: Path) -> str:
-    """Prefix of the names of what a run with this setting leaves on a cluster: RUN-SETTING.
+def name_of(config: RunConfig, model: Path, run: Path) -> str:
+    """Prefix of the names of what a run with this config leaves on a cluster: RUN-CONFIG.
 
-    Whatever decides what servers and workers are is in it; where they stand is not.
+    Args:
+        config: resolved.
+        model: that servers start with.
+        run: the run's folder.
     """
-    whole = repr(replace(setting, placement=None, server_placement=()))
+    whole = f"{model.absolute()} {config.model_dump_json()}"
     return f"{_run(run)}{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
 
 

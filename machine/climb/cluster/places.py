@@ -135,13 +135,15 @@ def together(wanted: Sequence[Wanted], config: RunConfig) -> Iterator[list[Place
         BadConfig: they were not to be had at one time within `deadlines.start_s`.
     """
     end = time.monotonic() + config.deadlines.start_s
+    found = {one.name: there for one in wanted if one.name and (there := _there(one.name))}
     while True:
-        groups = [_group(one) for one in wanted]
+        groups = [found.get(one.name) or _new(one) for one in wanted]
         until = min(time.monotonic() + TRY_S, end)
         if all(group.wait(max(until - time.monotonic(), 0.01)) for group in groups):
             break
         for group in groups:
-            remove_placement_group(group)
+            if group not in found.values():  # what others run in stays, whoever has to wait
+                remove_placement_group(group)
         if time.monotonic() >= end:
             raise BadConfig(_not_to_be_had(wanted, config.deadlines.start_s))
         time.sleep(random.uniform(0, min(TRY_S, max(end - time.monotonic(), 0))))
@@ -152,16 +154,18 @@ def together(wanted: Sequence[Wanted], config: RunConfig) -> Iterator[list[Place
             remove_placement_group(group)
 
 
-def _group(wanted: Wanted) -> PlacementGroup:
-    bundles = [{kind: n for kind, n in bundle.items() if n} for bundle in wanted.bundles]
-    if not wanted.name:
-        return placement_group(bundles, strategy=wanted.strategy)
+def _there(name: str) -> PlacementGroup | None:
+    """What a process of the same climb left set aside."""
     try:
-        return ray.util.get_placement_group(wanted.name)
-    except ValueError:  # there is none of that name
-        return placement_group(
-            bundles, strategy=wanted.strategy, name=wanted.name, lifetime="detached"
-        )
+        return ray.util.get_placement_group(name)
+    except ValueError:
+        return None
+
+
+def _new(wanted: Wanted) -> PlacementGroup:
+    bundles = [{kind: n for kind, n in bundle.items() if n} for bundle in wanted.bundles]
+    stays = {"name": wanted.name, "lifetime": "detached"} if wanted.name else {}
+    return placement_group(bundles, strategy=wanted.strategy, **stays)
 
 
 def _not_to_be_had(wanted: Sequence[Wanted], within_s: float) -> str:

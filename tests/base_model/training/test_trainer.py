@@ -10,8 +10,7 @@ import torch
 
 from munro.base_model.checkpoint import Checkpoint, CheckpointError
 from munro.base_model.data.shards.packing import Lesson
-from munro.base_model.training.async_checkpoint import on_host
-from munro.base_model.training.sharding import Alone
+from munro.base_model.training.sharding import Alone, gathered
 from munro.base_model.training.trainer import Trainer, TrainingError, load_weights
 from tests.base_model.builders import small_tokenizer
 from tests.base_model.tiny_munro import tiny_model
@@ -150,7 +149,7 @@ def test_a_loss_that_is_not_finite_takes_no_step():
     one = trainer()
     with torch.no_grad():
         one.model.lm_head.weight[0] = float("nan")
-    before = on_host(one.model.state_dict(keep_vars=True))
+    before = gathered(one.model.state_dict(keep_vars=True), copy=True)
     with pytest.raises(
         TrainingError, match=r"optimizer step 1: the loss is nan\. No step was taken"
     ):

@@ -10,7 +10,7 @@ import pytest
 from munro.machine.climb import attempt
 from munro.machine.climb.attempt import Attempt
 from munro.machine.climb.cluster import LearnerHangs, LearnerLost
-from munro.machine.climb.roles import LEARNER_RESTARTS, Deaths
+from munro.machine.climb.cluster.roles import LEARNER_RESTARTS, Deaths
 from munro.machine.climb.start import Start
 from munro.rl.clip import Clip
 from munro.rl.state import ClimbState

@@ -57,7 +57,7 @@ def test_weights_are_kept_through_a_sleep_only_where_they_are_used_again(every, 
     servers = Slept()
     config = config_of(("sync.every_steps", every), ("checkpoint.every_steps", "2"), *more)
     turns = Turns(servers, config)
-    workers = Workers(Solved(servers.said), 1.0, None, turns)
+    workers = Workers(Solved(servers.said), 1.0, None, turns, servers=servers)
     turns.learner()
     workers.evaluate(config.eval, 8)
     turns.learner()

@@ -10,6 +10,7 @@ from munro.machine.climb.publisher import Publisher, SyncBroken
 from munro.machine.loading import BadConfig, from_overrides
 from munro.rl.config import SyncConfig
 from munro.rollout.engine import WeightSource
+from munro.rollout.store.node import NodeStore
 from tests.builders import make_attempt, make_group, make_trajectory
 
 
@@ -90,6 +91,8 @@ def test_no_proof_is_longer_than_what_a_server_can_score():
         kept=KeptTokens.nothing(16),
         versions=np.zeros(16, np.int32),
     )
-    one.remember([make_group(attempts=(make_attempt(1.0, trajectory=cut_off),))])
+    store = NodeStore("here", keep_dropped=0)
+    group = store.tell(make_group(attempts=(make_attempt(1.0, trajectory=cut_off),)), None)
+    one.remember([group.place], store.first_tokens)
     one.publish(2)
     assert asked == [15, 15]

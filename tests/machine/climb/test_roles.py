@@ -7,7 +7,7 @@ import time
 import pytest
 
 from munro.base_model.training.goodput import Ledger
-from munro.machine.climb.roles import Patience, Watchdog
+from munro.machine.climb.cluster.roles import Patience, Watchdog
 from munro.machine.run.goodput import Spans
 from munro.rl.clip import Clip
 from munro.rl.state import ClimbState

@@ -7,7 +7,7 @@ import pytest
 
 from munro.distill.sources import Source, read_index, stored_steps
 from munro.distill.traces import read_traces
-from munro.machine.climb.start import resume
+from munro.machine.climb.start import Start, resume
 from munro.machine.config import RunConfig
 from munro.machine.report.rollouts import sample
 from munro.machine.run import token_figures
@@ -18,7 +18,8 @@ from munro.machine.verbs.lengths import run_lengths
 from munro.rl.clip import Clip
 from munro.rl.control.controller import Ledger
 from munro.rl.control.journal import Journal, audit
-from munro.rl.state import Cursor
+from munro.rl.state import ClimbState, Cursor
+from munro.rollout.store.node import NodeStore
 from munro.rollout.store.store import RolloutStore
 from munro.rollout.types import Reason
 from tests.builders import make_abandoned, make_attempt, make_group, make_task, make_trajectory
@@ -37,11 +38,17 @@ def dropped(reason=Reason.TOO_HARD_EARLY, reply="41", rewards=(0.0, 0.0), **fiel
     return make_abandoned(reason, **(boring | fields))
 
 
+def beside_of(run, settings):
+    """With a store in this process, to which `tell` hands in."""
+    store = NodeStore("here", keep_dropped=settings.rollout.keep_dropped)
+    return Beside(run, settings, store), lambda found: store.tell(found, None)
+
+
 def test_dropped_groups_are_stored_with_why_and_without_an_advantage(tmp_path):
     run = RunFolder(tmp_path / "run")
-    Beside(run, config()).dropped(
-        3, [dropped(index=7), dropped(Reason.TOO_EASY, index=8), make_abandoned(index=9)]
-    )
+    beside, tell = beside_of(run, config())
+    given_up = [dropped(index=7), dropped(Reason.TOO_EASY, index=8), make_abandoned(index=9)]
+    beside.dropped(3, [tell(one) for one in given_up])
     store = RolloutStore(run.dropped)
     rows = list(store.scan(["step", "index", "given_up", "advantage", "reply", "kept_ids"]))
     assert [(row["index"], row["given_up"]) for row in rows] == [
@@ -56,7 +63,8 @@ def test_dropped_groups_are_stored_with_why_and_without_an_advantage(tmp_path):
 
 def test_where_nothing_passed_it_is_told_and_stored(tmp_path):
     run, told = RunFolder(tmp_path / "run"), []
-    Beside(run, config()).nothing_passed(4, [dropped(reply="41, I think")], told.append)
+    beside, tell = beside_of(run, config())
+    beside.nothing_passed(4, [tell(dropped(reply="41, I think"))], told.append)
     assert "    reply  41, I think" in told
     assert RolloutStore(run.dropped).steps() == [4]
 
@@ -64,10 +72,12 @@ def test_where_nothing_passed_it_is_told_and_stored(tmp_path):
 def test_of_an_evaluation_as_many_tasks_are_kept_as_asked_for_evenly(tmp_path):
     run = RunFolder(tmp_path / "run")
     groups = [make_group(index=-1 - number) for number in range(10)]
-    Beside(run, config(eval={"keep": 5})).evaluated(0, groups)
+    beside, tell = beside_of(run, config(eval={"keep": 5}))
+    beside.evaluated(0, [tell(group) for group in groups])
     rows = RolloutStore(run.evaluated).scan(["index", "given_up"])
     assert [row["index"] for row in rows][::2] == [-1, -3, -5, -7, -9]
-    Beside(run, config(eval={"keep": 0})).evaluated(5, groups)
+    beside, tell = beside_of(run, config(eval={"keep": 0}))
+    beside.evaluated(5, [tell(group) for group in groups])
     assert RolloutStore(run.evaluated).steps() == [0]
 
 
@@ -87,9 +97,10 @@ def test_the_ledger_gives_the_last_ones_once_and_the_journal_says_what_they_were
     journal = Journal(tmp_path / "journal.jsonl")
     few = config(rollout={"keep_dropped": 2})
     ledger = Ledger(few, Cursor(), journal, str, step=4)
+    store = NodeStore("here", keep_dropped=2)
     for index in range(3):
         task = make_task(f"task {index}" * 100)
-        ledger.take_in(dropped(index=index, task=task, detail="why\n" * 500))
+        ledger.take_in([store.tell(dropped(index=index, task=task, detail="why\n" * 500), None)])
     assert [outcome.index for outcome in ledger.dropped()] == [1, 2]
     assert ledger.dropped() == []
     journal.close()
@@ -111,10 +122,10 @@ def both(tmp_path):
                 store.write(step, [make_group(1.0, 1.0, 0.0, index=step)], [[1.0, 1.0, -2.0]])
                 run.metrics.append(step, {"reward/total": 0.5})
             if name == "full":
-                beside = Beside(run, config())
+                beside, tell = beside_of(run, config())
                 for step in (1, 2, 3):
-                    beside.dropped(step, [dropped(rewards=(1.0, 0.0), index=40 + step)])
-                    beside.evaluated(step, [make_group(index=-1)])
+                    beside.dropped(step, [tell(dropped(rewards=(1.0, 0.0), index=40 + step))])
+                    beside.evaluated(step, [tell(make_group(index=-1))])
     return tmp_path / "plain", tmp_path / "full"
 
 
@@ -150,7 +161,8 @@ def test_a_resumed_run_forgets_what_it_takes_again(both):
         rows = [(step, 0, np.zeros(3, np.float32))]
         token_figures.write(run.path, step, rows, Clip())
     with pytest.MonkeyPatch.context() as patched, run.held():
-        patched.setattr("munro.machine.climb.start.saved_start", lambda folder: None)
+        start = Start(state=ClimbState.first(Clip()), checkpoint=None, again=True)
+        patched.setattr("munro.machine.climb.start.saved_start", lambda folder: start)
         resume(run, config())
     for folder in (run.rollouts, run.dropped, run.evaluated):
         assert RolloutStore(folder).steps() == [1]

@@ -14,7 +14,7 @@ from munro.rl.state import ClimbState, Cursor
 from munro.rollout.config import RolloutConfig
 from munro.rollout.types import Reason
 from munro.rollout.waits import Stalled
-from tests.builders import make_abandoned, make_attempt, make_group, make_trajectory
+from tests.builders import make_abandoned, make_attempt, make_group, make_trajectory, tell
 
 
 def config(**changes):
@@ -32,20 +32,27 @@ class Solvers:
 
     def __init__(self, rule):
         self.rule, self.waves, self.ready, self.lock = rule, [], [], threading.Lock()
+        self.gone, self.forgotten = set(), []
 
     def solve_all(self, tasks, deadline_s):
         self.waves.append([index for index, _ in tasks])
-        return [self.rule(index) for index, _ in tasks]
+        return [tell(self.rule(index)) for index, _ in tasks]
 
-    def submit(self, index, max_response_tokens):
+    def assign(self, tasks):
         with self.lock:
-            self.ready.append(index)
+            self.ready += [index for index, _ in tasks]
 
-    def collect(self, timeout_s):
+    def next_outcomes(self, timeout_s):
         threading.Event().wait(0.005)
         with self.lock:
             indices, self.ready = self.ready, []
-        return [outcome for index in indices if (outcome := self.rule(index)) is not None]
+        return [tell(found) for index in indices if (found := self.rule(index)) is not None]
+
+    def lost(self, groups):
+        return [group for group in groups if group.index in self.gone]
+
+    def forget(self, groups):
+        self.forgotten += [group.index for group in groups]
 
 
 def odd_ones_pass(index):
@@ -184,12 +191,39 @@ def test_a_group_too_old_is_dropped_counted_and_its_task_handed_out_again(ledger
         )
         return make_group(index=index, attempts=attempts, early_pass_rate=0.5)
 
-    settings = config(num_tasks=4)
-    source = OffPolicy(settings, ledger(settings), Solvers(rule), state(5), lambda: False)
+    settings, solvers = config(num_tasks=4), Solvers(rule)
+    source = OffPolicy(settings, ledger(settings), solvers, state(5), lambda: False)
     taken = source.take(4, state(5))
     assert {group.oldest_version for group in taken} == {5}
     assert source.metrics()["groups/stale"] == 4
+    assert sorted(solvers.forgotten) == [0, 1, 2, 3]
     source.close()
+
+
+def test_groups_that_went_with_their_node_are_sampled_again_and_none_is_trained_on(
+    ledger, tmp_path
+):
+    seen = Counter()
+
+    def rule(index):
+        seen[index] += 1
+        if seen[index] == 2:
+            solvers.gone.discard(index)
+        return make_group(index=index)
+
+    settings, solvers = config(num_tasks=6, batch=BatchConfig(num_groups=3)), Solvers(rule)
+    solvers.gone = {1, 2}
+    source = OffPolicy(settings, ledger(settings), solvers, state(), lambda: False)
+    taken = []
+    while fresh := source.take(3, state()):
+        taken += [group.index for group in fresh]
+        source.settle(fresh, len(taken))
+    source.close()
+    assert sorted(taken) == list(range(6))
+    assert [index for index, times in seen.items() if times == 2] == [1, 2]
+    found = audit(tmp_path / "journal.jsonl")
+    assert sorted(found.trained) == list(range(6))
+    assert found.trained_twice == found.skipped == ()
 
 
 def test_groups_that_never_come_are_a_stall_and_not_a_hang(ledger):

@@ -16,7 +16,7 @@ from munro.rl.control.journal import Journal
 from munro.rl.control.streaming import OffPolicy
 from munro.rl.state import ClimbState, Cursor
 from munro.rollout.config import RolloutConfig
-from tests.builders import make_abandoned, make_attempt, make_group, make_trajectory
+from tests.builders import make_abandoned, make_attempt, make_group, make_trajectory, tell
 
 
 def config(**changes):
@@ -56,7 +56,8 @@ def test_the_servers_room_is_added_up_where_all_of_them_say():
 
 def of_length(tokens, index=0):
     told = make_trajectory(reply_ids=range(5, 5 + tokens - 4))
-    return make_group(index=index, attempts=(make_attempt(trajectory=told),) * 2, early_pass_rate=1)
+    attempts = (make_attempt(trajectory=told),) * 2
+    return tell(make_group(index=index, attempts=attempts, early_pass_rate=1))
 
 
 def test_attempts_are_as_long_as_their_cap_until_some_have_come_back():
@@ -65,7 +66,7 @@ def test_attempts_are_as_long_as_their_cap_until_some_have_come_back():
     for _ in range(3):
         found.seen(of_length(32))
     assert found.most(cap=200) == 5
-    found.seen(make_abandoned(num_sampled=32 * 8, num_attempts=8))
+    found.seen(tell(make_abandoned(num_sampled=32 * 8, num_attempts=8)))
     assert found.tokens(200) == 40.0
     assert found.most(cap=200) == 12_800 // 40 // 16 + 1
     # the longer stage's replies are what counts once they are there
@@ -88,13 +89,19 @@ class Slow:
     def __init__(self, ledger):
         self.open, self.most, self.ledger = [], 0, ledger
 
-    def submit(self, index, max_response_tokens):
-        self.open.append(index)
+    def assign(self, tasks):
+        self.open += [index for index, _ in tasks]
         self.most = max(self.most, len(self.open))
 
-    def collect(self, timeout_s):
+    def next_outcomes(self, timeout_s):
         threading.Event().wait(0.002)
         return [of_length(32, self.open.pop(0))] if self.open else []
+
+    def lost(self, groups):
+        return []
+
+    def forget(self, groups):
+        pass
 
 
 def test_a_climb_opens_as_many_and_no_more_and_follows_what_it_sees(tmp_path):

@@ -227,3 +227,32 @@ def test_a_full_disk_leaves_the_earlier_file_and_no_half_one(store):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert_same(store.read(1), small)
     assert [path.name for path in store.folder.iterdir()] == ["step-000001.parquet"]
+
+
+def test_a_step_in_parts_is_there_with_its_last_one_and_reads_as_one(tmp_path):
+    """As several nodes write it: each its own part, the first one last."""
+    rollouts = [RolloutStore(tmp_path) for _ in range(3)]
+    groups = [make_group(index=index) for index in (4, 1, 0, 3)]
+    for part, own in enumerate((groups[:2], groups[2:3], groups[3:])):
+        rollouts[part].draft(7, own, [[1.0, -1.0]] * len(own), part=part)
+    rollouts[2].commit(7, part=2)
+    rollouts[1].commit(7, part=1)
+    assert rollouts[0].steps() == []
+    rollouts[0].commit(7)
+    reader = RolloutStore(tmp_path)
+    assert [group.index for group in reader.read(7)] == [0, 1, 3, 4]
+    assert sorted(row["index"] for row in reader.scan(["index"])) == [0, 0, 1, 1, 3, 3, 4, 4]
+    reader.write(8, [make_group(index=9)], [[1.0, -1.0]])
+    reader.pack()
+    assert [path.name for path in tmp_path.iterdir()] == ["steps-000007-000008.parquet"]
+    assert [group.index for group in reader.read(7)] == [0, 1, 3, 4]
+
+
+def test_parts_of_a_step_that_never_was_whole_go_with_a_resume(tmp_path):
+    rollouts = RolloutStore(tmp_path)
+    rollouts.write(1, [make_group()], [[1.0, -1.0]])
+    rollouts.draft(2, [make_group()], [[1.0, -1.0]], part=1)
+    rollouts.commit(2, part=1)
+    rollouts.draft(2, [make_group()], [[1.0, -1.0]])
+    rollouts.drop_after(1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000001.parquet"]

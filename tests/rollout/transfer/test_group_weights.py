@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Sequence
 
@@ -10,6 +11,7 @@ import torch
 
 from munro.rollout.transfer.asking import NotReceived
 from munro.rollout.transfer.receiving import Receiver
+from munro.rollout.transfer.relay import addressed
 from munro.rollout.transfer.sending import GroupWeights, Shards
 from munro.rollout.transfer.types import Box, Held, Layout, Wanted
 
@@ -41,6 +43,7 @@ class Ranks:
         full = {n: t.clone() for n, t in self.full.items()}
         source = None
         for rank, transfer in enumerate(self.transfers):
+
             def part(name: str, box: Box, rank: int = rank) -> torch.Tensor:
                 own = self.own[rank, name]
                 return full[name][own.slices][box.within(own).slices]
@@ -181,6 +184,25 @@ def test_a_new_version_cuts_off_who_is_slow() -> None:
     ranks.publish(2)
     with pytest.raises(NotReceived):
         list(coming)
+
+
+def test_it_crosses_to_a_learners_process_and_tells_each_server_of_its_place() -> None:
+    there = pickle.loads(pickle.dumps(GroupWeights(within_s=20.0, bucket_bytes=512)))
+    ranks = Ranks(1)
+    ranks.transfers = [there.at("127.0.0.1")]
+    told = addressed(ranks.publish(7), ["a", "b", "c"], slices=1, relay="chain")
+    told = pickle.loads(pickle.dumps(told))
+    assert told["b"].update["feeder"] == "a"
+    assert told["b"].update["followers"] == ("c",)
+    assert told["b"].version == told["b"].update["version"] == 7
+    got: dict[str, dict[str, torch.Tensor]] = {}
+    names = ["a", "b", "c"]
+
+    def take(i: int) -> None:
+        got[names[i]] = taken(Receiver(whole(), device=CPU), told[names[i]])
+
+    together(take, range(3))
+    assert all(torch.equal(got[name][n], ranks.full[n]) for name in names for n in SHAPES)
 
 
 def together(work, items: Sequence[int]) -> None:

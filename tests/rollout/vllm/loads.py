@@ -6,6 +6,7 @@ python -m tests.rollout.vllm.loads RANK RANKS RESULT FOLDER...
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 from collections.abc import Iterator
@@ -93,13 +94,17 @@ def served(folder: Path, ranks: int) -> tuple[nn.Module, Any]:
 
 
 def join(ranks: int) -> None:
-    """vLLM's own groups, once."""
+    """vLLM's own groups, as the current model wants them."""
+    import torch.distributed
     from vllm.distributed import init_distributed_environment, initialize_model_parallel
-    from vllm.distributed.parallel_state import model_parallel_is_initialized
+    from vllm.distributed.parallel_state import destroy_model_parallel
 
-    if not model_parallel_is_initialized():
+    if torch.distributed.is_initialized():
+        destroy_model_parallel()
+    else:
+        os.environ["VLLM_DIST_IDENT"] = Path(RESULT).parent.name  # as vLLM's CPU worker does
         init_distributed_environment(ranks, RANK, f"file://{RESULT}.store", RANK, "gloo")
-        initialize_model_parallel(ranks)
+    initialize_model_parallel(ranks)
 
 
 def values(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -109,9 +114,10 @@ def values(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, module in model.named_modules():
         multiply = getattr(module, "cpu_linear", None)
         if multiply is not None:
-            width = getattr(module, "input_size_per_partition", None) or module.embedding_dim
-            eye = torch.eye(width)
-            yield f"{name} (packed)", multiply(eye, getattr(module, "weight", None), None)
+            widths = ("input_size_per_partition", "input_size", "embedding_dim")
+            width = next(getattr(module, w) for w in widths if hasattr(module, w))
+            packed = multiply(torch.eye(width), getattr(module, "weight", None), None)
+            yield f"{name} (packed)", packed
 
 
 def same(one: Tensor, other: Tensor) -> bool:
@@ -200,6 +206,7 @@ def cut(box: Box) -> list[Box]:
 if __name__ == "__main__":
     RANK, RANKS, RESULT = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     register_architectures()
+    torch.accelerator.empty_cache = lambda: None  # as vLLM's CPU worker has it
     with environment(on_gpu=False):
         found = [toy()] + [compare(Path(folder), RANKS, RANK) for folder in sys.argv[4:]]
     Path(f"{RESULT}.{RANK}").write_text(json.dumps(found))

@@ -13,7 +13,7 @@ from munro.machine.climb.evaluate import held_out_metrics, require_evaluations
 from munro.machine.climb.models import in_place, named, settle
 from munro.machine.config import RunConfig
 from munro.machine.loading import BadConfig
-from tests.builders import make_group, make_task
+from tests.builders import make_group, make_task, tell
 
 TINY = {"num_steps": 9, "env": "arithmetic"}
 HARD = {"path": "arithmetic", "args": {"digits": 3}}
@@ -44,7 +44,7 @@ def problems(of, seed=0):
 def test_weighted_sums_of_the_environments_are_the_whole():
     rng = random.Random(0)
     groups = [
-        make_group(*(float(rng.random() < 0.4) for _ in range(4)), task=make_task(env=name))
+        tell(make_group(*(float(rng.random() < 0.4) for _ in range(4)), task=make_task(env=name)))
         for name in ["math"] * 11 + ["a/b#2"] * 6 + ["exam"] * 3
     ]
     found = held_out_metrics(groups, by_name=True)

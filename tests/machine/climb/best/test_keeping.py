@@ -45,6 +45,7 @@ def climbed(tmp_path):
             SimpleNamespace(),
             dict,
             SimpleNamespace(),
+            SimpleNamespace(),
             SimpleNamespace(due=lambda state: None, climbs_with=lambda: config),
             "base",
             state := ClimbState(clip=Clip()),

@@ -75,6 +75,15 @@ def test_the_same_setting_is_found_again_and_another_one_is_ended_first(tmp_path
     ray.kill(elsewhere)
 
 
+def test_the_name_is_of_the_run_and_of_all_that_its_config_says(tmp_path):
+    def name(run="one", **start):
+        return lease.name_of(config(**start), tmp_path / "model", tmp_path / run)
+
+    assert name(start_s=1) == name(start_s=1)
+    assert len({name(start_s=1), name(start_s=2), name("other", start_s=1)}) == 3
+    assert name(start_s=1).startswith(lease._run(tmp_path / "one"))
+
+
 def config(start_s):
     return from_overrides(
         [("num_steps", "1"), ("env", "arithmetic"), ("deadlines.start_s", str(start_s))]

@@ -18,7 +18,12 @@ from munro.rl.control.journal import audit
 from tests.machine.climb.test_recovery import assert_every_task_is_accounted_for, last_step
 from tests.machine.climbing import munro, start, wait_for_step, write_recipe
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
 
 ROOT = Path(__file__).parents[4]
 NUM_TASKS = 40
@@ -41,14 +46,15 @@ class Raylets:
     def __init__(self, folder: Path, hidden: Path | str, *cpus: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         script = ROOT / "benchmarks" / "scale" / "raylets.py"
-        self._process = subprocess.Popen(
-            [sys.executable, str(script), str(folder), str(hidden), *map(str, cpus)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=(folder / "raylets.txt").open("w"),
-            text=True,
-            start_new_session=True,
-        )
+        with (folder / "raylets.txt").open("w") as words:
+            self._process = subprocess.Popen(
+                [sys.executable, str(script), str(folder), str(hidden), *map(str, cpus)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=words,
+                text=True,
+                start_new_session=True,
+            )
         told = self._read()
         self.address, self._temp = told["address"], told["temp"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from munro.base_model.checkpoint import COMMIT, STATE
-from munro.machine.climb.checkpoints import Checkpoints, export_model
+from munro.machine.run.checkpoints import Checkpoints, export_model
 from munro.machine.run.files import RunError
 from munro.machine.run.folder import RunFolder
 from munro.rl.clip import Clip

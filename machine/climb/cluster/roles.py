@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from munro.machine.climb.cluster import LearnerHangs, LearnerLost
+from munro.machine.climb.cluster.learning import LearnerHangs, LearnerLost
 from munro.machine.run.goodput import Span, Spans
 from munro.rl.ports import GroupSource, Publisher
 from munro.rl.state import ClimbState, Cursor
-from munro.rollout.types import Group
+from munro.rollout.store.node import PayloadLost
+from munro.rollout.types import Outcome
 from munro.rollout.waits import Stalled
 
 LEARNER_RESTARTS = 5
@@ -40,7 +41,7 @@ class Deaths:
     died: int = 0
     hung: int = 0
 
-    def another(self, lost: LearnerLost, back_to: int) -> None:
+    def another(self, lost: LearnerLost | PayloadLost, back_to: int) -> None:
         """Count one.
 
         Raises:
@@ -150,7 +151,7 @@ class _Groups:
     patience: Patience
     source: GroupSource
 
-    def take(self, num_groups: int, state: ClimbState) -> Sequence[Group]:
+    def take(self, num_groups: int, state: ClimbState) -> Sequence[Outcome]:
         try:
             return self.source.take(num_groups, state)
         except Stalled as stalled:
@@ -158,7 +159,7 @@ class _Groups:
             patience.again(stalled, "servers and workers", patience.servers, patience.workers)
         return self.source.take(num_groups, state)
 
-    def settle(self, groups: Sequence[Group], step: int) -> Cursor:
+    def settle(self, groups: Sequence[Outcome], step: int) -> Cursor:
         self.patience.watchdog.stepped()
         return self.source.settle(groups, step)
 
