@@ -211,7 +211,9 @@ def test_the_head_of_a_file_is_nobodys_fix(tmp_path):
     )
     gold = {"words.py": b'"""Words, and how to read them.\n' + head + OLD}
     proposal = Proposal(id="a", kind="merge", rev="", seconds=0, gold=gold, tests={})
-    write(tmp_path / "other.py", b'"""Something else.\n' + head + b"import sys\n\nprint(sys.argv)\n")
+    write(
+        tmp_path / "other.py", b'"""Something else.\n' + head + b"import sys\n\nprint(sys.argv)\n"
+    )
     assert scan([tmp_path], {"a": fix_of(proposal, {"words.py": OLD})}) == {}
     write(tmp_path / "copy.py", gold["words.py"])
     (hit,) = scan([tmp_path], {"a": fix_of(proposal, {})})["a"]
