@@ -17,7 +17,7 @@ from munro.rl.config import LearnerConfig
 from tests.base_model.tiny_munro import tiny_model
 from tests.forked import run_ranks
 from tests.rl.builders import VOCAB, make_model, random_group, save_model
-from tests.rl.ten_steps import run
+from tests.rl.parallel.ten_steps import run
 from tests.rl.test_routing import with_routes
 
 TEXTS = [[3, 1, 4, 1, 5, 9, 2, 6, 5], [2, 6]]
@@ -64,7 +64,7 @@ def task(folder: Path, model: Any, *, routed: bool, forks: int = 0, **more: Any)
 def compare(folder: Path, task: dict[str, Any], ranks: int, meshes: list[dict[str, int]]) -> None:
     (folder / "task.pkl").write_bytes(pickle.dumps(task | {"meshes": meshes}))
     (one,) = run(folder)
-    by_rank = run_ranks("tests.rl.ten_steps", folder, ranks)
+    by_rank = run_ranks("tests.rl.parallel.ten_steps", folder, ranks)
     weights = torch.load(folder / "published-1-0.pt")
     for number, mesh in enumerate(meshes):
         ours = [answers[number] for answers in by_rank]
@@ -133,4 +133,4 @@ def test_what_cannot_be_spread_is_refused(tmp_path, parallel, said):
     (tmp_path / "task.pkl").write_bytes(pickle.dumps(made | {"meshes": [parallel]}))
     run(tmp_path)
     with pytest.raises(AssertionError, match=said):
-        run_ranks("tests.rl.ten_steps", tmp_path, max(parallel.values()))
+        run_ranks("tests.rl.parallel.ten_steps", tmp_path, max(parallel.values()))
