@@ -1,4 +1,4 @@
-"""Four ranks with experts over two save a mixture; the same, two and one go on as if nothing was."""
+"""Four ranks with experts over two save a mixture; the same, two and one go on from that."""
 
 from __future__ import annotations
 
