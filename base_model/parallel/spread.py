@@ -114,3 +114,6 @@ def _part(module: Experts, meshes: Meshes, how: dict[str, Any], ranks: int) -> N
         module, mesh=meshes.experts[tuple(names)], shard_placement_fn=lambda _: Shard(1), **how
     )
     sharded.set_gradient_divide_factor(float(ranks))
+    if meshes.experts["dp_mod_ep"].size() > 1:
+        # gloo knows no sum that multiplies first; of one rank alone torch would divide twice
+        sharded.set_force_sum_reduction_for_comms(True)
