@@ -278,8 +278,7 @@ class CheckpointConfig(Config):
     every_steps: int = Field(50, ge=1)
     """Optimizer steps between checkpoints."""
     ephemeral_steps: int = Field(0, ge=0)
-    """Optimizer steps between those in between, each removed once the next checkpoint stands; 0 for
-    none."""
+    """Steps between checkpoints that last until the next one stands; 0 for none."""
     keep: int = Field(3, ge=1)
     """Newest checkpoints kept; older ones are removed."""
     best: str = "eval/pass_rate"

@@ -82,7 +82,12 @@ class Attempt:
         start = resume(self.run, self.config, unattended=True)
         deaths.another(lost, start.state.step)
         self.console.note(f"{lost}; going back to step {start.state.step}")
+        self._say_unfinished(start)
         return start
+
+    def _say_unfinished(self, start: Start) -> None:
+        if start.unfinished:
+            self.console.note(f"{', '.join(start.unfinished)} was not finished: it does not count")
 
     def once(self, start: Start, deaths: Deaths) -> ClimbState:
         """Start all processes, climb, and end them whatever happened."""
@@ -90,8 +95,7 @@ class Attempt:
         if start.again:
             journal.resumed(start.state.step)
             self.console.note(f"going on with {self.run.path} after step {start.state.step}")
-        if start.unfinished:
-            self.console.note(f"{', '.join(start.unfinished)} was not finished: it does not count")
+        self._say_unfinished(start)
         try:
             # before anything is started: one that will not open is to be told at once
             self.trackers.open(start.state.step + 1)
