@@ -79,6 +79,8 @@ def test_a_weight_that_is_made_of_two_is_refused_by_name(tmp_path: Path, monkeyp
         views(model, shapes)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_two_ranks_hold_all_of_it_between_them(tmp_path: Path) -> None:
     loaded("experts", tmp_path)
     with socket.socket() as probe:
