@@ -208,34 +208,43 @@ def all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
     return keys
 
 
-def page(config: BaseModel, indent: str = "") -> str:
-    """The resolved tree on a page: key, value, and what the key means."""
-    lines: list[str] = []
+def page(config: BaseModel, indent: str = "", root: BaseModel | None = None) -> str:
+    """The resolved tree on a page: key, value, and what the key means.
+
+    Args:
+        config: the tree, or a table of it.
+        indent: of its lines.
+        root: the whole tree, where `config` is a table.
+    """
+    lines, root = list[str](), root or config
     for name, field in type(config).model_fields.items():
         if name == "base" and isinstance(config, RunConfig) and config.model.path:
             continue  # no base is built where a model is given
         if isinstance(config, RestartConfig) and name in DISTILL_KEYS and not _distils(config):
             continue  # how matters once it is said when
         meaning = (field.description or "").partition("\n")[0]
-        if _is_idle(meaning, config):
+        if _is_idle(meaning, config, root):
             continue
         for label, value in _entries(name, getattr(config, name)):
             if isinstance(value, BaseModel):
-                lines += [f"{indent}{label}:", page(value, indent + "  ")]
+                lines += [f"{indent}{label}:", page(value, indent + "  ", root)]
             else:
                 lines.append(f"{f'{indent}{label} = {_shown(value)}':<44} {meaning}".rstrip())
     return "\n".join(lines)
 
 
-ONLY_WITH = re.compile(r'With `?(\w+)`?(?: = "(\w+)"| above (\d+))?:')
+ONLY_WITH = re.compile(r'With `?([\w.]+)`?(?: = "(\w+)"| above (\d+))?:')
 
 
-def _is_idle(meaning: str, config: BaseModel) -> bool:
-    """Whether a key says that it matters only with another one, which is off or says otherwise."""
+def _is_idle(meaning: str, config: BaseModel, root: BaseModel) -> bool:
+    """Whether a key says that it matters only with another one, which is off or says otherwise: of
+    its own table, or of any by its whole name."""
     only = ONLY_WITH.match(meaning)
     if only is None:
         return False
-    value = getattr(config, only[1], True)
+    value: Any = root if "." in only[1] else config
+    for name in only[1].split("."):
+        value = getattr(value, name, True)
     if only[3]:
         return int(value) <= int(only[3])
     return str(value) != only[2] if only[2] else not value

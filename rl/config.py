@@ -104,7 +104,7 @@ class LearnerConfig(Config):
     """Further processes that have imported everything and take a dead rank's place at once; each
     holds what a rank reserves, a GPU where there are any."""
     reduce_once: bool = True
-    """With several ranks, sum gradients over them once a step: until then each rank holds those of
+    """With `ranks` above 1: sum gradients over them once a step; until then each rank holds those of
     the whole model, 4 bytes a parameter. Unset, it is done after every micro-batch."""
     parallel: ParallelConfig = ParallelConfig()
     """With `ranks` above 1: what they have in common; by default FSDP parts everything among all of
@@ -119,7 +119,7 @@ class LearnerConfig(Config):
     advantage_parts: dict[str, float] = Field(default_factory=dict)
     """Weights of parts of the reward, for an advantage that takes them one by one (gdpo)."""
     tokens_per_sequence: int = Field(1024, ge=1)
-    """What the loss dr_grpo divides a sequence's sum by, however long it is."""
+    """With `loss` = "dr_grpo": what it divides a sequence's sum by, however long it is."""
     lora: LoraConfig | None = None
     """Train a low-rank adapter on the model instead of the model: [learner.lora]."""
 
@@ -316,10 +316,10 @@ class DeadlinesConfig(Config):
     sync_s: float = Field(300.0, gt=0)
     """For a weight update of all servers, with its proof."""
     orphan_s: float = Field(600.0, gt=0)
-    """On a cluster (`ray.address`), how long servers and workers wait for the same command to come
-    back once the climb's own process has died; they end themselves then."""
+    """With `ray.address`: how long servers and workers wait for the same command to come back once
+    the climb's own process has died; they end themselves then."""
     min_live_s: float = Field(300.0, gt=0)
-    """For `sync.min_servers` inference servers to serve, where fewer do."""
+    """With `rollout.servers` above 1: for `sync.min_servers` of them to serve, where fewer do."""
 
 
 class ClimbConfig(Config):

@@ -23,9 +23,9 @@ class RolloutConfig(Config):
     servers: int = Field(1, ge=1)
     """Inference servers."""
     max_servers: int = Field(0, ge=0)
-    """Servers that there may be once the run goes on: more than `servers` join as Ray finds free
-    GPUs for them (without any, free CPUs), also on nodes that are added meanwhile. 0 for no more
-    than `servers`."""
+    """With `ray.address`: servers that there may be once the run goes on: more than `servers` join
+    as Ray finds free GPUs for them (without any, free CPUs), also on nodes that are added
+    meanwhile. 0 for no more than `servers`."""
     workers: int = Field(1, ge=1)
     """Problem workers; each runs many groups at once."""
     group_size: int = Field(128, ge=2)
@@ -80,8 +80,8 @@ class RolloutConfig(Config):
     keep the engines full, by their room for keys and values and the length of replies, and no more
     than the learner can take before they are stale."""
     resume_partial: int = Field(0, ge=0)
-    """Tokens after which a reply is taken in, off-policy: if its server dies it goes on elsewhere
-    from there, with what it has. 0 takes in whole replies, and a lost one is begun anew."""
+    """With `sync.max_staleness` above 0: tokens after which a reply is taken in: if its server dies
+    it goes on elsewhere from there, with what it has. 0 takes in whole replies, and a lost one is begun anew."""
     max_server_gb: float = Field(0.0, ge=0)
     """Resident memory of a server's processes above which it takes no more requests and starts
     again, in GB; 0 for no bound."""
