@@ -62,7 +62,7 @@ class ServiceConfig(Config):
     cpus: float = Field(1.0, ge=0)
     """With `actors` above 0: CPU cores that Ray sets aside for each of them."""
     resources: dict[str, float] = Field(default_factory=dict)
-    """With `actors` above 0: Ray resources that each needs, to place them: { grader_node = 1 }, say."""
+    """With `actors` above 0: Ray resources that each needs: { grader_node = 1 }, say."""
     pools: dict[str, PoolConfig] = Field(default_factory=dict)
     """By kind of grader: [rewards.service.pools.code], or of a file ["./mine.py:Mine"]."""
 

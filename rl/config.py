@@ -104,8 +104,8 @@ class LearnerConfig(Config):
     """Further processes that have imported everything and take a dead rank's place at once; each
     holds what a rank reserves, a GPU where there are any."""
     reduce_once: bool = True
-    """With `ranks` above 1: sum gradients over them once a step; until then each rank holds those of
-    the whole model, 4 bytes a parameter. Unset, it is done after every micro-batch."""
+    """With `ranks` above 1: sum gradients over them once a step; until then each rank holds those
+    of the whole model, 4 bytes a parameter. Unset, it is done after every micro-batch."""
     parallel: ParallelConfig = ParallelConfig()
     """With `ranks` above 1: what they have in common; by default FSDP parts everything among all of
     them."""

@@ -81,7 +81,8 @@ class RolloutConfig(Config):
     than the learner can take before they are stale."""
     resume_partial: int = Field(0, ge=0)
     """With `sync.max_staleness` above 0: tokens after which a reply is taken in: if its server dies
-    it goes on elsewhere from there, with what it has. 0 takes in whole replies, and a lost one is begun anew."""
+    it goes on elsewhere from there, with what it has. 0 takes in whole replies, and a lost one is
+    begun anew."""
     max_server_gb: float = Field(0.0, ge=0)
     """Resident memory of a server's processes above which it takes no more requests and starts
     again, in GB; 0 for no bound."""
