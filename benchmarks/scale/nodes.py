@@ -28,7 +28,8 @@ def ip(*words: str) -> str:
 class Network:
     """Namespaces `PREFIX0`, ... with addresses 10.77.0.1, ..., and a switch between them."""
 
-    def __init__(self, number: int, *, prefix: str = "munro") -> None:
+    def __init__(self, number: int) -> None:
+        prefix = f"munro{os.getpid()}x"
         self.names = [f"{prefix}{i}" for i in range(number)]
         self._switch = f"{prefix}sw"
         ip("netns", "add", self._switch)
