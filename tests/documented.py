@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGES = [
     path.relative_to(ROOT)
-    for folder in (".", "docs", "benchmarks")
+    for folder in (".", "docs", "docs/scale", "benchmarks")
     for path in sorted((ROOT / folder).glob("*.md"))
 ]
 TYPED = ("", "sh", "bash", "console")

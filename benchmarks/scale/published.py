@@ -1,6 +1,6 @@
 """The planner's formulas against what others published: every row, predicted, published, error.
 
-    python -m benchmarks.scale.published docs/scale_parts/plan_tables.md
+    python -m benchmarks.scale.published docs/scale/published.md
 
 Nothing here is fitted but what a table says is: one share of the links on one transfer, one factor
 on the first row of each table of steps. Rows that miss stay.
@@ -282,9 +282,13 @@ def failures() -> Iterator[str]:
 def tables() -> str:
     """The whole page."""
     parts = (("Weight updates", transfers), ("Steps", steps), ("Failures", failures))
-    lines = ["<!-- written by benchmarks/scale/published.py -->"]
+    lines = [
+        "# Plans against published figures",
+        "",
+        "<!-- written by benchmarks/scale/published.py -->",
+    ]
     for title, rows in parts:
-        lines += ["", f"#### {title}", "", *rows()]
+        lines += ["", f"## {title}", "", *rows()]
     return "\n".join(lines) + "\n"
 
 
