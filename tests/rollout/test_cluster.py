@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -193,6 +194,7 @@ def test_a_server_that_is_too_slow_is_set_aside_and_comes_back(local_ray, settin
     from munro.rollout.cluster import Servers, Solvers
 
     setting = replace(setting, run=f"{setting.run}/slow", weights=f"{setting.weights}-slow")
+    Path(setting.run).mkdir()
     servers = Servers(setting, least=1)
     solvers = Solvers(setting, servers)
     weights = SharedMemoryWeights(setting.weights)

@@ -49,7 +49,8 @@ def test_it_is_what_transformers_loads(tmp_path, kind):
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     ids = torch.arange(9)[None]
-    assert torch.equal(model(input_ids=ids).logits, expected(input_ids=ids).logits)
+    # how a weight lies in memory (a file's own pages, or not) decides which sums a product takes
+    torch.testing.assert_close(model(input_ids=ids).logits, expected(input_ids=ids).logits)
     # two weights of each of the two layers
     assert len(whole) == (4 if kind == "made" else 0)
     assert len(getattr(model, "_weight_conversions", [])) == len(

@@ -170,7 +170,7 @@ def test_a_batch_with_nothing_to_learn_is_a_sentence():
 class Three:
     """Three ranks, seen from the first."""
 
-    rank, size, device = 0, 3, torch.device("cpu")
+    rank, size, data_size, device = 0, 3, 3, torch.device("cpu")
 
 
 @pytest.mark.parametrize(

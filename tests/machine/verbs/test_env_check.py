@@ -71,7 +71,7 @@ def test_tasks_that_training_has_too_are_counted(file) -> None:
 def test_an_environment_without_held_out_tasks_is_refused_before_an_engine_starts(
     file, tmp_path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(Checkpoint, "require", lambda self: self)
+    monkeypatch.setattr(Checkpoint, "require", lambda self, **_: self)
     monkeypatch.setattr(cluster, "start_fleet", lambda *_, **__: pytest.fail("an engine started"))
     with pytest.raises(BadEnvironment, match=r"tasks\('test'\) holds no tasks"):
         run_eval(Wanted(model=str(tmp_path), env=f"{file}:NoTest", tasks=4, runs=1), [])

@@ -25,7 +25,7 @@ from tests.rl.builders import VOCAB, make_model, random_group, save_model
 from tests.rl.rank import run
 from tests.rounding import assert_near, bound, depth, largest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TEXTS = [[3, 1, 4, 1, 5, 9], [2, 6]]
 
 

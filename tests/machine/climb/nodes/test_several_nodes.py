@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from munro.rl.control.journal import audit
-from tests.machine.climb.test_recovery import assert_every_task_is_accounted_for, last_step
+from tests.machine.climb.roles.test_recovery import assert_every_task_is_accounted_for, last_step
 from tests.machine.climbing import munro, start, wait_for_step, write_recipe
 
 pytestmark = [
