@@ -40,7 +40,7 @@ def inputs(command: Command) -> list[str]:
     words, found = list(command.words[1:]), []
     while words:
         word = words.pop(0)
-        if word in ("--out", "--page", "--name", "--weights", "--address", "--folder"):
+        if word in ("--out", "--page", "--name", "--weights", "--address", "--folder", "--sweep"):
             words = words[1:]
         elif word in ("--model", "--onto", "--config"):
             found.append(words.pop(0))
