@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -13,10 +14,14 @@ from tests.machine.climbing import kill_hard, munro, start, write_recipe
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
-def kill_while_writing(driver, folder, within_s=600):
-    """kill -9 of all once the pieces of that checkpoint are being written."""
+def kill_while_writing(driver, checkpoints, within_s=600):
+    """kill -9 of all once the pieces of any checkpoint after the first are being written.
+
+    Which it is depends on the machine: what is due while another is written waits for a later step.
+    """
     end = time.monotonic() + within_s
-    while not drafts_of(folder):
+    first, later = checkpoints / "step-000002", [checkpoints / f"step-{n:06}" for n in range(3, 7)]
+    while not (first.exists() and any(map(drafts_of, later))):
         assert driver.poll() is None, driver.stdout.read()
         assert time.monotonic() < end
         time.sleep(0.001)
@@ -29,14 +34,12 @@ def test_it_goes_on_and_its_checkpoints_are_models_once_they_are_exported(tmp_pa
     often = ("--checkpoint.every_steps", "2", "--eval.every_steps", "0", "--num_steps", "6")
     arguments = ("climb", recipe, "--learner.ranks", "2", *often)
     driver = start(*arguments)
-    kill_while_writing(driver, run / "checkpoints" / "step-000004")
+    kill_while_writing(driver, run / "checkpoints")
     assert Checkpoint(run / "checkpoints" / "step-000002").can_resume
 
     done = munro(*arguments)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (
-        "after step 2" in done.stdout + done.stderr or "after step 4" in done.stdout + done.stderr
-    )
+    assert re.search(r"after step [2-6]", done.stdout + done.stderr), done.stdout + done.stderr
     last = run / "checkpoints" / "step-000006"
     assert Checkpoint(last).exists
     assert not list((run / "checkpoints").glob(".step-*"))
