@@ -32,7 +32,7 @@ def require_spreadable(model: Any, meshes: Meshes) -> None:
     Raises:
         CannotSpread: its attention or experts are not ours, or do not divide.
     """
-    text, name = model.config.get_text_config(), type(model).__name__
+    text, name = model.config.get_text_config(), type(getattr(model, "model", model)).__name__
     if meshes.context is not None:
         takes = inspect.signature(getattr(model, "base", model).forward).parameters
         if not attention.computes(model.config) or "position_ids" not in takes:
