@@ -21,7 +21,8 @@ FENCE = re.compile(r"^```([a-z]+) +([^\n`]+)$", re.MULTILINE)
 def on_config(config: Any) -> Any:
     """List every page of docs/ in the navigation."""
     listed = set(_pages(config.nav or []))
-    rest = [path.name for path in sorted(Path(config.docs_dir).glob("*.md"))]
+    docs = Path(config.docs_dir)
+    rest = [path.relative_to(docs).as_posix() for path in sorted(docs.rglob("*.md"))]
     if more := [name for name in rest if name not in listed]:
         config.nav = [*(config.nav or []), {"More": more}]
     return config

@@ -24,7 +24,7 @@ from munro.rewards import sandbox
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
 ROOT = Path(__file__).parents[3]
-EARLY = "7f9e6056b2"
+EARLY = "4a5b7c304d"
 """Up to here most changes of ours are to parts that are tested without vLLM, Ray and a sandbox."""
 NEEDED = (
     "pytest pytest-asyncio hypothesis pydantic numpy sympy math-verify[antlr4_13_2] jinja2 click"
