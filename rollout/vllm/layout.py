@@ -32,6 +32,7 @@ from vllm.model_executor.model_loader.reload.utils import get_layer_tensors
 
 from munro.rollout.transfer.boxes import rows
 from munro.rollout.transfer.types import Box, Wanted
+from munro.rollout.vllm.errors import BadLayout
 from munro.rollout.vllm.recording import Landing, Recorder, Strided, written
 
 LOADER = "weight_loader"
@@ -41,12 +42,6 @@ Place = tuple[str, str]
 """A layer's path in the model, and the name of one of its own parameters or buffers."""
 Catalogue = Mapping[str, tuple[tuple[int, ...], str]]
 """What a learner publishes: shape and dtype (as torch calls it, without "torch.") by name."""
-
-
-class BadLayout(Exception):
-    """Learner and server do not fit together, or would need too much; a sentence says why."""
-
-    is_sentence = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
