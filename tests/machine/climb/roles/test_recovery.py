@@ -73,6 +73,7 @@ def assert_every_task_is_accounted_for(found, num_tasks):
     assert found.trained.keys() | found.abandoned == set(range(num_tasks))
 
 
+@pytest.mark.climb
 def test_off_policy_a_killed_learner_and_driver_lose_and_repeat_no_task(folder):
     # of servers see tests/rollout/test_cluster.py, and below
     found, said = climb_and_kill(folder, "kills", ("learner", "driver"), 32, seed=1)
