@@ -16,6 +16,9 @@ from munro.rollout.transfer.sending import GroupWeights, Shards
 from munro.rollout.transfer.types import Box, Held, Layout, Wanted
 
 CPU = torch.device("cpu")
+WITHIN_S = 240.0
+"""A quarter of it is waited for another server. torch asks the resolver for the name of each address
+that it connects to, on both sides, and a question that is lost is put again after 5 s."""
 SHAPES = {"model.embed": (37, 8)} | {f"model.layers.{i}.w": (16, 24) for i in range(8)}
 
 
@@ -26,7 +29,7 @@ class Ranks:
         self.full = {n: torch.randn(s) for n, s in SHAPES.items()}
         self.number = number
         self.transfers = [
-            GroupWeights(address="127.0.0.1", within_s=20.0, bucket_bytes=bucket_bytes)
+            GroupWeights(address="127.0.0.1", within_s=WITHIN_S, bucket_bytes=bucket_bytes)
             for _ in range(number)
         ]
         parts = []
@@ -200,7 +203,7 @@ def test_a_new_version_cuts_off_who_is_slow() -> None:
 
 
 def test_it_crosses_to_a_learners_process_and_tells_each_server_of_its_place() -> None:
-    there = pickle.loads(pickle.dumps(GroupWeights(within_s=20.0, bucket_bytes=512)))
+    there = pickle.loads(pickle.dumps(GroupWeights(within_s=WITHIN_S, bucket_bytes=512)))
     ranks = Ranks(1)
     ranks.transfers = [there.at("127.0.0.1")]
     told = addressed(ranks.publish(7), ["a", "b", "c"], slices=1, relay="chain")

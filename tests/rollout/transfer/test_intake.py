@@ -34,7 +34,7 @@ class Learner:
         model.save_pretrained(folder)
         self.model = type(model).from_pretrained(folder)
         self._held = HeldWeights(self.model, Alone())
-        self._transfer = GroupWeights(within_s=30.0, bucket_bytes=64 << 10)
+        self._transfer = GroupWeights(within_s=240.0, bucket_bytes=64 << 10)
 
     def publish(self, version: int):
         return self._transfer.publish_shards(self._held.now(), version, rank=0, device=CPU)

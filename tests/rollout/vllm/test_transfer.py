@@ -47,7 +47,7 @@ def engine(run, tmp_path_factory) -> Iterator[VllmEngine]:
 
 @pytest.fixture
 def learner() -> Iterator[GroupWeights]:
-    made = GroupWeights(address="127.0.0.1", within_s=60, bucket_bytes=1 << 16)
+    made = GroupWeights(address="127.0.0.1", within_s=240, bucket_bytes=1 << 16)
     yield made
     made.close()
 
