@@ -28,14 +28,17 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for file in EXAMPLES.iterdir():
         if file.is_file():
             shutil.copy(file, tmp_path)
-    row = {
-        "data_source": "openai/gsm8k",
-        "prompt": [{"role": "user", "content": "What is 3 + 4?"}],
-        "reward_model": {"style": "rule", "ground_truth": "7"},
-        "extra_info": {"index": 0},
-    }
-    for name in ("train", "test"):
-        pq.write_table(pa.Table.from_pylist([row]), tmp_path / f"{name}.parquet")
+    for name, numbers in (("train", (1, 2)), ("test", (3, 4))):
+        rows = [
+            {
+                "data_source": "openai/gsm8k",
+                "prompt": [{"role": "user", "content": f"What is {number} + 4?"}],
+                "reward_model": {"style": "rule", "ground_truth": str(number + 4)},
+                "extra_info": {"index": number},
+            }
+            for number in numbers
+        ]
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{name}.parquet")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return tmp_path
@@ -49,15 +52,11 @@ def imported(name: str, overrides: Any = ()) -> tuple[dict[str, Any], str]:
 @pytest.mark.parametrize(
     "name",
     [
-        *("trl_maths.py", "verl_dapo.yaml", "prime_rl_maths.toml"),
-        # these start processes: graders that are functions of one's own, packages
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ("trl_sums.py", "trl_chat.py", "verl_gsm8k.yaml", "verl_own_score.yaml",
-                         "prime_rl_gym.toml", "prime_rl_older.toml")
-        ),
+        one.name
+        for one in sorted(EXAMPLES.iterdir())
+        if one.name.startswith(("trl", "verl", "prime"))
     ],
-)  # fmt: skip
+)
 def test_a_dry_run_of_what_was_imported_passes(here: Path, name: str) -> None:
     _, said = imported(name, MODEL if name == "verl_own_score.yaml" else ())
     assert said.endswith("  munro climb mine.toml --dry-run")
