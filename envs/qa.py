@@ -11,7 +11,7 @@ is this answer the reference's, does this proof hold? What it gives no verdict o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from munro.envs.base import SingleTurn
 from munro.envs.data.columns import Row, is_conversation, messages_of, text_of, value_of
@@ -21,7 +21,7 @@ from munro.envs.types import Message, Task
 from munro.rewards import service
 from munro.rewards.judge.items import config_of
 from munro.rewards.language import visible
-from munro.rewards.math.extraction import extract
+from munro.rewards.math.extraction import extract, last_number
 from munro.rewards.types import Grade
 
 PROMPT = "{question}\n\nPut the final answer in <answer></answer> tags."
@@ -29,6 +29,7 @@ PROOF_PROMPT = "{question}\n\nWrite the whole proof."
 WORDS, PROOF = "words", "proof"
 ASKS = {WORDS: "equivalence", PROOF: "proof"}
 """Types that are a judge's, and what it is asked of each."""
+FINALS = ("answer", "last_number")
 
 
 class QuestionsAndAnswers(SingleTurn):
@@ -54,6 +55,7 @@ class QuestionsAndAnswers(SingleTurn):
         judge: str | Mapping[str, Any] = "",
         type: str = "type",
         proof_prompt: str = PROOF_PROMPT,
+        final: Literal["answer", "last_number"] = "answer",
     ) -> None:
         """Read the rows once, to check each of them and to part training from testing.
 
@@ -79,16 +81,20 @@ class QuestionsAndAnswers(SingleTurn):
                 type "words" and "proof", which without one are refused.
             type: column of a row's type; rows without it go by rules.
             proof_prompt: as `prompt`, for proofs.
+            final: what of a reply is its final answer: the one it marks (tags, a box, "the answer
+                is"), or, of a base model that marks none, the last number it writes.
         """
         for key, text in (("prompt", prompt), ("proof_prompt", proof_prompt)):
             if "{question}" not in text:
                 raise ValueError(f"{key} = {text!r}: it must hold {{question}}.")
+        if final not in FINALS:
+            raise ValueError(f"final = {final!r}: one of {', '.join(FINALS)}.")
         if isinstance(judge, Mapping):
             config_of(judge)
         self._judges = {
             kind: service.grader("judge", ask=ask, judge=judge) for kind, ask in ASKS.items()
         }
-        self._judge, self._type, self._proof_prompt = judge, type, proof_prompt
+        self._judge, self._type, self._proof_prompt, self._final = judge, type, proof_prompt, final
         self._id = id
         self._answer_after, self._prompt = answer_after, prompt
         self._where = {
@@ -119,6 +125,8 @@ class QuestionsAndAnswers(SingleTurn):
         """Equal to the reference, as mathematics; of words and proofs, what the judge says."""
         kind = task.payload.get("type")
         if kind not in ASKS:
+            if self._final == "last_number":
+                reply = f"<answer>{last_number(reply) or ''}</answer>"
             return service.grade("math", {**task.payload, "response": reply}, group=task.id)
         said = visible(reply) if kind == PROOF else extract(reply)
         if said is None or not said.strip():

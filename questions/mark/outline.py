@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -24,7 +24,8 @@ EDGE = 2
 """Lines at the top and at the bottom of a page among which heads and feet are looked for."""
 MOST_HEAD = 100
 LEAST_PAGES, LEAST_SHARE = 3, 0.4
-"""A running head stands on so many pages, and on this share of those from its first to its last."""
+"""A running head stands on so many pages, and on this share of those from its first to its last.
+Where there are but two, one that counts them stands on both, in the same place."""
 MOST_INSIDE = 0.34
 """Times that a running head may stand in the middle of a page, for each at an edge: a chapter's
 title does once."""
@@ -75,54 +76,61 @@ def _without_levels(headings: Sequence[int]) -> list[int]:
 
 def _running(lines: Sequence[Line], text: str) -> set[int]:
     """Where the lines begin that are heads, feet or numbers of pages."""
-    edges: list[tuple[Line, str]] = []
+    edges: list[tuple[Line, str, str]] = []
     inside: Counter[str] = Counter()
+    pages = 0
     for _, group in groupby(lines, key=lambda line: line.page):
         page = [(line, text[line.begin : line.end]) for line in group if line.kind == TEXT]
-        edges += page[:EDGE] + page[max(EDGE, len(page) - EDGE) :]
+        edges += [(*one, "top") for one in page[:EDGE]]
+        edges += [(*one, "bottom") for one in page[max(EDGE, len(page) - EDGE) :]]
         inside.update(_key(words) for _, words in page[EDGE : len(page) - EDGE])
-    return _heads(edges, inside) | _page_numbers(edges)
+        pages += 1
+    return _heads(edges, inside, pages) | _page_numbers(edges, pages)
 
 
 def _key(words: str) -> str:
     return " ".join(NUMBER_AT_EDGE.sub("", words).split()).casefold()
 
 
-def _heads(edges: Sequence[tuple[Line, str]], inside: Counter[str]) -> set[int]:
+def _heads(edges: Sequence[tuple[Line, str, str]], inside: Counter[str], pages: int) -> set[int]:
     """Lines that say the same at the edge of many pages, a number that counts the pages aside.
 
     What says so in the middle of pages too is a line of the text, as exercises of one kind have.
     """
     standing: dict[tuple[str, int | None], list[Line]] = defaultdict(list)
-    for line, words in edges:
+    for line, words, _ in edges:
         if len(words) > MOST_HEAD or NUMBERED.match(words):
             continue
         found = NUMBER_AT_EDGE.search(words)
         offset = int(found[1] or found[2]) - line.page if found else None
         if len(key := _key(words)) > 1:
             standing[key, offset].append(line)
-    return _standing(
-        some for (key, _), some in standing.items() if inside[key] <= MOST_INSIDE * len(some)
-    )
-
-
-def _page_numbers(edges: Sequence[tuple[Line, str]]) -> set[int]:
-    """Lines that are nothing but a number which counts the pages."""
-    numbers: dict[int, list[Line]] = defaultdict(list)
-    for line, words in edges:
-        if found := PAGE_NUMBER.match(words):
-            numbers[int(found[1]) - line.page].append(line)
-    return _standing(numbers.values())
-
-
-def _standing(groups: Iterable[list[Line]]) -> set[int]:
     return {
-        line.begin
-        for some in groups
-        if _stands(sorted({line.page for line in some}))
-        for line in some
+        begin
+        for (key, offset), some in standing.items()
+        if inside[key] <= MOST_INSIDE * len(some)
+        for begin in _standing(some, LEAST_PAGES if offset is None else _least(pages))
     }
 
 
-def _stands(pages: Sequence[int]) -> bool:
-    return len(pages) >= LEAST_PAGES and len(pages) >= LEAST_SHARE * (pages[-1] - pages[0] + 1)
+def _page_numbers(edges: Sequence[tuple[Line, str, str]], pages: int) -> set[int]:
+    """Lines that are nothing but a number which counts the pages."""
+    numbers: dict[tuple[int, str], list[Line]] = defaultdict(list)
+    for line, words, edge in edges:
+        if found := PAGE_NUMBER.match(words):
+            # of two pages, the last line of one and the first of the other may count on too
+            numbers[int(found[1]) - line.page, edge if pages == 2 else ""].append(line)
+    return {begin for some in numbers.values() for begin in _standing(some, _least(pages))}
+
+
+def _least(pages: int) -> int:
+    """Pages on which something that counts them must stand."""
+    return 2 if pages == 2 else LEAST_PAGES
+
+
+def _standing(some: Sequence[Line], least: int) -> set[int]:
+    """Where these lines begin, if they stand on enough pages to be no accident."""
+    pages = sorted({line.page for line in some})
+    if len(pages) < max(least, LEAST_SHARE * (pages[-1] - pages[0] + 1)):
+        return set()
+    return {line.begin for line in some}

@@ -103,6 +103,21 @@ def test_a_line_of_many_exercises_is_no_running_head_and_short_pages_have_theirs
     assert running == [one for n in range(1, 7) for one in (f"A Book {n}", str(n))]
 
 
+def test_two_pages_are_enough_for_what_counts_them_and_not_for_lines_that_go_on_counting() -> None:
+    body = "One.\nTwo.\nThree.\nFour.\n"
+    texts = [f"A Book {n}\n{body}{n}" for n in (7, 8)]
+    counted = [f"A title\n{body}{n}\n" for n in (7, 9)]  # no page numbers: they count by two
+    goes_on = [f"First\n{body}41", f"42\n{body}last"]
+    for pages, expected in (
+        (texts, [one for n in (7, 8) for one in (f"A Book {n}", str(n))]),
+        (counted, []),
+        (goes_on, []),
+    ):
+        whole = text_of(pages)
+        lines = outlined(pages_of(*pages)).kept
+        assert [whole[one.begin : one.end] for one in lines if one.kind == "running"] == expected
+
+
 def test_what_stands_across_a_page_without_text_is_left_out() -> None:
     outcome = marks_of(pages_of("Exercises\n1. What is\n", "", "2 + 3?\n2. What is 4 + 4?\n"))
     assert [span.label for span in outcome.kept] == ["2"]
