@@ -17,8 +17,8 @@ from munro.rollout.transfer.types import Box, Held, Layout, Wanted
 
 CPU = torch.device("cpu")
 WITHIN_S = 240.0
-"""A quarter of it is waited for another server. torch asks the resolver for the name of each address
-that it connects to, on both sides, and a question that is lost is put again after 5 s."""
+"""A quarter of it is waited for another server. torch asks the resolver for the name of each
+address that it connects to, on both sides, and a question that is lost is put again after 5 s."""
 SHAPES = {"model.embed": (37, 8)} | {f"model.layers.{i}.w": (16, 24) for i in range(8)}
 
 
