@@ -350,6 +350,11 @@ def require_run(path: Path) -> None:
         raise RunError(f"There is no run at {path}: it has no run.json.{_runs_near(path)}")
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process writes there, be it that its run has not begun; makes nothing there."""
+    return holder(folder.resolve() / LOCK) is not None
+
+
 def info_in(folder: Path) -> RunInfo | None:
     """What the run in `folder` last said of itself, or None; makes nothing there.
 
@@ -373,7 +378,7 @@ def info_in(folder: Path) -> RunInfo | None:
         )
     except (ValueError, TypeError, AttributeError) as broken:
         raise RunError(f"{path} cannot be read: {broken}.") from broken
-    if info.status is Status.RUNNING and holder(folder.resolve() / LOCK) is None:
+    if info.status is Status.RUNNING and not is_held(folder):
         return replace(info, status=Status.INTERRUPTED)
     return info
 

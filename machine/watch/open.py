@@ -7,21 +7,22 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from munro.machine.run.folder import require_run
+from munro.machine.run.folder import is_held, require_run
 from munro.machine.watch.answers import Answers
 from munro.machine.watch.server import Server
 from munro.machine.watch.watched import Watched
 
 
 def opened(paths: Sequence[Path]) -> list[Watched]:
-    """Every run, once, by names that tell them apart.
+    """Every run, once, by names that tell them apart; one that fetches its model yet counts.
 
     Raises:
         RunError: there is none at one of the paths.
     """
     unique = list({path.resolve(): path for path in paths}.values())
     for path in unique:
-        require_run(path)
+        if not is_held(path):
+            require_run(path)
     counts = Counter(path.resolve().name for path in unique)
     return [
         Watched(path, path.resolve().name if counts[path.resolve().name] == 1 else str(path))

@@ -13,7 +13,7 @@ from typing import Any
 from munro.machine.report.report import TARGETS
 from munro.machine.report.restarts import segments
 from munro.machine.run.files import RunError
-from munro.machine.run.folder import RunInfo, Status, info_in
+from munro.machine.run.folder import RunInfo, Status, info_in, is_held
 from munro.machine.run.restarts import Restart, restarts_of
 from munro.machine.watch.curves import Curves
 from munro.machine.watch.follow import Lines
@@ -84,7 +84,8 @@ class Watched:
         if not self.path.is_dir():
             raise RunError(f"{self.path} is gone: there is no such folder any more.")
         if not (self.path / "run.json").is_file():
-            raise RunError(f"{self.path} has no run.json (yet): no climb was begun there.")
+            why = "its model comes first" if is_held(self.path) else "no climb was begun there"
+            raise RunError(f"{self.path} has no run.json (yet): {why}.")
         self.info = info_in(self.path) or RunInfo()
         self.config = _config(self.path / "config.toml") or self.config
         silent_s = self.silent_s()

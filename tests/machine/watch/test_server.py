@@ -8,6 +8,8 @@ import math
 import re
 import shutil
 import socket
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -18,7 +20,7 @@ from munro.machine.report.page import ASSETS
 from munro.machine.run.files import RunError
 from munro.machine.run.folder import RunFolder, Status
 from munro.machine.watch import answers as answers_module
-from munro.machine.watch.answers import BadQuestion
+from munro.machine.watch.answers import Answers, BadQuestion
 from munro.machine.watch.open import opened
 from munro.machine.watch.server import FILES, Server
 from munro.machine.watch.shown import NotThere
@@ -361,6 +363,29 @@ def test_attempts_of_a_long_run_come_newest_first_and_keep_no_curve_waiting(tmp_
 
 
 # the command
+
+
+def test_a_climb_that_fetches_its_model_yet_is_watched(tmp_path):
+    run = RunFolder(tmp_path / "runs" / "new")
+    holds = (
+        "import sys, pathlib; from munro.machine.run.folder import RunFolder\n"
+        "with RunFolder(pathlib.Path(sys.argv[1])).held(): print('held', flush=True); input()"
+    )
+    climb = subprocess.Popen(
+        [sys.executable, "-c", holds, str(run.path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with climb:
+        assert climb.stdout.readline() == "held\n"
+        answers = Answers(opened([run.path]))
+        (told,) = answers.to("news", {})["runs"]
+        assert "its model comes first" in str(told)
+        run.begin({}, seed=0, provenance={})
+        (told,) = answers.to("news", {})["runs"]
+        assert "its model comes first" not in str(told)
+        climb.stdin.write("\n")
+    with pytest.raises(RunError, match=r"it has no run\.json"):
+        opened([tmp_path / "runs"])
 
 
 def test_what_is_no_run_or_cannot_be_listened_at_is_one_clear_line(runs, tmp_path):
