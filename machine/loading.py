@@ -16,6 +16,7 @@ from munro.machine import other_trainers
 from munro.machine.config import RestartConfig, RunConfig
 from munro.machine.errors import BadConfig
 from munro.machine.recipes import recipe_file, refuse_another_kind
+from munro.machine.remote import refuse_stores
 
 __all__ = ["BadConfig", "check", "check_as", "load", "load_as", "overrides_of", "page"]
 
@@ -93,10 +94,12 @@ def check(raw: Mapping[str, Any], *, source: str) -> RunConfig:
 def check_as(tree: type[Tree], raw: Mapping[str, Any], *, source: str) -> Tree:
     """Validate a raw tree of any kind; `source` names it in the error."""
     try:
-        return tree.model_validate(raw)
+        config = tree.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         raise BadConfig(f"{source}: {_sentence(first, tree)}") from error
+    refuse_stores(config, source=source)
+    return config
 
 
 def read_toml(path: str, tree: type[BaseModel] | None = None) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from munro.machine.cli.swe import swe
 from munro.machine.cli.watch.command import watch
 from munro.machine.cli.world import world
 from munro.machine.loading import load, overrides_of, page
+from munro.machine.remote import refuse_stores_among
 from munro.machine.sentences import in_one_line, is_sentence
 
 
@@ -211,6 +212,7 @@ def main() -> None:
     # than ones that sleep; on a free machine it makes no difference. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
+        refuse_stores_among(sys.argv[1:])
         munro(prog_name="munro", standalone_mode=False)
     except click.ClickException as error:
         error.show()
