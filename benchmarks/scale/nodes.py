@@ -65,6 +65,13 @@ class Network:
         """Pull it ("down") at the switch's end, or plug it in again ("up")."""
         ip("-n", self._switch, "link", "set", f"port{place}", state)
 
+    def slow(self, place: int, bytes_a_second: float) -> None:
+        """Let no more than that leave the namespace at that place."""
+        rate = f"{max(int(8 * bytes_a_second / 1000), 1)}kbit"
+        words = ["qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", rate]
+        tc = ["tc", "-n", self.names[place], *words, "burst", "512kb", "latency", "100ms"]
+        subprocess.run(tc, check=True, capture_output=True, text=True)
+
     def sent_bytes(self, place: int) -> int:
         """That have left the namespace at that place."""
         (told,) = json.loads(ip("-n", self.names[place], "-s", "-j", "link", "show", "eth0"))

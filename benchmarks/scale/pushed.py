@@ -42,6 +42,8 @@ from munro.rollout.types import Attempt, Group, Outcome, places_of
 
 TOKENS, ATTEMPTS = 64, 4
 LEAST_PER_S = 1000.0
+AT_ONCE = 8
+"""Workers that start side by side: Ray gives up those that take longer than a minute to begin."""
 
 
 def group(index: int) -> Group:
@@ -117,8 +119,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as run:
         stores = Stores(run, keep_dropped=0, deadline_s=600)
         actor = ray.remote(Worker).options(num_cpus=0, max_concurrency=1000)
-        actors = {f"w{n}": actor.remote(stores.known_as) for n in range(options.workers)}
-        ray.get([one.ready.remote() for one in actors.values()])
+        actors = {}
+        for first in range(0, options.workers, AT_ONCE):
+            names = [f"w{n}" for n in range(first, min(first + AT_ONCE, options.workers))]
+            actors |= {name: actor.remote(stores.known_as) for name in names}
+            ray.get([actors[name].ready.remote() for name in names])
         hub = Hub(actors, lambda: 0, lambda outcomes: stores.forget(places_of(outcomes)))
         came: dict[int, int] = {}
         began, cpu = time.monotonic(), time.process_time()
