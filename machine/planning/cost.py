@@ -10,7 +10,7 @@ from munro.machine.planning.memory import cache_bytes, sequence_bytes, server_we
 from munro.rl.control.in_flight import Room, by_engines, by_staleness
 
 BUCKET = 256 * (1 << 20)
-"""Bytes that a transfer packs, sends and unpacks at a time."""
+"""Bytes that a transfer packs, sends and unpacks at a time, where nobody says otherwise."""
 BUCKET_S = 1e-3
 """Seconds that each takes whatever its size: an assumption, ten launches and a rendezvous."""
 CHECKPOINT_BYTES = 12
@@ -142,14 +142,16 @@ class Transfer:
     estimate_s: float
 
 
-def transfer(job: Job, *, relayed: bool) -> Transfer:
+def transfer(job: Job, *, relayed: bool | None = None) -> Transfer:
     """Weights from learner to all servers, each GPU receiving its own part once.
 
     Args:
         job: what is planned.
-        relayed: servers hand on to servers what the learner sent to the first.
+        relayed: servers hand on to servers what the learner sent to the first; as `sync.relay`
+            says unless given.
     """
     total = float(job.hardware.word * job.sizes.parameters)
+    relayed = job.config.sync.relay != "none" if relayed is None else relayed
     servers = 1 if relayed else job.config.rollout.servers
     return moved(
         total,
@@ -159,6 +161,7 @@ def transfer(job: Job, *, relayed: bool) -> Transfer:
         link=job.hardware.nvlink if job.gpus <= job.hardware.domain else job.hardware.nic,
         memory_rate=job.hardware.memory_rate,
         share=job.plan.link_share,
+        bucket=job.config.sync.bucket_mib << 20,
     )
 
 
@@ -171,6 +174,7 @@ def moved(
     link: float,
     memory_rate: float,
     share: float,
+    bucket: int = BUCKET,
 ) -> Transfer:
     """The formula behind `transfer`.
 
@@ -182,10 +186,11 @@ def moved(
         link: bytes a second of one GPU, one way.
         memory_rate: bytes a second of its memory: what arrives is written, and read before.
         share: of the link that is reached.
+        bucket: bytes that are packed, sent and unpacked at a time.
     """
     egress, ingress = total * servers / sources, total / into
     bound = max(egress / link, ingress / link, 2 * ingress / memory_rate)
-    buckets = ceil(max(egress, ingress) / BUCKET)
+    buckets = ceil(max(egress, ingress) / bucket)
     return Transfer(
         egress=egress,
         ingress=ingress,
@@ -250,11 +255,11 @@ class Step:
         return worst, best
 
 
-def step(job: Job, *, relayed: bool = True) -> Step:
+def step(job: Job) -> Step:
     """The steady state by its slowest part; queues and waits on single groups are `simulate`'s."""
     config = job.config
     train = train_s(job)
-    sync = transfer(job, relayed=relayed).estimate_s / config.sync.every_steps
+    sync = transfer(job).estimate_s / config.sync.every_steps
     stall = saving(job).stall_s / config.checkpoint.every_steps
     groups = config.batch.num_groups / sampling(job).groups_per_s
     learner = train + sync + stall

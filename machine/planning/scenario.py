@@ -194,7 +194,7 @@ def scenario_of(job: Job, *, num_steps: int = 60) -> Scenario:
         max_staleness=config.sync.max_staleness,
         in_flight=cost.groups_in_flight(job),
         trained_s=1 / (cost.learner_tokens_per_s(job) * job.cut.ranks),
-        sync_s=cost.transfer(job, relayed=True).estimate_s,
+        sync_s=cost.transfer(job).estimate_s,
         swaps_in_flight=config.sync.in_flight,
         save_every=config.checkpoint.every_steps,
         stall_s=cost.saving(job).stall_s,

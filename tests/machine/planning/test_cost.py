@@ -47,6 +47,14 @@ def test_the_reports_climb_has_the_reports_sizes() -> None:
     assert cost.driver(job).token_bytes == pytest.approx(652, abs=2)
 
 
+def test_updates_are_as_the_recipe_has_servers_fed() -> None:
+    chain, each = mai(), mai(("sync.relay", "none"))
+    assert cost.transfer(chain).egress == pytest.approx(cost.transfer(each).egress / 64)
+    assert cost.step(each).sync_s > 2 * cost.step(chain).sync_s
+    small = mai(("sync.bucket_mib", "1"))
+    assert cost.transfer(small).estimate_s > 10 * cost.transfer(chain).estimate_s
+
+
 def test_weights_and_moments_are_parted_among_the_ranks_of_a_replica() -> None:
     found = learner_memory(mai())
     parameters = mai().sizes.parameters
