@@ -70,6 +70,10 @@ class Sender(Protocol):
         """Write the current weights where servers can read them."""
         ...
 
+    def require_alive(self) -> None:
+        """Raise where it has died: who waits for its weights would wait in vain."""
+        ...
+
     def score(self, streams: Sequence[Sequence[int]], *, base: bool = False) -> Scores:
         """Log-probability of each token given those before it; whole vocabulary, temperature 1.
 
@@ -86,8 +90,18 @@ class Receivers(Protocol):
         """Servers that were too slow the last time and are asked for nothing, and why."""
         ...
 
-    def update_weights(self, source: WeightSource, *, drain: bool, deadline_s: float) -> None:
-        """Load the weights, and set aside who is late: nothing is sampled with older ones."""
+    def update_weights(
+        self,
+        source: WeightSource,
+        *,
+        drain: bool,
+        deadline_s: float,
+        meanwhile: Callable[[], None],
+    ) -> None:
+        """Load the weights, and set aside who is late: nothing is sampled with older ones.
+
+        What `meanwhile` raises, which is called now and then, ends the wait.
+        """
         ...
 
     def score_each(
@@ -161,7 +175,10 @@ class Publisher:
         self._note("sync")
         source = self._sender.publish(version)
         self._receivers.update_weights(
-            source, drain=not self._config.in_flight, deadline_s=self._deadline_s
+            source,
+            drain=not self._config.in_flight,
+            deadline_s=self._deadline_s,
+            meanwhile=self._sender.require_alive,
         )
         ours = _joined(self._sender.score(self._streams))
         told = self._receivers.score_each(self._streams, self._deadline_s)

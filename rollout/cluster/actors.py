@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
 from munro.rewards.errors import PolicyError
 from munro.rollout.setting import Setting
@@ -19,6 +19,8 @@ CALLS_AT_ONCE = 100_000
 """Calls that one actor has open; the engine's own batch size is what limits work."""
 RETRY_S = 0.5
 """Between two looks at an actor that is being restarted."""
+LOOK_S = 1.0
+"""How often a wait looks at what else may end it."""
 AGAIN_AFTER: tuple[type[Exception], ...] = (RayActorError, PolicyError)
 """Failures after which an actor is called again: it died, or cannot serve yet."""
 GRACE_S = 1.0
@@ -97,6 +99,7 @@ def mostly(
     least: int,
     slow: Collection[str] = (),
     waits_for_dead: bool = True,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """As `everywhere`, but `least` answers in time are enough.
 
@@ -110,6 +113,8 @@ def mostly(
             again, so that they cost no more than a step of theirs.
         waits_for_dead: whether those whose process dies meanwhile are waited for too; otherwise
             they are only where fewer than `least` have answered.
+        meanwhile: called now and then while this waits, and after a failure; what it raises ends
+            the wait.
 
     Returns:
         The answers, and what those who gave none in time were last waited for; both by name.
@@ -127,7 +132,9 @@ def mostly(
     def ask(name: str, until: float, again_after: tuple[type[Exception], ...]) -> None:
         whom, reference = f"{what} ({name})", references[name]
         try:
-            answers[name] = _answer(whom, reference, actors[name], call, until, again_after)
+            answers[name] = _answer(
+                whom, reference, actors[name], call, until, again_after, meanwhile
+            )
             late.pop(name, None)
         except (Stalled, RayActorError) as failure:
             late[name] = failure
@@ -152,6 +159,7 @@ def _answer(
     call: Callable[[Any], Any],
     until: float,
     again_after: tuple[type[Exception], ...] = AGAIN_AFTER,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> Any:
     """What the actor answers before `until`; it is called again after those failures."""
     last_failure, given_s = "", max(until - time.monotonic(), 0)
@@ -159,9 +167,14 @@ def _answer(
         with waiting(what, given_s) as wait:
             while True:
                 try:
-                    return ray.get(reference, timeout=wait.remaining)
+                    return ray.get(reference, timeout=min(wait.remaining, LOOK_S))
+                except GetTimeoutError:
+                    if not wait.remaining:
+                        raise
+                    meanwhile()
                 except again_after as error:
                     last_failure = f": {first_line(error)}"
+                    meanwhile()
                     if not wait.remaining:
                         raise TimeoutError from error
                     time.sleep(min(RETRY_S, wait.remaining))

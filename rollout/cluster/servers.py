@@ -172,11 +172,19 @@ class Servers:
             self._roster = self._registry.freeze(version)
         return self._roster
 
-    def update_weights(self, source: WeightSource, *, drain: bool, deadline_s: float) -> None:
+    def update_weights(
+        self,
+        source: WeightSource,
+        *,
+        drain: bool,
+        deadline_s: float,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> None:
         """Load the weights on all servers of the roster.
 
         Whoever is late is set aside, and goes on loading: it is back once it takes an update in
         time. Whoever joins meanwhile, or died, gets these weights later and is not waited for.
+        `meanwhile` is called now and then; what it raises ends the wait.
 
         Raises:
             TooFewServers: fewer got there than must.
@@ -191,7 +199,9 @@ class Servers:
             return actor.call.remote("update_weights", sources[id(actor)], drain=drain)
 
         actors = {name: self.actors[name] for name in asked}
-        took, late = self._mostly(what, actors, load, deadline_s, slow=self.aside)
+        took, late = self._mostly(
+            what, actors, load, deadline_s, slow=self.aside, meanwhile=meanwhile
+        )
         self._roster = None
         self._registry.closed(roster, tuple(took))
         self._took, self.aside = tuple(name for name in asked if name in took), late
@@ -209,6 +219,7 @@ class Servers:
         call: Callable[[Any], Any],
         deadline_s: float,
         slow: Collection[str] = (),
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> tuple[dict[str, Any], dict[str, str]]:
         try:
             return mostly(
@@ -219,6 +230,7 @@ class Servers:
                 least=self._least,
                 slow=slow,
                 waits_for_dead=self._waits_for_dead,
+                meanwhile=meanwhile,
             )
         except Stalled as stalled:
             raise TooFewServers(stalled.who, stalled.what, stalled.seconds) from stalled

@@ -30,6 +30,9 @@ NEVER_SENT = 1 << 20
 """A tag under which nobody sends."""
 FIND_S = 30.0
 """Longest wait for a store to take a connection."""
+MEET_S = 60.0
+"""Longest wait for all members of a group to come: each has been asked, and one that died does not
+say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,11 @@ def found(address: Address, until: Until) -> Store:
         RuntimeError: nobody listens there.
     """
     within = until.sooner(FIND_S).left
+    try:  # torch tries a port that is closed until the time is over, and a store never comes back
+        socket.create_connection((address.host, address.port), within.total_seconds()).close()
+    except OSError as error:
+        where = f"{address.host}:{address.port}"
+        raise RuntimeError(f"nobody listens at {where} any more: {error}") from error
     return TCPStore(address.host, address.port, None, False, within, False)
 
 
@@ -181,12 +189,13 @@ def opened(
 ) -> Iterator[Group]:
     """A group of `size` members that know the store and the name; aborted when this ends.
 
-    With `patience_s`, no single wait is longer, nor that for all to come.
+    All must come within `MEET_S`. With `patience_s`, no single wait is longer, nor that for all to
+    come.
 
     Raises:
         RuntimeError: not all came in time.
     """
-    come = until if patience_s is None else until.sooner(patience_s)
+    come = until.sooner(MEET_S if patience_s is None else patience_s)
     store.set_timeout(come.left)
     made = _made(PrefixStore(name, store), rank, size, come.left, device)
     group = Group(made, until, device, patience_s)

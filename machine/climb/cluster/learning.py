@@ -91,6 +91,16 @@ class Trainer:
         with lost("publishing its weights", self._pool):
             return self._pool.publish(version)
 
+    def require_alive(self) -> None:
+        """Nobody waits for the weights of ranks that are gone.
+
+        Raises:
+            LearnerLost: one is.
+        """
+        with lost("servers take its weights", self._pool):
+            if self._pool.has_lost_a_rank():
+                raise LearnerLost("a rank of the learner died while servers take its weights")
+
     def score(
         self, streams: Sequence[Sequence[int]], *, base: bool = False
     ) -> list[NDArray[np.float32]]:

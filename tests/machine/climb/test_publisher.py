@@ -31,6 +31,9 @@ class Sender:
             nudge(self.learner._policy.model, seed=version)
         return self.learner.publish(self.transfer, version)
 
+    def require_alive(self):
+        pass
+
     def score(self, streams):
         return self.learner.score(streams)
 
@@ -43,7 +46,7 @@ class OneServer:
     def __init__(self, engine):
         self.engine, self.loop = engine, asyncio.new_event_loop()
 
-    def update_weights(self, source, *, drain, deadline_s):
+    def update_weights(self, source, *, drain, deadline_s, meanwhile):
         self.loop.run_until_complete(self.engine.update_weights(source, drain=drain))
 
     def score_each(self, streams, deadline_s):

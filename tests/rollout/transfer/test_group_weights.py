@@ -5,11 +5,14 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import pytest
 import torch
 
+from munro.rollout.engine import WeightSource
 from munro.rollout.transfer.asking import NotReceived
+from munro.rollout.transfer.group import Until, found, hosted
 from munro.rollout.transfer.receiving import Receiver
 from munro.rollout.transfer.relay import addressed
 from munro.rollout.transfer.sending import GroupWeights, Shards
@@ -190,6 +193,17 @@ def test_another_plan_is_refused() -> None:
     source = ranks.publish(1)
     with pytest.raises(NotReceived, match="do not run the same version of Munro"):
         taken(Receiver(whole(), device=CPU), source, bucket_bytes=1 << 20)
+
+
+def test_a_learner_that_is_gone_is_told_from_one_that_is_slow() -> None:
+    store, gone = hosted("127.0.0.1")
+    del store  # it ends with the object
+    with pytest.raises(RuntimeError, match=r"nobody listens at .* any more: .*refused"):
+        found(gone, Until.within(3600))
+    update = {"version": 1, "within_s": WITHIN_S, "bucket_bytes": 512}
+    source = WeightSource(path="", version=1, meeting=asdict(gone), update=update)
+    with pytest.raises(NotReceived, match="nobody listens"):
+        taken(Receiver(whole(), device=CPU), source)
 
 
 def test_a_new_version_cuts_off_who_is_slow() -> None:

@@ -41,4 +41,5 @@ def test_weights_reach_other_hosts_and_nobody_waits_for_the_lost() -> None:
         assert row["wire_by_plan"] <= 1.02
     disturbed = [row for row in rows if row.get("check") == "random"]
     assert len(disturbed) == 3
+    assert all(row["in_the_middle"] for row in disturbed)
     assert not any(row["torn_answers"] for row in disturbed)

@@ -49,6 +49,9 @@ class Sender:
         assert source is not None
         return source
 
+    def require_alive(self):
+        pass
+
     def score(self, streams, *, base=False):
         return self.learner.score(streams, base=base)
 
@@ -62,7 +65,7 @@ class Servers:
         self.engines, self.loop = engines, asyncio.new_event_loop()
         self.skips, self.lacks = False, ""
 
-    def update_weights(self, source, *, drain, deadline_s):
+    def update_weights(self, source, *, drain, deadline_s, meanwhile):
         for name, engine in self.engines.items():
             if name == "server-1" and self.skips:
                 continue

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from munro.envs.types import KeptTokens
+from munro.machine.climb.cluster.learning import LearnerLost
 from munro.machine.climb.publisher import Publisher, SyncBroken
 from munro.machine.loading import BadConfig, from_overrides
 from munro.rl.config import SyncConfig
@@ -20,6 +21,9 @@ class Sender:
     def publish(self, version):
         return WeightSource(path="w", version=version)
 
+    def require_alive(self):
+        pass
+
     def score(self, streams):
         return [np.zeros(len(stream), np.float32) for stream in streams]
 
@@ -30,7 +34,7 @@ class Receivers:
     def __init__(self, late, wrong=()):
         self.late, self.wrong, self.aside = late, wrong, {}
 
-    def update_weights(self, source, *, drain, deadline_s):
+    def update_weights(self, source, *, drain, deadline_s, meanwhile):
         names = self.late.get(source.version, ())
         self.aside = dict.fromkeys(names, f"driver waited {deadline_s} s")
 
@@ -43,6 +47,23 @@ def publisher_of(receivers, told):
     return Publisher(
         Sender(), receivers, SyncConfig(), 7, 50, note=lambda _: None, tell=told.append
     )
+
+
+def test_a_learner_that_dies_while_servers_wait_for_its_weights_ends_the_wait():
+    class Dying(Sender):
+        def require_alive(self):
+            raise LearnerLost("a rank of the learner died while servers take its weights")
+
+    class Waiting(Receivers):
+        def update_weights(self, source, *, drain, deadline_s, meanwhile):
+            while True:
+                meanwhile()
+
+    one = Publisher(
+        Dying(), Waiting({}), SyncConfig(), 7, 50, note=lambda _: None, tell=lambda _: None
+    )
+    with pytest.raises(LearnerLost, match="while servers take its weights"):
+        one.publish(1)
 
 
 def test_who_is_set_aside_and_who_is_back_is_told_once():
