@@ -3,7 +3,7 @@
 Three raylets, three inference servers, two learner ranks, one problem worker and the climb's own
 process; every `--every` seconds one of them is killed outright, which one and when by the seed: a
 server 60 of 100 times, a worker 20, a learner rank 15, the climb's process 5, which is started
-again at once as a scheduler would. With `--against` the same list of kills meets the build of
+again at once as a scheduler would. A spare learner rank stands by where the build knows how. With `--against` the same list of kills meets the build of
 another commit too.
 
     python benchmarks/scale/drill.py                        # 20 minutes
@@ -75,6 +75,7 @@ nucleus_candidates = 32
 learning_rate = 1e-5
 threads = 1
 ranks = 2
+{standby}
 [batch]
 num_groups = 2
 [sync]
@@ -172,7 +173,10 @@ class Build:
         )
         told = self._read()
         self._temp = told["temp"]
-        (folder / "drill.toml").write_text(RECIPE.format(folder=folder, address=told["address"]))
+        # a spare rank, where the build has such a thing
+        has_spares = "standby" in (source / "rl" / "config.py").read_text()
+        more = {"address": told["address"], "standby": "standby = 1" if has_spares else ""}
+        (folder / "drill.toml").write_text(RECIPE.format(folder=folder, **more))
         self.driver = self._climb()
 
     def _read(self) -> Any:

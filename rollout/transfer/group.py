@@ -30,7 +30,7 @@ NEVER_SENT = 1 << 20
 """A tag under which nobody sends."""
 FIND_S = 30.0
 """Longest wait for a store to take a connection."""
-MEET_S = 60.0
+MEET_S = 30.0
 """Longest wait for all members of a group to come: each has been asked, and one that died does not
 say so."""
 
