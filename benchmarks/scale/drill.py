@@ -3,8 +3,8 @@
 Three raylets, three inference servers, two learner ranks, one problem worker and the climb's own
 process; every `--every` seconds one of them is killed outright, which one and when by the seed: a
 server 60 of 100 times, a worker 20, a learner rank 15, the climb's process 5, which is started
-again at once as a scheduler would. A spare learner rank stands by where the build knows how. With `--against` the same list of kills meets the build of
-another commit too.
+again at once as a scheduler would. Where the build knows how, a spare learner rank stands by, and
+is never the victim. With `--against` the same list of kills meets the build of another commit too.
 
     python benchmarks/scale/drill.py                        # 20 minutes
     python benchmarks/scale/drill.py --against main         # and 20 more
@@ -124,6 +124,14 @@ class Seen:
             self.steps.append(time.monotonic())
 
 
+def started(pid: int) -> float:
+    """When a process began; it may have ended meanwhile."""
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
 def kills(seed: int, every_s: float, seconds: float) -> list[tuple[float, str, float]]:
     """(when, role, which of that role as a share) from the seed."""
     rng = random.Random(seed)
@@ -193,6 +201,8 @@ class Build:
             for role, kind in CLASSES.items():
                 if name == kind and state == "ALIVE" and psutil.pid_exists(pid):
                     found[role].append(pid)
+        # the youngest of three ranks is the spare
+        found["learner"] = sorted(found["learner"], key=started)[: RUNNING["learner"]]
         return {role: sorted(pids) for role, pids in found.items()}
 
     def _climb(self) -> subprocess.Popen[bytes]:
