@@ -37,6 +37,8 @@ from munro.rollout.waits import waiting
 if TYPE_CHECKING:
     from munro.rl.learner import Learner
 
+LOOK_S = 1.0
+"""What a spare that is dead takes to be known as such, and more."""
 LEAVE_S = 15.0
 """What a living rank gets to leave the group that lost one of its others; then it is replaced."""
 
@@ -220,8 +222,11 @@ class LearnerPool:
             How many ranks were replaced.
         """
         living = _answer([rank.leave.remote() for rank in self._ranks], LEAVE_S)
-        ready = _answer([spare.address.remote() for spare in self._spares], LEAVE_S)
-        spares = [spare for spare, is_ready in zip(self._spares, ready, strict=True) if is_ready]
+        # one that still imports is further than a new process would be
+        calls = [spare.address.remote() for spare in self._spares]
+        if calls:
+            ray.wait(calls, num_returns=len(calls), timeout=LOOK_S)
+        spares = [one for one, call in zip(self._spares, calls, strict=True) if not _is_dead(call)]
         self._end([spare for spare in self._spares if spare not in spares])
         replaced = 0
         for place, lives in enumerate(living):

@@ -18,6 +18,8 @@ HELD = "held"
 """Key of the learner's `Layout`."""
 ASKS = "asks"
 """Queue of what servers ask of the learner's first rank."""
+LEFT = "left"
+"""Key that is there once the learner answers no more, and its store is still there."""
 
 
 class NotReceived(Exception):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,6 +28,8 @@ LISTEN = 1024
 """Connections that may wait to be accepted."""
 NEVER_SENT = 1 << 20
 """A tag under which nobody sends."""
+LEAST_PAUSE_S, MOST_PAUSE_S = 0.001, 0.05
+"""Between two looks at a key: soon at first, and seldom where it takes long."""
 FIND_S = 30.0
 """Longest wait for a store to take a connection."""
 MEET_S = 30.0
@@ -102,15 +104,32 @@ def found(address: Address, until: Until) -> Store:
     return TCPStore(address.host, address.port, None, False, within, False)
 
 
-def read(store: Store, key: str, until: Until) -> bytes:
+def read(store: Store, key: str, until: Until, watch: Callable[[], None] = lambda: None) -> bytes:
     """What a key holds, once it is there.
 
     Raises:
         RuntimeError: nobody said it in time, or the store is gone.
     """
-    store.set_timeout(until.left)
-    told: bytes = store.get(key)
-    return told
+    told(store, [key], until, watch)
+    value: bytes = store.get(key)
+    return value
+
+
+def told(
+    store: Store, keys: Sequence[str], until: Until, watch: Callable[[], None] = lambda: None
+) -> None:
+    """Wait until all keys are there; what `watch` raises, which is called meanwhile, ends it.
+
+    Raises:
+        RuntimeError: they were not in time, or the store is gone.
+    """
+    pause_s = LEAST_PAUSE_S
+    while not store.check(list(keys)):
+        if until.is_over:
+            raise RuntimeError(f"nobody said {keys[0]} in time")
+        watch()
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, MOST_PAUSE_S)
 
 
 class Group:
@@ -186,16 +205,20 @@ def opened(
     device: torch.device,
     *,
     patience_s: float | None = None,
+    watch: Callable[[], None] = lambda: None,
 ) -> Iterator[Group]:
     """A group of `size` members that know the store and the name; aborted when this ends.
 
     All must come within `MEET_S`. With `patience_s`, no single wait is longer, nor that for all to
-    come.
+    come. What `watch` raises while others have not come ends the wait for them.
 
     Raises:
         RuntimeError: not all came in time.
     """
     come = until.sooner(MEET_S if patience_s is None else patience_s)
+    # torch's own wait for all to come can be ended by nobody
+    store.set(f"{name}/here/{rank}", b"1")
+    told(store, [f"{name}/here/{other}" for other in range(size)], come, watch)
     store.set_timeout(come.left)
     made = _made(PrefixStore(name, store), rank, size, come.left, device)
     group = Group(made, until, device, patience_s)

@@ -25,6 +25,7 @@ from torch import Tensor
 from munro.rollout.transfer.asking import (
     ASKS,
     HELD,
+    LEFT,
     Ask,
     NotReceived,
     Update,
@@ -169,7 +170,7 @@ class Receiver:
             key = f"{update.session}/layout"
             link.store.set(f"{key}/{self._rank}", self._own.packed())
             layout = Layout.joined(
-                [Layout.unpacked(read(link.store, f"{key}/{r}", until)) for r in range(self._ranks)]
+                [Layout.unpacked(link.read(f"{key}/{r}", until)) for r in range(self._ranks)]
             )
         if not link.store.check([layout_key(layout.digest)]):
             link.store.set(layout_key(layout.digest), layout.packed())
@@ -228,7 +229,9 @@ class Receiver:
         members = [0] * len(sources) if feeder else list(range(len(sources)))
         place = dict(zip(sources, members, strict=True))
         size, at = len(set(members)) + 1, self._device
-        with opened(store, ask.session, size - 1, size, until, at, patience_s=patience_s) as group:
+        with opened(
+            store, ask.session, size - 1, size, until, at, patience_s=patience_s, watch=link.watch
+        ) as group:
             todo = plan.messages(self._rank)[ask.bucket :]
             coming = self._begin(group, todo[0], place) if todo else []
             for i in range(len(todo)):
@@ -306,6 +309,19 @@ class _Link:
             self.plans[key] = sliced(self.held, wanted, update.slice, update.bucket_bytes)
         return self.plans[key]
 
+    def watch(self) -> None:
+        """Wait for nothing more from a learner that is gone, or has left.
+
+        Raises:
+            RuntimeError: it is.
+        """
+        if self.store.check([LEFT]):
+            raise RuntimeError("the learner has left")
+
+    def read(self, key: str, until: Until) -> bytes:
+        """What a key of the learner's store holds, once it is there."""
+        return read(self.store, key, until, self.watch)
+
     def ask(self, ask: Ask, until: Until) -> None:
         """Ask the learner.
 
@@ -313,7 +329,7 @@ class _Link:
             RuntimeError: it refused, and why.
         """
         self.store.queue_push(ASKS, ask.packed())
-        why_not = read(self.store, answer_key(ask.session), until).decode()
+        why_not = self.read(answer_key(ask.session), until).decode()
         self.store.delete_key(answer_key(ask.session))
         if why_not:
             raise RuntimeError(f"the learner refused {ask.server}: {why_not}")

@@ -15,13 +15,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, distributed
 
 from munro.rollout.engine import WeightSource
-from munro.rollout.transfer.asking import ASKS, HELD, Ask, Update, answer_key, layout_key
+from munro.rollout.transfer.asking import ASKS, HELD, LEFT, Ask, Update, answer_key, layout_key
 from munro.rollout.transfer.group import (
     Address,
     Group,
@@ -135,6 +136,7 @@ class GroupWeights:
         for group in late.values():
             group.abort()
         if self._rank == 0 and self._store is not None:
+            self._store.set(LEFT, b"1")
             self._store.queue_push(ASKS, "")
 
     def _begin(self, held: Layout) -> None:
@@ -190,8 +192,11 @@ class GroupWeights:
             if plan is not None and self._rank in (sources := plan.feeds(ask.rank)):
                 place = sources.index(self._rank)
                 meeting = found(ask.address, until)
+                members, watch = len(sources) + 1, partial(self._require, version)
                 with (
-                    opened(meeting, ask.session, place, len(sources) + 1, until, self._device) as g,
+                    opened(
+                        meeting, ask.session, place, members, until, self._device, watch=watch
+                    ) as g,
                     self._known(ask, g),
                 ):
                     self._stream(ask, plan, shards, g, len(sources))
@@ -225,12 +230,15 @@ class GroupWeights:
             )
         return plan, ""
 
+    def _require(self, version: int) -> None:
+        if self._now is None or self._now[0] != version:
+            raise RuntimeError("a newer version was published")
+
     @contextmanager
     def _known(self, ask: Ask, group: Group) -> Iterator[None]:
         """A new version ends this group, if it has not come meanwhile."""
         with self._guard:
-            if self._now is None or self._now[0] != ask.version:
-                raise RuntimeError("a newer version was published")
+            self._require(ask.version)
             self._open[ask.session] = group
         try:
             yield

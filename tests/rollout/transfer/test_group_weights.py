@@ -206,6 +206,17 @@ def test_a_learner_that_is_gone_is_told_from_one_that_is_slow() -> None:
         taken(Receiver(whole(), device=CPU), source)
 
 
+def test_who_waits_for_a_rank_that_never_comes_hears_that_the_learner_left() -> None:
+    ranks = Ranks(2)
+    del ranks.transfers[1]  # it died before it was asked
+    source = ranks.publish(1)
+    left = threading.Timer(0.5, ranks.transfers[0].leave)
+    left.start()
+    with pytest.raises(NotReceived, match="the learner has left"):
+        taken(Receiver(whole(), device=CPU), source, within_s=3600.0)
+    left.join()
+
+
 def test_a_new_version_cuts_off_who_is_slow() -> None:
     ranks = Ranks(2)
     source = ranks.publish(1)
