@@ -9,6 +9,7 @@ listen on the interface by which the other side is reached, and on no other.
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,10 @@ from torch.distributed import PrefixStore, ProcessGroup, TCPStore  # type: ignor
 
 Store = Any
 """A `TCPStore`, which torch has no types for."""
+
+# torch's stores ask the resolver for the name of each address that connects, and wait; a question
+# that is lost is to cost one second and not five
+os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:5")
 
 LISTEN = 1024
 """Connections that may wait to be accepted."""
@@ -89,6 +94,20 @@ def hosted(address: str) -> tuple[Store, Address]:
     return store, Address(address, port)
 
 
+def require_there(address: Address, until: Until) -> None:
+    """A store that was there is there still: `found` tries one that is gone until time is over.
+
+    Raises:
+        RuntimeError: nobody listens there.
+    """
+    within_s = until.sooner(FIND_S).left.total_seconds()
+    try:
+        socket.create_connection((address.host, address.port), within_s).close()
+    except OSError as error:
+        where = f"{address.host}:{address.port}"
+        raise RuntimeError(f"nobody listens at {where} any more: {error}") from error
+
+
 def found(address: Address, until: Until) -> Store:
     """A connection of one's own to a store: a call that waits blocks all others of its connection.
 
@@ -96,11 +115,6 @@ def found(address: Address, until: Until) -> Store:
         RuntimeError: nobody listens there.
     """
     within = until.sooner(FIND_S).left
-    try:  # torch tries a port that is closed until the time is over, and a store never comes back
-        socket.create_connection((address.host, address.port), within.total_seconds()).close()
-    except OSError as error:
-        where = f"{address.host}:{address.port}"
-        raise RuntimeError(f"nobody listens at {where} any more: {error}") from error
     return TCPStore(address.host, address.port, None, False, within, False)
 
 

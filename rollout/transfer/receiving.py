@@ -43,6 +43,7 @@ from munro.rollout.transfer.group import (
     hosted,
     opened,
     read,
+    require_there,
 )
 from munro.rollout.transfer.packing import Corrupt, message_bytes, unpack
 from munro.rollout.transfer.plan import Message, Plan, PlanError
@@ -298,6 +299,7 @@ class _Link:
 
     @classmethod
     def to(cls, meeting: Address, until: Until) -> _Link:
+        require_there(meeting, until)
         store = found(meeting, until)
         held = Layout.unpacked(read(store, HELD, until))
         return cls(meeting=meeting, store=store, held=held, plans={})
@@ -368,9 +370,8 @@ class _Follower:
         """Send what is handed over until there is no more; runs in a thread."""
         try:
             meeting = until.sooner(self._patience_s)
-            own = found(link.meeting, meeting)  # another call may wait on the other connection
-            ask = Ask.unpacked(read(own, key, meeting))
-            own.delete_key(key)
+            ask = Ask.unpacked(read(link.store, key, meeting))
+            link.store.delete_key(key)
             if ask.plan != plan.digest:
                 return  # cut in another way: the learner sends it what it needs
             store = found(ask.address, meeting)

@@ -74,6 +74,7 @@ class GroupWeights:
         self._within_s, self._bucket_bytes, self._address = within_s, bucket_bytes, address
         self._rank = 0
         self._store: Store | None = None
+        self._answers: Store | None = None
         self._where: Address | None = None
         self._accepting: threading.Thread | None = None
         self._now: tuple[int, Shards] | None = None
@@ -147,6 +148,9 @@ class GroupWeights:
         if distributed.is_initialized() and distributed.get_world_size() > 1:
             distributed.broadcast_object_list(told, src=0)
         self._where = told[0]
+        assert self._where is not None
+        # of its own, for no call on it waits: that of `_accept` does
+        self._answers = self._store or found(self._where, Until.within(self._within_s))
         self._accepting = threading.Thread(target=self._accept, daemon=True, name="weights_asked")
         self._accepting.start()
 
@@ -179,16 +183,15 @@ class GroupWeights:
 
     def _answer(self, ask: Ask) -> None:
         """Serve one asking, on a thread of its own; a server that fails is its own affair."""
-        assert self._where is not None
+        assert self._answers is not None
         until, now = Until.within(ask.within_s), self._now
         if now is None:
             return  # it has just been closed
         version, shards = now
         try:
-            store = found(self._where, until)
-            plan, why_not = self._agreed(ask, version, shards.held, store, until)
+            plan, why_not = self._agreed(ask, version, shards.held, until)
             if self._rank == 0:
-                store.set(answer_key(ask.session), why_not)
+                self._answers.set(answer_key(ask.session), why_not)
             if plan is not None and self._rank in (sources := plan.feeds(ask.rank)):
                 place = sources.index(self._rank)
                 meeting = found(ask.address, until)
@@ -209,7 +212,7 @@ class GroupWeights:
             )
 
     def _agreed(
-        self, ask: Ask, version: int, held: Layout, store: Store, until: Until
+        self, ask: Ask, version: int, held: Layout, until: Until
     ) -> tuple[Plan | None, str]:
         """The plan that both sides have compiled; or why there is none."""
         if ask.version != version:
@@ -220,7 +223,7 @@ class GroupWeights:
                 'process group has both. Set sync.transport = "file"'
             )
         try:
-            plan = self._plan(ask.layout, ask.slice, store, until, held)
+            plan = self._plan(ask.layout, ask.slice, until, held)
         except PlanError as error:
             return None, str(error)
         if plan.digest != ask.plan:
@@ -246,10 +249,10 @@ class GroupWeights:
             with self._guard:
                 self._open.pop(ask.session, None)
 
-    def _plan(self, layout: str, number: int, store: Store, until: Until, held: Layout) -> Plan:
+    def _plan(self, layout: str, number: int, until: Until, held: Layout) -> Plan:
         with self._guard:
             if (layout, number) not in self._plans:
-                wanted = Layout.unpacked(read(store, layout_key(layout), until))
+                wanted = Layout.unpacked(read(self._answers, layout_key(layout), until))
                 self._plans[layout, number] = sliced(held, wanted, number, self._bucket_bytes)
             return self._plans[layout, number]
 

@@ -12,7 +12,7 @@ import torch
 
 from munro.rollout.engine import WeightSource
 from munro.rollout.transfer.asking import NotReceived
-from munro.rollout.transfer.group import Until, found, hosted
+from munro.rollout.transfer.group import Until, hosted, require_there
 from munro.rollout.transfer.receiving import Receiver
 from munro.rollout.transfer.relay import addressed
 from munro.rollout.transfer.sending import GroupWeights, Shards
@@ -199,7 +199,7 @@ def test_a_learner_that_is_gone_is_told_from_one_that_is_slow() -> None:
     store, gone = hosted("127.0.0.1")
     del store  # it ends with the object
     with pytest.raises(RuntimeError, match=r"nobody listens at .* any more: .*refused"):
-        found(gone, Until.within(3600))
+        require_there(gone, Until.within(3600))
     update = {"version": 1, "within_s": WITHIN_S, "bucket_bytes": 512}
     source = WeightSource(path="", version=1, meeting=asdict(gone), update=update)
     with pytest.raises(NotReceived, match="nobody listens"):
