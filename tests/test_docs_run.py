@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,8 @@ LARGE = {
     for name in ("machine", "ladder", "mix", "pretrain", "stem", "agentic", "data")
 }
 """Recipes at the report's sizes, or that read all of a machine's files."""
+BEFORE = {"configs/books_tiny.toml": ("questions", "build", "configs/questions_tiny.toml")}
+"""What must be run first, a second or two, for what the recipe reads."""
 CHECKOUT = ("README.md", "CONTRIBUTING.md", "Makefile", "benchmarks", "configs", "docs", "examples")
 
 
@@ -103,6 +106,8 @@ def test_there_is_something_to_run() -> None:
 def ready(command: Command, root: Path) -> Path:
     """The folder to type a command in, after what its block says to type before a `cd` there."""
     reader(root, command.page)
+    for recipe in BEFORE.keys() & set(command.words):
+        run(replace(command, words=("munro", *BEFORE[recipe])), root)
     if command.folder:
         for one in OURS:
             is_before = (one.page, one.block) == (command.page, command.block)

@@ -98,6 +98,7 @@ def test_a_stored_step_replays_to_the_same_numbers(straight, step, where):
     assert "differs" not in done.stdout
 
 
+@pytest.mark.climb
 def test_killed_with_9_and_run_again_the_metrics_are_the_same_bit_by_bit(straight, folder):
     recipe = str(write_recipe(folder, "killed"))
     run = folder / "runs" / "killed"

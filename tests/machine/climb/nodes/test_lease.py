@@ -44,6 +44,7 @@ def until(is_so, within_s=60):
         time.sleep(0.1)
 
 
+@pytest.mark.climb
 def test_orphans_end_once_nobody_is_heard_of_and_their_keeper_with_them(tmp_path):
     lasting = f"{lease._run(tmp_path)}of-one-setting"
     left(f"{lasting}/server-0")
@@ -59,6 +60,7 @@ def test_orphans_end_once_nobody_is_heard_of_and_their_keeper_with_them(tmp_path
     until(lambda: not names(tmp_path))
 
 
+@pytest.mark.climb
 def test_the_same_setting_is_found_again_and_another_one_is_ended_first(tmp_path):
     one, other = (f"{lease._run(tmp_path)}{of}" for of in ("one", "other"))
     left(f"{one}/server-0")
