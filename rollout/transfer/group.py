@@ -10,7 +10,9 @@ listen on the interface by which the other side is reached, and on no other.
 from __future__ import annotations
 
 import os
+import queue
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -129,6 +131,33 @@ def read(store: Store, key: str, until: Until, watch: Callable[[], None] = lambd
     return value
 
 
+def are_there(store: Store, keys: Sequence[str], until: Until) -> bool:
+    """Whether all keys are there.
+
+    torch gives that question no time limit, and behind a cable that was pulled nobody answers it:
+    so it is put in a thread of its own. After a failure the connection is of no more use.
+
+    Raises:
+        RuntimeError: the store is gone, or does not answer.
+    """
+    answers: queue.Queue[bool | Exception] = queue.Queue(1)
+
+    def ask() -> None:
+        try:
+            answers.put(bool(store.check(list(keys))))
+        except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=until.sooner(FIND_S).left.total_seconds())
+    except queue.Empty:
+        raise RuntimeError("a store does not answer") from None
+    if isinstance(answer, Exception):
+        raise RuntimeError(str(answer)) from answer
+    return answer
+
+
 def told(
     store: Store, keys: Sequence[str], until: Until, watch: Callable[[], None] = lambda: None
 ) -> None:
@@ -138,7 +167,7 @@ def told(
         RuntimeError: they were not in time, or the store is gone.
     """
     pause_s = LEAST_PAUSE_S
-    while not store.check(list(keys)):
+    while not are_there(store, keys, until):
         if until.is_over:
             raise RuntimeError(f"nobody said {keys[0]} in time")
         watch()
@@ -203,8 +232,10 @@ class Group:
         with suppress(RuntimeError):
             if self._group._get_backend(self._device).name() != "gloo":
                 self._group.abort()
-            elif self._group.size() > 1:
-                other = (self._group.rank() + 1) % self._group.size()
+                return
+        for step in range(1, self._group.size()):  # to one that is dead there is no wait
+            with suppress(RuntimeError):
+                other = (self._group.rank() + step) % self._group.size()
                 nothing = self._group.recv([torch.empty(1, dtype=torch.uint8)], other, NEVER_SENT)
                 nothing.wait(timedelta(milliseconds=1))
 

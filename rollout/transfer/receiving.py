@@ -34,11 +34,13 @@ from munro.rollout.transfer.asking import (
     relay_key,
 )
 from munro.rollout.transfer.group import (
+    FIND_S,
     Address,
     Group,
     Store,
     Until,
     address_towards,
+    are_there,
     found,
     hosted,
     opened,
@@ -54,6 +56,9 @@ log = logging.getLogger(__name__)
 
 PULSE_S = 0.05
 """How often a wait for another thread looks whether it is still there."""
+STILL_S = 60.0
+"""Longest that nothing of a bucket may come. Where a member of a group dies, gloo may close the
+connections of the others to each other and leave those who wait on them waiting."""
 PATIENCE = 0.25
 """Of the time for a transfer, how long one waits for another server, in a relay, to begin or to
 take a bucket; then the learner feeds it, or it is no longer waited for."""
@@ -118,7 +123,7 @@ class Receiver:
         try:
             yield from self._receive(Address(**meeting), told, until)
         except (RuntimeError, Corrupt, PlanError) as error:
-            self._failed = told.version
+            self._failed, self._link = told.version, None
             why = "the time for it is over" if until.is_over else first_line(error)
             raise NotReceived(f"weights of version {told.version} did not come: {why}") from error
 
@@ -221,7 +226,7 @@ class Receiver:
             return
         store, address = hosted(address_towards(link.meeting.host))
         ask = replace(ask, address=address)
-        patience_s = None
+        patience_s = STILL_S
         if feeder:
             patience_s = PATIENCE * ask.within_s
             link.store.set(relay_key(ask.version, feeder, ask.server, ask.rank), ask.packed())
@@ -317,7 +322,7 @@ class _Link:
         Raises:
             RuntimeError: it is.
         """
-        if self.store.check([LEFT]):
+        if are_there(self.store, [LEFT], Until.within(FIND_S)):
             raise RuntimeError("the learner has left")
 
     def read(self, key: str, until: Until) -> bytes:
