@@ -20,6 +20,10 @@ STORE = re.compile(
 )
 OPEN = re.compile(r"--(?:env|eval\.env)\b")
 """Options whose values are an environment's own business."""
+WHY = (
+    "Munro reads and writes files that this machine sees. Mount the store and name the folder, "
+    "or copy what is done"
+)
 
 
 def refuse_stores(config: BaseModel, *, source: str) -> None:
@@ -37,12 +41,6 @@ def refuse_stores_among(arguments: Sequence[str]) -> None:
         if STORE.match(value) and not OPEN.match(option or before):
             raise BadConfig(f"{option or before} {value}: {WHY}".strip())
         before = argument if argument.startswith("--") else ""
-
-
-WHY = (
-    "Munro reads and writes files that this machine sees. Mount the store and name the folder, "
-    "or copy what is done"
-)
 
 
 def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
