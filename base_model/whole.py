@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from uuid import uuid4
 
 
 def draft_of(path: Path, writer: str = "") -> Path:
@@ -25,6 +26,17 @@ def draft_of(path: Path, writer: str = "") -> Path:
 def drafts_of(path: Path) -> list[Path]:
     """What is being written for that path, or was when its writer died."""
     return sorted(path.parent.glob(f".{path.name}.draft*"))
+
+
+def remove_drafts(path: Path) -> None:
+    """Remove what was being written for that path, even by a writer that goes on writing."""
+    for draft in drafts_of(path):
+        try:
+            draft.rename(_sibling(path, f"gone-{uuid4().hex}"))  # at once, so it cannot be refilled
+        except FileNotFoundError:
+            continue
+    for gone in path.parent.glob(f".{path.name}.gone-*"):
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def flush(folder: Path) -> None:

@@ -36,7 +36,7 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from munro.base_model.checkpoint import COMMIT, PROVENANCE, STATE, CheckpointError
 from munro.base_model.sharded.export import export_beside
 from munro.base_model.sharded.stage import Stage
-from munro.base_model.whole import draft_of, drafts_of, flush, flush_one, swap
+from munro.base_model.whole import draft_of, flush, flush_one, remove_drafts, swap
 
 SEEN_WITHIN_S = 30.0
 """A shared file system may take a while to show what another node wrote."""
@@ -157,8 +157,7 @@ class Saver:
 
     def _make(self, path: Path, draft: Path) -> None:
         if self._rank == 0:
-            for left in drafts_of(path):
-                shutil.rmtree(left, ignore_errors=True)
+            remove_drafts(path)
             (draft / STATE).mkdir(parents=True)
             (draft / MARK).touch()
 

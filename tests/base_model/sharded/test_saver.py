@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-import shutil
 import threading
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from munro.base_model.sharded import saver as module
 from munro.base_model.sharded.export import export
 from munro.base_model.sharded.saver import Order, Saver
 from munro.base_model.sharded.state import restore, tensors_of
-from munro.base_model.whole import drafts_of
+from munro.base_model.whole import drafts_of, remove_drafts
 from tests.base_model.builders import small_tokenizer
 from tests.base_model.trainable import maker
 
@@ -174,8 +173,7 @@ def test_a_run_that_was_taken_up_again_gets_no_checkpoint_of_its_former_life(
     saver.begin(order(tmp_path / "a", trained[0]), tensors_of(*trained))
     while not drafts_of(tmp_path / "a"):
         saver.saving()
-    for draft in drafts_of(tmp_path / "a"):
-        shutil.rmtree(draft)
+    remove_drafts(tmp_path / "a")
     gate.set()
     with pytest.raises(CheckpointError, match="could not be written"):
         saver.wait()
