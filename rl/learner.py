@@ -181,8 +181,9 @@ class Learner:
         """
         if isinstance(transfer, GroupWeights):
             self._held = self._held or HeldWeights(self._policy.model, self._world)
+            shards = self._held.now(again=transfer.withdraw())
             return transfer.publish_shards(
-                self._held.now(), version, rank=self._world.rank, device=self._world.device
+                shards, version, rank=self._world.rank, device=self._world.device
             )
         weights = saving.published(self._policy.model, self._world)
         if self._world.device.type == "cuda" and transfer.through_host:

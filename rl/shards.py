@@ -40,6 +40,7 @@ class HeldWeights:
         self._own = {name: spread.of(self._rank) for name, spread in spreads.items()}
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         self._views = views(model, shapes)
+        self._copies: dict[str, Tensor] = {}
         self._held = layout(
             [
                 (
@@ -51,14 +52,20 @@ class HeldWeights:
             ]
         )
 
-    def now(self) -> Shards:
-        """A copy of this rank's part as it is now: training goes on beside it."""
+    def now(self, *, again: bool = False) -> Shards:
+        """A copy of this rank's part as it is now: training goes on beside it.
+
+        Args:
+            again: nobody reads the last copy any more, and this one takes its memory: new memory
+                costs as much as the copying.
+        """
         for module in self._model.modules():
             if isinstance(module, FSDPModule):
                 module.reshard()
-        copies = {
-            name: _local(tensor).to(self._sent(tensor), copy=True)
-            for name, tensor in self._tensors().items()
+        if not again:
+            self._copies = {}
+        copies = self._copies = {
+            name: self._copy(name, _local(tensor)) for name, tensor in self._tensors().items()
         }
 
         def part(name: str, box: Box) -> Tensor:
@@ -66,6 +73,11 @@ class HeldWeights:
             return seen(copies[into.parameter], self._own[into.parameter], into, box)
 
         return Shards(held=self._held, part=part)
+
+    def _copy(self, name: str, own: Tensor) -> Tensor:
+        if (last := self._copies.get(name)) is not None:
+            return last.copy_(own)
+        return own.to(self._sent(own), copy=True)
 
     def _tensors(self) -> dict[str, Tensor]:
         saved = self._model.state_dict().keys()

@@ -81,8 +81,9 @@ def main() -> None:
                 if way == "file":
                     source = file.publish(published(model, Alone()), version)
                 else:
+                    shards = held.now(again=group.withdraw())
                     source = group.publish_shards(
-                        held.now(), version, rank=0, device=torch.device("cpu")
+                        shards, version, rank=0, device=torch.device("cpu")
                     )
                 stall = time.monotonic() - began
                 peer.tell(source)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,9 @@ from munro.rollout.transfer.boxes import rows
 from munro.rollout.transfer.receiving import Receiver
 from munro.rollout.transfer.types import Box, Into, Wanted
 from munro.rollout.transfer.views import seen, views
+
+NEAR = 1 << 18
+"""Elements."""
 
 
 class Intake:
@@ -52,9 +55,17 @@ class Intake:
             parameter = self._tensors[into.parameter]
             place = seen(parameter, Box.whole(parameter.shape), into, box)
             yield
-            place.copy_(tensor)
-            if not torch.equal(place, tensor.to(place.dtype)):
-                raise NotReceived(f"{name} does not hold what was written to it")
+            for part, given in zip(_near(place), _near(tensor), strict=True):
+                part.copy_(given)
+                if not torch.equal(part, given.to(part.dtype)):
+                    raise NotReceived(f"{name} does not hold what was written to it")
 
     def _dtype(self, into: Into) -> str:
         return str(self._tensors[into.parameter].dtype).removeprefix("torch.")
+
+
+def _near(tensor: Tensor) -> Sequence[Tensor]:
+    """In parts that a processor still has at hand when it reads them once more."""
+    if tensor.device.type != "cpu" or not tensor.dim():
+        return (tensor,)
+    return tensor.split(max(NEAR // max(tensor[:1].numel(), 1), 1))

@@ -8,13 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from math import prod
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from munro.rollout.transfer.types import Box, Move
 
 WORD = 8
 """Bytes that are added up together."""
+HOST = "cpu"
+NEAR = 1 << 16
+"""Words that are read twice while a processor still has them at hand."""
 
 
 class Corrupt(Exception):
@@ -23,20 +28,44 @@ class Corrupt(Exception):
     is_sentence = True
 
 
+class Buffers:
+    """Memory for one message after another: to get a new block costs more than to fill it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._free: list[Tensor] = []
+        self._taken: dict[int, Tensor] = {}
+
+    def take(self, size: int) -> Tensor:
+        """That many bytes; what they hold is anything."""
+        fitting = (i for i, block in enumerate(self._free) if len(block) >= size)
+        at = next(fitting, None)
+        if at is None:
+            block = torch.empty(size, dtype=torch.uint8, device=self._device)
+        else:
+            block = self._free.pop(at)
+        self._taken[block.data_ptr()] = block
+        return block[:size]
+
+    def give(self, buffer: Tensor) -> None:
+        """Nobody reads or writes it any more."""
+        self._free.append(self._taken.pop(buffer.data_ptr()))
+
+
 def message_bytes(moves: Sequence[Move]) -> int:
     """Length of the message that carries them."""
     return sum(_padded(move.bytes) + 2 * WORD for move in moves)
 
 
-def pack(moves: Sequence[Move], part: Callable[[str, Box], Tensor], device: torch.device) -> Tensor:
-    """The message, as bytes on `device`.
+def pack(moves: Sequence[Move], part: Callable[[str, Box], Tensor], buffers: Buffers) -> Tensor:
+    """The message, as bytes in one of the buffers.
 
     Args:
         moves: in the order in which they are packed.
         part: a tensor's box, of any precision and strides, wherever it lies.
-        device: that the message is sent from.
+        buffers: where the message is sent from.
     """
-    message = torch.empty(message_bytes(moves), dtype=torch.uint8, device=device)
+    message = buffers.take(message_bytes(moves))
     words, at = [], 0
     for move in moves:
         ends = at + _padded(move.bytes)
@@ -71,6 +100,8 @@ def unpack(moves: Sequence[Move], message: Tensor) -> Iterator[tuple[Move, Tenso
 def checksum(padded: Tensor) -> Tensor:
     """(2,) int64: sum, modulo 2^64, and exclusive or of the 64-bit words of these bytes."""
     words = padded.view(torch.int64)
+    if words.device.type == HOST:
+        return torch.from_numpy(_checksum(words.numpy()))
     total = words.sum()
     while len(words) > 1:
         half = len(words) // 2
@@ -80,6 +111,15 @@ def checksum(padded: Tensor) -> Tensor:
         words = folded
     last = words[0] if len(words) else total
     return torch.stack([total, last])
+
+
+def _checksum(words: NDArray[np.int64]) -> NDArray[np.int64]:
+    found = np.zeros(2, np.int64)
+    for at in range(0, len(words), NEAR):
+        near = words[at : at + NEAR]
+        found[:1] += np.add.reduce(near)
+        found[1:] ^= np.bitwise_xor.reduce(near)
+    return found
 
 
 def typed(raw: Tensor, move: Move) -> Tensor:

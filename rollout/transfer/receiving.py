@@ -47,7 +47,7 @@ from munro.rollout.transfer.group import (
     read,
     require_there,
 )
-from munro.rollout.transfer.packing import Corrupt, message_bytes, unpack
+from munro.rollout.transfer.packing import Buffers, Corrupt, message_bytes, unpack
 from munro.rollout.transfer.plan import Message, Plan, PlanError
 from munro.rollout.transfer.sending import first_line, sliced
 from munro.rollout.transfer.types import Box, Layout, Move, Wanted
@@ -141,7 +141,7 @@ class Receiver:
             )
         # whoever fed it the last time may be why it did not come
         feeder = "" if self._failed == update.version else update.feeder
-        done = 0
+        done, buffers = 0, Buffers(self._device)
         with ExitStack() as stack:
             inner = self._inner(stack, link, update, until)
             followers = [
@@ -151,14 +151,18 @@ class Receiver:
             while True:
                 ask = self._ask(layout.digest, plan, update, done)
                 try:
-                    for bucket in self._buckets(link, plan, ask, feeder, until):
-                        pieces = self._checked(plan, done, bucket, inner)
+                    for bucket in self._buckets(link, plan, ask, feeder, buffers, until):
+                        bucket_of_all = self._shared(plan, done, bucket, inner, buffers)
+                        pieces = self._checked(plan, bucket_of_all)
                         for follower in followers:
                             follower.hand(bucket)
                         self.received += sum(move.bytes for move, _ in pieces)
                         for move, tensor in pieces:
                             yield move.name, move.box, tensor
                         done += 1
+                        if not followers:  # which are sent it in their own time
+                            for _, buffer in bucket_of_all:
+                                buffers.give(buffer)
                     break
                 except (RuntimeError, Corrupt):
                     if not feeder:
@@ -217,7 +221,7 @@ class Receiver:
         )
 
     def _buckets(
-        self, link: _Link, plan: Plan, ask: Ask, feeder: str, until: Until
+        self, link: _Link, plan: Plan, ask: Ask, feeder: str, buffers: Buffers, until: Until
     ) -> Iterator[Bucket]:
         """From `ask.bucket` on, each whole; the next is on its way meanwhile."""
         sources = plan.feeds(self._rank)
@@ -239,9 +243,10 @@ class Receiver:
             store, ask.session, size - 1, size, until, at, patience_s=patience_s, watch=link.watch
         ) as group:
             todo = plan.messages(self._rank)[ask.bucket :]
-            coming = self._begin(group, todo[0], place) if todo else []
+            coming = self._begin(group, todo[0], place, buffers) if todo else []
             for i in range(len(todo)):
-                after = self._begin(group, todo[i + 1], place) if i + 1 < len(todo) else []
+                rest = todo[i + 1 : i + 2]
+                after = self._begin(group, rest[0], place, buffers) if rest else []
                 for _, _, work in coming:
                     group.done(work)
                 yield [(message, buffer) for message, buffer, _ in coming]
@@ -251,36 +256,42 @@ class Receiver:
                 group.done(group.send(thanks, member, 1))
 
     def _begin(
-        self, group: Group, messages: list[Message], place: Mapping[int, int]
+        self,
+        group: Group,
+        messages: list[Message],
+        place: Mapping[int, int],
+        buffers: Buffers,
     ) -> list[tuple[Message, Tensor, Any]]:
         coming = []
         for message in messages:
-            size = message_bytes(message.moves)
-            buffer = torch.empty(size, dtype=torch.uint8, device=self._device)
+            buffer = buffers.take(message_bytes(message.moves))
             coming.append((message, buffer, group.receive(buffer, place[message.source], 0)))
         return coming
 
-    def _checked(
-        self, plan: Plan, number: int, bucket: Bucket, inner: Group | None
-    ) -> list[tuple[Move, Tensor]]:
-        """All boxes of a bucket that this rank wants, those that other leads got among them."""
-        mine = list(bucket)
-        if inner is not None:
-            mine = [(message, buffer) for message, buffer in bucket if not message.shared]
-            own = {id(message): buffer for message, buffer in bucket}
-            for lead in range(self._ranks):
-                for message in plan.messages(lead)[number]:
-                    if not message.shared:
-                        continue
-                    buffer = own.get(id(message))
-                    if buffer is None:
-                        size = message_bytes(message.moves)
-                        buffer = torch.empty(size, dtype=torch.uint8, device=self._device)
-                    inner.broadcast(buffer, lead)
-                    mine.append((message, buffer))
+    def _shared(
+        self, plan: Plan, number: int, bucket: Bucket, inner: Group | None, buffers: Buffers
+    ) -> Bucket:
+        """The bucket, with what other leads got of it for all."""
+        if inner is None:
+            return bucket
+        mine = [(message, buffer) for message, buffer in bucket if not message.shared]
+        own = {id(message): buffer for message, buffer in bucket}
+        for lead in range(self._ranks):
+            for message in plan.messages(lead)[number]:
+                if not message.shared:
+                    continue
+                buffer = own.get(id(message))
+                if buffer is None:
+                    buffer = buffers.take(message_bytes(message.moves))
+                inner.broadcast(buffer, lead)
+                mine.append((message, buffer))
+        return mine
+
+    def _checked(self, plan: Plan, bucket: Bucket) -> list[tuple[Move, Tensor]]:
+        """All boxes of a bucket that this rank wants."""
         return [
             (move, tensor)
-            for message, buffer in mine
+            for message, buffer in bucket
             for move, tensor in unpack(message.moves, buffer)
             if not message.shared or self._rank in plan.takers(move)
         ]

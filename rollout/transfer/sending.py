@@ -33,7 +33,7 @@ from munro.rollout.transfer.group import (
     opened,
     read,
 )
-from munro.rollout.transfer.packing import pack
+from munro.rollout.transfer.packing import Buffers, pack
 from munro.rollout.transfer.plan import Plan, PlanError, compile
 from munro.rollout.transfer.types import Box, Layout
 
@@ -44,6 +44,7 @@ IN_FLIGHT = 2
 KEPT_ASKS = 1024
 """Askings that the other ranks may be behind the first."""
 A_DAY_S = 86_400.0
+NO_MORE = "it has withdrawn its weights, and the next are not published yet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,18 @@ class GroupWeights:
         """Whole tensors are nothing that it sends."""
         raise NotImplementedError("every rank publishes its shards: see publish_shards")
 
+    def withdraw(self) -> bool:
+        """Send what was published to nobody any more; whether nobody reads it now.
+
+        Whoever is still being sent it is cut off, and who asks is refused until the next comes.
+        """
+        with self._guard:
+            late, self._open = self._open, {}
+            self._now = None
+        for group in late.values():
+            group.abort()
+        return not late
+
     def publish_shards(
         self, shards: Shards, version: int, *, rank: int, device: torch.device
     ) -> WeightSource | None:
@@ -108,11 +121,8 @@ class GroupWeights:
             What servers must be told, on the first rank.
         """
         self._rank, self._device = rank, device
-        with self._guard:
-            late, self._open = self._open, {}
-            self._now = (version, shards)
-        for group in late.values():
-            group.abort()
+        self.withdraw()
+        self._now = (version, shards)
         if self._accepting is None:
             self._begin(shards.held)
         if rank:
@@ -132,10 +142,7 @@ class GroupWeights:
 
     def close(self) -> None:
         """End: no server is sent anything any more, and the copy goes."""
-        with self._guard:
-            late, self._open, self._now = self._open, {}, None
-        for group in late.values():
-            group.abort()
+        self.withdraw()
         if self._rank == 0 and self._store is not None:
             self._store.set(LEFT, b"1")
             self._store.queue_push(ASKS, "")
@@ -185,10 +192,12 @@ class GroupWeights:
         """Serve one asking, on a thread of its own; a server that fails is its own affair."""
         assert self._answers is not None
         until, now = Until.within(ask.within_s), self._now
-        if now is None:
-            return  # it has just been closed
-        version, shards = now
         try:
+            if now is None:
+                if self._rank == 0:
+                    self._answers.set(answer_key(ask.session), NO_MORE)
+                return
+            version, shards = now
             plan, why_not = self._agreed(ask, version, shards.held, until)
             if self._rank == 0:
                 self._answers.set(answer_key(ask.session), why_not)
@@ -258,13 +267,16 @@ class GroupWeights:
 
     def _stream(self, ask: Ask, plan: Plan, shards: Shards, group: Group, to: int) -> None:
         going: list[tuple[Any, Tensor]] = []
+        buffers = Buffers(self._device)
         for bucket in plan.messages(ask.rank, self._rank)[ask.bucket :]:
             for message in bucket:
-                packed = pack(message.moves, shards.part, self._device)
+                packed = pack(message.moves, shards.part, buffers)
                 going.append((group.send(packed, to, 0), packed))
                 self.sent += sum(move.bytes for move in message.moves)
                 if len(going) >= IN_FLIGHT:
-                    group.done(going.pop(0)[0])
+                    work, packed = going.pop(0)
+                    group.done(work)
+                    buffers.give(packed)
         for work, _ in going:
             group.done(work)
         # it closes the group when it has all of it; closed here, the last bytes might be lost
