@@ -68,4 +68,4 @@ def _near(tensor: Tensor) -> Sequence[Tensor]:
     """In parts that a processor still has at hand when it reads them once more."""
     if tensor.device.type != "cpu" or not tensor.dim():
         return (tensor,)
-    return tensor.split(max(NEAR // max(tensor[:1].numel(), 1), 1))
+    return torch.split(tensor, max(NEAR // max(tensor[:1].numel(), 1), 1))
