@@ -77,18 +77,25 @@ class Worker:
     def __init__(self, known: dict[str, str]) -> None:
         self._hands = Hands(known)
         self._done: asyncio.Queue[Outcome] = asyncio.Queue()
+        self._making: set[asyncio.Task[None]] = set()
 
     async def ready(self) -> None:
         """It is up."""
 
     async def assign(self, items: Sequence[tuple[int, int]], version: int) -> None:  # noqa: ARG002
-        """Make what is asked for."""
+        """Make what is asked for, all at once."""
         for index, _ in items:
-            self._done.put_nowait(await self._hands.tell(group(index), None))
+            task = asyncio.create_task(self._make(index))
+            self._making.add(task)
+            task.add_done_callback(self._making.discard)
 
-    async def next_outcomes(self) -> list[Outcome]:
-        """All that is done; waits for the first of it."""
+    async def _make(self, index: int) -> None:
+        self._done.put_nowait(await self._hands.tell(group(index), None))
+
+    async def next_outcomes(self, pause_s: float) -> list[Outcome]:
+        """All that is done; waits for the first of it, and then so long for more."""
         done = [await self._done.get()]
+        await asyncio.sleep(pause_s)
         while not self._done.empty():
             done.append(self._done.get_nowait())
         return done

@@ -1,7 +1,9 @@
 """Tasks out to the workers, outcomes back: what the driver does for every task of a climb.
 
 Each worker has one call open, which answers as soon as anything is done there and brings all that
-is, so Ray is asked about as many references as there are workers, however many tasks are open.
+is, so Ray is asked about as many references as there are workers, however many tasks are open. A
+call costs more than a task: the more workers there are, the longer those that are done are waited
+for, so that what a worker has done, and what it is given, comes by many at once.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from munro.rollout.cluster.actors import cause_of
 from munro.rollout.cluster.dealing import Dealer
 from munro.rollout.types import Outcome
 
+PAUSE_S, MOST_PAUSE_S = 0.0005, 0.1
+"""For each worker, and in all: how long others are waited for when one is done."""
 LOOK_S = 5.0
 """Between two looks whether what was handed out has arrived."""
 
@@ -26,7 +30,8 @@ class Hub:
     """Which tasks are open, and at which worker. A worker that dies is given its tasks again.
 
     Args:
-        actors: workers by name; they have `assign(items, version)` and `next_outcomes()`.
+        actors: workers by name; they have `assign(items, version)`, and `next_outcomes(pause_s)`,
+            which gathers for so long once something is done.
         version: of the weights that are served now.
         forget: told of outcomes that nobody waits for.
     """
@@ -45,6 +50,7 @@ class Hub:
         self._given: dict[Any, str] = {}
         """Calls that handed tasks out and are not known to have arrived."""
         self._looked = time.monotonic()
+        self._pause_s = min(PAUSE_S * (len(actors) - 1), MOST_PAUSE_S)
 
     def assign(self, tasks: Iterable[tuple[int, int]]) -> None:
         """Hand out (index, cap) pairs, a call a worker."""
@@ -63,7 +69,7 @@ class Hub:
         self._given[given] = name
 
     def _ask(self, name: str) -> None:
-        self._asked[self._actors[name].next_outcomes.remote()] = name
+        self._asked[self._actors[name].next_outcomes.remote(self._pause_s)] = name
 
     def next_outcomes(self, timeout_s: float) -> list[Outcome]:
         """What has come back, waiting at most `timeout_s` for the first of it.
@@ -78,7 +84,7 @@ class Hub:
         asked = list(self._asked)
         done, _ = ray.wait(asked, num_returns=1, timeout=timeout_s)
         if done:
-            done, _ = ray.wait(asked, num_returns=len(asked), timeout=0)
+            done, _ = ray.wait(asked, num_returns=len(asked), timeout=self._pause_s)
         found: list[Outcome] = []
         for reference in done:
             name = self._asked.pop(reference)

@@ -117,10 +117,11 @@ class _WorkerActor:
         except Exception as error:  # noqa: BLE001 - told to whoever asks for outcomes
             done.put_nowait(error)
 
-    async def next_outcomes(self) -> list[Outcome]:
-        """All that is done; waits for the first of it."""
+    async def next_outcomes(self, pause_s: float) -> list[Outcome]:
+        """All that is done; waits for the first of it, and then so long for more."""
         queue = self._done
         done = [await queue.get()]
+        await asyncio.sleep(pause_s)
         while not queue.empty():
             done.append(queue.get_nowait())
         told: list[Outcome] = []

@@ -50,6 +50,11 @@ class _StoreActor(NodeStore):
         """Whether a file is there for this node too."""
         return Path(path).is_file()
 
+    def hold_all(self, handed: Sequence[tuple[str, Columns | None, bytes]]) -> None:
+        """As `NodeStore.hold`, of each."""
+        for key, columns, rest in handed:
+            self.hold(key, columns, rest)
+
     def both(self, places: Sequence[Place]) -> list[tuple[str, Any, bytes]]:
         """Key, reference of the arrays, and the rest, of those that it has."""
         held = [(place.key, self._held.get(place.key)) for place in places]
@@ -68,7 +73,10 @@ class _StoreActor(NodeStore):
 
 
 class Hands:
-    """A worker's way to hand in what it made: to its own node's store, or to any that lives."""
+    """A worker's way to hand in what it made: to its own node's store, or to any that lives.
+
+    What is made while a call is under way goes with the next, all of it.
+    """
 
     def __init__(self, known: Mapping[str, str]) -> None:
         """
@@ -77,6 +85,9 @@ class Hands:
         """
         own = known.get(ray.get_runtime_context().get_node_id(), "")
         self._names = sorted(known.values(), key=lambda name: name != own)
+        self._stores: dict[str, Any] = {}
+        self._made: list[tuple[str, Columns | None, bytes]] = []
+        self._carrying: asyncio.Task[str] | None = None
 
     async def tell(self, found: Group | Abandoned, weigh: Weigh | None) -> Outcome:
         """Hand in tokens and texts; what the driver is told.
@@ -89,13 +100,28 @@ class Hands:
         if not found.attempts:
             return outcome
         key = uuid4().hex
+        self._made.append((key, columns, rest))
+        if len(self._made) == 1:
+            self._carrying = asyncio.create_task(self._carry(self._carrying))
+        assert self._carrying is not None
+        # others wait for it too: who is given up does not end it for them
+        name = await asyncio.shield(self._carrying)
+        num_bytes = len(rest) if columns is None else columns.num_bytes
+        return replace(outcome, place=Place(store=name, key=key, num_bytes=num_bytes))
+
+    async def _carry(self, before: asyncio.Task[str] | None) -> str:
+        """Once those before are there: all that was made by then; the store that has it."""
+        if before is not None:
+            await asyncio.wait([before])
+        made, self._made = self._made, []
         for name in self._names:
             try:
-                await ray.get_actor(name).hold.remote(key, columns, rest)
+                store = self._stores.get(name) or ray.get_actor(name)  # which asks the cluster
+                await store.hold_all.remote(made)
             except (RayActorError, ValueError):  # its node has died
                 continue
-            num_bytes = len(rest) if columns is None else columns.num_bytes
-            return replace(outcome, place=Place(store=name, key=key, num_bytes=num_bytes))
+            self._stores[name] = store
+            return name
         raise PayloadLost("no node has a store for tokens any more")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 import ray
 
-from munro.rollout.cluster.stores import Stores, _StoreActor, fetched
+from munro.rollout.cluster.stores import Hands, Stores, _StoreActor, fetched
 from munro.rollout.store.node import PayloadLost, halves
 from munro.rollout.store.store import RolloutStore
 from munro.rollout.types import Place, places_of
@@ -74,3 +75,46 @@ def test_tokens_of_a_node_that_died_are_told_as_lost(two):
     assert stores.missing(places_of(outcomes)) == [outcomes[1].place]
     with pytest.raises(PayloadLost, match="gone"):
         fetched(places_of(outcomes))
+
+
+class Counted:
+    """A store's actor, with the number of groups in each call."""
+
+    def __init__(self, actor):
+        self.actor, self.calls = actor, []
+
+    @property
+    def hold_all(self):
+        return self
+
+    def remote(self, made):
+        self.calls.append(len(made))
+        return self.actor.hold_all.remote(made)
+
+
+async def test_what_is_made_while_a_call_is_under_way_goes_with_the_next(two):
+    stores, first, _ = two
+    hands = Hands({"a-node": first})
+    hands._stores[first] = counted = Counted(stores.actors[first])
+    telling = [asyncio.create_task(hands.tell(make_group(index=i), None)) for i in range(20)]
+    given_up = telling[7]
+    while not counted.calls:
+        await asyncio.sleep(0)
+    given_up.cancel()
+    done = await asyncio.gather(*telling, return_exceptions=True)
+    assert isinstance(done[7], asyncio.CancelledError)
+    told = [one for one in done if not isinstance(one, BaseException)]
+    assert [one.index for one in told] == [i for i in range(20) if i != 7]
+    assert stores.missing(places_of(told)) == []
+    assert len(counted.calls) < sum(counted.calls) <= 20
+
+
+async def test_what_a_node_does_not_take_any_more_goes_to_another_or_is_told(two):
+    stores, first, second = two
+    hands = Hands({"a": first, "b": second})
+    assert (await hands.tell(make_group(index=0), None)).place.store == first
+    ray.kill(stores.actors[first])
+    assert (await hands.tell(make_group(index=1), None)).place.store == second
+    ray.kill(stores.actors[second])
+    with pytest.raises(PayloadLost, match="no node has a store"):
+        await hands.tell(make_group(index=2), None)

@@ -57,6 +57,27 @@ def test_one_rank_holds_what_would_be_published(kind: str, tmp_path: Path) -> No
         assert torch.equal(shards.part(name, box), whole[name])
 
 
+def test_a_copy_that_nobody_reads_gives_its_memory_to_the_next(tmp_path: Path) -> None:
+    model = loaded("tied", tmp_path)
+    held = HeldWeights(model, Alone())
+    first = held.now()
+    kept = {name: first.part(name, part).clone() for name, part in parts(first.held, 0)}
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight += 1
+    other = held.now()
+    for name, part in parts(first.held, 0):
+        assert torch.equal(first.part(name, part), kept[name])
+        assert first.part(name, part).data_ptr() != other.part(name, part).data_ptr()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight += 1
+    last = held.now(again=True)
+    for name, part in parts(first.held, 0):
+        assert torch.equal(last.part(name, part), kept[name] + 1 + 1)
+        assert last.part(name, part).data_ptr() == other.part(name, part).data_ptr()
+
+
 def test_a_copy_is_not_what_training_changes(tmp_path: Path) -> None:
     model = loaded("tied", tmp_path)
     name, before = next((n, p.detach().clone()) for n, p in model.named_parameters())

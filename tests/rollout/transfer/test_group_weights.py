@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -186,6 +187,30 @@ def test_who_left_sends_no_more() -> None:
         list(coming)
     with pytest.raises(NotReceived):
         taken(Receiver(whole(), device=CPU), source, within_s=1.0)
+
+
+def test_what_was_withdrawn_is_refused_until_the_next_comes() -> None:
+    ranks, receiver = Ranks(2), Receiver(whole(), device=CPU)
+    source = ranks.publish(1)
+    taken(receiver, source)
+    # nobody is being sent anything once the last to be has said that it has all of it
+    for transfer in ranks.transfers:
+        while transfer._open:
+            time.sleep(0.01)
+    assert all(transfer.withdraw() for transfer in ranks.transfers)
+    with pytest.raises(NotReceived, match="it has withdrawn its weights, and the next are not"):
+        taken(receiver, source)
+    assert all(map(torch.equal, taken(receiver, ranks.publish(2)).values(), ranks.full.values()))
+
+
+def test_whoever_is_being_sent_them_still_reads_what_is_withdrawn() -> None:
+    ranks, receiver = Ranks(1), Receiver(whole(), device=CPU)
+    source = ranks.publish(1)
+    coming = receiver.receive(source.meeting, source.update)
+    next(coming)
+    assert not ranks.transfers[0].withdraw()
+    with pytest.raises(NotReceived):
+        list(coming)
 
 
 def test_another_plan_is_refused() -> None:
