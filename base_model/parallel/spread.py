@@ -16,7 +16,6 @@ from torch.distributed.tensor import DTensor, Shard
 
 from munro.base_model.model.moe import Experts
 from munro.base_model.parallel.experts import Parted
-from munro.base_model.parallel.gathering import gather_in_place
 from munro.base_model.parallel.meshes import Meshes
 from munro.kernels import attention
 
@@ -95,8 +94,6 @@ def spread(
             fully_shard(module, mesh=meshes.dense, **how)
     # what is left is wanted first and last of all: the root keeps it
     fully_shard(model, mesh=meshes.dense, mp_policy=precision)
-    if meshes.dense.device_type == "cpu":
-        gather_in_place(model)
 
 
 def _part(module: Experts, meshes: Meshes, how: dict[str, Any], ranks: int) -> None:
