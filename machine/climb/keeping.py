@@ -70,7 +70,8 @@ class Keeper:
 
     def record(self, state: ClimbState, groups: Sequence[Outcome]) -> None:
         """Store a step's groups and take the next proof's tokens from them."""
-        self._publisher.remember(places_of(groups), self._stores.first_tokens)
+        if (state.step + 1) % self._config.sync.every_steps == 0:  # an update follows
+            self._publisher.remember(places_of(groups), self._stores.first_tokens)
         hosts = self._stores.commit(str(self._run.rollouts.absolute()), state.step + 1)
         note_parts(self._run.rollouts, state.step + 1, hosts)
         self._beside.dropped(state.step + 1, self._dropped())

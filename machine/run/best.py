@@ -31,8 +31,10 @@ def best_checkpoint(run: RunFolder, figure: str) -> int | None:
 def is_better(run: RunFolder, figure: str, step: int, metrics: Mapping[str, float]) -> bool:
     """Whether these figures of a step are better than those of every checkpoint of another."""
     low = metrics.get(f"{figure}_low")
+    if low is None or step <= 0:
+        return False  # as after most steps, and the metrics of all others are long by then
     others = [value for kept, value in _kept(run, figure).items() if kept != step]
-    return low is not None and step > 0 and low > max(others, default=-1.0)
+    return low > max(others, default=-1.0)
 
 
 def link_best(run: RunFolder, figure: str) -> Path | None:
@@ -68,6 +70,6 @@ def _kept(run: RunFolder, figure: str) -> dict[int, float]:
     there = {step for step, _ in run.list_checkpoints()}
     return {
         int(line["step"]): float(line[low])
-        for line in run.metrics.read()
+        for line in run.metrics.read(naming=low)
         if line["step"] in there and line.get(low) is not None
     }

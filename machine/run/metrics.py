@@ -59,8 +59,11 @@ class MetricsLog:
             with explained(self.path), self.path.open("rb") as file:
                 os.fsync(file.fileno())
 
-    def read(self) -> list[dict[str, Any]]:
+    def read(self, *, naming: str = "") -> list[dict[str, Any]]:
         """Every whole line, oldest first. A last line cut short by a crash is left out.
+
+        Args:
+            naming: leave out the lines that do not have this figure; they are not looked into.
 
         Raises:
             RunError: a line that is not the last one cannot be read.
@@ -69,7 +72,10 @@ class MetricsLog:
             return []
         *whole, _cut = self.path.read_bytes().split(b"\n")
         lines = []
+        name = json.dumps(naming, ensure_ascii=False).encode() if naming else b""
         for number, raw in enumerate(whole, start=1):
+            if name not in raw:
+                continue
             line = _parsed(raw)
             if line is not None:
                 lines.append(line)

@@ -119,6 +119,7 @@ class Hands:
                 store = self._stores.get(name) or ray.get_actor(name)  # which asks the cluster
                 await store.hold_all.remote(made)
             except (RayActorError, ValueError):  # its node has died
+                self._stores.pop(name, None)
                 continue
             self._stores[name] = store
             return name

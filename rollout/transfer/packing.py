@@ -17,7 +17,6 @@ from munro.rollout.transfer.types import Box, Move
 
 WORD = 8
 """Bytes that are added up together."""
-HOST = "cpu"
 NEAR = 1 << 16
 """Words that are read twice while a processor still has them at hand."""
 
@@ -34,22 +33,18 @@ class Buffers:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._free: list[Tensor] = []
-        self._taken: dict[int, Tensor] = {}
 
     def take(self, size: int) -> Tensor:
-        """That many bytes; what they hold is anything."""
-        fitting = (i for i, block in enumerate(self._free) if len(block) >= size)
-        at = next(fitting, None)
-        if at is None:
-            block = torch.empty(size, dtype=torch.uint8, device=self._device)
-        else:
-            block = self._free.pop(at)
-        self._taken[block.data_ptr()] = block
-        return block[:size]
+        """That many bytes; what they hold is anything. It goes with its last user, or to `give`."""
+        for at, block in enumerate(self._free):
+            if len(block) >= size:
+                return self._free.pop(at)[:size]
+        return torch.empty(size, dtype=torch.uint8, device=self._device)
 
     def give(self, buffer: Tensor) -> None:
         """Nobody reads or writes it any more."""
-        self._free.append(self._taken.pop(buffer.data_ptr()))
+        block = torch.empty(0, dtype=torch.uint8, device=self._device)
+        self._free.append(block.set_(buffer.untyped_storage()))  # all of it, which may be longer
 
 
 def message_bytes(moves: Sequence[Move]) -> int:
@@ -100,8 +95,12 @@ def unpack(moves: Sequence[Move], message: Tensor) -> Iterator[tuple[Move, Tenso
 def checksum(padded: Tensor) -> Tensor:
     """(2,) int64: sum, modulo 2^64, and exclusive or of the 64-bit words of these bytes."""
     words = padded.view(torch.int64)
-    if words.device.type == HOST:
-        return torch.from_numpy(_checksum(words.numpy()))
+    if words.device.type == "cpu":
+        return torch.from_numpy(_read_once(words.numpy()))
+    return _folded(words)
+
+
+def _folded(words: Tensor) -> Tensor:
     total = words.sum()
     while len(words) > 1:
         half = len(words) // 2
@@ -113,7 +112,7 @@ def checksum(padded: Tensor) -> Tensor:
     return torch.stack([total, last])
 
 
-def _checksum(words: NDArray[np.int64]) -> NDArray[np.int64]:
+def _read_once(words: NDArray[np.int64]) -> NDArray[np.int64]:
     found = np.zeros(2, np.int64)
     for at in range(0, len(words), NEAR):
         near = words[at : at + NEAR]

@@ -44,7 +44,7 @@ IN_FLIGHT = 2
 KEPT_ASKS = 1024
 """Askings that the other ranks may be behind the first."""
 A_DAY_S = 86_400.0
-NO_MORE = "it has withdrawn its weights, and the next are not published yet"
+NO_MORE = "it has withdrawn its weights and published no others yet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +141,7 @@ class GroupWeights:
         self.close()
 
     def close(self) -> None:
-        """End: no server is sent anything any more, and the copy goes."""
+        """End: no server is sent anything any more."""
         self.withdraw()
         if self._rank == 0 and self._store is not None:
             self._store.set(LEFT, b"1")

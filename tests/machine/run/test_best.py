@@ -56,6 +56,21 @@ def test_what_is_better_than_every_checkpoint_is_saved(run):
     assert is_better(run, WHOLE, 5, {"eval/pass_rate_low": 0.41})
 
 
+def test_steps_that_were_not_evaluated_are_not_looked_into(run):
+    for step in range(1, 4):
+        run.metrics.append(step, {"loss": 1.0})
+    evaluated(run, 4, mean=0.5, low=0.4)
+    with run.metrics.path.open("ab") as file:
+        file.write(b"which nobody can read\n")
+    evaluated(run, 5, mean=0.6, low=0.5)
+    assert best_checkpoint(run, WHOLE) == 5
+    run.metrics.path.unlink()
+    run.metrics.path.mkdir()  # reading it fails
+    assert not is_better(run, WHOLE, 6, {"loss": 1.0})
+    with pytest.raises(OSError, match="directory"):
+        is_better(run, WHOLE, 6, {"eval/pass_rate_low": 0.9})
+
+
 def test_a_run_resumed_before_its_best_step_forgets_it(run):
     evaluated(run, 10, mean=0.5, low=0.4)
     evaluated(run, 20, mean=0.9, low=0.8)

@@ -198,7 +198,7 @@ def test_what_was_withdrawn_is_refused_until_the_next_comes() -> None:
         while transfer._open:
             time.sleep(0.01)
     assert all(transfer.withdraw() for transfer in ranks.transfers)
-    with pytest.raises(NotReceived, match="it has withdrawn its weights, and the next are not"):
+    with pytest.raises(NotReceived, match="it has withdrawn its weights and published no others"):
         taken(receiver, source)
     assert all(map(torch.equal, taken(receiver, ranks.publish(2)).values(), ranks.full.values()))
 
