@@ -75,7 +75,7 @@ class RayConfig(Config):
     """Where the actors run."""
 
     address: str = ""
-    """Of a running cluster, for example "ray://head:10001" or "auto"; empty starts one here."""
+    """Of a running cluster, for example "head:6379" or "auto"; empty starts one here."""
     cpus: int = Field(0, ge=0)
     """CPUs of the Ray node started here; 0 for all cores."""
     colocate: bool = False

@@ -23,6 +23,7 @@ from uuid import uuid4
 import ray
 from ray.exceptions import RayActorError
 
+from munro.base_model.training.joining import join
 from munro.base_model.training.launch import LAST_WORDS_S, POLL_S
 from munro.base_model.training.trainer import TrainingError
 
@@ -94,7 +95,7 @@ def launch_over(
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        join(address, log_to_driver=False, logging_level="ERROR")
     except ConnectionError as error:
         raise TrainingError(f'no Ray cluster answers at "{address}" ({error})') from error
     try:

@@ -122,7 +122,7 @@ def main() -> int:
     parser.add_argument("--in-flight", type=int, default=4000)
     options = parser.parse_args()
     in_driver = counted()
-    ray.init(num_cpus=options.workers, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=options.workers, include_dashboard=False, log_to_driver=False)
     with tempfile.TemporaryDirectory() as run:
         stores = Stores(run, keep_dropped=0, deadline_s=600)
         actor = ray.remote(Worker).options(num_cpus=0, max_concurrency=1000)

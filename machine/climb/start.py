@@ -56,9 +56,15 @@ def last_step(run: RunFolder) -> int:
 
 
 def changes(run: RunFolder, config: RunConfig) -> list[str]:
-    """What differs between `config` and the one the run was started with."""
+    """What differs between `config` and the one the run was started with.
+
+    A scheduler gives a job that it starts again other nodes: where the cluster is, is no change.
+    """
     before = run.read_config()
-    return [] if before is None else difference(_completed(before), raw(config))
+    if before is None:
+        return []
+    found = difference(_completed(before), raw(config))
+    return [line for line in found if not line.startswith("ray.address:")]
 
 
 def _completed(before: Mapping[str, Any]) -> Mapping[str, Any]:

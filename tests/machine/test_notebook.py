@@ -37,7 +37,7 @@ print(json.dumps({
     "ray": ray.is_initialized(),
     "children": [p.name() for p in psutil.Process().children(recursive=True)],
 }))
-ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
 try:
     munro.climb(sys.argv[1], num_steps=2, name="other")
 except ValueError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import ray
 
+from munro.base_model.training.joining import join
 from munro.machine.climb.cluster.elsewhere import Elsewhere, on
 from munro.machine.climb.cluster.lease import NAMESPACE
 from munro.machine.climb.needs import marked, not_shared, read_by_all, transport_of, unseen
@@ -45,13 +46,14 @@ def ray_node(config: RunConfig) -> Iterator[None]:
         if config.ray.address:
             del common["include_dashboard"]
             try:
-                ray.init(address=config.ray.address, namespace=NAMESPACE, **common)
+                join(config.ray.address, namespace=NAMESPACE, **common)
             except ConnectionError as error:
                 raise BadConfig(
                     f'ray.address = "{config.ray.address}": no Ray cluster answers there ({error})'
                 ) from error
         else:
-            ray.init(num_cpus=config.ray.cpus or None, **common, **_short_folder())
+            # "local", or it would join what was started here last, or wait for it if it is gone
+            ray.init("local", num_cpus=config.ray.cpus or None, **common, **_short_folder())
     try:
         yield
     finally:

@@ -123,6 +123,13 @@ def test_where_nobody_can_insist_a_run_begins_anew_if_no_checkpoint_was_due(tmp_
         begin(run, config, {}, force=False, unattended=True)
 
 
+def test_a_run_goes_on_where_the_cluster_is_by_now(tmp_path):
+    run = begun(tmp_path, config_of(tmp_path, ("ray.address", "old:6379")), steps=2)
+    refuse_changes(run, config_of(tmp_path, ("ray.address", "new:6379")), force=False)
+    with pytest.raises(BadConfig, match=r"\(ray\.cpus: 0 -> 2\)"):
+        refuse_changes(run, config_of(tmp_path, ("ray.cpus", "2")), force=False)
+
+
 OTHERS = {
     "a folder for the embedded base": ((), ("model.path", "ckpt")),
     "another embedded base": ((), ("base.training.num_steps", "7")),

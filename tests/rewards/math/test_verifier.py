@@ -306,7 +306,7 @@ import ray
 from munro.rewards.config import RewardsConfig
 from munro.rewards.math import MathVerifier
 
-ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
 
 @ray.remote(num_cpus=1)
 class Grader:
