@@ -5,7 +5,8 @@
     python benchmarks/step_vs_trl.py --model models/smollm2 --peer-python .venv-trl/bin/python
 
 A step is all of it: sampling, rewards, forward, backward, optimizer, and for Munro also the new
-weights on their way into vLLM. 8 prompts of 16 completions of 32 tokens, float32. Nobody stops at
+weights on their way into vLLM. 8 prompts of 16 completions of 32 tokens, in float32, or with
+`--dtype bfloat16`, which is TRL's own default, both in that on weights in float32. Nobody stops at
 the end-of-turn token, nothing is cut from the softmax (top_p = 1) and the reward differs within
 every group, so that both sides sample and train on exactly the same number of tokens; the run stops
 when they do not. Each side is a process of its own that does nothing while the other has its turn,
@@ -40,6 +41,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--peer-micro-batch", type=int, default=16, help="TRL's, in completions")
     parser.add_argument(
         "--peer-preload", action="store_true", help="give TRL the OpenMP library that Munro takes"
@@ -56,6 +58,7 @@ def main() -> None:
         num_prompts=args.prompts,
         num_samples=args.samples,
         num_tokens=args.tokens,
+        dtype=args.dtype,
     )
     peer = [
         args.peer_python,

@@ -225,7 +225,7 @@ COUNTERPARTS = (
         },
     ),
     Counterpart(
-        "set rollout.dtype for the engine; the learner's precision follows the device",
+        "set learner.precision and, for the engine, rollout.dtype; auto is bfloat16 on GPUs",
         {"TRL": "bf16 fp16", "verl": "mixed_precision"},
     ),
     Counterpart(

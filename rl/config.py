@@ -109,6 +109,10 @@ class LearnerConfig(Config):
     parallel: ParallelConfig = ParallelConfig()
     """With `ranks` above 1: what they have in common; by default FSDP parts everything among all of
     them."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the model is computed in, on weights that stay in float32: auto is bfloat16 on GPUs and
+    float32 on CPUs. Of these, those that multiply in bfloat16 (AVX512-BF16, AMX) are several times
+    as fast with it; `rollout.dtype` should then be the same."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Have torch.compile make the model's layers faster, which costs half a minute at the start:
     auto does so on GPUs, and leaves mixtures of experts as they are."""
@@ -127,6 +131,10 @@ class LearnerConfig(Config):
     def data_ranks(self) -> int:
         """Shares of a batch: `parallel.context` ranks in a row have the same."""
         return self.ranks // self.parallel.context
+
+    def in_bfloat16(self, *, on_gpu: bool) -> bool:
+        """Whether the model is computed in bfloat16 there."""
+        return self.precision == "bfloat16" or (self.precision == "auto" and on_gpu)
 
     def data_rank(self, rank: int) -> int:
         """Which share is a rank's."""

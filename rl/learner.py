@@ -87,14 +87,16 @@ class Learner:
     ) -> None:
         self._seed, self._path = seed, str(model_path)
         self._estimator: Literal["plain", "clipped"] = entropy_estimator
-        self._world = world(config.parallel)
+        halved = config.in_bfloat16(on_gpu=torch.cuda.is_available())
+        self._world = world(config.parallel, bfloat16=halved)
+        working = working_dtype(self._world, bfloat16=halved)
         _settle(config, self._world.device)
         compiled = partial(_compile, config=config, device=self._world.device)
         policy = spread_policy(self._path, config, self._world, seed=seed, before=compiled)
         self._config = config = _budgeted(config, policy, self._path, self._world.device)
         layout = layout_for(policy, share_prompts=config.share_prompts)
-        # on a CPU it would change the order of sums, and so the last bits of a climb
-        policy.get_output_embeddings().adds = working_dtype(self._world) is not None
+        # in float32 it would change the order of sums, and so the last bits of a climb
+        policy.get_output_embeddings().adds = working is not None
         self._policy = policy
         self._passes = Passes(
             policy=self._policy,
@@ -104,7 +106,7 @@ class Learner:
             temperature=temperature,
             loss=Loss.of(config.loss),
             reference=reference_of(self._path, config, self._world, self._policy),
-            working=working_dtype(self._world),
+            working=working,
         )
         self._optimizer = make_optimizer(self._policy, config)
         self._saving = saving.Saving(self._policy.model, self._world, tokenizer_from=self._path)

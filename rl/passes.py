@@ -243,7 +243,8 @@ class Passes:
 
     def _autocast(self) -> torch.autocast:
         device = self.world.device.type
-        return torch.autocast(device, torch.bfloat16, enabled=device == "cuda")
+        halved = self.config.in_bfloat16(on_gpu=device == "cuda")
+        return torch.autocast(device, torch.bfloat16, enabled=halved)
 
 
 def _to_score(ids: Sequence[int]) -> TrainingSequence:

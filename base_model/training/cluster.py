@@ -23,7 +23,7 @@ from uuid import uuid4
 import ray
 from ray.exceptions import RayActorError
 
-from munro.base_model.training.joining import join
+from munro.base_model.cluster import join
 from munro.base_model.training.launch import LAST_WORDS_S, POLL_S
 from munro.base_model.training.trainer import TrainingError
 

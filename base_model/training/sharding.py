@@ -116,16 +116,17 @@ class Ranks:
     """This process as one of several; RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT are set.
 
     Args:
-        bfloat16: on GPUs, gather weights and compute in bfloat16; else in their own precision.
+        bfloat16: gather weights and compute in bfloat16, or in their own precision; by default the
+            first on GPUs.
     """
 
     context: Context | None = None
 
-    def __init__(self, *, bfloat16: bool = True) -> None:
+    def __init__(self, *, bfloat16: bool | None = None) -> None:
         from accelerate import Accelerator
 
         on_cpu = not torch.cuda.is_available()
-        self._bfloat16 = bfloat16 and not on_cpu
+        self._bfloat16 = not on_cpu if bfloat16 is None else bfloat16
         self._accelerator = Accelerator(
             cpu=on_cpu, mixed_precision="bf16" if self._bfloat16 else "no"
         )
@@ -228,19 +229,29 @@ def give_back(model: nn.Module) -> None:
             module.reshard()
 
 
-def working_dtype(world: World) -> torch.dtype | None:
-    """What an unsharded model's weights are copied to for passes on a GPU; FSDP sees to its own."""
-    return torch.bfloat16 if world.device.type == "cuda" and world.size == 1 else None
+def working_dtype(world: World, *, bfloat16: bool | None = None) -> torch.dtype | None:
+    """What an unsharded model's weights are copied to for passes; FSDP sees to its own.
+
+    Args:
+        world: its ranks.
+        bfloat16: whether to that; by default on GPUs.
+    """
+    chosen = world.device.type == "cuda" if bfloat16 is None else bfloat16
+    return torch.bfloat16 if chosen and world.size == 1 else None
 
 
-def world(parallel: ParallelConfig | None = None) -> World:
+def world(parallel: ParallelConfig | None = None, *, bfloat16: bool | None = None) -> World:
     """The world this process was started in.
+
+    Args:
+        parallel: its meshes.
+        bfloat16: see `Ranks`.
 
     Raises:
         ValueError: the meshes are not of that many ranks.
     """
     many = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    found: World = Ranks() if many else Alone()
+    found: World = Ranks(bfloat16=bfloat16) if many else Alone()
     return found if parallel is None else found.over(parallel)
 
 

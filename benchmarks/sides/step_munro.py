@@ -54,6 +54,7 @@ class Side:
             num_early=work.num_samples,
             max_batch=work.num_prompts * work.num_samples,
             top_p=1.0,
+            dtype=work.dtype,
         )
         self.renderer: Renderer = renderer(
             transformers.AutoTokenizer.from_pretrained(work.model), "chat"
@@ -65,6 +66,7 @@ class Side:
             LearnerConfig(
                 learning_rate=work.learning_rate,
                 threads=threads,
+                precision=work.dtype,
                 token_budget=TOKEN_BUDGET,
                 logits_chunk=TOKEN_BUDGET,
             ),

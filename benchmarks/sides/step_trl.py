@@ -1,8 +1,8 @@
 """TRL's side of `step_vs_trl.py`; runs in an environment of its own, which holds no munro.
 
-Its settings are the quickest plain ones for a CPU: float32, no gradient checkpointing, no reference
-model, one generate call for the whole step, no old-log-prob pass (TRL needs none when it generates
-once a step). Its loss is its default, "dapo".
+Its settings are the quickest plain ones for a CPU: float32 unless asked otherwise, no gradient
+checkpointing, no reference model, one generate call for the whole step, no old-log-prob pass (TRL
+needs none when it generates once a step). Its loss is its default, "dapo".
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def config(work: Work, folder: str, micro_batch: int) -> trl.GRPOConfig:
     return trl.GRPOConfig(
         output_dir=folder,
         use_cpu=True,
-        bf16=False,
+        bf16=work.dtype == "bfloat16",
         gradient_checkpointing=False,
         per_device_train_batch_size=micro_batch,
         gradient_accumulation_steps=work.num_prompts * work.num_samples // micro_batch,

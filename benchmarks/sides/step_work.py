@@ -30,6 +30,8 @@ class Work:
     num_tokens: int = 32
     """Tokens of each completion: all of them, for nobody stops at the end-of-turn token."""
     learning_rate: float = 1e-6
+    dtype: str = "float32"
+    """What both sample and train in: "bfloat16" leaves the weights themselves in float32."""
 
     @property
     def num_sampled(self) -> int:

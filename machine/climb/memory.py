@@ -137,7 +137,12 @@ def _learner(
         kept = roughly_kept_bytes(model.path, num_tokens=tokens, checkpointing=again)
     else:
         kept = kept_bytes(
-            model.path, num_tokens=tokens, row=longest, checkpointing=again, on_gpu=on_gpu
+            model.path,
+            num_tokens=tokens,
+            row=longest,
+            checkpointing=again,
+            on_gpu=on_gpu,
+            halved=learner.in_bfloat16(on_gpu=on_gpu),
         )
     scored = min(tokens * config.length.stages[0] // longest, learner.logits_chunk)
     own = held(learner, parameters=model.parameters, trained=model.trained, on_gpu=on_gpu)

@@ -24,7 +24,9 @@ UNKNOWN = 16
 """Widths that a token keeps in a layer, where the model cannot be run without numbers."""
 
 
-def kept_bytes(model: Path, *, num_tokens: int, row: int, checkpointing: bool, on_gpu: bool) -> int:
+def kept_bytes(
+    model: Path, *, num_tokens: int, row: int, checkpointing: bool, on_gpu: bool, halved: bool
+) -> int:
     """Bytes that a micro-batch's forward pass keeps for its backward pass, logits aside.
 
     Roughly, by its widths, for a model that looks at numbers as it computes, as some mixtures do.
@@ -34,11 +36,12 @@ def kept_bytes(model: Path, *, num_tokens: int, row: int, checkpointing: bool, o
         num_tokens: of the micro-batch.
         row: tokens of each of its rows.
         checkpointing: activations are computed again.
-        on_gpu: weights and products are in bfloat16.
+        on_gpu: attention is as it is there.
+        halved: weights and products are in bfloat16.
     """
     config, rows = _config_of(model), max(1, num_tokens // row)
     try:
-        return _saved(config, rows, row, checkpointing=checkpointing, on_gpu=on_gpu)
+        return _saved(config, rows, row, checkpointing=checkpointing, on_gpu=on_gpu, halved=halved)
     except Exception:  # noqa: BLE001 - a model may look at numbers, which are not there
         return _by_widths(config, rows * row, checkpointing=checkpointing)
 
@@ -70,7 +73,10 @@ def token_budget(
     logits = 8.0 * config.logits_chunk * vocabulary
     room = SHARE * gpu_bytes - CONTEXTS - sum(own.values()) - logits
     again = config.activation_checkpointing
-    kept = kept_bytes(model, num_tokens=ROW, row=ROW, checkpointing=again, on_gpu=True)
+    halved = config.in_bfloat16(on_gpu=True)
+    kept = kept_bytes(
+        model, num_tokens=ROW, row=ROW, checkpointing=again, on_gpu=True, halved=halved
+    )
     return tokens_that_fit(room, kept / ROW)
 
 
@@ -95,7 +101,9 @@ def _by_widths(config: Any, num_tokens: int, *, checkpointing: bool) -> int:
     return 4 * width * int(getattr(text, "num_hidden_layers", 0) or 0) * num_tokens
 
 
-def _saved(config: Any, rows: int, row: int, *, checkpointing: bool, on_gpu: bool) -> int:
+def _saved(
+    config: Any, rows: int, row: int, *, checkpointing: bool, on_gpu: bool, halved: bool
+) -> int:
     from torch._subclasses.fake_tensor import FakeTensorMode
     from transformers import AutoModelForCausalLM
 
@@ -119,9 +127,9 @@ def _saved(config: Any, rows: int, row: int, *, checkpointing: bool, on_gpu: boo
 
         positions = torch.arange(row)[None].expand(rows, row)
         with (
-            working_copy(model, torch.bfloat16 if on_gpu else None),
+            working_copy(model, torch.bfloat16 if halved else None),
             saved_tensors_hooks(note, lambda tensor: tensor),
-            torch.autocast("cpu", torch.bfloat16, enabled=on_gpu),
+            torch.autocast("cpu", torch.bfloat16, enabled=halved),
         ):
             weights |= {weight.untyped_storage()._cdata for weight in model.parameters()}
             model.base_model(

@@ -80,7 +80,8 @@ def reference_of(
         return LeftOut(policy)
     still = config.model_copy(update={"dropout": 0.0, "activation_checkpointing": False})
     policy = spread_policy(path, still, world)
-    if dtype := working_dtype(world):
+    halved = config.in_bfloat16(on_gpu=world.device.type == "cuda")
+    if dtype := working_dtype(world, bfloat16=halved):
         narrow(policy, dtype)
     return Frozen(policy)
 

@@ -36,7 +36,7 @@ def reference_bytes(config: LearnerConfig, *, on_gpu: bool) -> float:
     # an adapter is left out to have the reference
     if not config.kl_weight or config.lora is not None:
         return 0.0
-    return 2.0 if on_gpu and config.ranks == 1 else 4.0
+    return 2.0 if config.in_bfloat16(on_gpu=on_gpu) and config.ranks == 1 else 4.0
 
 
 def held(
@@ -48,16 +48,17 @@ def held(
         config: of the learner.
         parameters: of the whole base.
         trained: of them, or of the adapter.
-        on_gpu: weights have a working copy, and moments can be elsewhere.
+        on_gpu: moments can be elsewhere.
     """
     each, own = parameters / config.ranks, trained / config.ranks
     adapter = trained if config.lora else 0.0
     wide = (parameters if base_bytes(config) == 4 else 0.0) + adapter
     # until they are summed over the ranks, every rank has those of the whole model
     summed_late = config.ranks > 1 and config.reduce_once
+    halved = config.in_bfloat16(on_gpu=on_gpu)
     return {
         "weights": base_bytes(config) * each + 4 * adapter / config.ranks,
-        "working copy": 2.0 * wide if on_gpu and config.ranks == 1 else 0.0,
+        "working copy": 2.0 * wide if halved and config.ranks == 1 else 0.0,
         "gradients": 4 * own + (4 * trained if summed_late else 0.0),
         "moments": 0.0 if on_gpu and config.offload else moment_bytes(config) * own,
         "reference": reference_bytes(config, on_gpu=on_gpu) * each,

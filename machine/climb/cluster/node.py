@@ -12,7 +12,7 @@ from pathlib import Path
 
 import ray
 
-from munro.base_model.training.joining import join
+from munro.base_model.cluster import join
 from munro.machine.climb.cluster.elsewhere import Elsewhere, on
 from munro.machine.climb.cluster.lease import NAMESPACE
 from munro.machine.climb.needs import marked, not_shared, read_by_all, transport_of, unseen

@@ -88,7 +88,12 @@ def test_what_a_backward_pass_keeps_is_known_without_a_number(tmp_path, make, ne
     real = sum(storage.nbytes() for storage in kept.values())
     assert output.last_hidden_state.requires_grad
     said = kept_bytes(
-        folder, num_tokens=rows * row, row=row, checkpointing=checkpointing, on_gpu=False
+        folder,
+        num_tokens=rows * row,
+        row=row,
+        checkpointing=checkpointing,
+        on_gpu=False,
+        halved=False,
     )
     assert said == pytest.approx(real, rel=near)
 

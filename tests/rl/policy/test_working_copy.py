@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -21,6 +19,8 @@ from tests.rl.policy.test_waits import random_qwen
 
 CLIP = Clip(eps=0.6)
 CONFIG = LearnerConfig(learning_rate=1e-3, token_budget=64, logits_chunk=16, threads=1)
+HALVED = CONFIG.model_copy(update={"precision": "bfloat16"})
+"""As on a GPU, where it is so without being asked for."""
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +35,6 @@ def some_batch(seed: int = 0):
 
 def learner_of(folder: str, config: LearnerConfig = CONFIG) -> Learner:
     return Learner(folder, config, seed=0, temperature=0.8)
-
-
-def halved(learner: Learner) -> Learner:
-    """As on a GPU, where the copy is made without being asked for."""
-    learner._passes = replace(learner._passes, working=torch.bfloat16)
-    return learner
 
 
 def masters(learner: Learner) -> dict[str, torch.Tensor]:
@@ -84,7 +78,7 @@ def test_what_a_model_keeps_in_float32_stays_so(folder):
 
 
 def test_a_step_moves_the_masters_and_what_is_published_is_theirs(folder):
-    learner, plain = halved(learner_of(folder)), learner_of(folder)
+    learner, plain = learner_of(folder, HALVED), learner_of(folder)
     start = masters(learner)
     ours = learner.step(some_batch(), clip=CLIP).metrics
     theirs = plain.step(some_batch(), clip=CLIP).metrics
@@ -102,12 +96,12 @@ def test_a_step_moves_the_masters_and_what_is_published_is_theirs(folder):
 
 
 def test_saved_loaded_and_stepped_is_bitwise_uninterrupted(folder, tmp_path):
-    whole, first = halved(learner_of(folder)), halved(learner_of(folder))
+    whole, first = learner_of(folder, HALVED), learner_of(folder, HALVED)
     for seed in range(2):
         whole.step(some_batch(seed), clip=CLIP)
         first.step(some_batch(seed), clip=CLIP)
     first.save(tmp_path / "saved", {})
-    second = halved(learner_of(folder))
+    second = learner_of(folder, HALVED)
     second.load(tmp_path / "saved")
     assert second.step(some_batch(2), clip=CLIP) == whole.step(some_batch(2), clip=CLIP)
     ours, theirs = masters(whole), masters(second)
@@ -117,13 +111,29 @@ def test_saved_loaded_and_stepped_is_bitwise_uninterrupted(folder, tmp_path):
 def test_the_head_s_gradient_goes_straight_to_its_place_and_comes_to_the_same(folder):
     told = {}
     for adds in (False, True):
-        learner = halved(learner_of(folder))
+        learner = learner_of(folder, HALVED)
         learner._policy.get_output_embeddings().adds = adds
         learner._passes.gradients(some_batch(), CLIP)
         told[adds] = {name: p.grad for name, p in learner._policy.model.named_parameters()}
     for name, gradient in told[False].items():
         assert gradient.dtype == torch.float32
         torch.testing.assert_close(told[True][name], gradient, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"), [(CONFIG, torch.float32), (HALVED, torch.bfloat16)]
+)
+def test_products_of_every_pass_are_in_the_precision_that_was_asked_for(folder, config, expected):
+    """A step, scores and the reference of the KL term."""
+    learner = learner_of(folder, config.model_copy(update={"kl_weight": 0.1}))
+    made: set[torch.dtype] = set()
+    for model in (learner._policy.model, learner._passes.reference._policy.model):
+        for name, module in model.named_modules():
+            if name.endswith("down_proj"):
+                module.register_forward_hook(lambda *seen: made.add(seen[2].dtype))
+    learner.step(some_batch(), clip=CLIP)
+    learner.score([[1, 2, 3]])
+    assert made == {expected}
 
 
 @pytest.mark.gpu

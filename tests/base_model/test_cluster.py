@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from munro.base_model.training.joining import join
+from munro.base_model.cluster import join
 
 
 def free_port():
