@@ -110,9 +110,8 @@ class LearnerConfig(Config):
     """With `ranks` above 1: what they have in common; by default FSDP parts everything among all of
     them."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What the model is computed in, on weights that stay in float32: auto is bfloat16 on GPUs and
-    float32 on CPUs. Of these, those that multiply in bfloat16 (AVX512-BF16, AMX) are several times
-    as fast with it; `rollout.dtype` should then be the same."""
+    """What the model is computed in, on weights in float32: auto is bfloat16 on GPUs and float32 on
+    CPUs. Of these, some are faster in bfloat16; set `rollout.dtype` with it."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Have torch.compile make the model's layers faster, which costs half a minute at the start:
     auto does so on GPUs, and leaves mixtures of experts as they are."""
