@@ -87,7 +87,7 @@ class RewardsConfig(Config):
     """R_len as in Eq. 12; as ALP has it (arXiv 2506.05256), with a floor of 1 / group size; or as
     DAPO does (arXiv 2503.14476), which costs on the last stretch before the cap alone."""
     alp_scale: int = Field(0, ge=0)
-    """With length_form = "alp": its N, tokens that cost the whole weight; 0 takes the stage's cap."""
+    """With length_form = "alp": its N, tokens that cost the whole weight; 0 takes the cap."""
     overlong_tokens: int = Field(0, ge=0)
     """With length_form = "overlong": that stretch, in tokens; 0 takes a fifth of the cap."""
     repetition_weight: float = Field(0.0, ge=0)
