@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,12 @@ settings.register_profile(
 settings.load_profile("repeatable")
 # as every process of ours that computes; tests call torch directly too
 vector_math.settle()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say what has failed by then where time is up and `.ci/run` ends the tests."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -210,3 +210,32 @@ def test_one_rank_goes_on_from_what_two_saved(runs, tmp_path):
     for name in ("learner/loss", "learner/grad_norm", "policy/entropy"):
         before = two[0]["reports"][2].metrics[name]
         assert again[name] == pytest.approx(before, rel=1e-3, abs=ROUNDING)
+
+
+@pytest.mark.slow
+def test_in_bfloat16_two_ranks_learn_what_one_does_to_its_rounding(tmp_path):
+    rng = np.random.default_rng(0)
+    batches = [build_batch([random_group(rng, index=i) for i in range(3)]) for _ in range(3)]
+    told = {}
+    for precision in ("float32", "bfloat16"):
+        folder = tmp_path / precision
+        folder.mkdir()
+        config = LearnerConfig(learning_rate=1e-3, token_budget=64, precision=precision)
+        task = {
+            "model": save_model(folder / "model", make_model(tied=True)),
+            "config": config,
+            "clip": Clip(eps=0.6),
+            "batches": batches,
+            "texts": TEXTS,
+        }
+        (folder / "task.pkl").write_bytes(pickle.dumps(task))
+        run(folder)
+        told[precision] = answers(folder, 1)[0]["reports"][0], run_ranks(folder, 2)[0]["reports"][0]
+    for one, two in told.values():
+        # bfloat16 has eight bits
+        assert two.entropy == pytest.approx(one.entropy, rel=2**-7)
+        norms = (report.metrics["learner/grad_norm"] for report in (two, one))
+        assert next(norms) == pytest.approx(next(norms), rel=0.05)
+    (_, wide), (_, halved) = told.values()
+    assert halved.entropy == pytest.approx(wide.entropy, rel=2**-7)
+    assert halved.entropy != pytest.approx(wide.entropy, rel=1e-6)
