@@ -20,8 +20,11 @@ os.write(1, json.dumps(line).encode() + b"\\n")
 """
 OTHERS_SLEEP = """
 import os, sys, time
-open(os.path.join(sys.argv[1], os.environ["RANK"]), "w").write(str(os.getpid()))
-while len(os.listdir(sys.argv[1])) < 2:
+mine = os.path.join(sys.argv[1], os.environ["RANK"])
+with open(mine + ".draft", "w") as draft:
+    draft.write(str(os.getpid()))
+os.rename(mine + ".draft", mine)  # who looks sees all of it or nothing
+while not {"0", "1"} <= {*os.listdir(sys.argv[1])}:
     time.sleep(0.01)
 if os.environ["RANK"] == "0":
     time.sleep(600)
