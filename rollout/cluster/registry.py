@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ActorUnavailableError, RayError
 
 from munro.rewards.errors import PolicyError
 from munro.rollout.cluster.actors import first_line, start
@@ -19,6 +19,8 @@ from munro.rollout.waits import waiting
 
 HEARD_S = 5.0
 """Longest wait of a server for the registry to hear it."""
+AGAIN_S = 1.0
+"""Between two calls of a registry that begins again; by then its servers have joined it anew."""
 
 
 class _RegistryActor:
@@ -68,25 +70,33 @@ class RegistryHandle:
 
     def view(self, served: int | None) -> View:
         """All servers; `served` is the version that a quorum has, where no update is under way."""
-        view: View = self._get("the registry's view", self._actor.view.remote("", served))
+        view: View = self._get("the registry's view", "view", "", served)
         return view
 
     def freeze(self, version: int) -> Roster:
         """See `Registry.freeze`."""
-        roster: Roster = self._get("a roster", self._actor.freeze.remote(version))
+        roster: Roster = self._get("a roster", "freeze", version)
         return roster
 
     def closed(self, roster: Roster, took: Collection[str]) -> None:
         """See `Registry.closed`."""
-        self._get("a roster to be closed", self._actor.closed.remote(roster, list(took)))
+        self._get("a roster to be closed", "closed", roster, list(took))
 
     def close(self) -> None:
         """End it."""
         ray.kill(self._actor, no_restart=True)
 
-    def _get(self, what: str, reference: Any) -> Any:
+    def _get(self, what: str, method: str, *words: Any) -> Any:
         with waiting(what, self._deadline_s) as wait:
-            return ray.get(reference, timeout=wait.remaining)
+            while True:
+                try:
+                    reference = getattr(self._actor, method).remote(*words)
+                    return ray.get(reference, timeout=wait.remaining)
+                except ActorUnavailableError as error:
+                    # it lay on a node that was lost, and is on its way to another
+                    if not wait.remaining:
+                        raise TimeoutError from error
+                time.sleep(AGAIN_S)
 
 
 class RemoteDirectory:
