@@ -12,6 +12,7 @@ from munro.machine.climb.rebase import run_rebase
 from munro.machine.climb.start import (
     Start,
     begin,
+    changes,
     has_nothing_left,
     raw,
     refuse_changes,
@@ -41,6 +42,7 @@ def older(tmp_path):
 
 
 def test_a_run_goes_on_where_keys_were_added_since_and_are_at_their_defaults(older):
+    assert changes(older, from_overrides(OVERRIDES)) == []
     refuse_changes(older, from_overrides(OVERRIDES), force=False)
 
 
@@ -125,7 +127,10 @@ def test_where_nobody_can_insist_a_run_begins_anew_if_no_checkpoint_was_due(tmp_
 
 def test_a_run_goes_on_where_the_cluster_is_by_now(tmp_path):
     run = begun(tmp_path, config_of(tmp_path, ("ray.address", "old:6379")), steps=2)
-    refuse_changes(run, config_of(tmp_path, ("ray.address", "new:6379")), force=False)
+    moved = config_of(tmp_path, ("ray.address", "new:6379"))
+    assert changes(run, moved) == []
+    start = begin(run, moved, {}, force=True)
+    assert (start.state.step, run.read_config()["ray"]["address"]) == (0, "new:6379")
     with pytest.raises(BadConfig, match=r"\(ray\.cpus: 0 -> 2\)"):
         refuse_changes(run, config_of(tmp_path, ("ray.cpus", "2")), force=False)
 

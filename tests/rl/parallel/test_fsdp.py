@@ -238,4 +238,4 @@ def test_in_bfloat16_two_ranks_learn_what_one_does_to_its_rounding(tmp_path):
         assert next(norms) == pytest.approx(next(norms), rel=0.05)
     (_, wide), (_, halved) = told.values()
     assert halved.entropy == pytest.approx(wide.entropy, rel=2**-7)
-    assert halved.entropy != pytest.approx(wide.entropy, rel=1e-6)
+    assert halved.entropy != wide.entropy

@@ -3,6 +3,7 @@
 import os
 import signal
 from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 import ray
@@ -16,7 +17,8 @@ pytestmark = pytest.mark.ray
 @pytest.fixture
 def handle(local_ray):
     setting = SimpleNamespace(placement="DEFAULT", lasting="", environment={})
-    one = RegistryHandle(setting, "a-registry-that-dies", "some layout", 60)
+    # a name of its own: Ray gives one up a little after its actor was ended
+    one = RegistryHandle(setting, f"registry-{uuid4().hex}", "some layout", 60)
     yield one
     one.close()
 
