@@ -8,6 +8,7 @@ a person may have it forwarded.
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import json
 import socket
@@ -97,6 +98,8 @@ class PageHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "munro", ""
     timeout = PATIENCE_S
+    wbufsize = io.DEFAULT_BUFFER_SIZE
+    """An answer is sent at once: its head alone would have a browser wait for the rest."""
 
     def send_json(self, status: int, told: Any) -> None:
         """A value as compact JSON.

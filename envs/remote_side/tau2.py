@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import http.client
 import importlib
 import json
 import os
@@ -358,7 +359,7 @@ class Customer:
                 why = f"{error.code}: {error.read(300).decode(errors='replace')}"
                 if error.code < 500 and error.code not in (408, 409, 429):
                     break
-            except (OSError, ValueError) as error:
+            except (OSError, http.client.HTTPException, ValueError) as error:
                 why = f"{type(error).__name__}: {str(error)[:300]}"
         raise RuntimeError(f"the customer's model at {self._url} gives no turn ({why})")
 

@@ -47,6 +47,10 @@ class Scripted(BaseHTTPRequestHandler):
         data = json.dumps({"choices": [{"message": self._turn(body["messages"])}]}).encode()
         if status == 1:  # an answer without anything in it
             status, data = 200, b'{"choices": [{"message": {"content": " "}}]}'
+        if status == 2:  # a line that is no HTTP
+            self.close_connection = True
+            self.wfile.write(b"what?\r\n")
+            return
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
@@ -89,7 +93,7 @@ def test_a_customer_is_asked_again_until_it_says_something(
 ) -> None:
     monkeypatch.setattr(tau2.time, "sleep", lambda seconds: None)
     monkeypatch.setenv("USER_KEY", "secret")
-    Scripted.failures = [500, 429, 1]
+    Scripted.failures = [500, 2, 429, 1]
     said = customer(url, api_key_env="USER_KEY").turn(HEARD, [])
     assert said == {"role": "assistant", "content": "Thank you. ###STOP###"}
     key, body = Scripted.asked[-1]

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections import defaultdict
+from http.client import HTTPException
 
 import pytest
 
@@ -69,7 +70,7 @@ class Client(threading.Thread):
         while True:
             try:
                 status, _, told = asked(self.port, method, path, self.token, body)
-            except OSError:
+            except (OSError, HTTPException):  # nothing came, or half of an answer
                 self.failures += 1
                 time.sleep(0.01)
                 continue
