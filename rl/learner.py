@@ -36,7 +36,7 @@ from munro.rl.metrics import idle, report
 from munro.rl.passes import Passes
 from munro.rl.plugs import Loss
 from munro.rl.policy.adapter import base_folder
-from munro.rl.policy.allocator import map_large_blocks
+from munro.rl.policy.allocator import keep_freed_blocks, map_large_blocks
 from munro.rl.policy.footprint import token_budget
 from munro.rl.policy.loading import layout_for, spread_policy
 from munro.rl.policy.model import Policy
@@ -114,6 +114,8 @@ class Learner:
         self._peaks = [float(group["lr"]) for group in self._optimizer.param_groups]
         self._num_steps = 0
         self._held: HeldWeights | None = None
+        if self._world.device.type == "cpu" and config.lora is None:
+            keep_freed_blocks()
 
     def step(self, batch: Batch, *, clip: Clip) -> StepReport:
         """One optimizer step on this rank's share of a batch.
@@ -302,7 +304,7 @@ def _budgeted(
 
 
 def _settle(config: LearnerConfig, device: torch.device) -> None:
-    """Threads, the same bits in every run, and on the CPU no memory that nobody uses."""
+    """Threads, the same bits in every run, and on the CPU no memory that loading leaves over."""
     _set_threads(config)
     if device.type == "cpu":
         map_large_blocks()

@@ -34,6 +34,9 @@ from munro.rl.policy.packing import Layout, MicroBatch, planned
 from munro.rl.policy.reference import Reference, kl_to
 from munro.rl.policy.sequences import Bundle, TrainingSequence
 
+UNBOUNDED = 1 << 40
+"""Tokens: more than any row has."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passes:
@@ -149,7 +152,10 @@ class Passes:
         """Tokens of a row at which its attention costs about what the rest of a layer does.
 
         2 widths of multiplications a column against 12 widths squared a token, and slower ones.
+        Any number, where attention computes only what is seen.
         """
+        if self.policy.takes_rows:
+            return UNBOUNDED
         return 5 * int(self.policy.config.get_text_config().hidden_size)
 
     def _loss(

@@ -5,6 +5,7 @@ masks.py       which blocks see which, from blocks' smallest and largest numbers
 rows.py        what a micro-batch hands to every layer
 attend.py      which way a layer goes
 fused.py       FlexAttention and flash attention by lengths, on NVIDIA's GPUs
+gathered.py    some queries at a time over the keys that they see, on the CPU
 by_blocks.py   some queries at a time, elsewhere
 models.py      registered with transformers
 """

@@ -4,7 +4,8 @@
     LENGTHS     flash attention over documents end to end
     FLEX        FlexAttention: trees, windows, soft caps, sinks
     DENSE       torch's own with the mask of all pairs: rows so short that it is small
-    BLOCKS      torch's own, some queries at a time, where there is no FlexAttention
+    GATHERED    some queries at a time over the keys they see, on the CPU
+    BLOCKS      torch's own, some queries at a time, where rows are too long for that
     REFERENCE   the definition
 
 Shape letters: as in `reference`.
@@ -12,15 +13,17 @@ Shape letters: as in `reference`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from munro.kernels.attention import by_blocks, fused, reference
+from munro.kernels.attention import by_blocks, fused, gathered, reference
 from munro.kernels.attention.rows import RowMask
 
 SHORT = 1024
@@ -34,6 +37,7 @@ class Way(StrEnum):
     LENGTHS = "lengths"
     FLEX = "flex"
     DENSE = "dense"
+    GATHERED = "gathered"
     BLOCKS = "blocks"
     REFERENCE = "reference"
 
@@ -57,6 +61,8 @@ class Asked:
     """There are no branches, and `fused.by_lengths` can do it."""
     changes_scores: bool
     """By a soft cap, or with sinks."""
+    gathers: Callable[[], object] = bool
+    """Something where `gathered` computes it, and is worth it; dear to ask."""
 
 
 def way(asked: Asked) -> Way:
@@ -71,6 +77,8 @@ def way(asked: Asked) -> Way:
         if asked.by_lengths:
             return Way.LENGTHS
         return Way.DENSE if asked.columns < SHORT else Way.FLEX
+    if not asked.changes_scores and asked.gathers():
+        return Way.GATHERED
     if asked.columns <= SHORT:
         return Way.REFERENCE if asked.changes_scores else Way.DENSE
     return Way.BLOCKS
@@ -109,12 +117,15 @@ def attend(
             by_lengths=mask.documents is not None
             and fused.takes_lengths(query, key, value, window),
             changes_scores=bool(softcap) or sinks is not None,
+            gathers=partial(mask.chunks, window),
         )
     )
     if chosen is Way.CAUSAL:
         return _torchs(query, key, value, None, scaling)
     if chosen is Way.DENSE:
         return _torchs(query, key, value, mask.dense(window, query.dtype), scaling)
+    if chosen is Way.GATHERED:
+        return gathered.attend(query, key, value, mask.chunks(window), scaling=scaling)
     if chosen is Way.LENGTHS:
         assert mask.documents is not None
         starts, longest = mask.documents.starts, mask.documents.longest

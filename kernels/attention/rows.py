@@ -15,11 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
 
-from munro.kernels.attention import reference
+from munro.kernels.attention import gathered, reference
 from munro.kernels.attention.masks import block_mask
 from munro.kernels.dispatch import twin
 
 TWINS = ("reference", "plain", "fused")
+SPARED = 1.5
+"""All pairs by those that are gathered, from which on it is worth it."""
+MOST_KEYS = 1024
+"""Of a query, on average over the gathered: a byte of memory each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +112,7 @@ class RowMask(BlockMask):
         self.longest = until_RL.shape[1] if documents is None else documents.longest
         self._blocks: dict[int, BlockMask] = {}
         self._dense: dict[tuple[int, torch.dtype], Tensor] = {}
+        self._chunks: dict[int, tuple[gathered.Chunk, ...]] = {}
         if self.twin == "fused":
             for window in windows:
                 self.blocks(self.narrowed(window))
@@ -150,6 +155,21 @@ class RowMask(BlockMask):
             seen = reference.visible(self.until_RL, self.position_RL, window)
             self._dense[window, dtype] = reference.added(seen, dtype)
         return self._dense[window, dtype]
+
+    def chunks(self, window: int) -> tuple[gathered.Chunk, ...]:
+        """Queries with the keys that they see, on the host; none where that would spare little.
+
+        Nor where they are so many that what says who sees whom would fill the memory.
+        """
+        if self.until_RL.device.type != "cpu":
+            return ()
+        if window not in self._chunks:
+            made = gathered.plan(self.until_RL, self.position_RL, window)
+            rows, columns = self.until_RL.shape
+            pairs = gathered.num_pairs(made)
+            spares = SPARED * pairs <= rows * columns**2 and pairs <= rows * columns * MOST_KEYS
+            self._chunks[window] = made if spares else ()
+        return self._chunks[window]
 
     def to(self, device: torch.device | str) -> RowMask:
         """The same on another device."""

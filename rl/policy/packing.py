@@ -5,8 +5,8 @@
     PACKED   [prompt][reply 1][prompt][reply 2]...   one row, positions restart
     FOREST   [prompt][reply 1][reply 2][prompt]...   shared ones end to end in one row
 
-The last two are for attention that skips what nobody sees (`munro.kernels.attention`), on GPUs: no
-padding, and a row costs no more for being wide.
+The last two are for GPUs, where attention that skips what nobody sees (`munro.kernels.attention`)
+does so at no cost in one wide row: no padding.
 
 A sequence that is itself a tree lies in a SHARED or FOREST row as one, every token once. The others
 know no trees: there its branches are rows of their own, in the same micro-batch, and what they have

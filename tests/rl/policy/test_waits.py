@@ -18,6 +18,7 @@ from munro.rl.batch import build_batch
 from munro.rl.clip import Clip
 from munro.rl.config import LearnerConfig
 from munro.rl.learner import Learner
+from munro.rl.passes import UNBOUNDED
 from munro.rl.policy.device import on_device
 from munro.rl.policy.packing import Layout
 from tests.rl.builders import random_group, save_model
@@ -64,7 +65,7 @@ def test_no_micro_batch_makes_the_host_wait(folder, loss, layout):
 )
 def test_a_step_of_many_micro_batches_waits_at_most_three_times(folder, options):
     learner, batch = learner_of(folder), some_batch(num_attempts=16, **options)
-    assert len(batch.planned(64, layout=Layout.SHARED, width=160)) >= 3
+    assert len(batch.planned(64, layout=Layout.SHARED, width=UNBOUNDED)) >= 3
     with Synchronisations() as found:
         learner.step(batch, clip=CLIP)
     assert 0 < found.total <= 3, found.counts
@@ -75,7 +76,7 @@ def test_gradients_are_summed_over_the_ranks_in_a_step_s_last_pass(folder, once,
     told: list[bool] = []
     monkeypatch.setattr(passes_, "reduce_next", lambda _, reduces: told.append(reduces))
     learner, batch = learner_of(folder, reduce_once=once), some_batch(num_attempts=16)
-    own = len(batch.planned(64, layout=learner._passes.layout, width=160))
+    own = len(batch.planned(64, layout=learner._passes.layout, width=UNBOUNDED))
     # another rank has two micro-batches more, so that this one must keep pace
     monkeypatch.setattr(Alone, "largest", lambda self, number: number + 2)
     learner._passes.gradients(batch, CLIP)
