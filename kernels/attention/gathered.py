@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -193,7 +194,7 @@ def _blocks(
     for run_start, run_end in zip(starts, [*starts[1:], len(until_L)], strict=True):
         number = -(-(run_end - run_start) // QUERIES)
         edges = np.linspace(run_start, run_end, number + 1).astype(np.int64)
-        for start, end in zip(edges[:-1], edges[1:], strict=True):
+        for start, end in pairwise(edges):
             sees = until_L[:start] > start
             if window:
                 sees &= position_L[start] - position_L[:start] < window

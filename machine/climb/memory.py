@@ -141,7 +141,6 @@ def _learner(
             num_tokens=tokens,
             row=longest,
             checkpointing=again,
-            on_gpu=on_gpu,
             halved=learner.in_bfloat16(on_gpu=on_gpu),
         )
     scored = min(tokens * config.length.stages[0] // longest, learner.logits_chunk)

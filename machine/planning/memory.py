@@ -44,13 +44,13 @@ class Kept:
 
 OURS = Kept(width=36, mixture_width=42, query=16, key=14, inner=8, at=5, at_each=2, expert_inner=4)
 OURS_ON_A_CPU = Kept(
-    width=40, mixture_width=40, query=28, key=4, inner=16, at=8, at_each=4, expert_inner=8
+    width=40, mixture_width=40, query=20, key=12, inner=16, at=8, at_each=4, expert_inner=8
 )
 OTHERS = Kept(
     width=16, mixture_width=16, query=10, key=10, inner=8, at=2, at_each=2, expert_inner=8
 )
 OTHERS_ON_A_CPU = Kept(
-    width=24, mixture_width=24, query=24, key=8, inner=16, at=4, at_each=4, expert_inner=16
+    width=24, mixture_width=24, query=16, key=16, inner=16, at=4, at_each=4, expert_inner=16
 )
 SCORED = 4
 """Bytes that a token keeps of every expert's score,"""

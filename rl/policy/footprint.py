@@ -24,9 +24,7 @@ UNKNOWN = 16
 """Widths that a token keeps in a layer, where the model cannot be run without numbers."""
 
 
-def kept_bytes(
-    model: Path, *, num_tokens: int, row: int, checkpointing: bool, on_gpu: bool, halved: bool
-) -> int:
+def kept_bytes(model: Path, *, num_tokens: int, row: int, checkpointing: bool, halved: bool) -> int:
     """Bytes that a micro-batch's forward pass keeps for its backward pass, logits aside.
 
     Roughly, by its widths, for a model that looks at numbers as it computes, as some mixtures do.
@@ -36,12 +34,11 @@ def kept_bytes(
         num_tokens: of the micro-batch.
         row: tokens of each of its rows.
         checkpointing: activations are computed again.
-        on_gpu: attention is as it is there.
         halved: weights and products are in bfloat16.
     """
     config, rows = _config_of(model), max(1, num_tokens // row)
     try:
-        return _saved(config, rows, row, checkpointing=checkpointing, on_gpu=on_gpu, halved=halved)
+        return _saved(config, rows, row, checkpointing=checkpointing, halved=halved)
     except Exception:  # noqa: BLE001 - a model may look at numbers, which are not there
         return _by_widths(config, rows * row, checkpointing=checkpointing)
 
@@ -74,9 +71,7 @@ def token_budget(
     room = SHARE * gpu_bytes - CONTEXTS - sum(own.values()) - logits
     again = config.activation_checkpointing
     halved = config.in_bfloat16(on_gpu=True)
-    kept = kept_bytes(
-        model, num_tokens=ROW, row=ROW, checkpointing=again, on_gpu=True, halved=halved
-    )
+    kept = kept_bytes(model, num_tokens=ROW, row=ROW, checkpointing=again, halved=halved)
     return tokens_that_fit(room, kept / ROW)
 
 
@@ -101,9 +96,7 @@ def _by_widths(config: Any, num_tokens: int, *, checkpointing: bool) -> int:
     return 4 * width * int(getattr(text, "num_hidden_layers", 0) or 0) * num_tokens
 
 
-def _saved(
-    config: Any, rows: int, row: int, *, checkpointing: bool, on_gpu: bool, halved: bool
-) -> int:
+def _saved(config: Any, rows: int, row: int, *, checkpointing: bool, halved: bool) -> int:
     from torch._subclasses.fake_tensor import FakeTensorMode
     from transformers import AutoModelForCausalLM
 
@@ -113,7 +106,7 @@ def _saved(
         model = AutoModelForCausalLM.from_config(
             config,
             dtype=torch.float32,
-            attn_implementation=_attention(kind, on_gpu=on_gpu),
+            attn_implementation=_attention(kind),
         ).train()
         if checkpointing:
             model.gradient_checkpointing_enable()
@@ -141,9 +134,9 @@ def _saved(
     return sum(size for size, _ in found.values())
 
 
-def _attention(kind: type, *, on_gpu: bool) -> str:
+def _attention(kind: type) -> str:
     """The name of an attention that keeps what ours does, and needs to know no numbers."""
-    if on_gpu and attention.takes(kind):
+    if attention.takes(kind):
         from transformers import AttentionInterface
 
         AttentionInterface.register(WITHOUT_MASK, _without_mask)
@@ -154,7 +147,7 @@ def _attention(kind: type, *, on_gpu: bool) -> str:
 def _without_mask(
     module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **how: Any
 ) -> tuple[Tensor, None]:
-    """As on a GPU, where a mask is of blocks."""
+    """A mask is of blocks, and keys are not repeated for the heads that share them."""
     del module, mask
     mixed = F.scaled_dot_product_attention(
         query, key, value, is_causal=True, scale=how.get("scaling"), enable_gqa=True

@@ -20,6 +20,7 @@ from vllm.v1.worker.cpu_worker import CPUWorker
 from munro.kernels import vector_math
 from munro.rollout.nucleus import sample, uniforms
 from munro.rollout.vllm.grouped import use_grouped
+from munro.rollout.vllm.norms import use_kernels
 from munro.rollout.vllm.routing import RoutingStore, Rows
 
 
@@ -72,9 +73,10 @@ class Worker(CPUWorker):  # type: ignore[misc]
     _news: dict[str, Rows] | None = None
 
     def load_model(self, **kwargs: Any) -> None:
-        """Settle torch's functions, load, change the sampler and how adapters are multiplied."""
+        """Settle torch's functions, load, change the sampler, norms and how adapters multiply."""
         vector_math.settle()
         use_grouped()
+        use_kernels()
         super().load_model(**kwargs)
         runner = self.model_runner
         runner.sampler = NucleusSampler(logprobs_mode=runner.model_config.logprobs_mode)

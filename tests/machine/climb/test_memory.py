@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from torch.autograd.graph import saved_tensors_hooks
 
 from munro.envs.types import Task
+from munro.kernels.attention import give, row_mask
 from munro.machine.climb import dry_run, memory
 from munro.machine.climb.memory import (
     GIB,
@@ -26,6 +27,7 @@ from munro.rl.config import LearnerConfig
 from munro.rl.learner import Learner
 from munro.rl.policy.footprint import kept_bytes
 from tests.base_model.tiny_munro import tiny_model
+from tests.kernels.trees import shared_prompt
 from tests.machine.climbing import write_recipe
 from tests.rl.builders import make_model, save_model
 
@@ -78,11 +80,13 @@ def test_what_a_backward_pass_keeps_is_known_without_a_number(tmp_path, make, ne
         return tensor
 
     rows, row = 6, 32
+    give(model)
+    until, position = (x.repeat(rows, 1) for x in shared_prompt(12, 4, 5))
     with saved_tensors_hooks(note, lambda tensor: tensor):
         output = model.base_model(
             input_ids=torch.randint(0, model.config.vocab_size, (rows, row)),
-            attention_mask=torch.zeros(rows, 1, row, row),
-            position_ids=torch.arange(row)[None].expand(rows, row),
+            attention_mask=row_mask(model.config, until, position),
+            position_ids=position.long(),
             use_cache=False,
         )
     real = sum(storage.nbytes() for storage in kept.values())
@@ -92,7 +96,6 @@ def test_what_a_backward_pass_keeps_is_known_without_a_number(tmp_path, make, ne
         num_tokens=rows * row,
         row=row,
         checkpointing=checkpointing,
-        on_gpu=False,
         halved=False,
     )
     assert said == pytest.approx(real, rel=near)

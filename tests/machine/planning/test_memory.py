@@ -39,8 +39,6 @@ def test_activations_are_what_torch_would_save(
     config.save_pretrained(tmp_path)
     sizes = of_config(json.loads((tmp_path / "config.json").read_text()), "it")
     reckoned = ROW * sum(kept_per_token(sizes, layer, on_gpu=on_gpu) for layer in sizes.layers)
-    kept = kept_bytes(
-        tmp_path, num_tokens=ROW, row=ROW, checkpointing=False, on_gpu=on_gpu, halved=on_gpu
-    )
+    kept = kept_bytes(tmp_path, num_tokens=ROW, row=ROW, checkpointing=False, halved=on_gpu)
     # the root keeps a little more; who has no norm on queries and keys keeps less
     assert 0.9 * kept < reckoned < 1.15 * kept
