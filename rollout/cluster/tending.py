@@ -56,8 +56,9 @@ class Tending:
         self._thread = threading.Thread(target=self._run, daemon=True, name="tending")
 
     def begin(self) -> None:
-        """Look after them from now on."""
-        self._thread.start()
+        """Look after them from now on; again changes nothing."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     @property
     def view(self) -> View | None:

@@ -125,6 +125,14 @@ def kill(setting, process):
     return pid
 
 
+def test_servers_that_are_ready_may_be_waited_for_again(fleet):
+    """As a climb does whose server shares its place with the learner."""
+    servers, _ = fleet
+    version = servers.version
+    servers.wait_ready(DEADLINE_S)
+    assert servers.version == version
+
+
 def test_waves_and_evaluations_repeat_bit_by_bit_over_two_servers(fleet):
     _, solvers = fleet
     wave = [(index, CAP) for index in range(5)]
