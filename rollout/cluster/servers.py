@@ -74,7 +74,6 @@ class Servers:
         self._start(setting)
         self._took = tuple(self.actors)[: self._first_ones]
         """Servers that take part in what is done in step: those that took the last update."""
-        self._roster: Roster | None = None
         self._newest: tuple[WeightSource, bool] | None = None
         self._lost_tokens = 0
         self._tending = Tending(
@@ -163,14 +162,19 @@ class Servers:
     def _live(self) -> list[Listed]:
         return [one for one in self._registry.view(self.version).servers if one.state.has_weights]
 
-    def freeze(self, version: int) -> Roster:
-        """Who takes part in the next update; the same until that is over.
-
-        What lets the learner's ranks meet the servers: their names, incarnations and layouts.
-        """
-        if self._roster is None or self._roster.version != version:
-            self._roster = self._registry.freeze(version)
-        return self._roster
+    def _frozen(self, version: int, deadline_s: float, meanwhile: Callable[[], None]) -> Roster:
+        """Who takes part in an update; where they are fewer than must, once others have joined."""
+        try:
+            with waits.waiting("servers to load new weights", deadline_s) as wait:
+                while len(self._asked(roster := self._registry.freeze(version))) < self._least:
+                    if not wait.remaining:
+                        raise TimeoutError
+                    meanwhile()
+                    self.require_enough()
+                    time.sleep(JOIN_S)
+                return roster
+        except Stalled as stalled:
+            raise TooFewServers(stalled.who, stalled.what, stalled.seconds) from stalled
 
     def update_weights(
         self,
@@ -187,11 +191,13 @@ class Servers:
         `meanwhile` is called now and then; what it raises ends the wait.
 
         Raises:
-            TooFewServers: fewer got there than must.
+            TooFewServers: fewer got there than must, or were there at all.
         """
         what = f"weights of version {source.version} to be loaded"
-        self._newest, roster = None, self.freeze(source.version)
-        asked = [name for name in self.actors if self._is_asked(name, roster)]
+        self._newest = None
+        # made anew for each attempt: whoever was down at the last one may be back
+        roster = self._frozen(source.version, deadline_s, meanwhile)
+        asked = self._asked(roster)
         told = self._told(asked, source)
         sources = {id(self.actors[name]): told[name] for name in asked}
 
@@ -202,15 +208,14 @@ class Servers:
         took, late = self._mostly(
             what, actors, load, deadline_s, slow=self.aside, meanwhile=meanwhile
         )
-        self._roster = None
         self._registry.closed(roster, tuple(took))
         self._took, self.aside = tuple(name for name in asked if name in took), late
         self.version, self.asleep = source.version, False
         self._newest = (source, drain)
 
-    def _is_asked(self, name: str, roster: Roster) -> bool:
-        is_first = name in tuple(self.actors)[: self._first_ones]
-        return name in roster.members or (self._waits_for_dead and is_first)
+    def _asked(self, roster: Roster) -> list[str]:
+        waited_for = tuple(self.actors)[: self._first_ones] if self._waits_for_dead else ()
+        return [name for name in self.actors if name in roster.members or name in waited_for]
 
     def _mostly(
         self,

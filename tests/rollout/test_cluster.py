@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from munro.envs.config import EnvConfig
 from munro.rewards.config import RewardsConfig
 from munro.rewards.errors import PolicyError
 from munro.rollout.config import RolloutConfig
+from munro.rollout.fleet.errors import TooFewServers
 from munro.rollout.types import Group, places_of
 from munro.rollout.waits import Stalled, read_waits
 from munro.rollout.weights import SharedMemoryWeights
@@ -74,6 +76,10 @@ def setting(tmp_path_factory):
         run=str(folder),
         environment={"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
     )
+
+
+class LearnerLost(Exception):
+    pass
 
 
 @pytest.fixture(scope="module")
@@ -196,9 +202,38 @@ def test_a_killed_server_and_a_killed_worker_cost_no_task(fleet, setting):
     assert {said["server-0"], said["worker-0"]} <= {*servers.pids(), *solvers.pids()}
 
 
-def test_a_server_that_is_too_slow_is_set_aside_and_comes_back(local_ray, setting):
-    from dataclasses import replace
+def test_an_update_finds_the_servers_that_are_up_whoever_was_at_the_one_before(
+    fleet, setting, monkeypatch
+):
+    """A learner died while all servers were down: the same version comes again, and so are they."""
+    servers, _ = fleet
+    freeze = servers._registry.freeze
+    down = [True] * 3
 
+    def frozen(version):
+        roster = freeze(version)
+        return replace(roster, members={}) if down and down.pop() else roster
+
+    def lost():
+        raise LearnerLost
+
+    monkeypatch.setattr(servers, "_waits_for_dead", False)
+    monkeypatch.setattr(servers._registry, "freeze", frozen)
+    weights = SharedMemoryWeights(setting.weights)
+    source = weights.publish(tiny_llama(1).state_dict().items(), version=2)
+    with pytest.raises(LearnerLost):
+        servers.update_weights(source, drain=True, deadline_s=DEADLINE_S, meanwhile=lost)
+    assert len(down) == 2  # nobody was up, and it did not end for that
+    servers.update_weights(source, drain=True, deadline_s=DEADLINE_S)
+    assert list(servers.in_use) == ["server-0", "server-1"]
+    down[:] = [True] * 1000
+    with pytest.raises(TooFewServers, match="servers to load new weights"):
+        servers.update_weights(source, drain=True, deadline_s=0.2)
+    down.clear()
+    servers.update_weights(source, drain=True, deadline_s=DEADLINE_S)
+
+
+def test_a_server_that_is_too_slow_is_set_aside_and_comes_back(local_ray, setting):
     from munro.rollout.cluster import Servers, Solvers
 
     setting = replace(setting, run=f"{setting.run}/slow", weights=f"{setting.weights}-slow")
@@ -245,8 +280,6 @@ def test_a_server_that_is_too_slow_is_set_aside_and_comes_back(local_ray, settin
 
 
 def test_a_server_that_cannot_serve_says_why_at_once(local_ray, setting):
-    from dataclasses import replace
-
     from munro.rollout.cluster import Servers
 
     one = setting.rollout.model_copy(update={"servers": 1})
