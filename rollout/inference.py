@@ -116,7 +116,7 @@ class InferenceServer:
         self._updating = asyncio.Lock()
         self._newest: WeightSource | None = None
         self._loaded: tuple[SleepingEngine, int] | None = None
-        self._is_asleep = self._is_stale = False
+        self._is_asleep = self._is_stale = self._is_closed = False
         self._served = -1
         self._running = self._answered = 0
         self._torn = self._retiring = self.unwell = ""
@@ -267,12 +267,16 @@ class InferenceServer:
             raise
 
     async def close(self) -> None:
-        """See `Engine.close`."""
-        if self._engine is not None:
-            await self._discard(self._engine)
+        """See `Engine.close`; whoever asks for something later finds it closed."""
+        self._is_closed = True
+        async with self._building:  # one that is being started is closed once it is up
+            if self._engine is not None:
+                await self._discard(self._engine)
 
     async def _ready(self) -> SleepingEngine:
         async with self._building:
+            if self._is_closed:
+                raise PolicyError("this server has been closed")
             if self._engine is None:
                 # this blocks the event loop, which has nothing else to do without an engine
                 with waiting("its engine to start", self._deadline_s):

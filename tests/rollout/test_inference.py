@@ -100,11 +100,23 @@ async def test_an_engine_that_cannot_catch_up_is_not_used(built, tmp_path):
 
 
 async def test_closing_closes_the_engine_if_there_is_one(built, tmp_path):
-    one = server(built, tmp_path)
-    await one.close()
+    never_asked, one = server(built, tmp_path), server(built, tmp_path)
+    await never_asked.close()
+    assert not built
     await one.version()
     await one.close()
     assert [engine.closed for engine in built] == [True]
+
+
+async def test_a_closed_server_starts_no_other_engine(built, tmp_path):
+    """A climb's end: its watchdog's trial request comes once more."""
+    one = server(built, tmp_path)
+    await one.version()
+    await one.close()
+    with pytest.raises(PolicyError, match="has been closed"):
+        await one.version()
+    await one.close()
+    assert len(built) == 1
 
 
 async def test_whatever_a_server_does_it_says_what_it_waits_for(tmp_path):
