@@ -9,6 +9,7 @@ Shape letters: as in `reference`; N = R * L tokens, B = blocks of queries, M = H
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -44,13 +45,27 @@ class Chunk:
     """Nothing is padding."""
 
 
-def plan(until_RL: Tensor, position_RL: Tensor, window: int = 0) -> tuple[Chunk, ...]:
-    """Every query of some rows in one block; arguments as `reference.visible` has them."""
+def plan(
+    until_RL: Tensor, position_RL: Tensor, window: int = 0, *, most_pairs: float = math.inf
+) -> tuple[Chunk, ...]:
+    """Every query of some rows in one block; nothing where that would be more pairs than `most`.
+
+    Args:
+        until_RL: this and the next two as `reference.visible` has them.
+        position_RL: places.
+        window: 0 for none.
+        most_pairs: a byte of memory each.
+    """
     blocks: list[_Block] = []
+    pairs = 0
     for row, (until_L, position_L) in enumerate(
         zip(until_RL.numpy(), position_RL.numpy(), strict=True)
     ):
-        blocks += _blocks(until_L, position_L, window, row * until_RL.shape[1])
+        for block in _blocks(until_L, position_L, window, row * until_RL.shape[1]):
+            blocks.append(block)
+            pairs += block.hidden.size
+            if pairs > most_pairs:
+                return ()
     return tuple(map(_chunk, _alike(blocks)))
 
 

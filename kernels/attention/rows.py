@@ -164,11 +164,11 @@ class RowMask(BlockMask):
         if self.until_RL.device.type != "cpu":
             return ()
         if window not in self._chunks:
-            made = gathered.plan(self.until_RL, self.position_RL, window)
             rows, columns = self.until_RL.shape
-            pairs = gathered.num_pairs(made)
-            spares = SPARED * pairs <= rows * columns**2 and pairs <= rows * columns * MOST_KEYS
-            self._chunks[window] = made if spares else ()
+            most = min(rows * columns**2 / SPARED, rows * columns * MOST_KEYS)
+            made = gathered.plan(self.until_RL, self.position_RL, window, most_pairs=most)
+            # with the padding of blocks
+            self._chunks[window] = made if gathered.num_pairs(made) <= most else ()
         return self._chunks[window]
 
     def to(self, device: torch.device | str) -> RowMask:

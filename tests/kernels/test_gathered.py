@@ -97,6 +97,14 @@ def test_a_prompts_replies_are_computed_with_it_and_themselves_alone():
     assert pairs * 7 < until.shape[1] ** 2
 
 
+def test_what_would_be_too_much_is_given_up_before_it_is_made(monkeypatch):
+    until, position = shared_prompt(45, 16, 31)
+    most = gathered.num_pairs(gathered.plan(until, position))
+    assert gathered.plan(until, position, most_pairs=most)
+    monkeypatch.setattr(gathered, "_alike", None)  # nothing is put together
+    assert gathered.plan(until, position, most_pairs=most // 2) == ()
+
+
 def test_what_is_gathered_is_what_spares_something_and_fits_memory(monkeypatch):
     assert RowMask(*shared_prompt(45, 16, 31)).chunks(0)
     assert not RowMask(*shared_prompt(60, 1, 1)).chunks(0)  # two blocks of one sequence
