@@ -152,7 +152,8 @@ class Passes:
         """Tokens of a row at which its attention costs about what the rest of a layer does.
 
         2 widths of multiplications a column against 12 widths squared a token, and slower ones.
-        Any number, where attention computes only what is seen.
+        Any number, where attention computes only what is seen (on a CPU all but that with a soft
+        cap or sinks, which few models have: their rows are wide too).
         """
         if self.policy.takes_rows:
             return UNBOUNDED

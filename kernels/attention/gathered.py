@@ -48,7 +48,7 @@ class Chunk:
 def plan(
     until_RL: Tensor, position_RL: Tensor, window: int = 0, *, most_pairs: float = math.inf
 ) -> tuple[Chunk, ...]:
-    """Every query of some rows in one block; nothing where that would be more pairs than `most`.
+    """Every query of some rows in one block; nothing where that would be too many pairs.
 
     Args:
         until_RL: this and the next two as `reference.visible` has them.

@@ -109,11 +109,16 @@ def test_on_a_gpu_a_micro_batch_never_waits(tmp_path, share, nucleus):
         for micro in batch.micro_batches(256, layout=passes.layout, width=passes._row_width())
     ]
     learner._policy.train()
+    assert made
     with passes._working():
         torch.cuda.set_sync_debug_mode("error")
         try:
+            with pytest.raises(RuntimeError, match="synchronizing"):  # so it is looked for at all
+                made[0].advantages.sum().item()
             for micro in made:
                 loss, _ = passes._loss(micro, CLIP, batch, None)
                 loss.backward()
         finally:
             torch.cuda.set_sync_debug_mode("default")
+    grads = [weight.grad for weight in learner._policy.parameters()]
+    assert all(grad is not None and bool(grad.isfinite().all()) for grad in grads)
