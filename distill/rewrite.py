@@ -23,7 +23,7 @@ from munro.distill.sources import CannotDistill
 from munro.distill.traces import Trace
 from munro.envs.types import Ending, Message
 from munro.rollout.branches import Forks, Tree, branches
-from munro.rollout.calls import Reader, reader_of
+from munro.rollout.calls import Reader, any_reader, reader_of
 from munro.rollout.render import BadTemplate, Renderer, renderer, used
 
 Template = Literal["chat", "r1_zero", "plain"]
@@ -57,7 +57,7 @@ class Teller:
     ) -> None:
         self._tokenizer, self._base, self._vocabulary = tokenizer, base, vocabulary
         self._new: Renderer | None = None
-        self._reader = reader_of("auto")
+        self._reader = any_reader()
         args = used(tokenizer, args or {})
         if template != "keep":
             chat = tokenizer if template == "chat" else None

@@ -91,10 +91,37 @@ def product(out: Tensor, left: tuple[Tensor, ...], right: tuple[Tensor, ...]) ->
     return out
 
 
+def fresh_product(
+    left: tuple[Tensor, ...], right: tuple[Tensor, ...], exact: torch.dtype
+) -> Tensor:
+    """left @ right of operands' parts, in new memory.
+
+    A library that has no place for its result but a new one is not made to copy it.
+    """
+    if len(left) == 1 and left[0].dtype == exact:
+        return left[0] @ right[0]
+    size = (left[0].shape[0], right[0].shape[1])
+    return product(torch.empty(size, dtype=exact, device=left[0].device), left, right)
+
+
 def add_product(out: Tensor, left: tuple[Tensor, ...], right: tuple[Tensor, ...]) -> Tensor:
     """Add left @ right of operands' parts to `out`, which is returned."""
     for one, other in _pairs(left, right):
         _add(out, one, other)
+    return out
+
+
+def add_across(out: Tensor, left: tuple[Tensor, ...], right: tuple[Tensor, ...]) -> Tensor:
+    """Add (left @ right).T of operands' parts to `out`, which is returned.
+
+    For a right side that is much larger than the left: libraries on CPUs read rows, and would copy
+    the other one's columns into rows first.
+    """
+    for one, other in _pairs(left, right):
+        if one.is_cuda or one.dtype != out.dtype:
+            _add(out, other.T, one.T)
+        else:
+            out.add_((one @ other).T)
     return out
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 
 from munro.envs.base import heard
 from munro.envs.types import CallRecord, Ending, Message, Task, Trajectory
-from munro.rollout.calls import Reader, reader_of
+from munro.rollout.calls import Reader, any_reader
 from munro.rollout.engine import Completion, Request
 from munro.rollout.observe import ROOM, fitted
 from munro.rollout.render import Renderer
@@ -123,7 +123,7 @@ async def play(
         PolicyError: no completion could be had.
     """
     progress = begun(task, renderer, limits) if progress is None else progress
-    reader = reader or reader_of("auto")
+    reader = reader or any_reader()
     began = clock() - progress.seconds
     while progress.ending is None:
         if not progress.waits:

@@ -21,6 +21,7 @@ from munro.kernels.linear_logprob.call import Call, plainly
 from munro.kernels.precision import named
 from munro.kernels.scale import Scale
 
+KEEP_BYTES = 48 * 2**20
 TWINS = ("reference", "plain", "fused")
 
 
@@ -35,6 +36,7 @@ def linear_logprob(
     precision: str = "operand",
     grad_weight: str = "return",
     tile: int = 512,
+    keep_bytes: int = KEEP_BYTES,
 ) -> tuple[Tensor, Tensor | None]:
     """Log-probability of each token under the softmax over the vocabulary, and its entropy.
 
@@ -51,7 +53,9 @@ def linear_logprob(
             backward pass keeps it wherever it runs.
         grad_weight: "return", or "add": straight into `weight_VD.grad`, which costs no second
             matrix of that size; then a leaf in float32 that is not sharded.
-        tile: positions whose logits over a part of the vocabulary may exist at once, on a CPU.
+        tile: positions whose logits over a part of the vocabulary are made at once, on a CPU.
+        keep_bytes: of logits that wait for the backward pass there, where nothing but
+            log-probabilities is asked for; the others are computed again.
 
     Returns:
         [T] log-probabilities in nats and [T] entropies (None where not asked for), float32
@@ -67,6 +71,7 @@ def linear_logprob(
         precision=named(precision, hidden_TD),
         adds=adds(grad_weight, weight_VD),
         tile=tile,
+        keep_bytes=keep_bytes,
     )
     which = twin("linear_logprob", hidden_TD.device, TWINS)
     if which == "fused" and call.precision.operand.itemsize == 8:

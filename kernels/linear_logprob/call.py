@@ -26,6 +26,9 @@ class Call:
     adds: bool
     """The matrix's gradient goes straight into its `grad`."""
     tile: int
+    """Positions of one, on a CPU."""
+    keep_bytes: int
+    """Of logits, from the forward to the backward pass, on a CPU."""
 
 
 def plainly(tensor: Tensor) -> torch.autocast:

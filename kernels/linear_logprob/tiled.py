@@ -20,13 +20,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from munro.kernels.linear_logprob.call import Call, plainly, returned, sum_for, tiles
-from munro.kernels.precision import add_product, product, transposed
+from munro.kernels.precision import add_across, add_product, fresh_product, transposed
 
-VOCAB_TILE = 4096
+VOCAB_TILE = 2032
+"""No power of two, whose columns would all lie in the same few lines of a cache."""
 LOG_OF_NOTHING = -1e4
 """A share of which this is the logarithm is 0 in float64 too."""
-KEEP_BYTES = 48 * 2**20
-"""Of tiles, from the forward to the backward pass."""
 
 
 def linear_logprob(
@@ -52,28 +51,25 @@ class _Tile:
     columns: slice
     hidden: tuple[Tensor, ...]
     """[t, D] each"""
+    across: tuple[Tensor, ...]
+    """[D, t] each, the same numbers"""
     weight: tuple[Tensor, ...]
     """[v, D] each"""
     column_t1: Tensor
     """Of the positions' tokens, or the nearest there is."""
     inside_t: Tensor
     """Whether a position's token lies here."""
-    memory: Tensor
-    """Room for its logits, which the next tile uses again."""
+    exact: torch.dtype
+    """Of its logits."""
 
     @property
     def num_bytes(self) -> int:
         """Of its logits."""
-        return len(self.inside_t) * self.weight[0].shape[0] * self.memory.itemsize
+        return len(self.inside_t) * self.weight[0].shape[0] * self.exact.itemsize
 
-    def logits(self, *, fresh: bool = False) -> Tensor:
+    def logits(self) -> Tensor:
         """[t, v] products, before anything is done to them."""
-        size = (self.hidden[0].shape[0], self.weight[0].shape[0])
-        if fresh:
-            out = torch.empty(size, dtype=self.memory.dtype, device=self.memory.device)
-        else:
-            out = self.memory[: size[0] * size[1]].view(size)
-        return product(out, self.hidden, transposed(self.weight))
+        return fresh_product(self.hidden, transposed(self.weight), self.exact)
 
 
 class _Problem:
@@ -87,11 +83,16 @@ class _Problem:
         ids_M: Tensor | None,
         starts: Tensor | None,
         call: Call,
+        *,
+        slopes: bool = False,
     ) -> None:
         self._weight, self._token, self._call = weight_VD, token_T, call
-        self._hidden = call.precision.parts(hidden_TD)
-        size = min(call.tile, len(token_T)) * min(VOCAB_TILE, len(weight_VD))
-        self._memory = torch.empty(size, dtype=call.precision.exact, device=hidden_TD.device)
+        hidden = call.precision.parts(hidden_TD)
+        self._rows = [
+            (rows, parts, tuple(part.T.contiguous() for part in parts) if slopes else ())
+            for rows in tiles(len(token_T), call.tile)
+            for parts in [tuple(part[rows] for part in hidden)]
+        ]
         self._ids = None if ids_M is None or not len(ids_M) else ids_M
         if self._ids is not None:
             assert starts is not None
@@ -101,18 +102,19 @@ class _Problem:
         index = 0
         for columns in tiles(len(self._weight), VOCAB_TILE):
             weight = self._call.precision.parts(self._weight[columns])
-            for rows in tiles(len(self._token), self._call.tile):
+            for rows, hidden, across in self._rows:
                 column_t = self._token[rows] - columns.start
                 width = weight[0].shape[0]
                 yield _Tile(
                     index=index,
                     rows=rows,
                     columns=columns,
-                    hidden=tuple(part[rows] for part in self._hidden),
+                    hidden=hidden,
+                    across=across,
                     weight=weight,
                     column_t1=column_t.clamp(0, width - 1)[:, None],
                     inside_t=(column_t >= 0) & (column_t < width),
-                    memory=self._memory,
+                    exact=self._call.precision.exact,
                 )
                 index += 1
 
@@ -151,12 +153,12 @@ class _Tiled(torch.autograd.Function):
         top_T = torch.full((len(token_T),), float("-inf"), dtype=exact, device=device)
         total_T, dot_T, chosen_T = (torch.zeros_like(top_T) for _ in range(3))
         keeps = learns and not call.scale.softcap and not call.entropy
-        kept: list[tuple[Tensor, Tensor]] = []
-        room = KEEP_BYTES if keeps else 0
+        kept: list[tuple[Tensor, Tensor] | None] = []
+        room = call.keep_bytes if keeps else 0
         for tile in problem:
             rows = tile.rows
             room -= tile.num_bytes
-            logit_tv = call.scale.apply(tile.logits(fresh=room >= 0))
+            logit_tv = call.scale.apply(tile.logits())
             logit_tv = problem.forbid(logit_tv, tile)
             here_t = logit_tv.gather(1, tile.column_t1)[:, 0]
             chosen_T[rows] = torch.where(tile.inside_t, here_t, chosen_T[rows])
@@ -177,6 +179,7 @@ class _Tiled(torch.autograd.Function):
             top_T[rows] = top_t
             if room >= 0:
                 kept.append((share_tv, shift_t))
+            del logit_tv, away_tv, share_tv  # the next tile may lie where they did
         log_total_T = total_T.log()
         norm_T = top_T + log_total_T
         entropy_T = log_total_T - dot_T / total_T if call.entropy else None
@@ -197,7 +200,7 @@ class _Tiled(torch.autograd.Function):
         grad_hidden = torch.zeros_like(hidden_TD, dtype=exact) if wants_hidden else None
         grad_weight = sum_for(weight_VD, call) if wants_weight else None
         with plainly(hidden_TD), call.precision.as_named():
-            problem = _Problem(hidden_TD, weight_VD, token_T, ids_M, starts, call)
+            problem = _Problem(hidden_TD, weight_VD, token_T, ids_M, starts, call, slopes=True)
             for tile in problem:
                 norm_t, grad_t = norm_T[tile.rows], grad_T[tile.rows]
                 if slant_T is not None:
@@ -206,12 +209,15 @@ class _Tiled(torch.autograd.Function):
                     grad_tv = _slanted(problem, tile, norm_t, entropy_t, grad_t, slant_t, call)
                 else:
                     share = kept[tile.index] if tile.index < len(kept) else None
-                    grad_tv = _grad(problem, tile, norm_t, share, call).mul_(grad_t[:, None])
+                    grad_tv = _grad(problem, tile, norm_t, grad_t, share, call)
+                    if share is not None:
+                        kept[tile.index] = None
                 parts = call.precision.parts(grad_tv)
                 if grad_hidden is not None:
                     add_product(grad_hidden[tile.rows], parts, tile.weight)
                 if grad_weight is not None:
-                    add_product(grad_weight[tile.columns], transposed(parts), tile.hidden)
+                    add_across(grad_weight[tile.columns], tile.across, parts)
+                del grad_tv, parts
         return (
             None if grad_hidden is None else grad_hidden.to(hidden_TD.dtype),
             None if grad_weight is None else returned(grad_weight, weight_VD, call),
@@ -223,25 +229,28 @@ def _grad(
     problem: _Problem,
     tile: _Tile,
     norm_t: Tensor,
+    grad_t: Tensor,
     share: tuple[Tensor, Tensor] | None,
     call: Call,
 ) -> Tensor:
-    """[t, v] derivative of the tokens' log-probabilities by a tile's products.
+    """[t, v] derivative of the sum of grad x log-probability by a tile's products.
 
     Args:
         norm_t: logarithm of each position's sum over the vocabulary.
         share: what the forward pass kept of it, which is overwritten; computed again without.
     """
+    slope: Tensor | float
     if share is not None:
         share_tv, shift_t = share
-        grad_tv = share_tv.mul_((shift_t - norm_t).exp_()[:, None]).neg_()
-        slope = call.scale.slope(grad_tv)
+        share_tv.mul_(((shift_t - norm_t).exp_() * -grad_t)[:, None])
+        slope = 1 / call.scale.temperature
     else:
         logit_tv = call.scale.apply(tile.logits())
         slope = call.scale.slope(logit_tv)  # before what is forbidden is -inf, where it has none
-        grad_tv = problem.forbid(logit_tv, tile).sub_(norm_t[:, None]).exp_().neg_()
-    _add_at_token(grad_tv, tile, torch.ones_like(norm_t))
-    return grad_tv.mul_(slope)
+        share_tv = problem.forbid(logit_tv, tile).sub_(norm_t[:, None]).exp_()
+        share_tv.mul_(-grad_t[:, None])
+    _add_at_token(share_tv, tile, grad_t)
+    return share_tv if isinstance(slope, float) and slope == 1 else share_tv.mul_(slope)
 
 
 def _slanted(

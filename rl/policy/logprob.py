@@ -122,7 +122,7 @@ def sampled_logp(
         weight_VD: [V, D] the output matrix; no bias.
         targets: of `prepare`, on the device of the others.
         scale: temperature and soft cap.
-        tile: positions whose logits over a part of the vocabulary may exist at once, on a CPU.
+        tile: positions whose logits may exist at once, on a CPU.
         grad_weight: "return" the matrix's gradient, or "add" it straight into `weight_VD.grad`;
             see `munro.kernels.gradient`.
 
@@ -131,14 +131,15 @@ def sampled_logp(
         Under autocast the products are of operands in its precision; nothing else is.
     """
     how: dict[str, Any] = {"scale": scale, "grad_weight": grad_weight}
+    wide = how | {"tile": tile, "keep_bytes": 4 * tile * len(weight_VD)}
     tokens = targets.tokens
     if targets.near is None:
-        far, _ = linear_logprob(hidden_TD, weight_VD, tokens, kept=targets.wide, tile=tile, **how)
+        far, _ = linear_logprob(hidden_TD, weight_VD, tokens, kept=targets.wide, **wide)
         return far
     if targets.near_at is None or targets.far_at is None or targets.place is None:
         return nucleus_logprob(hidden_TD, weight_VD, tokens, targets.near, **how)
     hidden, token = (one.index_select(0, targets.near_at) for one in (hidden_TD, tokens))
     near = nucleus_logprob(hidden, weight_VD, token, targets.near, **how)
     hidden, token = (one.index_select(0, targets.far_at) for one in (hidden_TD, tokens))
-    far, _ = linear_logprob(hidden, weight_VD, token, tile=tile, **how)
+    far, _ = linear_logprob(hidden, weight_VD, token, **wide)
     return torch.cat([near, far]).index_select(0, targets.place)

@@ -17,6 +17,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, ClassVar
 
 from munro.envs.thoughts import THINK, parted
@@ -167,6 +168,13 @@ def reader_of(name: str, tokenizer: Any = None) -> Reader:
     known = chosen or FAMILIES.find("hermes")
     others = tuple(family() for family in families if family is not known)
     return Reader(known(), others, is_sure=chosen is not None)
+
+
+@cache
+def any_reader() -> Reader:
+    """The reader of a policy whose template nobody knows: one for all, as families are looked up
+    among everything that is installed."""
+    return reader_of("auto")
 
 
 def _written_for(template: str, families: Sequence[type[Family]]) -> type[Family] | None:

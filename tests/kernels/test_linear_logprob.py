@@ -103,12 +103,13 @@ def without_numbers():
 @pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("keeps", [True, False])
-def test_memory_that_holds_no_numbers_is_never_looked_at(monkeypatch, dtype, keeps):
-    monkeypatch.setattr(tiled, "KEEP_BYTES", 2**20 if keeps else 0)
+def test_memory_that_holds_no_numbers_is_never_looked_at(dtype, keeps):
+    keep_bytes = 2**20 if keeps else 0
     hidden, weight, token = problem(11, dtype=dtype)
     for entropy in (False, True):
         kept = nuclei([0, 5] * 5 + [0], token) if entropy else None
-        for found in outcome(hidden, weight, token, entropy=entropy, kept=kept, tile=4):
+        options = {"entropy": entropy, "kept": kept, "tile": 4, "keep_bytes": keep_bytes}
+        for found in outcome(hidden, weight, token, **options):
             assert found.isfinite().all()
 
 
