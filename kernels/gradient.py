@@ -6,7 +6,7 @@ The second costs no other matrix of that size, and no pass over one.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def dtype_of(weight: Tensor) -> torch.dtype:
@@ -34,6 +34,21 @@ def can_add(weight: Tensor) -> bool:
         and not hasattr(weight, "device_mesh")
         and not weight._backward_hooks
         and not getattr(weight, "_post_accumulate_grad_hooks", None)
+    )
+
+
+def gives_rows(embeddings: nn.Module) -> bool:
+    """Whether embeddings may give the gradients of their tokens alone, to be added to `grad`.
+
+    torch's own `sparse`; on a GPU their sums would come in no fixed order.
+    """
+    return (
+        isinstance(embeddings, nn.Embedding)
+        and embeddings.weight.device.type == "cpu"
+        and can_add(embeddings.weight)
+        and embeddings.weight.dtype == dtype_of(embeddings.weight)
+        and embeddings.max_norm is None
+        and not embeddings.scale_grad_by_freq
     )
 
 

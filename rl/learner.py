@@ -95,8 +95,8 @@ class Learner:
         policy = spread_policy(self._path, config, self._world, seed=seed, before=compiled)
         self._config = config = _budgeted(config, policy, self._path, self._world.device)
         layout = layout_for(policy, share_prompts=config.share_prompts)
-        # in float32 it would change the order of sums, and so the last bits of a climb
-        policy.get_output_embeddings().adds = working is not None
+        if self._world.size == 1:
+            policy.add_in_place()
         self._policy = policy
         self._passes = Passes(
             policy=self._policy,

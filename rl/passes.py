@@ -22,6 +22,7 @@ from munro.base_model.device.working import gradients_aside, working_copy
 from munro.base_model.model.balance import GlobalLoad, balance_loss, violation_rate
 from munro.base_model.training.sharding import World, give_back, reduce_next
 from munro.envs.types import KeptTokens
+from munro.kernels.gradient import grad_of
 from munro.rl.batch import Batch
 from munro.rl.clip import Clip
 from munro.rl.config import LearnerConfig
@@ -63,6 +64,9 @@ class Passes:
         # agreed on first: from here on every pass is a sequence of collectives
         num_passes = self.world.largest(len(plans))
         load, figures = GlobalLoad(), Figures()
+        embeddings = self.policy.get_input_embeddings()
+        if getattr(embeddings, "sparse", False):
+            grad_of(embeddings.weight)  # rows are added to it; the first would else stand for it
         with self._working():
             for micro in self._fed(plans):
                 self._reduce_in_pass(len(figures), num_passes)

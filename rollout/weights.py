@@ -105,6 +105,8 @@ class SharedMemoryWeights:
         path = self._path(version)
         half = path.with_suffix(".half")
         tensors = plain(named_tensors)
+        # before anything is written: what they leave is what the new one takes
+        self._remove_oldest(max(self._keep - 1, 1), besides=path)
         try:
             self._write(tensors, half)
             if path.is_dir():
@@ -119,10 +121,17 @@ class SharedMemoryWeights:
         pointer = self._folder / f"{POINTER}.half"
         pointer.write_text(json.dumps({"path": source.path, "version": version}))
         pointer.replace(self._folder / POINTER)
-        published = self._folder.glob(f"*-*{path.suffix}")
-        for old in sorted((one for one in published if age(one) >= 0), key=age)[: -self._keep]:
-            self._remove(old)
+        self._remove_oldest(self._keep)
         return source
+
+    def _remove_oldest(self, keep: int, besides: Path | None = None) -> None:
+        published = [
+            one
+            for one in self._folder.glob(f"*-*{self._path(0).suffix}")
+            if age(one) >= 0 and one != besides
+        ]
+        for old in sorted(published, key=age)[:-keep]:
+            self._remove(old)
 
     def _path(self, version: int) -> Path:
         return self._folder / f"weights-{version:06d}.safetensors"
@@ -138,7 +147,7 @@ class SharedMemoryWeights:
     def _why(self, version: int, size: int, error: Exception) -> str:
         """One sentence about weights of `size` bytes that could not be written."""
         mend = "Set sync.weights_folder to a folder with room for "
-        mend += f"{_in_gb((self._keep + 1) * size)} (the newest {self._keep} and the next)"
+        mend += f"{_in_gb(max(self._keep, 2) * size)} (the newest {self._keep})"
         if self._folder.is_relative_to(SHARED_MEMORY):
             mend += f", or enlarge {SHARED_MEMORY} (a container's: docker run --shm-size)"
         what = f"weights of version {version} ({_in_gb(size)}) could not be written to"

@@ -22,8 +22,8 @@ MAPPED = 4 << 20
 """Bytes from which on a block is mapped by itself, in smaller ones tiny models compute."""
 LARGEST = 32 << 20
 """Bytes of the largest block that the heap may hold, by glibc's own bound."""
-KEPT = 1 << 30
-"""Free bytes at the heap's end that do not go back to the system."""
+KEPT = (1 << 31) - 1
+"""Free bytes at the heap's end that do not go back to the system: the most that can be said."""
 
 
 def map_large_blocks() -> bool:

@@ -19,7 +19,7 @@ from munro.base_model.training.sharding import give_back
 from munro.kernels import attention
 from munro.kernels.attention import Ranks, RowMask, tree_mask
 from munro.kernels.attention.models import layers_of
-from munro.kernels.gradient import can_add
+from munro.kernels.gradient import can_add, gives_rows
 from munro.kernels.scale import Scale
 from munro.rl.policy.device import DeviceBatch
 from munro.rl.policy.logprob import Targets, sampled_logp
@@ -107,6 +107,16 @@ class Policy(nn.Module):
     def base(self) -> Any:
         """The model without its head."""
         return self.model.base_model
+
+    def add_in_place(self) -> None:
+        """Have large gradients added to what is there, for those who take them from `grad` alone.
+
+        A gradient of a whole vocabulary would else be made, filled and added up twice at every
+        micro-batch: by its output matrix, and by its input embeddings, of which it meets few.
+        """
+        self.get_output_embeddings().adds = True
+        if gives_rows(embeddings := self.get_input_embeddings()):
+            embeddings.sparse = True
 
     def get_input_embeddings(self) -> Any:
         """Asked by accelerate."""

@@ -45,6 +45,21 @@ def test_the_two_newest_versions_are_kept(tmp_path: Path):
     assert [Path(source.path).exists() for source in sources] == [False, False, True, True]
 
 
+def test_the_oldest_goes_before_the_next_is_written_so_that_two_never_need_room_for_three(tmp_path):
+    seen = []
+
+    class Watched(SharedMemoryWeights):
+        def _write(self, tensors, half):
+            seen.append(sorted(path.name for path in tmp_path.glob("*.safetensors")))
+            super()._write(tensors, half)
+
+    weights = Watched(tmp_path)
+    for version in (7, 8, 9, 9):
+        weights.publish([("w", torch.zeros(3))], version=version)
+    seven, eight, nine = (f"weights-00000{version}.safetensors" for version in (7, 8, 9))
+    assert seen == [[], [seven], [eight], [eight, nine]]
+
+
 def test_a_tied_matrix_is_written_once(tmp_path: Path):
     matrix = torch.randn(4, 3)
     pairs = [("embed.weight", matrix), ("norm", torch.ones(3)), ("lm_head.weight", matrix)]
@@ -145,7 +160,7 @@ def test_a_folder_too_small_for_the_weights_is_named_with_what_can_be_done(
         transfer.publish([("w", torch.zeros(500_000))], version=2)
     said = str(told.value)
     assert "weights of version 2 (2.0 MB) could not be written to" in said
-    assert "sync.weights_folder to a folder with room for 6.0 MB" in said
+    assert "sync.weights_folder to a folder with room for 4.0 MB" in said
     assert (f"or enlarge {small_disk} (a container's: docker run --shm-size)" in said) == (
         is_shared_memory
     )
