@@ -14,7 +14,6 @@ that reach the driver would be unpickled there, and every one that is, is counte
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import sys
@@ -37,6 +36,7 @@ from munro.rewards.combine.compose import RewardBreakdown
 from munro.rewards.types import Grade
 from munro.rollout import payload
 from munro.rollout.cluster.hub import Hub
+from munro.rollout.cluster.outbox import Outbox
 from munro.rollout.cluster.stores import Hands, Stores
 from munro.rollout.types import Attempt, Group, Outcome, places_of
 
@@ -76,8 +76,7 @@ class Worker:
 
     def __init__(self, known: dict[str, str]) -> None:
         self._hands = Hands(known)
-        self._done: asyncio.Queue[Outcome] = asyncio.Queue()
-        self._making: set[asyncio.Task[None]] = set()
+        self._outbox: Outbox[Outcome] = Outbox()
 
     async def ready(self) -> None:
         """It is up."""
@@ -85,20 +84,11 @@ class Worker:
     async def assign(self, items: Sequence[tuple[int, int]], version: int) -> None:  # noqa: ARG002
         """Make what is asked for, all at once."""
         for index, _ in items:
-            task = asyncio.create_task(self._make(index))
-            self._making.add(task)
-            task.add_done_callback(self._making.discard)
-
-    async def _make(self, index: int) -> None:
-        self._done.put_nowait(await self._hands.tell(group(index), None))
+            self._outbox.begin(self._hands.tell(group(index), None))
 
     async def next_outcomes(self, pause_s: float) -> list[Outcome]:
-        """All that is done; waits for the first of it, and then so long for more."""
-        done = [await self._done.get()]
-        await asyncio.sleep(pause_s)
-        while not self._done.empty():
-            done.append(self._done.get_nowait())
-        return done
+        """What is done."""
+        return await self._outbox.take(pause_s)
 
 
 def counted() -> list[int]:

@@ -2,8 +2,9 @@
 
 Each worker has one call open, which answers as soon as anything is done there and brings all that
 is, so Ray is asked about as many references as there are workers, however many tasks are open. A
-call costs more than a task: the more workers there are, the longer those that are done are waited
-for, so that what a worker has done, and what it is given, comes by many at once.
+call costs more than a task: the more workers there are, the longer they wait for the rest of what
+they were given, so that what a worker has done, and what it is given, comes by many at once. One
+that has done all of it does not wait.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ from munro.rollout.cluster.actors import cause_of
 from munro.rollout.cluster.dealing import Dealer
 from munro.rollout.types import Outcome
 
-PAUSE_S, MOST_PAUSE_S = 0.0005, 0.1
-"""For each worker, and in all: how long others are waited for when one is done."""
+PAUSE_S, MOST_PAUSE_S = 0.005, 1.0
+"""For each worker, and in all: how long a worker that has done something waits for the rest that it
+was given."""
+GATHER_S = 0.2
+"""At most: how long others are waited for when one worker answers."""
 LOOK_S = 5.0
 """Between two looks whether what was handed out has arrived."""
 
@@ -51,6 +55,7 @@ class Hub:
         """Calls that handed tasks out and are not known to have arrived."""
         self._looked = time.monotonic()
         self._pause_s = min(PAUSE_S * (len(actors) - 1), MOST_PAUSE_S)
+        self._gather_s = min(self._pause_s, GATHER_S)
 
     def assign(self, tasks: Iterable[tuple[int, int]]) -> None:
         """Hand out (index, cap) pairs, a call a worker."""
@@ -84,7 +89,7 @@ class Hub:
         asked = list(self._asked)
         done, _ = ray.wait(asked, num_returns=1, timeout=timeout_s)
         if done:
-            done, _ = ray.wait(asked, num_returns=len(asked), timeout=self._pause_s)
+            done, _ = ray.wait(asked, num_returns=len(asked), timeout=self._gather_s)
         found: list[Outcome] = []
         for reference in done:
             name = self._asked.pop(reference)

@@ -21,6 +21,7 @@ from munro.rollout import waits
 from munro.rollout.boxes import pool_of
 from munro.rollout.cluster.actors import at_once, end, everywhere, pids_of, restart, start
 from munro.rollout.cluster.hub import Hub
+from munro.rollout.cluster.outbox import Outbox
 from munro.rollout.cluster.registry import RemoteDirectory
 from munro.rollout.cluster.server import ServerHandle
 from munro.rollout.cluster.servers import Servers
@@ -46,8 +47,7 @@ class _WorkerActor:
         waits.publish(waits.here(setting.run), name)
         self._name, self._setting, self._registry = name, setting, registry
         self._hands = Hands(stores)
-        self._done: asyncio.Queue[Outcome | Exception] = asyncio.Queue()
-        self._solving: set[asyncio.Task[None]] = set()
+        self._outbox: Outbox[Outcome] = Outbox()
         self._handles = {
             server: ServerHandle(server, ray.get_actor(known)) for server, known in servers.items()
         }
@@ -96,40 +96,20 @@ class _WorkerActor:
 
     async def forget(self) -> None:
         """Give up all that is under way, for who asked for it is gone."""
-        for task in list(self._solving):
-            task.cancel()
-        # whoever still waits at the old one takes nothing that is meant for others
-        self._done = asyncio.Queue()
+        self._outbox.forget()
 
     async def assign(self, items: Sequence[tuple[int, int]], version: int) -> None:
         """Begin these tasks; what comes of them is had from `next_outcomes`."""
         self._router.expect(version)
         for index, cap in items:
-            task = asyncio.create_task(self._solve(index, cap))
-            self._solving.add(task)
-            task.add_done_callback(self._solving.discard)
+            self._outbox.begin(self._solve(index, cap))
 
-    async def _solve(self, index: int, cap: int) -> None:
-        done = self._done
-        try:
-            found = await self._worker.solve(index, self._problems.task(index), cap)
-            done.put_nowait(await self._tell(found))
-        except Exception as error:  # noqa: BLE001 - told to whoever asks for outcomes
-            done.put_nowait(error)
+    async def _solve(self, index: int, cap: int) -> Outcome:
+        return await self._tell(await self._worker.solve(index, self._problems.task(index), cap))
 
     async def next_outcomes(self, pause_s: float) -> list[Outcome]:
-        """All that is done; waits for the first of it, and then so long for more."""
-        queue = self._done
-        done = [await queue.get()]
-        await asyncio.sleep(pause_s)
-        while not queue.empty():
-            done.append(queue.get_nowait())
-        told: list[Outcome] = []
-        for one in done:
-            if isinstance(one, Exception):
-                raise one
-            told.append(one)
-        return told
+        """See `Outbox.take`."""
+        return await self._outbox.take(pause_s)
 
     async def _tell(self, found: Group | Abandoned) -> Outcome:
         return await self._hands.tell(found, self._setting.weigh)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,31 @@ class _StoreActor(NodeStore):
         super().draft(folder, step, places, *more, **named)
 
 
+@dataclass(slots=True)
+class _Made:
+    """What a worker hands in, and what becomes of it."""
+
+    found: Group | Abandoned
+    weigh: Weigh | None
+    outcome: Outcome | None = None
+    error: Exception | None = None
+
+    def parted(self) -> tuple[str, Columns | None, bytes] | None:
+        """For a store, its key first; None of what holds nothing to be kept."""
+        try:
+            columns, rest, outcome = halves(self.found, self.weigh)
+        except Exception as error:  # noqa: BLE001 - told to whoever handed it in
+            self.error = error
+            return None
+        self.outcome = outcome
+        if not self.found.attempts:
+            return None
+        num_bytes = len(rest) if columns is None else columns.num_bytes
+        place = Place(store="", key=uuid4().hex, num_bytes=num_bytes)
+        self.outcome = replace(outcome, place=place)
+        return place.key, columns, rest
+
+
 class Hands:
     """A worker's way to hand in what it made: to its own node's store, or to any that lives.
 
@@ -86,7 +111,7 @@ class Hands:
         own = known.get(ray.get_runtime_context().get_node_id(), "")
         self._names = sorted(known.values(), key=lambda name: name != own)
         self._stores: dict[str, Any] = {}
-        self._made: list[tuple[str, Columns | None, bytes]] = []
+        self._made: list[_Made] = []
         self._carrying: asyncio.Task[str] | None = None
 
     async def tell(self, found: Group | Abandoned, weigh: Weigh | None) -> Outcome:
@@ -96,28 +121,32 @@ class Hands:
             PayloadLost: no node has a store any more.
             ValueError: a trajectory is malformed.
         """
-        columns, rest, outcome = await asyncio.to_thread(halves, found, weigh)
-        if not found.attempts:
-            return outcome
-        key = uuid4().hex
-        self._made.append((key, columns, rest))
+        one = _Made(found, weigh)
+        self._made.append(one)
         if len(self._made) == 1:
             self._carrying = asyncio.create_task(self._carry(self._carrying))
         assert self._carrying is not None
         # others wait for it too: who is given up does not end it for them
         name = await asyncio.shield(self._carrying)
-        num_bytes = len(rest) if columns is None else columns.num_bytes
-        return replace(outcome, place=Place(store=name, key=key, num_bytes=num_bytes))
+        if one.error is not None:
+            raise one.error
+        assert one.outcome is not None
+        if one.outcome.place is None:
+            return one.outcome
+        return replace(one.outcome, place=replace(one.outcome.place, store=name))
 
     async def _carry(self, before: asyncio.Task[str] | None) -> str:
         """Once those before are there: all that was made by then; the store that has it."""
         if before is not None:
             await asyncio.wait([before])
         made, self._made = self._made, []
+        handed = await asyncio.to_thread(lambda: [one.parted() for one in made])
+        if not (kept := [one for one in handed if one is not None]):
+            return ""
         for name in self._names:
             try:
                 store = self._stores.get(name) or ray.get_actor(name)  # which asks the cluster
-                await store.hold_all.remote(made)
+                await store.hold_all.remote(kept)
             except (RayActorError, ValueError):  # its node has died
                 self._stores.pop(name, None)
                 continue
