@@ -35,6 +35,7 @@ from munro.envs.types import Ending, KeptTokens, Message, Task, Trajectory
 from munro.rewards.combine.compose import RewardBreakdown
 from munro.rewards.types import Grade
 from munro.rollout import payload
+from munro.rollout.cluster.actors import loaded
 from munro.rollout.cluster.hub import Hub
 from munro.rollout.cluster.outbox import Outbox
 from munro.rollout.cluster.stores import Hands, Stores
@@ -80,6 +81,7 @@ class Worker:
 
     async def ready(self) -> None:
         """It is up."""
+        loaded()
 
     async def assign(self, items: Sequence[tuple[int, int]], version: int) -> None:  # noqa: ARG002
         """Make what is asked for, all at once."""

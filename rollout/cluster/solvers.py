@@ -19,7 +19,7 @@ from munro.rewards.service.meter import merged
 from munro.rewards.service.setup import configure
 from munro.rollout import waits
 from munro.rollout.boxes import pool_of
-from munro.rollout.cluster.actors import at_once, end, everywhere, pids_of, restart, start
+from munro.rollout.cluster.actors import at_once, end, everywhere, loaded, pids_of, restart, start
 from munro.rollout.cluster.hub import Hub
 from munro.rollout.cluster.outbox import Outbox
 from munro.rollout.cluster.registry import RemoteDirectory
@@ -92,7 +92,9 @@ class _WorkerActor:
 
     async def load(self) -> list[str]:
         """Load everything; what a person should know of it, a line each."""
-        return self._worker.warnings()
+        found = self._worker.warnings()
+        loaded()
+        return found
 
     async def forget(self) -> None:
         """Give up all that is under way, for who asked for it is gone."""
