@@ -43,6 +43,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from nodes import Network, Peer
 
 BUCKET = 8 << 20
+LOOK_S = 1.0
 WITHIN_S = 15.0
 """`sync_s` of these checks: what a pulled cable costs at most."""
 SLOW_S = 3.0
@@ -287,12 +288,13 @@ def without_a_learner(fleet: Fleet, usual_s: float, rng: random.Random) -> dict[
     time.sleep(usual_s * rng.uniform(*MIDDLE))
     at = time.monotonic()
     fleet.ranks[1].kill()
+    time.sleep(LOOK_S)
+    fleet.ranks[0].kill()  # as a driver does, which looks so often and begins the learner anew
     told = fleet.taken(SERVERS[:2], WITHIN_S + 30)
     answers = {place: fleet.ask(place) for place in SERVERS[:2]}
     for place, one in told.items():
         assert one["why"] or answers[place] == source.version, (one, answers)
         assert not one["why"] or answers[place] is None, (one, answers)
-    fleet.ranks[0].kill()
     fleet.start_learner()
     source = fleet.publish()
     fleet.update(source, SERVERS[:2])

@@ -37,6 +37,8 @@ NEVER_SENT = 1 << 20
 """A tag under which nobody sends."""
 LEAST_PAUSE_S, MOST_PAUSE_S = 0.001, 0.05
 """Between two looks at a key: soon at first, and seldom where it takes long."""
+WATCH_S = 1.0
+"""Between two looks whether those who send are there, while something is on its way."""
 FIND_S = 30.0
 """Longest wait for a store to take a connection."""
 MEET_S = 30.0
@@ -271,6 +273,29 @@ def opened(
         yield group
     finally:
         group.abort()
+
+
+@contextmanager
+def watched(group: Group, watch: Callable[[], None]) -> Iterator[None]:
+    """While this lasts, `watch` is called every second; once it raises, the group is aborted.
+
+    A wait of torch's ends when a connection breaks or its time is over, and for nothing else.
+    """
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(WATCH_S):
+            try:
+                watch()
+            except RuntimeError:
+                group.abort()
+                return
+
+    threading.Thread(target=look, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def _made(

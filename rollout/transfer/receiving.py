@@ -46,6 +46,7 @@ from munro.rollout.transfer.group import (
     opened,
     read,
     require_there,
+    watched,
 )
 from munro.rollout.transfer.packing import Buffers, Corrupt, message_bytes, unpack
 from munro.rollout.transfer.plan import Message, Plan, PlanError
@@ -57,8 +58,9 @@ log = logging.getLogger(__name__)
 PULSE_S = 0.05
 """How often a wait for another thread looks whether it is still there."""
 STILL_S = 60.0
-"""Longest that nothing of a bucket may come. Where a member of a group dies, gloo may close the
-connections of the others to each other and leave those who wait on them waiting."""
+"""Longest that nothing of a bucket may come from a learner that is there. Where a member of a group
+dies, gloo may close the connections of the others to each other and leave those who wait on them
+waiting."""
 PATIENCE = 0.25
 """Of the time for a transfer, how long one waits for another server, in a relay, to begin or to
 take a bucket; then the learner feeds it, or it is no longer waited for."""
@@ -238,10 +240,20 @@ class Receiver:
             link.ask(ask, until)
         members = [0] * len(sources) if feeder else list(range(len(sources)))
         place = dict(zip(sources, members, strict=True))
-        size, at = len(set(members)) + 1, self._device
-        with opened(
-            store, ask.session, size - 1, size, until, at, patience_s=patience_s, watch=link.watch
-        ) as group:
+        size = len(set(members)) + 1
+        with (
+            opened(
+                store,
+                ask.session,
+                size - 1,
+                size,
+                until,
+                self._device,
+                patience_s=patience_s,
+                watch=link.watch,
+            ) as group,
+            watched(group, link.watch),
+        ):
             todo = plan.messages(self._rank)[ask.bucket :]
             coming = self._begin(group, todo[0], place, buffers) if todo else []
             for i in range(len(todo)):

@@ -13,7 +13,7 @@ import torch
 
 from munro.rollout.engine import WeightSource
 from munro.rollout.transfer.asking import NotReceived
-from munro.rollout.transfer.group import Until, hosted, require_there
+from munro.rollout.transfer.group import Until, found, hosted, opened, require_there, watched
 from munro.rollout.transfer.receiving import Receiver
 from munro.rollout.transfer.relay import addressed
 from munro.rollout.transfer.sending import GroupWeights, Shards
@@ -240,6 +240,34 @@ def test_who_waits_for_a_rank_that_never_comes_hears_that_the_learner_left() -> 
     with pytest.raises(NotReceived, match="the learner has left"):
         taken(Receiver(whole(), device=CPU), source, within_s=3600.0)
     left.join()
+
+
+def test_who_waits_in_the_middle_hears_that_the_learner_is_gone_while_its_connection_stands() -> (
+    None
+):
+    store, address = hosted("127.0.0.1")
+    until, gone, over = Until.within(3600), threading.Event(), threading.Event()
+
+    def send_nothing() -> None:
+        with opened(found(address, until), "group", 1, 2, until, CPU):
+            over.wait()
+
+    def watch() -> None:
+        if gone.is_set():
+            raise RuntimeError("it is gone")
+
+    other = threading.Thread(target=send_nothing)
+    other.start()
+    try:
+        with opened(store, "group", 0, 2, until, CPU) as group, watched(group, watch):
+            coming = group.receive(torch.empty(8, dtype=torch.uint8), 1, 0)
+            threading.Timer(0.2, gone.set).start()
+            with pytest.raises(RuntimeError):
+                group.done(coming)
+            assert gone.is_set()
+    finally:
+        over.set()
+        other.join()
 
 
 def test_a_new_version_cuts_off_who_is_slow() -> None:
