@@ -199,6 +199,9 @@ class Group:
         """
         self._group, self._until, self._device = group, until, device
         self._patience_s = patience_s
+        self.watch: Callable[[], None] | None = None
+        """Called every second of a wait; what it raises ends that. For one that nothing else would:
+        where a member dies, gloo may close all connections and leave who waits on them waiting."""
 
     def send(self, tensor: Tensor, to: int, tag: int) -> Any:
         """Begin; `done` with what this returns, and do not change the tensor before."""
@@ -222,8 +225,20 @@ class Group:
         """Wait for what was begun."""
         patient = self._patience_s is None
         until = self._until if patient else self._until.sooner(self._patience_s or 0)
-        if not work.wait(until.left):
-            raise RuntimeError("a transfer was given up")
+        if self.watch is None:
+            _wait(work, until)
+            return
+        over: queue.SimpleQueue[RuntimeError | None] = queue.SimpleQueue()
+        threading.Thread(target=_tell_of, args=(work, until, over), daemon=True).start()
+        while True:
+            try:
+                why_not = over.get(timeout=WATCH_S)
+            except queue.Empty:
+                self.watch()
+                continue
+            if why_not is not None:
+                raise why_not
+            return
 
     def abort(self) -> None:
         """Have everybody who waits in it fail, here and on the other side; never waits itself.
@@ -240,6 +255,21 @@ class Group:
                 other = (self._group.rank() + step) % self._group.size()
                 nothing = self._group.recv([torch.empty(1, dtype=torch.uint8)], other, NEVER_SENT)
                 nothing.wait(timedelta(milliseconds=1))
+
+
+def _wait(work: Any, until: Until) -> None:
+    if not work.wait(until.left):
+        raise RuntimeError("a transfer was given up")
+
+
+def _tell_of(work: Any, until: Until, over: queue.SimpleQueue[RuntimeError | None]) -> None:
+    """In a thread that may be left behind: torch's waits can be ended by nobody."""
+    try:
+        _wait(work, until)
+    except RuntimeError as error:
+        over.put(error)
+    else:
+        over.put(None)
 
 
 @contextmanager
@@ -273,29 +303,6 @@ def opened(
         yield group
     finally:
         group.abort()
-
-
-@contextmanager
-def watched(group: Group, watch: Callable[[], None]) -> Iterator[None]:
-    """While this lasts, `watch` is called every second; once it raises, the group is aborted.
-
-    A wait of torch's ends when a connection breaks or its time is over, and for nothing else.
-    """
-    over = threading.Event()
-
-    def look() -> None:
-        while not over.wait(WATCH_S):
-            try:
-                watch()
-            except RuntimeError:
-                group.abort()
-                return
-
-    threading.Thread(target=look, daemon=True).start()
-    try:
-        yield
-    finally:
-        over.set()
 
 
 def _made(

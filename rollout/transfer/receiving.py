@@ -46,7 +46,6 @@ from munro.rollout.transfer.group import (
     opened,
     read,
     require_there,
-    watched,
 )
 from munro.rollout.transfer.packing import Buffers, Corrupt, message_bytes, unpack
 from munro.rollout.transfer.plan import Message, Plan, PlanError
@@ -241,19 +240,17 @@ class Receiver:
         members = [0] * len(sources) if feeder else list(range(len(sources)))
         place = dict(zip(sources, members, strict=True))
         size = len(set(members)) + 1
-        with (
-            opened(
-                store,
-                ask.session,
-                size - 1,
-                size,
-                until,
-                self._device,
-                patience_s=patience_s,
-                watch=link.watch,
-            ) as group,
-            watched(group, link.watch),
-        ):
+        with opened(
+            store,
+            ask.session,
+            size - 1,
+            size,
+            until,
+            self._device,
+            patience_s=patience_s,
+            watch=link.watch,
+        ) as group:
+            group.watch = link.watch
             todo = plan.messages(self._rank)[ask.bucket :]
             coming = self._begin(group, todo[0], place, buffers) if todo else []
             for i in range(len(todo)):
