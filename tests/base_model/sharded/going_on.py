@@ -32,7 +32,7 @@ def run(folder: Path) -> dict[str, Any]:
     world = ranks.over(ParallelConfig(**json.loads((folder / "mesh.json").read_text())))
     saved = Checkpoint(folder / "saved")
     resume = saved if saved.can_resume else None
-    config = training(batch_rows=8, row_tokens=32, threads=1, bias_rate=0.01)
+    config = training(batch_rows=12, row_tokens=32, threads=1, bias_rate=0.01)
     trainer = Trainer(make, corpus(), config, world, resume=resume)
     if resume is not None:
         return _steps(trainer)
