@@ -39,7 +39,9 @@ def test_the_same_mesh_goes_on_bit_for_bit(uninterrupted):
     )
 
 
-@pytest.mark.parametrize(("ranks", "mesh"), [(4, {}), (3, {}), (2, {"experts": 2}), (2, {}), (1, {})])
+@pytest.mark.parametrize(
+    ("ranks", "mesh"), [(4, {}), (3, {}), (2, {"experts": 2}), (2, {}), (1, {})]
+)
 def test_another_mesh_goes_on_with_the_same_loss(uninterrupted, ranks, mesh):
     folder, before = uninterrupted
     after = went_on(folder, ranks, **mesh)
