@@ -44,6 +44,7 @@ from nodes import Network, Peer
 
 BUCKET = 8 << 20
 LOOK_S = 1.0
+"""How often a driver looks whether the learner's ranks live."""
 WITHIN_S = 15.0
 """`sync_s` of these checks: what a pulled cable costs at most."""
 SLOW_S = 3.0

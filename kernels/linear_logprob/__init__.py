@@ -22,6 +22,7 @@ from munro.kernels.precision import named
 from munro.kernels.scale import Scale
 
 KEEP_BYTES = 48 * 2**20
+"""Little beside the gradient of a vocabulary's matrix."""
 TWINS = ("reference", "plain", "fused")
 
 

@@ -52,7 +52,7 @@ class _Tile:
     hidden: tuple[Tensor, ...]
     """[t, D] each"""
     across: tuple[Tensor, ...]
-    """[D, t] each, the same numbers"""
+    """[D, t] each, the same numbers, where the matrix's gradient is made of them"""
     weight: tuple[Tensor, ...]
     """[v, D] each"""
     column_t1: Tensor
@@ -84,15 +84,15 @@ class _Problem:
         starts: Tensor | None,
         call: Call,
         *,
-        slopes: bool = False,
+        across_too: bool = False,
     ) -> None:
         self._weight, self._token, self._call = weight_VD, token_T, call
-        hidden = call.precision.parts(hidden_TD)
-        self._rows = [
-            (rows, parts, tuple(part.T.contiguous() for part in parts) if slopes else ())
-            for rows in tiles(len(token_T), call.tile)
-            for parts in [tuple(part[rows] for part in hidden)]
-        ]
+        whole = call.precision.parts(hidden_TD)
+        self._rows = []
+        for rows in tiles(len(token_T), call.tile):
+            hidden = tuple(part[rows] for part in whole)
+            across = tuple(part.T.contiguous() for part in hidden) if across_too else ()
+            self._rows.append((rows, hidden, across))
         self._ids = None if ids_M is None or not len(ids_M) else ids_M
         if self._ids is not None:
             assert starts is not None
@@ -200,7 +200,9 @@ class _Tiled(torch.autograd.Function):
         grad_hidden = torch.zeros_like(hidden_TD, dtype=exact) if wants_hidden else None
         grad_weight = sum_for(weight_VD, call) if wants_weight else None
         with plainly(hidden_TD), call.precision.as_named():
-            problem = _Problem(hidden_TD, weight_VD, token_T, ids_M, starts, call, slopes=True)
+            problem = _Problem(
+                hidden_TD, weight_VD, token_T, ids_M, starts, call, across_too=wants_weight
+            )
             for tile in problem:
                 norm_t, grad_t = norm_T[tile.rows], grad_T[tile.rows]
                 if slant_T is not None:

@@ -58,8 +58,8 @@ def start(
 def loaded() -> None:
     """Tell the garbage collector that what this process holds by now stays.
 
-    Ray has every process collect every few seconds, and one that has imported torch would walk
-    through half a million objects each time: of two hundred workers, half of two cores.
+    Ray has processes collect every few seconds, and one that has imported torch would walk through
+    half a million objects each time: for a hundred workers a fifth of two cores.
     """
     gc.collect()
     gc.freeze()

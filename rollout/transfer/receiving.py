@@ -250,7 +250,8 @@ class Receiver:
             patience_s=patience_s,
             watch=link.watch,
         ) as group:
-            group.watch = link.watch
+            if not feeder:  # another server goes on with what it has, whatever the learner does
+                group.watch = link.watch
             todo = plan.messages(self._rank)[ask.bucket :]
             coming = self._begin(group, todo[0], place, buffers) if todo else []
             for i in range(len(todo)):

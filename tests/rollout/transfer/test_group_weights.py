@@ -242,9 +242,7 @@ def test_who_waits_for_a_rank_that_never_comes_hears_that_the_learner_left() -> 
     left.join()
 
 
-def test_who_waits_in_the_middle_hears_that_the_learner_is_gone_while_its_connection_stands() -> (
-    None
-):
+def test_a_wait_in_the_middle_ends_when_the_learner_is_gone_and_its_connection_stands() -> None:
     store, address = hosted("127.0.0.1")
     until, gone, over = Until.within(3600), threading.Event(), threading.Event()
 
