@@ -225,3 +225,22 @@ def test_a_head_that_may_adds_its_gradient_in_place_where_it_can(bias):
         head(hidden, targets, scale=PLAIN, tile=3).sum().backward()
         grads.append(linear.weight.grad)
     assert_near(*grads, 16)
+
+
+@pytest.mark.parametrize(("tile", "again"), [(6, 0), (3, 2)])
+def test_logits_of_so_many_positions_wait_for_the_backward_pass(monkeypatch, tile, again):
+    """Those of further ones are computed again, in 4 tiles of 3 positions and half a vocabulary."""
+    made = []
+
+    def counted(*operands):
+        made.append(operands)
+        return product(*operands)
+
+    product = tiled.fresh_product
+    monkeypatch.setattr(tiled, "fresh_product", counted)
+    monkeypatch.setattr(tiled, "VOCAB_TILE", 150)
+    hidden, weight, token, ids, starts = problem([0] * 6, dtype=torch.float32)
+    logp = scored(hidden.requires_grad_(), weight, token, ids, starts, tile=tile)
+    forward = len(made)
+    logp.sum().backward()
+    assert (forward, len(made) - forward) == (2 * 6 // tile, again)
